@@ -1,0 +1,24 @@
+"""Directions and query → how far the directions still mean the query."""
+
+import torch
+from torch import Tensor
+
+from r4t.objective import Objective
+from r4t.sets import SetBatch
+
+
+class Alignment(Objective):
+    """Mean cosine of the directions with the query (paper, eq. 4).
+
+    ``(1/k) Σ_i cos(e(q_i), e(q))`` over the members that are there: from −1 (opposite) over 0
+    (unrelated) to 1 (every direction is the query itself, a plain repetition).
+    """
+
+    bounds = (-1.0, 1.0)
+    needs = frozenset({"directions"})
+
+    def score(self, sets: SetBatch) -> Tensor:
+        """Return (B,) alignment."""
+        assert sets.directions is not None  # __call__ checked `needs`
+        cosine = torch.cosine_similarity(sets.directions, sets.query.unsqueeze(1), dim=-1)
+        return (cosine * sets.mask).sum(-1) / sets.mask.sum(-1).clamp(min=1)

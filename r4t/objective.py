@@ -1,0 +1,98 @@
+"""``SetBatch`` → one score per query: the contract that every objective keeps.
+
+Write an objective once and it serves as reward (``r4t.reward``), filter (``r4t.filters``) and metric
+(``r4t.metrics``). It is found by name through the entry-point group ``r4t.objectives``.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from r4t.errors import InputError
+from r4t.sets import OPTIONAL, SetBatch
+
+TOLERANCE = 1e-4  # float32 round-off allowed beyond the bounds
+
+
+class Objective(ABC):
+    """A property of a set as a number; higher is always better (a cost is its negative).
+
+    Subclasses set ``bounds`` and ``needs`` as class attributes (or properties, where they depend on
+    arguments) and define ``score``. Users call the objective; the call checks what goes in and out.
+
+    Attributes:
+        bounds: Lowest and highest value that ``score`` can return, both finite.
+        needs: Names of the optional ``SetBatch`` fields it reads
+            (``directions``, ``texts``, ``pool``, ``references``).
+
+    Example:
+        >>> class Size(Objective):
+        ...     bounds = (0.0, 1.0)
+        ...     def score(self, sets):
+        ...         return sets.mask.float().mean(-1)
+        >>> sets = SetBatch(
+        ...     query=torch.ones(1, 2),
+        ...     items=torch.tensor([[5, -1]]),
+        ...     item_embeddings=torch.zeros(1, 2, 2),
+        ...     mask=torch.tensor([[True, False]]),
+        ... )
+        >>> Size()(sets)
+        tensor([0.5000])
+    """
+
+    bounds: tuple[float, float]
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """What logs and tables call it."""
+        return type(self).__name__.lower()
+
+    @abstractmethod
+    def score(self, sets: SetBatch) -> Tensor:
+        """Return (B,) scores within ``bounds``; sets without any member may score anything."""
+
+    def accepts(self, sets: SetBatch) -> bool:
+        """Whether ``sets`` carries every field that this objective needs."""
+        return self.needs <= sets.present
+
+    def __call__(self, sets: SetBatch) -> Tensor:
+        """Check the fields, score, give memberless sets the lower bound, check the scores.
+
+        Raises:
+            InputError: A needed field is missing, or ``score`` returned the wrong type or shape,
+                a value that is not finite, or one outside ``bounds``.
+        """
+        self._check_fields(sets)
+        scores = self.score(sets)
+        if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
+            found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise InputError(
+                f"Objective '{self.name}' must return a tensor of shape ({len(sets)},), one score a "
+                f"query — found {found}; reduce over the members in its score()."
+            )
+        low, high = self.bounds
+        scores = torch.where(sets.mask.any(-1), scores, torch.full_like(scores, low))
+        wrong = ~torch.isfinite(scores) | (scores < low - TOLERANCE) | (scores > high + TOLERANCE)
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise InputError(
+                f"Objective '{self.name}' must return finite scores within [{low}, {high}] — found "
+                f"{scores[row].item()} for query {row} of {len(sets)}; correct its score() or bounds."
+            )
+        return scores
+
+    def _check_fields(self, sets: SetBatch) -> None:
+        unknown = self.needs - OPTIONAL
+        if unknown:
+            raise InputError(
+                f"Objective '{self.name}' needs {sorted(unknown)}, which no SetBatch has — "
+                f"the optional fields are {sorted(OPTIONAL)}; correct its 'needs'."
+            )
+        missing = self.needs - sets.present
+        if missing:
+            raise InputError(
+                f"Objective '{self.name}' needs sets with {sorted(self.needs)}, found sets without "
+                f"{sorted(missing)}; use it where they are known, or leave it out here."
+            )

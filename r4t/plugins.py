@@ -1,0 +1,61 @@
+"""Name of an objective → its class, through the entry-point group ``r4t.objectives``."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from r4t.errors import InputError, nearest
+from r4t.objective import Objective
+
+GROUP = "r4t.objectives"
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Return every registered objective by name, sorted; nothing is imported yet.
+
+    Raises:
+        InputError: Two distributions register the same name for different classes.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        other = found.get(point.name)
+        if other is not None and other.value != point.value:
+            raise InputError(
+                f"Each objective name must belong to one package — '{point.name}' is registered as "
+                f"{other.value} and {point.value}; uninstall one of them."
+            )
+        found[point.name] = point
+    return found
+
+
+def objective_class(name: str) -> type[Objective]:
+    """Return the class registered under ``name``.
+
+    Raises:
+        InputError: No such objective is installed, or it is broken; a broken one shows its own
+            traceback as the cause.
+    """
+    points = installed()
+    if name not in points:
+        raise InputError(
+            f"Objective '{name}' is not installed. Installed: {', '.join(points) or 'none'}."
+            f"{nearest(name, points)}"
+        )
+    point = points[name]
+    try:
+        found = point.load()
+    except Exception as error:
+        raise InputError(
+            f"Objective '{name}' could not be imported from {point.value} "
+            f"({type(error).__name__}: {error}); repair or uninstall that package."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise InputError(
+            f"Objective '{name}' must be a subclass of r4t.objective.Objective, found {point.value}; "
+            "correct the entry point of that package."
+        )
+    return found
+
+
+def load_objective(name: str, **arguments: Any) -> Objective:
+    """Build the objective registered under ``name`` with its constructor ``arguments``."""
+    return objective_class(name)(**arguments)

@@ -1,0 +1,116 @@
+"""Directions → sets of catalog items: the frozen retriever R (paper, §1)."""
+
+import torch
+from torch import Tensor
+
+from r4t.catalog import Catalog
+from r4t.encoder import Encoder
+from r4t.errors import InputError
+from r4t.geometry import distinct_first
+from r4t.index import Index
+from r4t.sets import SetBatch
+
+
+class Searcher:
+    """Maps directions to their nearest catalog items and gathers them into a ``SetBatch``.
+
+    Args:
+        catalog: The items.
+        encoder: Turns texts into directions; None for a catalog of own vectors without one.
+        index: Searches the catalog's embeddings.
+    """
+
+    def __init__(self, catalog: Catalog, encoder: Encoder | None, index: Index) -> None:
+        self.catalog = catalog
+        self.encoder = encoder
+        self.index = index
+
+    def encode(self, texts: list[str]) -> Tensor:
+        """Return (n, d) unit vectors of ``texts``; a zero row where no word is known.
+
+        Raises:
+            InputError: The catalog holds own vectors and no text encoder stands beside them.
+        """
+        if self.encoder is None:
+            raise InputError(
+                f"Text queries need a text encoder — catalog {self.catalog.folder} holds own vectors "
+                "without one; write it again with --encoder, or search with vectors."
+            )
+        return self.encoder.encode(texts)
+
+    def encode_queries(self, texts: list[str]) -> Tensor:
+        """Return (B, d) unit vectors of queries.
+
+        Raises:
+            InputError: The encoder knows no word of a query.
+        """
+        vectors = self.encode(texts)
+        unknown = (vectors == 0).all(-1).nonzero().flatten().tolist()
+        if unknown:
+            raise InputError(
+                f"A query must share at least one word with the catalog's vocabulary — of "
+                f"'{texts[unknown[0]]}' the encoder knows none; use other words, or an encoder with "
+                "an open vocabulary (--encoder HUB-NAME)."
+            )
+        return vectors
+
+    def fan_out(
+        self,
+        query: Tensor,
+        directions: Tensor,
+        mask: Tensor | None = None,
+        *,
+        texts: list[list[str]] | None = None,
+        references: Tensor | None = None,
+        pool_size: int | None = None,
+    ) -> SetBatch:
+        """Retrieve the top-1 item of each direction and, if asked, the pool of all together.
+
+        The pool takes the directions in turn, best item first, until it holds ``pool_size``
+        *distinct* items, so that methods are compared at an equal number of items.
+
+        Args:
+            query: (B, d) unit vectors.
+            directions: (B, k, d) unit vectors.
+            mask: (B, k); a zero direction (a text of which the encoder knows no word) is masked
+                as well.
+            texts: Sub-query texts, carried along.
+            references: (B, R) reference rows, carried along.
+            pool_size: Number P of distinct items; no pool by default.
+
+        Raises:
+            InputError: ``pool_size`` exceeds the catalog.
+        """
+        real = directions.abs().sum(-1) > 0
+        mask = real if mask is None else mask & real
+        batch, members, width = directions.shape
+        depth = 1 if pool_size is None else self._checked(pool_size)
+        _, found = self.index.search(directions.reshape(-1, width), depth)
+        found = found.view(batch, members, depth).masked_fill(~mask.unsqueeze(-1), -1)
+        items = found[..., 0]
+        pool = None
+        if pool_size is not None:
+            pool = distinct_first(found.transpose(1, 2).reshape(batch, -1), pool_size)
+        return SetBatch(
+            query=query,
+            items=items,
+            item_embeddings=self.embeddings(items),
+            mask=mask,
+            directions=directions * mask.unsqueeze(-1),
+            texts=texts,
+            pool=pool,
+            references=references,
+        )
+
+    def embeddings(self, items: Tensor) -> Tensor:
+        """Return the embeddings (…, d) of catalog rows (…); zero rows for −1."""
+        vectors = self.catalog.embeddings[items.clamp(min=0)]
+        return torch.where(items.unsqueeze(-1) >= 0, vectors, 0.0)
+
+    def _checked(self, pool_size: int) -> int:
+        if pool_size > len(self.catalog):
+            raise InputError(
+                f"A set or pool cannot be larger than the catalog — asked for {pool_size} of "
+                f"{len(self.catalog)} items in {self.catalog.folder}; ask for fewer."
+            )
+        return pool_size
