@@ -1,0 +1,1 @@
+"""Readers of items and reference sets, queries and their splits."""

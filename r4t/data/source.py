@@ -1,0 +1,197 @@
+"""Files of items and sets -> `Source`: checked items, reference sets and a note of what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from r4t.errors import InputError
+
+RESERVED = ("id", "text")
+
+
+@dataclass(frozen=True)
+class Items:
+    """N items of a catalog, checked where they are built.
+
+    Attributes:
+        ids: N distinct, non-empty strings.
+        texts: N non-blank strings, what the encoder reads.
+        metadata: Columns of N values each (a missing value is None).
+
+    Raises:
+        InputError: There is no item, an id is missing or occurs twice, a text is blank, or a column has
+            another length.
+
+    Example:
+        >>> Items(["a", "b"], ["red shoe", "blue hat"], {"color": ["red", "blue"]}).ids
+        ['a', 'b']
+    """
+
+    ids: list[str]
+    texts: list[str]
+    metadata: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_items(self.ids, self.texts, lambda row: f"row {row}", "items")
+        for name, column in self.metadata.items():
+            if name in RESERVED:
+                raise InputError(
+                    f"A metadata column must not be called {name!r}, the name of the item's own field "
+                    "— found it among the metadata — rename the column."
+                )
+            if len(column) != len(self.ids):
+                raise InputError(
+                    f"Metadata column {name!r} must have one value an item ({len(self.ids)}) "
+                    f"— found {len(column)} — give the missing ones as None."
+                )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def check_items(
+    ids: Sequence[Any], texts: Sequence[Any], place: Callable[[int], str], origin: str | Path
+) -> None:
+    """Refuse items that cannot be told apart or cannot be read.
+
+    Args:
+        ids: N ids.
+        texts: N texts.
+        place: Row number -> where the reader of the message finds it ("line 7").
+        origin: What the items come from, for the message.
+
+    Raises:
+        InputError: There is no item, the lengths differ, an id is missing or occurs twice, or a text is
+            blank: names the first.
+    """
+    if not ids:
+        raise InputError(f"A catalog needs at least one item — found none in {origin} — add items.")
+    if len(ids) != len(texts):
+        raise InputError(
+            f"Each item needs an id and a text — found {len(ids)} ids and {len(texts)} texts in {origin} "
+            "— give both lists the same length."
+        )
+    seen: dict[str, int] = {}
+    for row, (item, text) in enumerate(zip(ids, texts, strict=True)):
+        if not isinstance(item, str) or not item:
+            raise InputError(
+                f"Every item needs an id, a non-empty string — found {item!r} at {place(row)} of {origin} "
+                "— give it an id of its own."
+            )
+        if item in seen:
+            raise InputError(
+                f"Item ids must be distinct — found {item!r} at {place(seen[item])} and again at "
+                f"{place(row)} of {origin} — rename or remove one of them."
+            )
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(
+                f"Every item needs a text — found {text!r} for item {item!r} at {place(row)} of {origin} "
+                "— write one or remove the item."
+            )
+        seen[item] = row
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """One plausible answer to a query: `items` are ids, distinct, in the order of the source."""
+
+    id: str
+    query: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader found: items, reference sets (may be none) and a note of all that was left out."""
+
+    name: str
+    items: Items
+    sets: list[ReferenceSet] = field(default_factory=list)
+    note: str = ""
+
+
+def collect_sets(
+    rows: Sequence[tuple[str, str, Sequence[str]]], known: Mapping[str, Any] | set[str]
+) -> tuple[list[ReferenceSet], str]:
+    """Rows (set id, query, item ids) -> usable reference sets, and a note that counts what was left out.
+
+    Left out are: repeats of an item within a set, items that the catalog does not hold, sets without a
+    query and sets without a known item. Ids are never changed.
+
+    Example:
+        >>> sets, note = collect_sets([("s", "beach", ["a", "a", "z"]), ("t", " ", ["a"])], {"a"})
+        >>> sets
+        [ReferenceSet(id='s', query='beach', items=('a',))]
+        >>> note
+        '1 set without a query left out; 1 reference to an item without an entry left out; 1 repeat within a set left out'
+    """
+    sets: list[ReferenceSet] = []
+    blank = bare = unknown = repeats = 0
+    for set_id, query, items in rows:
+        if not query.strip():
+            blank += 1
+            continue
+        distinct = list(dict.fromkeys(items))
+        repeats += len(items) - len(distinct)
+        kept = tuple(item for item in distinct if item in known)
+        unknown += len(distinct) - len(kept)
+        if kept:
+            sets.append(ReferenceSet(set_id, query.strip(), kept))
+        else:
+            bare += 1
+    return sets, join_notes(
+        counted(blank, "set without a query", "sets without a query"),
+        counted(bare, "set without a known item", "sets without a known item"),
+        counted(
+            unknown,
+            "reference to an item without an entry",
+            "references to items without an entry",
+        ),
+        counted(repeats, "repeat within a set", "repeats within a set"),
+    )
+
+
+def counted(count: int, one: str, many: str, what: str = "left out") -> str:
+    """'3 sets without a query left out', or '' for none."""
+    return f"{count} {one if count == 1 else many} {what}" if count else ""
+
+
+def join_notes(*notes: str) -> str:
+    """Non-empty notes, joined by '; '."""
+    return "; ".join(note for note in notes if note)
+
+
+def read_source(path: str | Path) -> Source:
+    """Read whatever is at `path`: see the error below for the forms understood.
+
+    Args:
+        path: A folder of bundle CSVs (`bundle_intent.csv`, `bundle_item.csv`, `item_titles.csv`,
+            `item_categories.csv`), a folder with `items.jsonl` (and `sets.jsonl`), or one file of items
+            (`.jsonl`, `.csv`, `.parquet`) with the fields `id` and `text`; other fields become metadata.
+
+    Raises:
+        InputError: Nothing is there, the form is unknown, or the content is faulty.
+    """
+    # The readers build the classes above, so they are imported when one is needed.
+    from r4t.data.bundles import is_bundles, read_bundles
+    from r4t.data.jsonl import READERS, read_folder, read_items
+
+    path = Path(path)
+    if not path.exists():
+        raise InputError(
+            f"A source must be a file or folder — found nothing at {path} — check the path."
+        )
+    if path.is_dir() and is_bundles(path):
+        return read_bundles(path)
+    if path.is_dir() and (path / "items.jsonl").exists():
+        return read_folder(path)
+    if path.is_file() and path.suffix in READERS:
+        return Source(path.stem, read_items(path))
+    found = sorted(entry.name for entry in path.iterdir())[:8] if path.is_dir() else path.suffix
+    raise InputError(
+        "A source must be a folder of bundle CSVs, a folder with items.jsonl (and sets.jsonl), or one "
+        f"file of items ({', '.join(sorted(READERS))}) — found {found} at {path} — convert it to one of these."
+    )
