@@ -102,6 +102,32 @@ class Searcher:
             references=references,
         )
 
+    def fan_out_texts(
+        self,
+        query: Tensor,
+        subqueries: list[list[str]],
+        set_size: int,
+        *,
+        references: Tensor | None = None,
+        pool_size: int | None = None,
+    ) -> SetBatch:
+        """Encode B lists of sub-queries and retrieve for them, as ``fan_out`` does.
+
+        A list shorter than ``set_size`` leaves members masked; each distinct text is encoded once.
+        """
+        distinct = list(dict.fromkeys(text for texts in subqueries for text in texts[:set_size]))
+        directions = torch.zeros(len(subqueries), set_size, query.shape[1])
+        if distinct:
+            vectors = self.encode(distinct)
+            place = {text: row for row, text in enumerate(distinct)}
+            for row, texts in enumerate(subqueries):
+                rows = [place[text] for text in texts[:set_size]]
+                directions[row, : len(rows)] = vectors[rows]
+        texts = [texts[:set_size] for texts in subqueries]
+        return self.fan_out(
+            query, directions, texts=texts, references=references, pool_size=pool_size
+        )
+
     def embeddings(self, items: Tensor) -> Tensor:
         """Return the embeddings (…, d) of catalog rows (…); zero rows for −1."""
         vectors = self.catalog.embeddings[items.clamp(min=0)]

@@ -1,0 +1,1 @@
+"""Query → prompt → language model → completion → sub-queries."""

@@ -1,0 +1,181 @@
+"""Catalog texts or a checkpoint → a causal language model and its tokenizer."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from r4t.errors import InputError
+from r4t.fanout.formats import FanoutFormat, load_format
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+SPEC_FILE = "fanout.json"  # the format, saved beside the weights of a fan-out model
+
+
+class LanguageModelSource(Protocol):
+    """Where the language model comes from."""
+
+    def build(
+        self, texts: Sequence[str], root: Path
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Return a model in training mode and its tokenizer.
+
+        Args:
+            texts: The catalog's, for a tokenizer that is trained.
+            root: Folder in which a relative path is looked up first (the run's).
+        """
+
+    def saved_form(self, root: Path) -> FanoutFormat | None:
+        """Return the format saved beside the model, if there is one."""
+
+
+class Pretrained:
+    """A causal language model by hub name (``Qwen/Qwen3-4B``) or local folder.
+
+    Args:
+        path: Folder inside the run (``warm_start/model``), any other folder, or hub name.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; weights are trained in it.
+    """
+
+    def __init__(self, path: str, dtype: str = "float32") -> None:
+        if dtype not in ("float32", "bfloat16", "float16"):
+            raise InputError(
+                f"dtype must be float32, bfloat16 or float16, found '{dtype}'; "
+                "float32 is the safe choice on a CPU."
+            )
+        self.path = path
+        self.dtype = dtype
+
+    def build(
+        self, texts: Sequence[str], root: Path
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Load the model and its tokenizer, padded on the left.
+
+        Raises:
+            InputError: Neither the folder nor the hub has such a model.
+        """
+        path = str(self._find(root))
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, self.dtype))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"A language model must be a hub name or a folder with config.json and a tokenizer "
+                f"— '{self.path}' could not be loaded ({str(error).splitlines()[0]}); check the "
+                "name, the network, or run the step that writes the folder."
+            ) from error
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        # from_pretrained leaves eval mode, which also turns gradient checkpointing off.
+        return model.train(), tokenizer
+
+
+    def saved_form(self, root: Path) -> FanoutFormat | None:
+        """Return the format that a fan-out model was saved with; None for any other model."""
+        path = self._find(root) / SPEC_FILE
+        if not path.is_file():
+            return None
+        return load_format(json.loads(path.read_text(encoding="utf-8")))
+
+    def _find(self, root: Path) -> Path:
+        inside = root / self.path
+        return inside if inside.is_dir() else Path(self.path)
+
+
+class TinyQwen3:
+    """A small model of Qwen3's architecture with a tokenizer trained on the catalog.
+
+    The offline default: it knows nothing until it is warm-started.
+
+    Args:
+        width: Hidden width; the head width is 32.
+        layers: Number of layers.
+        vocabulary: Largest number of tokens.
+        max_length: Longest sequence in tokens.
+        seed: Seed of the initial weights.
+    """
+
+    def __init__(
+        self,
+        width: int = 128,
+        layers: int = 4,
+        vocabulary: int = 4096,
+        max_length: int = 256,
+        seed: int = 0,
+    ) -> None:
+        if width % 32:
+            raise InputError(f"width must be a multiple of 32, found {width}; take 128, say.")
+        self.width = width
+        self.layers = layers
+        self.vocabulary = vocabulary
+        self.max_length = max_length
+        self.seed = seed
+
+    def build(
+        self, texts: Sequence[str], root: Path
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Train the tokenizer on ``texts`` and draw the weights."""
+        tokenizer = train_tokenizer(texts, self.vocabulary)
+        config = Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=self.width,
+            intermediate_size=3 * self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.width // 32,
+            num_key_value_heads=self.width // 32,
+            head_dim=32,
+            max_position_embeddings=self.max_length,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = Qwen3ForCausalLM(config)
+        return model.train(), tokenizer
+
+    def saved_form(self, root: Path) -> FanoutFormat | None:
+        """Return None: a model from scratch has no format yet."""
+        return None
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Train a lower-case byte-level BPE tokenizer in which a line break is one token.
+
+    Frequent words become one token each, with their leading space; any text can be written.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
+    from tokenizers import pre_tokenizers as pre
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, BOS, EOS],
+        initial_alphabet=pre.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken("\n", normalized=False, special=False)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,62 @@
+"""A run's queries → batches of ``Query`` for stages 1 and 2."""
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from r4t.data.queries import Query
+from r4t.run import Run
+
+
+def as_list(queries: list[Query]) -> list[Query]:
+    """Collate: a batch is the list of its queries."""
+    return queries
+
+
+class QueryData(LightningDataModule):
+    """Queries of a run: ``train`` to fit and synthesize, ``val`` to validate, ``test`` to test.
+
+    Args:
+        run: Run folder.
+        batch_size: Queries B a step and rank.
+        val_queries: How many validation queries to use, the first ones; all by default.
+        synthesize_queries: How many training queries to synthesize for; all by default.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        batch_size: int = 16,
+        val_queries: int | None = None,
+        synthesize_queries: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.run = run
+        self.batch_size = batch_size
+        self.val_queries = val_queries
+        self.synthesize_queries = synthesize_queries
+
+    def train_dataloader(self) -> DataLoader:
+        """Return shuffled batches of training queries."""
+        return self._loader("train", None, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return batches of validation queries, in order."""
+        return self._loader("val", self.val_queries)
+
+    def test_dataloader(self) -> DataLoader:
+        """Return batches of test queries, in order."""
+        return self._loader("test", None)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return batches of training queries, in order: what ``synthesize`` reads."""
+        return self._loader("train", self.synthesize_queries)
+
+    def _loader(self, split: str, count: int | None, shuffle: bool = False) -> DataLoader:
+        queries = Run.open(self.run).read_queries(split)[:count]
+        return DataLoader(
+            queries,  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            drop_last=shuffle and len(queries) >= self.batch_size,
+            collate_fn=as_list,
+        )

@@ -1,0 +1,287 @@
+"""Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from r4t.data.queries import Query
+from r4t.errors import InputError
+from r4t.fanout.formats import Expand, FanoutFormat
+from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
+from r4t.fanout.model import FanoutModel, Fanouts
+from r4t.fanout.weak import FanoutTeacher, NearbyWords
+from r4t.grpo.loss import SoftGRPO, group_advantage, policy_statistics
+from r4t.metrics import objective_metrics
+from r4t.reward import Reward
+from r4t.run import Run
+from r4t.sets import SetBatch, pad_rows
+
+
+class FanoutModule(LightningModule):
+    """What both modes share: the language model, the frozen retriever, validation by reward.
+
+    Args:
+        run: Run folder.
+        lm: Where the language model comes from.
+        form: What it reads and writes.
+        reward: Scored in validation (and trained on by ``FanoutTuner``).
+        learning_rate: Peak, of AdamW with β = (0.9, 0.95); after a linear warm-up it stays there.
+        max_new_tokens: Longest completion in tokens.
+        temperature: Of sampling, above 0.
+        pool_size: Distinct items retrieved a set, for objectives that need a pool.
+    """
+
+    step: str
+
+    def __init__(
+        self,
+        run: str,
+        lm: LanguageModelSource,
+        form: FanoutFormat | None,
+        reward: Reward,
+        learning_rate: float,
+        max_new_tokens: int,
+        temperature: float,
+        pool_size: int | None,
+    ) -> None:
+        super().__init__()
+        self.run = Run.open(run)
+        self.searcher = self.run.searcher()
+        source, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
+        form = form or lm.saved_form(self.run.folder) or Expand()
+        self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens)
+        self.reward = reward
+        self.learning_rate = learning_rate
+        self.temperature = temperature
+        self.pool_size = pool_size
+        self.val_metrics = objective_metrics(reward.objectives, prefix="val/")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return AdamW, and a schedule that warms up linearly over 20 updates."""
+        optimizer = torch.optim.AdamW(
+            self.fanout.parameters(), lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+        )
+        schedule = LambdaLR(optimizer, lambda update: min(1.0, (update + 1) / 20))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
+        """Retrieve for G fan-outs of each query: B·G sets."""
+        group_size = len(fanouts.subqueries) // len(queries)
+        vectors = self.searcher.encode_queries([query.text for query in queries])
+        references = None
+        if any(query.references for query in queries):
+            rows = [self.searcher.catalog.rows(query.references) for query in queries]
+            references = pad_rows(rows).repeat_interleave(group_size, 0)
+        return self.searcher.fan_out_texts(
+            vectors.repeat_interleave(group_size, 0),
+            fanouts.subqueries,
+            self.fanout.form.set_size,
+            references=references,
+            pool_size=self.pool_size,
+        )
+
+    def validation_step(self, batch: list[Query], batch_idx: int) -> None:
+        """Sample one fan-out a query with a fixed seed; log reward, objectives, distinct items."""
+        texts = [query.text for query in batch]
+        seeds = [query_seed(query.id, 0) for query in batch]
+        sets = self.retrieve(batch, self.fanout.sample(texts, seeds, 1, self.temperature))
+        reward, components = self.reward(sets)
+        for name, scores in components.items():
+            self.val_metrics[name].add(scores)  # type: ignore[operator]
+        self.log_dict(self.val_metrics, batch_size=len(batch))
+        self._log("val/reward", reward.mean(), len(batch))
+        self._log("val/distinct_items", distinct_items(sets).mean(), len(batch))
+
+    def export(self) -> None:
+        """Write the model where later steps and the retriever look for it."""
+        self.fanout.save(self.run.step(self.step) / "model")
+
+    def _log(self, name: str, value: Tensor | float, batch_size: int, bar: bool = True) -> None:
+        across = name.startswith("val/")
+        self.log(name, value, prog_bar=bar, batch_size=batch_size, sync_dist=across)
+
+
+class WarmStart(FanoutModule):
+    """Step 0: teach a model to write fan-outs by imitation, from catalog text alone.
+
+    Args:
+        run: Run folder.
+        reward: Scored in validation only.
+        lm: Where the language model comes from; ``TinyQwen3`` by default.
+        form: What it reads and writes; ``Expand`` by default.
+        teacher: Writes the fan-outs to imitate; ``NearbyWords`` by default.
+        learning_rate: Peak, of AdamW.
+        max_new_tokens: Longest completion in tokens.
+        temperature: Of sampling in validation.
+        pool_size: Distinct items retrieved a set, for objectives that need a pool.
+    """
+
+    step = "warm_start"
+
+    def __init__(
+        self,
+        run: str,
+        reward: Reward,
+        lm: LanguageModelSource | None = None,
+        form: FanoutFormat | None = None,
+        teacher: FanoutTeacher | None = None,
+        learning_rate: float = 1e-3,
+        max_new_tokens: int = 64,
+        temperature: float = 0.9,
+        pool_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            run,
+            TinyQwen3() if lm is None else lm,
+            form,
+            reward,
+            learning_rate,
+            max_new_tokens,
+            temperature,
+            pool_size,
+        )
+        self.teacher: FanoutTeacher = NearbyWords() if teacher is None else teacher
+
+    def training_step(self, batch: list[Query], batch_idx: int) -> Tensor:
+        """Return the mean negative log-likelihood of a token of freshly written fan-outs."""
+        texts = [query.text for query in batch]
+        vectors = self.searcher.encode_queries(texts)
+        size = self.fanout.form.set_size
+        additions = self.teacher.additions(
+            self.searcher, batch, vectors, size, seed=self.global_step
+        )
+        taught = self.fanout.teach(texts, additions)
+        log_probs = self.fanout.log_probs(taught, temperature=1.0)
+        loss = -(log_probs * taught.completion_mask).sum() / taught.completion_mask.sum()
+        self._log("train/nll", loss.detach(), len(batch))
+        return loss
+
+
+class FanoutTuner(FanoutModule):
+    """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
+
+    Each training step samples G fan-outs a query, retrieves, scores, and makes ``updates``
+    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps.
+
+    Args:
+        run: Run folder.
+        reward: Trained on.
+        lm: Where the language model comes from; the warm-started one by default.
+        form: What it reads and writes; by default what the model was saved with, or ``Expand``.
+        loss: Clip and KL coefficients.
+        group_size: Rollouts G a query, at least 2.
+        updates: Optimizer steps a rollout; from the second on the KL terms act.
+        micro_batch: Rollouts in one forward pass; gradients are accumulated over all of them.
+        learning_rate: Peak, of AdamW.
+        max_new_tokens: Longest completion in tokens.
+        temperature: Of the sampling policy; log-probabilities are taken at the same one.
+        pool_size: Distinct items retrieved a set, for objectives that need a pool.
+
+    Raises:
+        InputError: ``group_size`` is below 2.
+    """
+
+    step = "tune"
+
+    def __init__(
+        self,
+        run: str,
+        reward: Reward,
+        lm: LanguageModelSource | None = None,
+        form: FanoutFormat | None = None,
+        loss: SoftGRPO | None = None,
+        group_size: int = 8,
+        updates: int = 2,
+        micro_batch: int = 64,
+        learning_rate: float = 3e-4,
+        max_new_tokens: int = 64,
+        temperature: float = 0.9,
+        pool_size: int | None = None,
+    ) -> None:
+        if group_size < 2:
+            raise InputError(
+                f"group_size must be at least 2, found {group_size}; an advantage compares the "
+                "rollouts of one query with each other."
+            )
+        super().__init__(
+            run,
+            Pretrained("warm_start/model") if lm is None else lm,
+            form,
+            reward,
+            learning_rate,
+            max_new_tokens,
+            temperature,
+            pool_size,
+        )
+        self.loss = SoftGRPO() if loss is None else loss
+        self.group_size = group_size
+        self.updates = updates
+        self.micro_batch = micro_batch
+        self.automatic_optimization = False
+
+    def training_step(self, batch: list[Query], batch_idx: int) -> None:
+        """Roll out, score, and step the policy ``updates`` times."""
+        texts = [query.text for query in batch]
+        seeds = [query_seed(query.id, self.global_step + 1) for query in batch]
+        fanouts = self.fanout.sample(texts, seeds, self.group_size, self.temperature)
+        sets = self.retrieve(batch, fanouts)
+        rewards, components = self.reward(sets)
+        grouped = rewards.view(len(batch), self.group_size)
+        advantages = group_advantage(grouped).flatten().to(self.device)
+        self._log_rollout(fanouts, sets, grouped, components)
+        self._update(fanouts, advantages, len(batch))
+
+    def _update(self, fanouts: Fanouts, advantages: Tensor, batch_size: int) -> None:
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        rows = range(0, len(advantages), self.micro_batch)
+        slices = [slice(start, start + self.micro_batch) for start in rows]
+        with torch.no_grad():
+            old = [self.fanout.log_probs(fanouts.rows(part), self.temperature) for part in slices]
+        tokens = fanouts.completion_mask.sum()
+        for update in range(self.updates):
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            for part, old_log_probs in zip(slices, old):
+                micro = fanouts.rows(part)
+                log_probs = self.fanout.log_probs(micro, self.temperature)
+                mask = micro.completion_mask
+                loss = self.loss(log_probs, old_log_probs, advantages[part], mask) / tokens
+                self.manual_backward(loss)
+                if update == self.updates - 1 and part is slices[-1]:
+                    found = policy_statistics(log_probs, old_log_probs, mask, self.loss.clip)
+                    for name, value in found.items():
+                        self._log(f"train/{name}", value, batch_size, bar=False)
+            self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
+            optimizer.step()  # type: ignore[union-attr]
+            schedule.step()  # type: ignore[union-attr, call-arg]
+
+    def _log_rollout(
+        self, fanouts: Fanouts, sets: SetBatch, grouped: Tensor, components: dict[str, Tensor]
+    ) -> None:
+        size = len(grouped)
+        self._log("train/reward", grouped.mean(), size)
+        self._log("train/reward_spread", grouped.std(1).mean(), size, bar=False)
+        for name, scores in components.items():
+            self._log(f"train/{name}", scores.mean(), size)
+        parsed = sum(bool(texts) for texts in fanouts.subqueries) / len(fanouts.subqueries)
+        self._log("train/parsed", parsed, size, bar=False)
+        self._log("train/distinct_items", distinct_items(sets).mean(), size)
+        length = fanouts.completion_mask.sum(1).float().mean()
+        self._log("train/tokens", length, size, bar=False)
+
+
+def distinct_items(sets: SetBatch) -> Tensor:
+    """Return (B,) numbers of distinct items among the members."""
+    ordered = sets.items.sort(1).values
+    fresh = torch.ones_like(ordered, dtype=torch.bool)
+    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return (fresh & (ordered >= 0)).sum(1).float()
+
+
+def query_seed(query_id: str, draw: int) -> int:
+    """Return a seed that depends on the query and the draw, not on batch, rank or process."""
+    import zlib
+
+    return zlib.crc32(f"{draw}/{query_id}".encode())

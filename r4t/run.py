@@ -1,0 +1,152 @@
+"""A run folder → its catalog, queries and the places where each step writes.
+
+    RUN/
+      run.json       catalog, queries and the catalog's fingerprint
+      warm_start/    0  a language model taught to write fan-outs     → model/
+      tune/          1  the fan-out language model, tuned (R4T-FOLM)  → model/
+      targets/       2  target sets
+      distill/       3  the diffusion retriever (R4T-Diffusion)       → model/
+      results/       5  tables
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r4t.catalog import Catalog
+from r4t.data.queries import Query, read_queries
+from r4t.encoder import load_encoder
+from r4t.errors import InputError
+from r4t.index import build_index
+
+if TYPE_CHECKING:
+    from r4t.search import Searcher
+
+RUN_FILE = "run.json"
+README = """# A run of r4t
+
+| path | what it holds |
+|---|---|
+| `run.json` | which catalog and queries the run uses, and the catalog's fingerprint |
+| `catalog/`, `queries/` | the items, and the queries split into train, val and test (or elsewhere: see `run.json`) |
+| `warm_start/model/` | step 0: a language model taught to write fan-outs (in the tables: Zero-shot) |
+| `tune/model/` | step 1: the same model tuned by Soft-GRPO (R4T-FOLM) |
+| `targets/` | step 2: target sets synthesized by it, with scores and sub-query texts |
+| `distill/model/` | step 3: the diffusion retriever distilled from them (R4T-Diffusion) |
+| `results/` | step 5: `results.md`, and every per-query value in `results.json` |
+
+Each step folder also holds `config.yaml` (what it ran with), `checkpoints/` and `logs/`.
+
+    r4t retrieve RUN "your broad query"               # the diffusion retriever answers
+    r4t retrieve RUN "your broad query" --with folm   # the language model answers
+    r4t evaluate RUN                                  # the tables again
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the method on one catalog.
+
+    Attributes:
+        folder: Where the run lives.
+        catalog: Folder of its catalog.
+        queries: Folder of its queries.
+        fingerprint: Of the catalog that it was begun with.
+
+    Example:
+        ``Run.begin("runs/mine", "my/catalog", "my/queries").searcher()``
+    """
+
+    folder: Path
+    catalog: Path
+    queries: Path
+    fingerprint: str
+
+    @classmethod
+    def begin(
+        cls,
+        folder: str | Path,
+        catalog: str | Path | None = None,
+        queries: str | Path | None = None,
+    ) -> "Run":
+        """Open the run at ``folder``, or begin it there.
+
+        Args:
+            folder: The run folder; made if missing.
+            catalog: Folder of the catalog; ``folder/catalog`` by default.
+            queries: Folder of the queries; ``folder/queries`` by default.
+
+        Raises:
+            InputError: There is no catalog, or the run was begun with another one.
+        """
+        folder = Path(folder)
+        catalog = folder / "catalog" if catalog is None else Path(catalog)
+        queries = folder / "queries" if queries is None else Path(queries)
+        run = cls(folder, catalog, queries, Catalog.load(catalog).fingerprint)
+        path = folder / RUN_FILE
+        if path.is_file():
+            begun = cls.open(folder)
+            _same_catalog(begun.fingerprint, run.fingerprint, catalog, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "catalog": os.path.relpath(catalog, folder),
+            "queries": os.path.relpath(queries, folder),
+            "fingerprint": run.fingerprint,
+        }
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(README, encoding="utf-8")
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open the run at ``folder``.
+
+        Raises:
+            InputError: ``folder`` is not a run.
+        """
+        folder = Path(folder)
+        path = folder / RUN_FILE
+        if not path.is_file():
+            raise InputError(
+                f"A run is a folder with {RUN_FILE}, found none in {folder}; name a run folder, or "
+                "begin one with 'r4t fit --config 0_warm_start.yaml --run FOLDER'."
+            )
+        content = json.loads(path.read_text(encoding="utf-8"))
+        catalog = Path(os.path.normpath(folder / content["catalog"]))
+        queries = Path(os.path.normpath(folder / content["queries"]))
+        return cls(folder, catalog, queries, content["fingerprint"])
+
+    def searcher(self, backend: str = "torch") -> "Searcher":
+        """Return the frozen retriever over the run's catalog.
+
+        Args:
+            backend: Of the index: ``torch`` or ``faiss``.
+
+        Raises:
+            InputError: The catalog is not the one the run was begun with.
+        """
+        from r4t.search import Searcher
+
+        catalog = Catalog.load(self.catalog)
+        _same_catalog(self.fingerprint, catalog.fingerprint, self.catalog, self.folder)
+        folder = self.catalog / "encoder"
+        encoder = load_encoder(folder) if folder.is_dir() else None
+        return Searcher(catalog, encoder, build_index(catalog.embeddings, backend))
+
+    def read_queries(self, split: str) -> list[Query]:
+        """Return the queries of ``train``, ``val`` or ``test``."""
+        return read_queries(self.queries, split)
+
+    def step(self, name: str) -> Path:
+        """Return the folder of a step (``warm_start``, ``tune``, ``targets``, ``distill``)."""
+        return self.folder / name
+
+
+def _same_catalog(begun: str, found: str, catalog: Path, run: Path) -> None:
+    if begun != found:
+        raise InputError(
+            f"A run keeps to the catalog it was begun with (fingerprint {begun[:12]}) — found "
+            f"{found[:12]} at {catalog}; restore that catalog, or begin a new run than {run}."
+        )
