@@ -1,4 +1,4 @@
-"""Items and embeddings ↔ a catalog folder, read memory-mapped, with a fingerprint of its content."""
+"""Items and embeddings ↔ a catalog folder, memory-mapped, with a fingerprint of its content."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ class Catalog:
             embeddings = file.get_tensor("embeddings")
         if list(embeddings.shape) != [info["items"], info["dim"]]:
             raise InputError(
-                f"Embeddings must have the shape ({info['items']}, {info['dim']}) that catalog.json says "
-                f"— found {tuple(embeddings.shape)} in {folder} — write the catalog again."
+                f"Embeddings must have the shape ({info['items']}, {info['dim']}) that "
+                f"catalog.json says — found {tuple(embeddings.shape)} in {folder} — write the "
+                "catalog again."
             )
         return cls(folder, info, embeddings)
 
@@ -111,8 +112,8 @@ class Catalog:
             return [self._row[item] for item in ids]
         except KeyError as error:
             raise InputError(
-                f"Item ids must be in the catalog — found {error.args[0]!r}, which {self.folder} does "
-                "not hold — check that the queries belong to this catalog."
+                f"Item ids must be in the catalog — found {error.args[0]!r}, which {self.folder} "
+                "does not hold — check that the queries belong to this catalog."
             ) from None
 
     @cached_property
@@ -136,8 +137,8 @@ def text_encoder(catalog: Catalog) -> Encoder:
     """
     if catalog.info["encoder"] is None:
         raise InputError(
-            f"Text queries need a text encoder — catalog {catalog.folder} holds your own vectors without "
-            "one — write it again with --encoder, or search with vectors."
+            f"Text queries need a text encoder — catalog {catalog.folder} holds your own vectors "
+            "without one — write it again with --encoder, or search with vectors."
         )
     return load_encoder(catalog.folder / "encoder")
 
@@ -162,13 +163,13 @@ def check_embeddings(items: Items, embeddings: Tensor, encoder: Encoder | None) 
     shape = tuple(embeddings.shape)
     if len(shape) != 2 or shape[0] != len(items):
         raise InputError(
-            f"Embeddings must have one row for each of the {len(items)} items — found the shape {shape} "
-            "— bring them in the order of the items."
+            f"Embeddings must have one row for each of the {len(items)} items — found the shape "
+            f"{shape} — bring them in the order of the items."
         )
     if encoder is not None and shape[1] != encoder.dim:
         raise InputError(
-            f"Embeddings must have the width of their query encoder, {encoder.dim} — found {shape[1]} "
-            "— name the encoder of the same space, or truncate it with --dim."
+            f"Embeddings must have the width of their query encoder, {encoder.dim} — found "
+            f"{shape[1]} — name the encoder of the same space, or truncate it with --dim."
         )
     rows = embeddings.detach().cpu().float()
     length = rows.norm(dim=1)
@@ -179,8 +180,8 @@ def check_embeddings(items: Items, embeddings: Tensor, encoder: Encoder | None) 
         if fault.any():
             row = int(fault.nonzero()[0])
             raise InputError(
-                f"Each embedding must be a finite vector with a direction — found {what} in row {row} "
-                f"(item {items.ids[row]!r}) — correct its vector or its text."
+                f"Each embedding must be a finite vector with a direction — found {what} in row "
+                f"{row} (item {items.ids[row]!r}) — correct its vector or its text."
             )
     # Rows that are unit length already keep their very bits.
     return rows if torch.allclose(length, torch.ones(1), atol=1e-5, rtol=0) else normalize(rows)
@@ -240,12 +241,13 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         return
     if not (folder / "catalog.json").is_file():
         raise InputError(
-            f"A catalog needs a folder of its own — found other content in {folder} — name a new folder."
+            f"A catalog needs a folder of its own — found other content in {folder} — name a new "
+            "folder."
         )
     if not overwrite:
         raise InputError(
-            f"A catalog is not overwritten unasked — found one in {folder} — name a new folder or add "
-            "--overwrite."
+            f"A catalog is not overwritten unasked — found one in {folder} — name a new folder or "
+            "add --overwrite."
         )
 
 

@@ -106,8 +106,8 @@ class FaissIndex:
             import faiss
         except ImportError as error:
             raise InputError(
-                "The index 'faiss' needs the FAISS library — found none installed — install the extra cpu "
-                "or gpu (pip install 'r4t[cpu]') or use the index 'torch'."
+                "The index 'faiss' needs the FAISS library — found none installed — install the "
+                "extra cpu or gpu (pip install 'r4t[cpu]') or use the index 'torch'."
             ) from error
         self.index: Any = faiss.IndexFlatIP(embeddings.shape[1])
         self.index.add(embeddings.detach().float().cpu().numpy())

@@ -1,4 +1,4 @@
-"""Folder of bundle CSVs (Sun et al., SIGIR 2022) -> `Source`: products, and bundles with their intents."""
+"""Folder of bundle CSVs (Sun et al., SIGIR 2022) → `Source`: products, bundles, their intents."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def is_bundles(folder: Path) -> bool:
 def read_bundles(folder: str | Path) -> Source:
     """Read the four CSVs; ids stay as they are, HTML entities in texts become characters.
 
-    Items are those of `item_titles.csv` in its order, with the metadata `category` (last element of the
-    first path) and `categories` (the raw text), None where `item_categories.csv` has no row. Bundles
-    without an intent or without a titled item are left out and counted in the note.
+    Items are those of `item_titles.csv` in its order, with the metadata `category` (last element of
+    the first path) and `categories` (the raw text), None where `item_categories.csv` has no row.
+    Bundles without an intent or without a titled item are left out and counted in the note.
 
     Raises:
         InputError: A file is missing, has other columns, or an id occurs twice or is empty.
@@ -123,8 +123,8 @@ def _distinct(rows: list[tuple[str, str, int]], path: Path) -> dict[str, str]:
     for key, value, line in rows:
         if key in values:
             raise InputError(
-                f"Ids in {path.name} must be distinct — found {key!r} again at line {line} of {path} "
-                "— rename or remove one of the two rows."
+                f"Ids in {path.name} must be distinct — found {key!r} again at line {line} of "
+                f"{path} — rename or remove one of the two rows."
             )
         values[key] = value
     return values

@@ -1,4 +1,4 @@
-"""One file of items, or a folder of items.jsonl and sets.jsonl -> `Items`, `Source`."""
+"""One file of items, or a folder of items.jsonl and sets.jsonl → `Items`, `Source`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Placed = tuple[str, dict[str, Any]]
 
 
 def read_items(path: str | Path) -> Items:
-    """Read the items of one .jsonl, .csv or .parquet file; fields beyond `id` and `text` are metadata.
+    """Read one .jsonl, .csv or .parquet file of items; fields beside `id` and `text` are metadata.
 
     Whole-number ids become strings of the same digits; a field that an item lacks is None.
 
     Raises:
-        InputError: A row is no object, lacks a field, repeats an id or has a blank text: names the line.
+        InputError: A row is no object, lacks a field, repeats an id or has a blank text: names the
+            line.
     """
     path = Path(path)
     placed = list(READERS[path.suffix](path))
@@ -39,10 +40,11 @@ def read_items(path: str | Path) -> Items:
 
 
 def read_folder(folder: str | Path) -> Source:
-    """Read items.jsonl and, where it exists, sets.jsonl (`id`, `query`, `items`; other fields are not used).
+    """Read items.jsonl and, where it exists, sets.jsonl; of a set, `id`, `query` and `items`.
 
     Raises:
-        InputError: As `read_items`; or a set lacks a field, repeats an id or its items are no list of ids.
+        InputError: As `read_items`; or a set lacks a field, repeats an id or its items are no list
+            of ids.
     """
     folder = Path(folder)
     items = read_items(folder / "items.jsonl")
@@ -86,8 +88,8 @@ def _jsonl(path: Path) -> Iterator[Placed]:
                 row = None
             if not isinstance(row, dict):
                 raise InputError(
-                    f"Each line must be one JSON object — found {line.strip()[:80]!r} at line {number} "
-                    f"of {path} — correct the line."
+                    f"Each line must be one JSON object — found {line.strip()[:80]!r} at line "
+                    f"{number} of {path} — correct the line."
                 )
             yield f"line {number}", row
 

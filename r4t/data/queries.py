@@ -1,4 +1,4 @@
-"""Reference sets -> queries, split without leaks; queries <-> folder/{train,val,test}.jsonl."""
+"""Reference sets → queries, split without leaks; queries <-> folder/{train,val,test}.jsonl."""
 
 from __future__ import annotations
 
@@ -78,14 +78,15 @@ def _parse(line: str, place: str) -> Query:
         good = False
     if not good or not query.text.strip():
         raise InputError(
-            'A query is a JSON object with the strings "id", "text" and "kind" and a list "references" '
+            'A query is a JSON object with the strings "id", "text" and "kind" and a list '
+            '"references" '
             f"— found {line[:80]!r} at {place} — correct the line."
         )
     return query
 
 
 def normalized(text: str) -> str:
-    """Words of a text without case, marks of punctuation and spacing: equal for queries that say the same.
+    """Words of a text without case, punctuation and spacing: equal for queries that say the same.
 
     Example:
         >>> normalized("  Men's   SHOES! ")
@@ -95,7 +96,7 @@ def normalized(text: str) -> str:
 
 
 def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:
-    """Positions of sets that must stay together: same normalized query or equal items, chains included.
+    """Positions of sets that must stay together: same normalized query or equal items, in chains.
 
     Returns:
         Groups in the order of their first member; each sorted.
@@ -126,7 +127,7 @@ def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:
 
 
 def _deal(groups: list[list[int]], shares: Sequence[float], seed: int) -> list[list[int]]:
-    """Deal shuffled groups, each to the part that lacks most of its share; parts come back sorted."""
+    """Deal shuffled groups, each to the part that lacks most of its share; parts are sorted."""
     order = random.Random(seed).sample(groups, len(groups))
     total = sum(map(len, groups))
     parts: list[list[int]] = [[] for _ in shares]
@@ -144,7 +145,7 @@ def _query(entry: ReferenceSet) -> Query:
 def split_sets(
     sets: Sequence[ReferenceSet], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
 ) -> dict[str, list[Query]]:
-    """Reference sets -> train, val and test queries; no query text and no item set is in two of them.
+    """Reference sets → train, val and test queries; no query and no item set is in two of them.
 
     A split may exceed its share by less than the largest group. For five-fold comparisons use
     `fold_sets`, since a tenth of a small source is too little to compare methods on.
@@ -182,7 +183,8 @@ def fold_sets(sets: Sequence[ReferenceSet], folds: int, seed: int) -> list[dict[
     """
     if folds < 3:
         raise InputError(
-            f"Cross-validation needs at least 3 folds (train, val, test) — found {folds} — ask for more."
+            f"Cross-validation needs at least 3 folds (train, val, test) — found {folds} — ask for "
+            "more."
         )
     parts = _deal(group_sets(sets), [1 / folds] * folds, seed)
     splits = []

@@ -1,8 +1,8 @@
-"""Files of items and sets -> `Source`: checked items, reference sets and a note of what was left out."""
+"""Files of items and sets → `Source`: items, reference sets and a note of what was left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ class Items:
         metadata: Columns of N values each (a missing value is None).
 
     Raises:
-        InputError: There is no item, an id is missing or occurs twice, a text is blank, or a column has
-            another length.
+        InputError: There is no item, an id is missing or occurs twice, a text is blank, or a column
+            has another length.
 
     Example:
         >>> Items(["a", "b"], ["red shoe", "blue hat"], {"color": ["red", "blue"]}).ids
@@ -32,15 +32,15 @@ class Items:
 
     ids: list[str]
     texts: list[str]
-    metadata: dict[str, list[Any]] = field(default_factory=dict)
+    metadata: Mapping[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_items(self.ids, self.texts, lambda row: f"row {row}", "items")
         for name, column in self.metadata.items():
             if name in RESERVED:
                 raise InputError(
-                    f"A metadata column must not be called {name!r}, the name of the item's own field "
-                    "— found it among the metadata — rename the column."
+                    f"A metadata column must not be called {name!r}, the name of the item's own "
+                    "field — found it among the metadata — rename the column."
                 )
             if len(column) != len(self.ids):
                 raise InputError(
@@ -60,26 +60,26 @@ def check_items(
     Args:
         ids: N ids.
         texts: N texts.
-        place: Row number -> where the reader of the message finds it ("line 7").
+        place: Row number → where the reader of the message finds it ("line 7").
         origin: What the items come from, for the message.
 
     Raises:
-        InputError: There is no item, the lengths differ, an id is missing or occurs twice, or a text is
-            blank: names the first.
+        InputError: There is no item, the lengths differ, an id is missing or occurs twice, or a
+            text is blank: names the first.
     """
     if not ids:
         raise InputError(f"A catalog needs at least one item — found none in {origin} — add items.")
     if len(ids) != len(texts):
         raise InputError(
-            f"Each item needs an id and a text — found {len(ids)} ids and {len(texts)} texts in {origin} "
-            "— give both lists the same length."
+            f"Each item needs an id and a text — found {len(ids)} ids and {len(texts)} texts in "
+            f"{origin} — give both lists the same length."
         )
     seen: dict[str, int] = {}
     for row, (item, text) in enumerate(zip(ids, texts, strict=True)):
         if not isinstance(item, str) or not item:
             raise InputError(
-                f"Every item needs an id, a non-empty string — found {item!r} at {place(row)} of {origin} "
-                "— give it an id of its own."
+                f"Every item needs an id, a non-empty string — found {item!r} at {place(row)} of "
+                f"{origin} — give it an id of its own."
             )
         if item in seen:
             raise InputError(
@@ -88,8 +88,8 @@ def check_items(
             )
         if not isinstance(text, str) or not text.strip():
             raise InputError(
-                f"Every item needs a text — found {text!r} for item {item!r} at {place(row)} of {origin} "
-                "— write one or remove the item."
+                f"Every item needs a text — found {text!r} for item {item!r} at {place(row)} of "
+                f"{origin} — write one or remove the item."
             )
         seen[item] = row
 
@@ -105,7 +105,7 @@ class ReferenceSet:
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader found: items, reference sets (may be none) and a note of all that was left out."""
+    """What a reader found: items, reference sets (may be none), a note of all that was left out."""
 
     name: str
     items: Items
@@ -114,19 +114,19 @@ class Source:
 
 
 def collect_sets(
-    rows: Sequence[tuple[str, str, Sequence[str]]], known: Mapping[str, Any] | set[str]
+    rows: Sequence[tuple[str, str, Sequence[str]]], known: Container[str]
 ) -> tuple[list[ReferenceSet], str]:
-    """Rows (set id, query, item ids) -> usable reference sets, and a note that counts what was left out.
+    """Rows (set id, query, item ids) → usable reference sets, and a note of what was left out.
 
-    Left out are: repeats of an item within a set, items that the catalog does not hold, sets without a
-    query and sets without a known item. Ids are never changed.
+    Left out are: repeats of an item within a set, items that the catalog does not hold, sets
+    without a query and sets without a known item. Ids are never changed.
 
     Example:
-        >>> sets, note = collect_sets([("s", "beach", ["a", "a", "z"]), ("t", " ", ["a"])], {"a"})
+        >>> sets, note = collect_sets([("s", "beach", ["a", "a"]), ("t", " ", ["a"])], {"a"})
         >>> sets
         [ReferenceSet(id='s', query='beach', items=('a',))]
         >>> note
-        '1 set without a query left out; 1 reference to an item without an entry left out; 1 repeat within a set left out'
+        '1 set without a query left out; 1 repeat within a set left out'
     """
     sets: list[ReferenceSet] = []
     blank = bare = unknown = repeats = 0
@@ -169,8 +169,9 @@ def read_source(path: str | Path) -> Source:
 
     Args:
         path: A folder of bundle CSVs (`bundle_intent.csv`, `bundle_item.csv`, `item_titles.csv`,
-            `item_categories.csv`), a folder with `items.jsonl` (and `sets.jsonl`), or one file of items
-            (`.jsonl`, `.csv`, `.parquet`) with the fields `id` and `text`; other fields become metadata.
+            `item_categories.csv`), a folder with `items.jsonl` (and `sets.jsonl`), or one file of
+            items (`.jsonl`, `.csv`, `.parquet`) with the fields `id` and `text`; other fields
+            become metadata.
 
     Raises:
         InputError: Nothing is there, the form is unknown, or the content is faulty.
@@ -192,6 +193,7 @@ def read_source(path: str | Path) -> Source:
         return Source(path.stem, read_items(path))
     found = sorted(entry.name for entry in path.iterdir())[:8] if path.is_dir() else path.suffix
     raise InputError(
-        "A source must be a folder of bundle CSVs, a folder with items.jsonl (and sets.jsonl), or one "
-        f"file of items ({', '.join(sorted(READERS))}) — found {found} at {path} — convert it to one of these."
+        "A source must be a folder of bundle CSVs, a folder with items.jsonl (and sets.jsonl), or "
+        f"one file of items ({', '.join(sorted(READERS))}) — found {found} at {path} — convert it "
+        "to one of these."
     )

@@ -1,4 +1,4 @@
-"""Texts of a catalog → LSA encoder (TF-IDF, truncated SVD); fast at query time, without scikit-learn."""
+"""Texts of a catalog → LSA encoder (TF-IDF, truncated SVD); queries do without scikit-learn."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from torch.nn.functional import embedding_bag
 from r4t.errors import InputError
 from r4t.geometry import normalize
 
-# Function words only: common lists also ban "top", "thin" or "fire", which mean something in a catalog.
-STOP_WORDS = frozenset(
-    "a about all also an and any are as at be been being both but by can could did do does each either "
-    "for from had has have he her hers him his how i if in into is it its just me more most my no nor "
-    "not of off on or our own same she should so some such than that the their them then there these "
-    "they this those to too very was we were what when where which while who will with would you your".split()
+# Function words only: common lists also ban "top", "thin" or "fire", which mean much in a catalog.
+_FUNCTION_WORDS = (
+    "a about all also an and any are as at be been being both but by can could did do does each "
+    "either for from had has have he her hers him his how i if in into is it its just me more most "
+    "my no nor not of off on or our own same she should so some such than that the their them then "
+    "there these they this those to too very was we were what when where which while who will with "
+    "would you your"
 )
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def terms(text: str) -> list[str]:
     """Words of a text as LSA counts them: lower case, singular, without function words.
 
-    A text of function words alone keeps them, and a text without any word gives its symbols, so that
-    no item of a catalog ends up with nothing to be found by.
+    A text of function words alone keeps them, and a text without any word gives its symbols, so
+    that no item of a catalog ends up with nothing to be found by.
 
     Example:
         >>> terms("The 3 best Watches for women's parties")
@@ -64,9 +66,9 @@ def singular(word: str) -> str:
 class LsaEncoder:
     """Latent semantic analysis: a text is the normalized sum of the vectors of its terms.
 
-    The vector of a term is its idf times its row of V (X ≈ U S Vᵀ, X the TF-IDF matrix), plus a small
-    fixed random vector for the part of the term that V leaves out. Without that part, an item of rare
-    words only would be projected to round-off noise; with it, its own words find it.
+    The vector of a term is its idf times its row of V (X ≈ U S Vᵀ, X the TF-IDF matrix), plus a
+    small fixed random vector for the part of the term that V leaves out. Without that part, an item
+    of rare words only would be projected to round-off noise; with it, its own words find it.
 
     Args:
         vocabulary: V terms, in the order of the rows of the table.
@@ -101,9 +103,9 @@ class LsaEncoder:
         matrix = vectorizer.fit_transform(texts)
         if not 1 <= dim <= min(matrix.shape):
             raise InputError(
-                f"LSA needs at least as many texts and distinct words as dimensions — found dim={dim} for "
-                f"{matrix.shape[0]} texts with {matrix.shape[1]} words — give a dim of 1 to "
-                f"{min(matrix.shape)}."
+                "LSA needs at least as many texts and distinct words as dimensions — found "
+                f"dim={dim} for {matrix.shape[0]} texts with {matrix.shape[1]} words — give a dim "
+                f"of 1 to {min(matrix.shape)}."
             )
         svd = TruncatedSVD(dim, n_iter=7, random_state=seed).fit(matrix)
         kept = torch.from_numpy(svd.components_.T.copy()).double()
@@ -167,7 +169,7 @@ class LsaEncoder:
             table = file.get_tensor("table")
         if len(table) != len(vocabulary):
             raise InputError(
-                f"An LSA table needs a row for each of its {len(vocabulary)} words — found {len(table)} "
-                f"in {path} — write the catalog again."
+                f"An LSA table needs a row for each of its {len(vocabulary)} words — found "
+                f"{len(table)} in {path} — write the catalog again."
             )
         return cls(vocabulary, table)

@@ -20,7 +20,8 @@ class _Pretrained(ABC):
 
     Args:
         name_or_path: Hub name or local folder.
-        dim: Matryoshka truncation: keep the first ``dim`` coordinates, then normalize; all by default.
+        dim: Matryoshka truncation: keep the first ``dim`` coordinates, then normalize; all by
+            default.
         max_length: Tokens of a text beyond which it is cut, at most what the model takes.
         batch_size: Texts a forward pass.
         device: Where the model runs; CUDA where there is one by default.
@@ -40,7 +41,7 @@ class _Pretrained(ABC):
         batch_size: int = 64,
         device: str | None = None,
     ) -> None:
-        # transformers takes seconds to import, which programs that never load a model should not pay.
+        # transformers takes seconds to import, which programs without a model should not pay.
         import transformers
 
         self.name_or_path = str(name_or_path)
@@ -53,9 +54,9 @@ class _Pretrained(ABC):
             model = loader.from_pretrained(self.name_or_path, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"An encoder is a hub name or a folder that transformers loads as {self.model_class} "
-                f"— found {self.name_or_path!r}, which it cannot ({str(error).splitlines()[0]}) "
-                "— check the name, the path and the connection."
+                "An encoder is a hub name or a folder that transformers loads as "
+                f"{self.model_class} — found {self.name_or_path!r}, which it cannot "
+                f"({str(error).splitlines()[0]}) — check the name, the path and the connection."
             ) from error
         self.model = model.eval().requires_grad_(False).to(self.device)
         width = int(getattr(model.config, self.width_key))
@@ -119,10 +120,10 @@ class _Pretrained(ABC):
 
 
 class TransformerEncoder(_Pretrained):
-    """A sentence-transformers-style text model: mean of the token vectors over the mask, unit length.
+    """A sentence-transformers-style model: the mean of the token vectors over the mask, normalized.
 
-    See ``_Pretrained`` for the arguments. Models that ask for another pooling or for a prefix such as
-    "query: " need their vectors made outside and brought as own vectors.
+    See ``_Pretrained`` for the arguments. Models that ask for another pooling or for a prefix such
+    as "query: " need their vectors made outside and brought as own vectors.
     """
 
     model_class = "AutoModel"
