@@ -1,0 +1,1 @@
+"""Target sets → a diffusion retriever that emits all L directions of a set together (stage 3)."""

@@ -1,0 +1,202 @@
+"""Query embeddings (B, d) → unit directions (B, L, d): the part of stage 3 that is deployed."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from r4t.diffusion.network import SetTransformer
+from r4t.diffusion.precondition import DenoiseFn, Denoiser, guided
+from r4t.diffusion.sampler import Heun, Multistep, ReverseSde, Sampler, seeded_noise
+from r4t.diffusion.schedule import Exponential, Karras, Schedule, Tangent
+from r4t.errors import InputError, nearest
+from r4t.geometry import normalize
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "Tangent": Tangent,
+    "Exponential": Exponential,
+    "Karras": Karras,
+}
+SAMPLERS: dict[str, Callable[..., Sampler]] = {
+    "Heun": Heun,
+    "Multistep": Multistep,
+    "ReverseSde": ReverseSde,
+}
+
+
+class DirectionGenerator(nn.Module):
+    """A trained denoiser with everything that sampling from it needs.
+
+    A query's directions follow from its embedding and its own seed, not from the batch they are
+    computed in (up to float round-off).
+
+    Attributes:
+        denoiser: The preconditioned network.
+        schedule: Noise levels of the sampler, in absolute units.
+        sampler: Sampling method and steps.
+        guidance: w of classifier-free guidance.
+    """
+
+    def __init__(
+        self,
+        network: SetTransformer,
+        schedule: Schedule | None = None,
+        sampler: Sampler | None = None,
+        guidance: float = 0.1,
+        sigma_data: float | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            network: The raw network F.
+            schedule: Noise levels for sampling; ``Karras()`` by default.
+            sampler: Method and steps; ``Multistep(12)`` by default.
+            guidance: w ≥ 0; above 0 each step evaluates the network twice per query.
+            sigma_data: Standard deviation of the target rows' coordinates; 1/√d by default, which
+                is that of unit vectors.
+
+        Raises:
+            InputError: ``guidance`` < 0 or ``sigma_data`` ≤ 0.
+        """
+        super().__init__()
+        if guidance < 0:
+            raise InputError(f"Guidance must be at least 0, found {guidance}: use 0 for none.")
+        if sigma_data is None:
+            sigma_data = network.dim**-0.5
+        if sigma_data <= 0:
+            raise InputError(
+                f"sigma_data must be above 0, found {sigma_data}: leave it out for 1/√d."
+            )
+        self.denoiser = Denoiser(network, sigma_data)
+        self.schedule = (Karras() if schedule is None else schedule).scaled(sigma_data)
+        self.sampler = Multistep() if sampler is None else sampler
+        self.guidance = guidance
+
+    @property
+    def network(self) -> SetTransformer:
+        """The raw network F."""
+        return self.denoiser.network
+
+    @property
+    def dim(self) -> int:
+        """d, the width of queries and directions."""
+        return self.network.dim
+
+    @property
+    def set_size(self) -> int:
+        """L, the directions generated per query."""
+        return self.network.set_size
+
+    def forward(self, query: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Generate the directions of each query.
+
+        Args:
+            query: Unit query embeddings (B, d).
+            seeds: One seed per query (B).
+
+        Returns:
+            (B, L, d) unit rows, dropout off whatever the mode.
+
+        Raises:
+            InputError: ``query`` is not (B, d), or there is not one seed per query.
+        """
+        if query.ndim != 2 or query.shape[1] != self.dim:
+            raise InputError(
+                f"This generator expects queries of shape (B, {self.dim}), found "
+                f"{tuple(query.shape)}: encode them with the encoder it was trained with."
+            )
+        if len(seeds) != len(query):
+            raise InputError(
+                f"The generator expects one seed per query, found {len(seeds)} seeds for "
+                f"{len(query)} queries: give as many."
+            )
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            noise = seeded_noise(seeds, (self.set_size, self.dim), query.device)
+            sigmas = self.schedule.steps(self.sampler.steps)
+            rows = normalize(self.sampler(self.denoise_fn(query), noise, sigmas))
+        self.train(was_training)
+        return rows.clone()  # a tensor that autograd may use later
+
+    def denoise_fn(self, query: Tensor) -> DenoiseFn:
+        """Return D for these queries (B, d), guided if ``guidance`` is above 0."""
+        if self.guidance == 0:
+            return self.denoiser.bind(query)
+        dropped = torch.arange(2 * len(query), device=query.device) >= len(query)
+        return guided(self.denoiser.bind(torch.cat([query, query]), dropped), self.guidance)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``; the folder is made where missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "format_version": FORMAT_VERSION,
+            "network": self.network.config,
+            "sigma_data": self.denoiser.sigma_data,
+            "schedule": _named(self.schedule),
+            "sampler": _named(self.sampler),
+            "guidance": self.guidance,
+        }
+        weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+        save_file(weights, folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> "DirectionGenerator":
+        """Read what ``save`` wrote, in eval mode.
+
+        Raises:
+            InputError: A file is missing or damaged, or written by another format version.
+        """
+        folder = Path(folder)
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise InputError(
+                    f"A diffusion retriever's folder holds {CONFIG} and {WEIGHTS}, found no {name} "
+                    f"in {folder}: name a folder that stage 3 has exported."
+                )
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            version = config["format_version"]
+            if version != FORMAT_VERSION:
+                raise InputError(
+                    f"This program reads diffusion retrievers of format {FORMAT_VERSION}, found "
+                    f"format {version} in {folder}: export it again."
+                )
+            generator = cls(
+                network=SetTransformer(**config["network"]),
+                schedule=_build(config["schedule"], SCHEDULES, "schedule"),
+                sampler=_build(config["sampler"], SAMPLERS, "sampler"),
+                guidance=config["guidance"],
+                sigma_data=config["sigma_data"],
+            )
+            generator.network.load_state_dict(load_file(folder / WEIGHTS))
+        except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+            raise InputError(
+                f"A diffusion retriever was expected in {folder}, found damaged or unfitting files "
+                f"({type(error).__name__}: {str(error).splitlines()[0]}): export it again."
+            ) from error
+        return generator.to(device).eval()
+
+
+def _named(part: Any) -> dict[str, Any]:
+    return {"name": type(part).__name__, **asdict(part)}
+
+
+def _build(config: dict[str, Any], known: dict[str, Callable[..., Any]], what: str) -> Any:
+    arguments = dict(config)
+    name = arguments.pop("name")
+    if name not in known:
+        raise InputError(
+            f"Unknown {what} {name!r}. Known: {', '.join(sorted(known))}.{nearest(name, known)}"
+        )
+    return known[name](**arguments)

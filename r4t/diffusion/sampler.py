@@ -1,0 +1,170 @@
+"""A denoiser, noise and decreasing sigmas → clean rows: free functions, and their settings."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from r4t.diffusion.precondition import DenoiseFn
+
+NoiseFn = Callable[[], Tensor]  # each call returns the next standard normal (B, L, d)
+
+
+def seeded_noise(
+    seeds: Sequence[int], shape: tuple[int, int], device: torch.device | str = "cpu"
+) -> NoiseFn:
+    """Noise of which each query's part follows from its own seed, whatever else is in the batch.
+
+    Drawn on the CPU, so that it is the same for every device.
+
+    Args:
+        seeds: One seed per query (B).
+        shape: (L, d).
+        device: Where the noise is wanted.
+
+    Returns:
+        A function; each call returns the next (B, L, d).
+
+    Example:
+        >>> together, alone = seeded_noise([3, 8], (1, 2)), seeded_noise([8], (1, 2))
+        >>> [torch.equal(together()[1], alone()[0]) for _ in range(2)]
+        [True, True]
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw() -> Tensor:
+        noise = torch.empty(len(generators), *shape)
+        for row, generator in zip(noise, generators):
+            row.normal_(generator=generator)
+        return noise.to(device)
+
+    return draw
+
+
+def sample_heun(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
+    """Heun's second-order method on the probability-flow ODE (Karras et al. 2022, alg. 1).
+
+    Args:
+        denoise: Clean estimate of noisy rows.
+        noise: Called once, for the start.
+        sigmas: Decreasing (S + 1,); two evaluations per step, one for a step that ends in 0.
+
+    Returns:
+        (B, L, d), distributed as the data noised at ``sigmas[-1]``.
+    """
+    start = noise()
+    levels, sigmas = sigmas.tolist(), sigmas.to(start)
+    x = levels[0] * start
+    for i, (now, after) in enumerate(pairwise(levels)):
+        slope = (x - denoise(x, sigmas[i])) / now
+        euler = x + (after - now) * slope
+        if after == 0:
+            x = euler
+            continue
+        slope_after = (euler - denoise(euler, sigmas[i + 1])) / after
+        x = x + (after - now) / 2 * (slope + slope_after)
+    return x
+
+
+def sample_multistep(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
+    """DPM-Solver++(2M) on the probability-flow ODE (Lu et al. 2022, alg. 2), sigma as its clock.
+
+    Second order like Heun's method, from the estimate of the step before instead of a second
+    evaluation; the first step and a step that ends in 0 are of first order.
+
+    Args:
+        denoise: Clean estimate of noisy rows.
+        noise: Called once, for the start.
+        sigmas: Decreasing (S + 1,); one evaluation per step.
+
+    Returns:
+        (B, L, d), distributed as the data noised at ``sigmas[-1]``.
+    """
+    start = noise()
+    levels, sigmas = sigmas.tolist(), sigmas.to(start)
+    x, before, last_width = levels[0] * start, None, 0.0
+    for i, (now, after) in enumerate(pairwise(levels)):
+        clean = direction = denoise(x, sigmas[i])
+        if after > 0:
+            width = math.log(now / after)
+            if before is not None:
+                direction = torch.lerp(before, clean, 1 + width / (2 * last_width))
+            before, last_width = clean, width
+        x = direction + after / now * (x - direction)
+    return x
+
+
+def sample_sde(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
+    """Euler–Maruyama on the reverse SDE of variance-exploding diffusion, on the clock τ = σ².
+
+    In that clock the SDE reads dx = −s(x, τ) dτ + dw with the score s = (D(x; σ) − x) / σ², so a
+    step from σ to σ' adds (σ² − σ'²)·s and noise of variance σ² − σ'². Where sigma ends in 0 the
+    last step is the denoiser's estimate itself, without noise.
+
+    Args:
+        denoise: Clean estimate of noisy rows.
+        noise: Called for the start and once per step.
+        sigmas: Decreasing (S + 1,); one evaluation per step.
+
+    Returns:
+        (B, L, d).
+    """
+    start = noise()
+    levels, sigmas = sigmas.tolist(), sigmas.to(start)
+    x = levels[0] * start
+    for i, (now, after) in enumerate(pairwise(levels)):
+        passed = now**2 - after**2
+        x = x + passed / now**2 * (denoise(x, sigmas[i]) - x)
+        if after > 0:
+            x = x + passed**0.5 * noise()
+    return x
+
+
+class Sampler(Protocol):
+    """A sampling method with its number of steps."""
+
+    @property
+    def steps(self) -> int:
+        """S, the number of steps."""
+        ...
+
+    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
+        """Walk down ``sigmas`` (steps + 1,) from noise to rows (B, L, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Heun:
+    """``sample_heun`` in ``steps`` steps: 2·steps − 1 evaluations (twice that when guided)."""
+
+    steps: int = 8
+
+    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
+        """See ``sample_heun``."""
+        return sample_heun(denoise, noise, sigmas)
+
+
+@dataclass(frozen=True)
+class Multistep:
+    """``sample_multistep`` in ``steps`` steps: as many evaluations (twice that when guided)."""
+
+    steps: int = 12
+
+    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
+        """See ``sample_multistep``."""
+        return sample_multistep(denoise, noise, sigmas)
+
+
+@dataclass(frozen=True)
+class ReverseSde:
+    """``sample_sde`` in ``steps`` steps: as many evaluations (twice that when guided)."""
+
+    steps: int = 256
+
+    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
+        """See ``sample_sde``."""
+        return sample_sde(denoise, noise, sigmas)

@@ -1,0 +1,147 @@
+"""Time t in [0, 1] ↔ noise level sigma, and the decreasing sigmas that a sampler walks down."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from r4t.errors import InputError
+
+TANGENT_END = 1.5  # the section of tan that the tangent schedule uses is [0, 1.5] (radians)
+
+
+class Schedule(ABC):
+    """An invertible, increasing sigma(t) with sigma(1) = ``sigma_max`` · ``unit``.
+
+    ``sigma_min`` and ``sigma_max`` are counted in ``unit``. With ``unit`` None they are counted in
+    sigma_data, which ``scaled`` fills in (until then sigma comes out in units of sigma_data); a
+    unit of 1.0 makes them absolute.
+
+    Raises:
+        InputError: Not 0 < ``sigma_min`` < ``sigma_max``, or ``unit`` ≤ 0.
+    """
+
+    sigma_min: float
+    sigma_max: float
+    unit: float | None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise InputError(
+                f"{type(self).__name__} needs 0 < sigma_min < sigma_max, found sigma_min="
+                f"{self.sigma_min} and sigma_max={self.sigma_max}: change one of them."
+            )
+        if self.unit is not None and self.unit <= 0:
+            raise InputError(
+                f"{type(self).__name__} needs a unit above 0, found {self.unit}: give the sigma "
+                "that the range is counted in, or leave it out to count in sigma_data."
+            )
+
+    @abstractmethod
+    def _relative(self, t: Tensor) -> Tensor:
+        """Return sigma(t) in units, not clipped."""
+
+    @abstractmethod
+    def _inverse(self, sigma: Tensor) -> Tensor:
+        """Return the t at which ``_relative`` is ``sigma`` (in units, within the range)."""
+
+    def scaled(self, sigma_data: float) -> Self:
+        """Count in ``sigma_data`` if no unit was given; return itself otherwise."""
+        return replace(self, unit=sigma_data) if self.unit is None else self  # type: ignore[type-var]
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Return the noise level at times ``t`` in [0, 1], never below ``sigma_min``."""
+        unit = 1.0 if self.unit is None else self.unit
+        return self._relative(t).clamp(self.sigma_min, self.sigma_max) * unit
+
+    def t(self, sigma: Tensor) -> Tensor:
+        """Return the time at which the noise level is ``sigma``; sigmas out of range clip."""
+        unit = 1.0 if self.unit is None else self.unit
+        return self._inverse((sigma / unit).clamp(self.sigma_min, self.sigma_max))
+
+    def steps(self, n: int) -> Tensor:
+        """Return the n + 1 decreasing sigmas of n sampler steps, float32.
+
+        The first n lie at equal distances in t from 1 to 0; the last is 0.
+
+        Raises:
+            InputError: ``n`` < 1.
+
+        Example:
+            >>> Exponential(sigma_min=1.0, sigma_max=100.0).steps(3).tolist()
+            [100.0, 10.0, 1.0, 0.0]
+        """
+        if n < 1:
+            raise InputError(f"A sampler needs at least 1 step, found {n}: raise steps.")
+        t = torch.linspace(1, 0, n, dtype=torch.float64)
+        return torch.cat([self.sigma(t), torch.zeros(1, dtype=torch.float64)]).float()
+
+
+@dataclass(frozen=True)
+class Tangent(Schedule):
+    """tan on [0, 1.5], rescaled to [0, sigma_max], clipped at sigma_min: the paper's schedule.
+
+    Example:
+        >>> [round(sigma, 4) for sigma in Tangent().sigma(torch.tensor([0.0, 1.0])).tolist()]
+        [0.0001, 80.0]
+    """
+
+    sigma_min: float = 1e-4
+    sigma_max: float = 80.0
+    unit: float | None = None
+
+    def _relative(self, t: Tensor) -> Tensor:
+        return self.sigma_max * torch.tan(TANGENT_END * t) / math.tan(TANGENT_END)
+
+    def _inverse(self, sigma: Tensor) -> Tensor:
+        return torch.atan(sigma / self.sigma_max * math.tan(TANGENT_END)) / TANGENT_END
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """sigma_min^(1−t) · sigma_max^t: a uniform t gives a log-uniform sigma.
+
+    Example:
+        >>> Exponential(sigma_min=0.01, sigma_max=100.0).sigma(torch.tensor(0.5)).item()
+        1.0
+    """
+
+    sigma_min: float = 1e-4
+    sigma_max: float = 80.0
+    unit: float | None = None
+
+    def _relative(self, t: Tensor) -> Tensor:
+        return torch.exp(torch.lerp(*self._ends(t), t))
+
+    def _inverse(self, sigma: Tensor) -> Tensor:
+        low, high = self._ends(sigma)
+        return (sigma.log() - low) / (high - low)
+
+    def _ends(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        return like.new_tensor(self.sigma_min).log(), like.new_tensor(self.sigma_max).log()
+
+
+@dataclass(frozen=True)
+class Karras(Schedule):
+    """Linear in sigma^(1/rho) (Karras et al. 2022, eq. 5): most steps at small sigma.
+
+    Example:
+        >>> Karras(sigma_min=1.0, sigma_max=9.0, rho=2.0).sigma(torch.tensor(0.5)).item()
+        4.0
+    """
+
+    sigma_min: float = 1e-4
+    sigma_max: float = 80.0
+    rho: float = 7.0
+    unit: float | None = None
+
+    def _relative(self, t: Tensor) -> Tensor:
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return (low + t * (high - low)) ** self.rho
+
+    def _inverse(self, sigma: Tensor) -> Tensor:
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return (sigma ** (1 / self.rho) - low) / (high - low)
