@@ -1,0 +1,118 @@
+"""Seed → the embedded benchmark: a generated wardrobe with items, outfits, queries and their truth.
+
+Items are public: title, category, color, material, price, brand. Style, occasions, slot, color
+family and season are latent: they rule how items, outfits and queries come about, show in
+titles only in part, and are kept in `Truth`, which only the evaluation opens. The full account,
+with the measured difficulty, is `docs/benchmark.md`.
+
+Example:
+    >>> wardrobe = generate(seed=0, size=1000)
+    >>> len(wardrobe.items), sorted(wardrobe.items.metadata)
+    (1000, ['brand', 'category', 'color', 'material', 'price'])
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from r4t.data.queries import Query
+from r4t.data.source import Items, ReferenceSet
+from r4t.data.wardrobe.items import Item, draw_items, said_words
+from r4t.data.wardrobe.outfits import draw_outfits
+from r4t.data.wardrobe.queries import open_queries, outfit_queries
+from r4t.errors import InputError
+
+__all__ = ["SMALLEST", "TRUTH_FILE", "Truth", "Wardrobe", "generate"]
+
+SMALLEST = 1000
+"""Fewest items: below, some combinations have no outfit and some words no title."""
+
+TRUTH_FILE = "truth.json"
+
+OUTFITS_PER_ITEM = 0.4
+OPEN_QUERIES = 2000
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The latent truth; training and retrieval must not see it.
+
+    Attributes:
+        items: Item id → facet → the values it matches; besides style, occasion, family and
+            season there is "slot", which no query names.
+        queries: Query id → facet → the value it names.
+    """
+
+    items: dict[str, dict[str, tuple[str, ...]]]
+    queries: dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Wardrobe:
+    """The benchmark of one seed.
+
+    Attributes:
+        items: What a catalog is made of, all of it public.
+        outfits: Reference sets with one query each, in the order they were drawn.
+        oar: Split → open queries of the paper's eight kinds, without references.
+        wscr: Split → queries of outfits, with references.
+        truth: Latent facets of items and queries.
+    """
+
+    items: Items
+    outfits: list[ReferenceSet]
+    oar: dict[str, list[Query]]
+    wscr: dict[str, list[Query]]
+    truth: Truth
+
+    def write_truth(self, folder: str | Path) -> Path:
+        """Write the truth to `folder/truth.json`, apart from everything training reads."""
+        path = Path(folder) / TRUTH_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self.truth)) + "\n", encoding="utf-8")
+        return path
+
+
+def _public(items: list[Item]) -> Items:
+    metadata: dict[str, list[Any]] = {
+        "category": [item.design.category for item in items],
+        "color": [item.color for item in items],
+        "material": [item.design.material for item in items],
+        "price": [round(item.design.price, 2) for item in items],
+        "brand": [item.design.brand for item in items],
+    }
+    return Items([item.id for item in items], [item.title for item in items], metadata)
+
+
+def _sets(splits: Mapping[str, list[Query]]) -> list[ReferenceSet]:
+    queries = sorted((q for queries in splits.values() for q in queries), key=lambda q: q.id)
+    return [ReferenceSet(query.id, query.text, query.references) for query in queries]
+
+
+def generate(seed: int, size: int = 6000) -> Wardrobe:
+    """Generate the benchmark of one seed; the same on every machine and in every process.
+
+    Args:
+        seed: Any integer. 0 is for development; report figures of another.
+        size: Number of items, at least `SMALLEST`; outfits grow with it.
+
+    Raises:
+        InputError: `size` is below `SMALLEST`.
+    """
+    if size < SMALLEST:
+        raise InputError(
+            f"A wardrobe needs at least {SMALLEST} items, or some facets have neither outfits nor "
+            f"words — found size {size} — ask for more."
+        )
+    # A stream of its own for each part: a change to one leaves the others as they are.
+    items = draw_items(random.Random(f"{seed}/items"), size)
+    said = said_words(items)
+    outfits = draw_outfits(random.Random(f"{seed}/outfits"), items, round(OUTFITS_PER_ITEM * size))
+    wscr, outfit_facets = outfit_queries(random.Random(f"{seed}/wscr"), outfits, said)
+    oar, open_facets = open_queries(random.Random(f"{seed}/oar"), items, OPEN_QUERIES, said)
+    latent = {item.id: item.facets | {"slot": (item.slot,)} for item in items}
+    truth = Truth(latent, outfit_facets | open_facets)
+    return Wardrobe(_public(items), _sets(wscr), oar, wscr, truth)

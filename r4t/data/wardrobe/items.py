@@ -1,0 +1,243 @@
+"""Random source → designs (one style each), their near-duplicate variants, and shop titles.
+
+A *design* fixes style, occasions, category, material, brand and details; its *variants* (one to
+ten, Zipf-like) differ in color, size word and season word only, as in a real shop.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from r4t.data.wardrobe.facets import (
+    FACETS,
+    FAMILIES,
+    FAMILY_OF,
+    OCCASIONS,
+    SEASONS,
+    facet_words,
+)
+from r4t.data.wardrobe.garments import CATEGORIES, SLOT_OF, seasons_of
+from r4t.data.wardrobe.styles import STYLES, style_details
+
+MOST_VARIANTS = 10
+ZIPF_EXPONENT = 0.8
+
+# Shares of items or designs in which a channel says something about the latent facets.
+OWN_BRAND = 0.65  # the brand is one of the style's five; else any brand
+BRAND_IN_TITLE = 0.85
+DETAIL_COUNTS = ((1, 2, 3), (0.4, 0.45, 0.15))  # visible details, and how often so many
+FOREIGN_DETAIL = 0.1  # a detail of any style instead of the item's own
+CUE_IN_TITLE = 0.65  # a visible cue of the primary occasion
+STYLE_WORD = 0.2
+OCCASION_WORD = 0.2
+FAMILY_WORD = 0.12
+SEASON_WORD = 0.08
+SIZE_WORD = 0.25
+FILLER_WORD = 0.06
+FAVORED = 6.0  # weight of a preferred category, material or occasion against 1
+
+SIZE_WORDS = ("petite", "tall", "plus", "wide", "mini", "midi", "junior", "maternity")
+FILLERS = ("style", "look", "outfit", "pieces")
+"""Words without any facet, which queries use as well."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What all variants of one product share."""
+
+    style: str
+    occasions: tuple[str, ...]  # two or three, the primary one first
+    category: str
+    noun: str
+    material: str
+    brand: str
+    brand_in_title: bool
+    details: tuple[str, ...]  # visible words, cue included
+    naming: tuple[str, ...]  # words that name its style or occasion; mostly empty
+    price: float
+
+
+@dataclass(frozen=True)
+class Item:
+    """One variant with its title, and with the latent facets that only the truth may hold."""
+
+    id: str
+    title: str
+    design: Design
+    color: str
+
+    @property
+    def family(self) -> str:
+        """Color family."""
+        return FAMILY_OF[self.color]
+
+    @property
+    def slot(self) -> str:
+        """Place in an outfit."""
+        return SLOT_OF[self.design.category]
+
+    @property
+    def facets(self) -> dict[str, tuple[str, ...]]:
+        """Facet → the values it matches."""
+        return {
+            "style": (self.design.style,),
+            "occasion": self.design.occasions,
+            "family": (self.family,),
+            "season": seasons_of(self.design.category, self.design.material),
+        }
+
+
+class Deck:
+    """Deals the words that name facet values sparingly and evenly.
+
+    Each word of a value is dealt before one is repeated, so that small catalogs say many of them.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._piles: dict[tuple[str, str], list[str]] = {}
+        self._dealt: Counter[tuple[str, str]] = Counter()
+        self._owed: dict[tuple[str, str], float] = {}
+
+    def deal(self, facet: str, value: str) -> str:
+        """Return the next word for one value of one facet."""
+        self._dealt[facet, value] += 1
+        pile = self._piles.setdefault((facet, value), [])
+        if not pile:
+            pile.extend(facet_words(facet, value))
+            self._rng.shuffle(pile)
+        return pile.pop()
+
+    def is_due(self, facet: str, value: str, share: float) -> bool:
+        """Whether it is this one's turn: exactly a `share` of the calls for a value, evenly."""
+        owed = self._owed.setdefault((facet, value), self._rng.random()) + share
+        self._owed[facet, value] = owed % 1
+        return owed >= 1
+
+    def rarest(self, facet: str, values: Sequence[str]) -> str:
+        """The value dealt least so far; the first of equals."""
+        return min(values, key=lambda value: self._dealt[facet, value])
+
+
+def _favor(rng: random.Random, options: Sequence[str], favored: Sequence[str]) -> str:
+    weights = [FAVORED if option in favored else 1.0 for option in options]
+    return rng.choices(options, weights)[0]
+
+
+def _occasions(rng: random.Random, category: str) -> tuple[str, ...]:
+    """Two or three occasions, likelier those that the category often suits."""
+    left = list(OCCASIONS)
+    chosen: list[str] = []
+    for _ in range(rng.choices((2, 3), (0.6, 0.4))[0]):
+        suited = [name for name in left if category in OCCASIONS[name].categories]
+        chosen.append(_favor(rng, left, suited))
+        left.remove(chosen[-1])
+    return tuple(chosen)
+
+
+def _details(rng: random.Random, style: str, occasion: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for _ in range(rng.choices(*DETAIL_COUNTS)[0]):
+        source = rng.choice(list(STYLES)) if rng.random() < FOREIGN_DETAIL else style
+        found.append(rng.choice(style_details(source)))
+    if rng.random() < CUE_IN_TITLE:
+        found.append(rng.choice(OCCASIONS[occasion].cues))
+    return tuple(dict.fromkeys(found))
+
+
+def draw_design(rng: random.Random, deck: Deck, style: str) -> Design:
+    """Draw one design of a style."""
+    entry = STYLES[style]
+    category = _favor(rng, list(CATEGORIES), entry.categories)
+    garment = CATEGORIES[category]
+    occasions = _occasions(rng, category)
+    brands = entry.brands
+    if rng.random() >= OWN_BRAND:
+        brands = tuple(brand for other in STYLES.values() for brand in other.brands)
+    naming = []
+    if deck.is_due("style", style, STYLE_WORD):
+        naming.append(deck.deal("style", style))
+    if rng.random() < OCCASION_WORD:
+        naming.append(deck.deal("occasion", deck.rarest("occasion", occasions)))
+    return Design(
+        style=style,
+        occasions=occasions,
+        category=category,
+        noun=rng.choice(garment.nouns),
+        material=_favor(rng, garment.materials, entry.materials),
+        brand=rng.choice(brands),
+        brand_in_title=rng.random() < BRAND_IN_TITLE,
+        details=_details(rng, style, occasions[0]),
+        naming=tuple(naming),
+        price=garment.price * 2 ** rng.uniform(-1.0, 1.0),
+    )
+
+
+def _colors(rng: random.Random, style: str, count: int) -> list[str]:
+    """Colors of the variants of one design: likelier from its style's palette, none twice."""
+    first, second, third = STYLES[style].families
+    weights = dict.fromkeys(FAMILIES, 0.06) | {first: 0.4, second: 0.26, third: 0.16}
+    chosen: list[str] = []
+    while len(chosen) < count:
+        family = rng.choices(list(FAMILIES), [weights[name] for name in FAMILIES])[0]
+        color = rng.choice(FAMILIES[family])
+        if color not in chosen:
+            chosen.append(color)
+    return chosen
+
+
+def _title(rng: random.Random, deck: Deck, design: Design, color: str) -> str:
+    """A shop's title; about one query-like word for each seven items per facet, see the shares."""
+    seasons = seasons_of(design.category, design.material)
+    size = rng.choice(SIZE_WORDS) if rng.random() < SIZE_WORD else ""
+    season = (
+        deck.deal("season", rng.choice(seasons))
+        if len(seasons) < len(SEASONS) and rng.random() < SEASON_WORD
+        else ""
+    )
+    shade = deck.deal("family", FAMILY_OF[color]) if rng.random() < FAMILY_WORD else ""
+    filler = rng.choice(FILLERS) if rng.random() < FILLER_WORD else ""
+    brand = design.brand if design.brand_in_title else ""
+    tail = f"{filler} in {shade} {color}"
+    core = " ".join((*design.details, design.material, design.noun))
+    words = (brand, size, season, *design.naming, core, tail)
+    return " ".join(" ".join(words).split())
+
+
+def draw_items(rng: random.Random, size: int) -> list[Item]:
+    """Draw `size` items: designs dealt evenly to the styles, one to ten variants each.
+
+    Returns:
+        Items in shuffled order, with ids in that order.
+    """
+    deck = Deck(rng)
+    counts = range(1, MOST_VARIANTS + 1)
+    weights = [count**-ZIPF_EXPONENT for count in counts]
+    styles = list(STYLES)
+    order: list[str] = []
+    drafts: list[tuple[str, Design, str]] = []
+    while len(drafts) < size:
+        if not order:
+            order = rng.sample(styles, len(styles))
+        design = draw_design(rng, deck, order.pop())
+        variants = min(rng.choices(counts, weights)[0], size - len(drafts))
+        for color in _colors(rng, design.style, variants):
+            drafts.append((_title(rng, deck, design, color), design, color))
+    rng.shuffle(drafts)
+    return [Item(f"w{row:05d}", *draft) for row, draft in enumerate(drafts)]
+
+
+def said_words(items: Sequence[Item]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The words of each facet value that some title holds: those a query may use.
+
+    Returns:
+        (facet, value) → words in the order of the tables; values without a word are left out.
+    """
+    said = {word for item in items for word in item.title.lower().split()}
+    found = {
+        (facet, value): tuple(word for word in facet_words(facet, value) if word in said)
+        for facet, values in FACETS.items()
+        for value in values
+    }
+    return {key: words for key, words in found.items() if words}
