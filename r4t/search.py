@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from r4t.catalog import Catalog
+from r4t.data.queries import Query
 from r4t.encoder import Encoder
 from r4t.errors import InputError
 from r4t.geometry import distinct_first
@@ -53,6 +54,13 @@ class Searcher:
                 "an open vocabulary (--encoder HUB-NAME)."
             )
         return vectors
+
+    def searchable(self, queries: list[Query]) -> tuple[list[Query], list[Query]]:
+        """Split queries into those of which the encoder knows a word and those of which none."""
+        known = (self.encode([query.text for query in queries]) != 0).any(-1).tolist()
+        kept = [query for query, is_known in zip(queries, known) if is_known]
+        unknown = [query for query, is_known in zip(queries, known) if not is_known]
+        return kept, unknown
 
     def fan_out(
         self,

@@ -1,6 +1,7 @@
 """A run's queries → batches of ``Query`` for stages 1 and 2."""
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from r4t.data.queries import Query
@@ -52,7 +53,14 @@ class QueryData(LightningDataModule):
         return self._loader("train", self.synthesize_queries)
 
     def _loader(self, split: str, count: int | None, shuffle: bool = False) -> DataLoader:
-        queries = Run.open(self.run).read_queries(split)[:count]
+        run = Run.open(self.run)
+        queries, unknown = run.searcher().searchable(run.read_queries(split))
+        if unknown:
+            rank_zero_warn(
+                f"{len(unknown)} of {len(unknown) + len(queries)} {split} queries are left out, "
+                f"because the encoder knows none of their words: {[q.text for q in unknown[:3]]} …"
+            )
+        queries = queries[:count]
         return DataLoader(
             queries,  # type: ignore[arg-type]
             batch_size=self.batch_size,

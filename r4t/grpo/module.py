@@ -17,6 +17,7 @@ from r4t.grpo.loss import SoftGRPO, group_advantage, policy_statistics
 from r4t.metrics import objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
+from r4t.seeds import query_seed
 from r4t.sets import SetBatch, pad_rows
 
 
@@ -66,6 +67,12 @@ class FanoutModule(LightningModule):
         )
         schedule = LambdaLR(optimizer, lambda update: min(1.0, (update + 1) / 20))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(
+        self, batch: list[Query], device: torch.device, dataloader_idx: int
+    ) -> list[Query]:
+        """Return the batch as it is: queries are text (and Lightning refuses frozen classes)."""
+        return batch
 
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
@@ -278,10 +285,3 @@ def distinct_items(sets: SetBatch) -> Tensor:
     fresh = torch.ones_like(ordered, dtype=torch.bool)
     fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     return (fresh & (ordered >= 0)).sum(1).float()
-
-
-def query_seed(query_id: str, draw: int) -> int:
-    """Return a seed that depends on the query and the draw, not on batch, rank or process."""
-    import zlib
-
-    return zlib.crc32(f"{draw}/{query_id}".encode())

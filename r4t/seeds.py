@@ -1,0 +1,13 @@
+"""Query and draw → a seed, so that what is sampled depends on no batch, rank or process."""
+
+import zlib
+
+
+def query_seed(query_id: str, draw: int) -> int:
+    """Return the seed of draw number ``draw`` for a query, in [0, 2³²).
+
+    Example:
+        >>> query_seed("q1", 0) == query_seed("q1", 0), query_seed("q1", 0) == query_seed("q1", 1)
+        (True, False)
+    """
+    return zlib.crc32(f"{draw}/{query_id}".encode())

@@ -1,0 +1,213 @@
+"""Queries → target sets: sample the tuned model, retrieve, score, filter, write (stage 2)."""
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from r4t.data.queries import Query
+from r4t.errors import InputError
+from r4t.fanout.model import FanoutModel
+from r4t.filters import Filter
+from r4t.seeds import query_seed
+from r4t.reward import Reward
+from r4t.run import Run
+from r4t.sets import SetBatch, pad_rows
+from r4t.targets import TargetBatch, TargetWriter
+
+
+class ItemRows:
+    """Target rows are the embeddings of the retrieved items (OAR; paper, §5)."""
+
+    def __call__(self, sets: SetBatch) -> Tensor:
+        """Return (B, k, d) rows."""
+        return sets.item_embeddings
+
+
+class DirectionRows:
+    """Target rows are the embeddings of the sub-queries (WSCR; paper, §5)."""
+
+    def __call__(self, sets: SetBatch) -> Tensor:
+        """Return (B, k, d) rows."""
+        if sets.directions is None:
+            raise InputError(
+                "Rows of sub-queries need sets with directions, found sets without; use ItemRows."
+            )
+        return sets.directions
+
+
+class Synthesizer(LightningModule):
+    """Samples fan-outs of every query with the frozen model and writes the sets worth imitating.
+
+    Args:
+        run: Run folder.
+        reward: Scores every sample; all its components are stored beside the sets.
+        rows: What a row of a target set is: ``ItemRows`` (OAR, the default) or ``DirectionRows``.
+        keep: Which samples of a query stay; all by default.
+        model: Folder of the fan-out model inside the run.
+        samples: Samples a query (the paper's 128).
+        temperature: Of sampling (the paper's 0.9).
+        set_size: Rows L of a target set, at least the model's k; rows beyond those of one sample
+            are filled from other samples of the same query.
+        pool_size: Distinct items retrieved a set, for objectives that need a pool.
+        overwrite: Whether finished target sets of the run may be replaced.
+
+    Raises:
+        InputError: ``set_size`` is below the number of sub-queries.
+    """
+
+    step = "targets"
+
+    def __init__(
+        self,
+        run: str,
+        reward: Reward,
+        rows: ItemRows | DirectionRows | None = None,
+        keep: Filter | None = None,
+        model: str = "tune/model",
+        samples: int = 128,
+        temperature: float = 0.9,
+        set_size: int = 12,
+        pool_size: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__()
+        self.run = Run.open(run)
+        self.searcher = self.run.searcher()
+        self.fanout = FanoutModel.load(self.run.folder / model)
+        if set_size < self.fanout.form.set_size:
+            raise InputError(
+                f"A target set must hold all {self.fanout.form.set_size} sub-queries of a fan-out, "
+                f"found set_size {set_size}; raise it."
+            )
+        self.reward = reward
+        self.rows = ItemRows() if rows is None else rows
+        self.keep = Filter() if keep is None else keep
+        self.model_folder = model
+        self.samples = samples
+        self.temperature = temperature
+        self.set_size = set_size
+        self.pool_size = pool_size
+        self.overwrite = overwrite
+
+    def transfer_batch_to_device(
+        self, batch: list[Query], device: torch.device, dataloader_idx: int
+    ) -> list[Query]:
+        """Return the batch as it is: queries are text."""
+        return batch
+
+    def on_predict_start(self) -> None:
+        """Open the folder of target sets.
+
+        Raises:
+            InputError: Several processes would write it.
+        """
+        if self.trainer.world_size > 1:
+            raise InputError(
+                f"Synthesis writes one folder from one process, found {self.trainer.world_size}; "
+                "run it with --trainer.devices 1."
+            )
+        encoder = self.searcher.encoder
+        self.writer = TargetWriter(
+            self.run.step(self.step),
+            fingerprint=self.run.fingerprint,
+            encoder="none" if encoder is None else encoder.describe(),
+            model=self.model_folder,
+            dim=self.searcher.catalog.dim,
+            set_size=self.set_size,
+            overwrite=self.overwrite,
+        )
+
+    def predict_step(self, batch: list[Query], batch_idx: int) -> None:
+        """Write the kept samples of B queries."""
+        sets = self._sample(batch)
+        total, components = self.reward(sets)
+        selection = self.keep(total.view(len(batch), self.samples))
+        # A sample without any member has no row to imitate, whatever its score.
+        kept = selection.kept & sets.mask.any(-1).view(len(batch), self.samples)
+        dropped = {
+            "below the floor": selection.below_floor,
+            "beyond the best share": selection.beyond_share,
+            "no sub-query": int((selection.kept & ~kept).sum()),
+        }
+        self.writer.count(drawn=kept.numel(), dropped=dropped)
+        chosen = kept.flatten().nonzero().flatten()
+        if len(chosen) == 0:
+            return
+        rows, items = self._fill(sets, chosen)
+        texts = sets.texts if sets.texts is not None else [[] for _ in range(len(sets))]
+        owners = [batch[index] for index in (chosen // self.samples).tolist()]
+        self.writer.add(
+            TargetBatch(
+                condition=sets.query[chosen],
+                rows=rows,
+                items=items,
+                scores={"reward": total[chosen], **{n: s[chosen] for n, s in components.items()}},
+                query_ids=[query.id for query in owners],
+                queries=[query.text for query in owners],
+                texts=[texts[index] for index in chosen.tolist()],
+            )
+        )
+
+    def on_predict_end(self) -> None:
+        """Write the manifest: only now do the target sets count as finished."""
+        manifest = self.writer.close()
+        print(
+            f"{manifest.sets} target sets of {manifest.queries} queries in {self.writer.folder} "
+            f"(of {manifest.drawn} samples; dropped: {manifest.dropped})"
+        )
+
+    def _sample(self, batch: list[Query]) -> SetBatch:
+        texts = [query.text for query in batch]
+        seeds = [query_seed(query.id, -1) for query in batch]
+        fanouts = self.fanout.sample(texts, seeds, self.samples, self.temperature)
+        references = None
+        if any(query.references for query in batch):
+            rows = [self.searcher.catalog.rows(query.references) for query in batch]
+            references = pad_rows(rows).repeat_interleave(self.samples, 0)
+        return self.searcher.fan_out_texts(
+            self.searcher.encode_queries(texts).repeat_interleave(self.samples, 0),
+            fanouts.subqueries,
+            self.fanout.form.set_size,
+            references=references,
+            pool_size=self.pool_size,
+        )
+
+    def _fill(self, sets: SetBatch, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Give each chosen set L rows, the missing ones from other chosen sets of its query."""
+        rows, items = self.rows(sets), sets.items
+        filled_rows = rows.new_zeros(len(chosen), self.set_size, rows.shape[-1])
+        filled_items = items.new_full((len(chosen), self.set_size), -1)
+        owner = chosen // self.samples
+        for place, index in enumerate(chosen.tolist()):
+            own = sets.mask[index].nonzero().flatten()
+            picked_rows, picked_items = rows[index, own], items[index, own]
+            peers = chosen[(owner == owner[place]) & (chosen != index)]
+            if len(own) < self.set_size and len(peers) > 0:
+                members = sets.mask[peers]
+                random = torch.Generator().manual_seed(index)
+                order = torch.randperm(int(members.sum()), generator=random)
+                picked_rows = torch.cat([picked_rows, rows[peers][members][order]])
+                picked_items = torch.cat([picked_items, items[peers][members][order]])
+            # With too few members in all, they are repeated.
+            repeat = torch.arange(self.set_size) % len(picked_rows)
+            filled_rows[place], filled_items[place] = picked_rows[repeat], picked_items[repeat]
+        return filled_rows, filled_items
+
+
+class SynthesisTrainer(Trainer):
+    """A Trainer with one more verb, so that ``r4t synthesize`` runs like ``fit``."""
+
+    def synthesize(
+        self,
+        model: LightningModule,
+        dataloaders: object | None = None,
+        datamodule: object | None = None,
+    ) -> None:
+        """Write the target sets of a run.
+
+        Args:
+            model: A ``Synthesizer``.
+            dataloaders: Batches of queries, if there is no data module.
+            datamodule: Its predict batches are the queries.
+        """
+        self.predict(model, dataloaders, datamodule, return_predictions=False)  # type: ignore[arg-type]
