@@ -57,8 +57,8 @@ class DirectionGenerator(nn.Module):
 
         Args:
             network: The raw network F.
-            schedule: Noise levels for sampling; ``Karras()`` by default.
-            sampler: Method and steps; ``Multistep(12)`` by default.
+            schedule: Noise levels for sampling; ``Karras(sigma_min=0.01)`` by default.
+            sampler: Method and steps; ``Multistep(8)`` by default.
             guidance: w ≥ 0; above 0 each step evaluates the network twice per query.
             sigma_data: Standard deviation of the target rows' coordinates; 1/√d by default, which
                 is that of unit vectors.
@@ -76,7 +76,7 @@ class DirectionGenerator(nn.Module):
                 f"sigma_data must be above 0, found {sigma_data}: leave it out for 1/√d."
             )
         self.denoiser = Denoiser(network, sigma_data)
-        self.schedule = (Karras() if schedule is None else schedule).scaled(sigma_data)
+        self.schedule = (Karras(sigma_min=0.01) if schedule is None else schedule).scaled(sigma_data)
         self.sampler = Multistep() if sampler is None else sampler
         self.guidance = guidance
 

@@ -1,0 +1,127 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.sampler import Heun, ReverseSde, sample_heun
+from r4t.diffusion.schedule import Karras, Tangent
+from r4t.errors import InputError
+from tests.diffusion.conftest import build_network
+
+SAMPLERS = [None, Heun(4), ReverseSde(6)]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_query_alone_gives_what_it_gives_in_a_batch(queries, sampler):
+    generator = DirectionGenerator(build_network(), sampler=sampler, guidance=0.5).eval()
+    seeds = [11, 5, 7, 11]
+    batch = generator(queries, seeds)
+    for b in range(4):
+        alone = generator(queries[b : b + 1], seeds[b : b + 1])
+        assert torch.allclose(alone[0], batch[b], atol=1e-5)
+
+
+def test_another_seed_gives_another_set(generator, queries):
+    one, other = generator(queries[:1], [1]), generator(queries[:1], [2])
+    assert (one - other).abs().max() > 0.05
+
+
+def test_directions_are_unit_rows(generator, queries):
+    found = generator(queries, range(4))
+    assert found.shape == (4, 5, 8)
+    assert torch.allclose(found.norm(dim=-1), torch.ones(4, 5), atol=1e-5)
+
+
+def test_it_samples_with_its_own_settings(queries):
+    generator = DirectionGenerator(
+        build_network(), Karras(0.01, 20.0), Heun(4), guidance=0.0, sigma_data=0.2
+    ).eval()
+    draws = [torch.randn(5, 8, generator=torch.Generator().manual_seed(s)) for s in range(4)]
+    noise = torch.stack(draws)
+    # 20 · 0.2 = 4 is the first sigma.
+    sigmas = Karras(0.01 * 0.2, 20 * 0.2).steps(4)
+    want = sample_heun(generator.denoiser.bind(queries), lambda: noise, sigmas)
+    want = torch.nn.functional.normalize(want, dim=-1)
+    assert torch.allclose(generator(queries, range(4)), want, atol=1e-5)
+
+
+def test_no_guidance_equals_guidance_zero_in_the_limit(queries):
+    none = DirectionGenerator(build_network(), guidance=0.0).eval()
+    little = DirectionGenerator(build_network(), guidance=1e-7).eval()
+    assert torch.allclose(none(queries, range(4)), little(queries, range(4)), atol=1e-4)
+
+
+def test_dropout_is_off_even_in_training_mode(queries):
+    generator = DirectionGenerator(build_network(dropout=0.5)).train()
+    found = generator(queries, range(4))
+    assert generator.training
+    assert torch.equal(found, generator.eval()(queries, range(4)))
+
+
+def test_the_result_may_enter_autograd(generator, queries):
+    weight = torch.ones(8, requires_grad=True)
+    (generator(queries, range(4)) * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_sigma_data_is_that_of_unit_vectors_by_default():
+    assert DirectionGenerator(build_network()).denoiser.sigma_data == pytest.approx(8**-0.5)
+
+
+def test_save_and_load_give_the_same_directions(tmp_path, queries):
+    saved = DirectionGenerator(build_network(), Tangent(), ReverseSde(5), guidance=0.3)
+    saved.save(tmp_path / "retriever")
+    loaded = DirectionGenerator.load(tmp_path / "retriever")
+    assert torch.equal(loaded(queries, range(4)), saved(queries, range(4)))
+    assert loaded.schedule == saved.schedule
+    assert loaded.sampler == ReverseSde(5)
+    assert loaded.guidance == 0.3
+    assert not loaded.training
+
+
+def test_bad_queries_and_settings_are_refused(generator, queries):
+    with pytest.raises(InputError, match=r"shape \(B, 8\), found \(4, 6\): encode them"):
+        generator(queries[:, :6], range(4))
+    with pytest.raises(InputError, match=r"one seed per query, found 3 seeds for 4 queries"):
+        generator(queries, range(3))
+    with pytest.raises(InputError, match=r"Guidance must be at least 0, found -1"):
+        DirectionGenerator(build_network(), guidance=-1.0)
+    with pytest.raises(InputError, match=r"sigma_data must be above 0, found 0"):
+        DirectionGenerator(build_network(), sigma_data=0.0)
+
+
+def test_bad_folders_are_refused(generator, tmp_path):
+    with pytest.raises(InputError, match=r"found no config.json in .*: name a folder"):
+        DirectionGenerator.load(tmp_path)
+    generator.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+
+    def write(**changes):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+
+    write(format_version=9)
+    with pytest.raises(InputError, match=r"format 1, found format 9 in .*: export it again"):
+        DirectionGenerator.load(tmp_path)
+    write(sampler={"name": "Huen", "steps": 3})
+    with pytest.raises(InputError, match=r"Unknown sampler 'Huen'. Known: Heun, .*mean 'Heun'\?"):
+        DirectionGenerator.load(tmp_path)
+    write(network={**config["network"], "width": 64})
+    with pytest.raises(InputError, match=r"found damaged or unfitting files \(RuntimeError"):
+        DirectionGenerator.load(tmp_path)
+    write()
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(
+        {k: v.clone() for k, v in weights.items() if "norm" not in k},
+        tmp_path / "model.safetensors",
+    )
+    with pytest.raises(InputError, match=r"damaged or unfitting .*export it again"):
+        DirectionGenerator.load(tmp_path)
+
+
+def test_query_time_needs_no_lightning():
+    code = "import sys, r4t.diffusion.generator, r4t.targets; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,144 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from r4t.diffusion.sampler import (
+    Heun,
+    Multistep,
+    ReverseSde,
+    sample_heun,
+    sample_multistep,
+    sample_sde,
+    seeded_noise,
+)
+from r4t.diffusion.schedule import Karras, Tangent
+
+SD = 0.088
+MODE, SPREAD = 0.3, 0.05
+
+
+def noise(*shape, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return lambda: torch.randn(*shape, generator=random, dtype=torch.float64)
+
+
+def gaussian(x, sigma):
+    """The ideal denoiser of N(0, SD²)."""
+    return x * SD**2 / (SD**2 + sigma**2)
+
+
+def two_modes(x, sigma):
+    """The ideal denoiser of an even mixture of N(±MODE, SPREAD²), by Bayes' rule."""
+    total = SPREAD**2 + sigma**2
+    modes = torch.tensor([-MODE, MODE], dtype=x.dtype)
+    apart = x[..., None] - modes
+    chance = (-(apart**2) / (2 * total)).softmax(dim=-1)
+    return (chance * (modes + apart * SPREAD**2 / total)).sum(-1)
+
+
+@pytest.mark.parametrize(
+    "sample, schedule",
+    [(sample_heun, Karras()), (sample_heun, Tangent()), (sample_multistep, Karras())],
+)
+def test_ode_samplers_follow_the_closed_form_on_gaussian_data(sample, schedule):
+    sigmas = schedule.scaled(SD).steps(200).double()
+    found = sample(gaussian, noise(50, 1, 4), sigmas)
+    top = sigmas[0]
+    want = top * noise(50, 1, 4)() * (SD**2 / (SD**2 + top**2)) ** 0.5
+    assert torch.allclose(found, want, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "sample, steps", [(sample_heun, 64), (sample_multistep, 64), (sample_sde, 1000)]
+)
+def test_every_sampler_ends_at_the_standard_deviation_of_the_data(sample, steps):
+    sigmas = Karras().scaled(SD).steps(steps).double()
+    found = sample(gaussian, noise(10000, 1, 1), sigmas)
+    assert found.std().item() == pytest.approx(SD, rel=0.02)
+
+
+def test_sde_variance_follows_its_recursion_by_hand():
+    sigmas = Tangent().scaled(SD).steps(12).double()
+    levels, variance = sigmas.tolist(), sigmas[0].item() ** 2
+    for now, after in pairwise(levels):
+        passed = now**2 - after**2
+        kept = 1 + passed / now**2 * (SD**2 / (SD**2 + now**2) - 1)
+        variance = kept**2 * variance + (passed if after > 0 else 0.0)
+    found = sample_sde(gaussian, noise(40000, 1, 4), sigmas)
+    assert found.var().item() == pytest.approx(variance, rel=0.015)
+
+
+@pytest.mark.parametrize("sample", [sample_heun, sample_multistep])
+def test_error_falls_with_order_2(sample):
+    def error(n):
+        t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
+        sigmas = Karras(0.1, 20.0).scaled(SD).sigma(t)  # ends above 0: the last jump is order 1
+        found = sample(gaussian, lambda: torch.ones(1, 1, 1, dtype=torch.float64), sigmas)
+        first, last = sigmas[0], sigmas[-1]
+        want = first * ((SD**2 + last**2) / (SD**2 + first**2)) ** 0.5
+        return (found - want).abs().item()
+
+    # Halving the steps quarters the error.
+    assert error(64) / error(128) == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize("sample", [sample_heun, sample_multistep, sample_sde])
+def test_a_mixture_keeps_both_modes(sample):
+    found = sample(two_modes, noise(4000, 1, 1), Karras().scaled(SD).steps(200).double()).flatten()
+    upper, lower = found[found > 0], found[found < 0]
+    assert len(upper) / 4000 == pytest.approx(0.5, abs=0.04)
+    for mode, part in [(MODE, upper), (-MODE, lower)]:
+        assert part.mean().item() == pytest.approx(mode, abs=0.01)
+        assert part.std().item() == pytest.approx(SPREAD, rel=0.06)
+
+
+def test_multistep_equals_diffusers_dpm_solver():
+    edm = pytest.importorskip("diffusers.schedulers.scheduling_edm_dpmsolver_multistep")
+    peer = edm.EDMDPMSolverMultistepScheduler(
+        sigma_data=SD, solver_order=2, final_sigmas_type="zero", lower_order_final=True
+    )
+    sigmas = Karras(0.01, 80.0).scaled(SD).steps(20)
+    peer.set_timesteps(20)
+    # Its own ramp is replaced: what is compared is the update rule.
+    peer.sigmas, peer.timesteps = sigmas, peer.precondition_noise(sigmas[:-1])
+    start = noise(1, 3, 4)()
+    x = sigmas[0].double() * start
+    for i, t in enumerate(peer.timesteps):
+        sigma = sigmas[i].double()
+        root = (sigma**2 + SD**2) ** 0.5
+        raw = (two_modes(x, sigma) - SD**2 / root**2 * x) / (sigma * SD / root)
+        x = peer.step(raw, t, x).prev_sample
+    found = sample_multistep(two_modes, lambda: start, sigmas.double())
+    assert torch.allclose(found, x.double(), atol=1e-5)
+
+
+def test_evaluations_per_sampler():
+    calls = []
+
+    def counted(x, sigma):
+        calls.append(sigma)
+        return gaussian(x, sigma)
+
+    counts = {}
+    for sampler in (Heun(8), Multistep(8), ReverseSde(8)):
+        calls.clear()
+        sampler(counted, noise(1, 1, 1), Karras().steps(8))
+        counts[type(sampler).__name__] = len(calls)
+    assert counts == {"Heun": 15, "Multistep": 8, "ReverseSde": 8}
+
+
+def test_noise_depends_on_the_querys_seed_alone():
+    together = seeded_noise([5, 9, 5], (2, 3))
+    alone = seeded_noise([9], (2, 3))
+    for _ in range(3):
+        batch = together()
+        assert torch.equal(batch[1], alone()[0])
+        assert torch.equal(batch[0], batch[2])
+        assert not torch.equal(batch[0], batch[1])
+
+
+def test_noise_is_standard_normal():
+    draws = seeded_noise(range(500), (4, 8))()
+    assert draws.mean().item() == pytest.approx(0, abs=0.03)
+    assert draws.std().item() == pytest.approx(1, abs=0.03)

@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+
+from r4t.diffusion.schedule import Exponential, Karras, Tangent
+from r4t.errors import InputError
+
+ALL = [Tangent(), Exponential(), Karras()]
+
+
+@pytest.mark.parametrize("schedule", ALL)
+def test_time_and_sigma_are_inverse(schedule):
+    t = torch.linspace(0.05, 1, 50, dtype=torch.float64)
+    assert torch.allclose(schedule.t(schedule.sigma(t)), t, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ALL)
+def test_range_ends_are_hit(schedule):
+    ends = schedule.sigma(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert torch.allclose(ends, torch.tensor([1e-4, 80.0], dtype=torch.float64), rtol=1e-9)
+
+
+def test_tangent_by_hand():
+    # sigma(1/2) = 80 · tan(0.75) / tan(1.5) = 80 · 0.9315959 / 14.1014199 = 5.2851265
+    assert Tangent().sigma(torch.tensor(0.5)).item() == pytest.approx(5.2851265, rel=1e-6)
+
+
+def test_exponential_is_log_uniform():
+    sigma = Exponential(1e-4, 80.0).sigma(torch.linspace(0, 1, 11, dtype=torch.float64))
+    steps = sigma.log().diff()
+    # ln(80 / 1e-4) / 10 = 13.592367 / 10
+    assert torch.allclose(steps, torch.full((10,), 1.3592367, dtype=torch.float64), atol=1e-7)
+
+
+def test_karras_equals_equation_5_of_edm():
+    n, rho, low, high = 6, 7.0, 0.002, 80.0
+    want = [
+        (high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+        for i in range(n)
+    ]
+    assert Karras(low, high, rho).steps(n).tolist() == pytest.approx([*want, 0.0], rel=1e-6)
+
+
+def test_the_range_counts_in_sigma_data_unless_told_otherwise():
+    sigma_data = 1 / math.sqrt(128)  # 0.0884
+    top = Tangent().scaled(sigma_data).steps(4)[0].item()
+    assert top == pytest.approx(80 / math.sqrt(128), rel=1e-6)  # 7.07
+    assert Tangent().scaled(0.088).steps(4)[0].item() == pytest.approx(7.04, rel=1e-6)
+    assert Tangent(unit=1.0).scaled(0.088).steps(4)[0].item() == pytest.approx(80.0)
+
+
+@pytest.mark.parametrize("schedule", ALL)
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_steps_fall_from_sigma_max_to_zero(schedule, n):
+    sigmas = schedule.steps(n)
+    assert len(sigmas) == n + 1
+    assert sigmas[0].item() == pytest.approx(80.0)
+    assert sigmas[-1].item() == 0.0
+    assert (sigmas.diff() < 0).all()
+
+
+def test_bad_ranges_are_refused():
+    with pytest.raises(InputError, match=r"0 < sigma_min < sigma_max, found sigma_min=9.* and"):
+        Karras(sigma_min=9.0, sigma_max=2.0)
+    with pytest.raises(InputError, match=r"unit above 0, found -1"):
+        Tangent(unit=-1.0)
+    with pytest.raises(InputError, match=r"at least 1 step, found 0"):
+        Tangent().steps(0)
