@@ -26,7 +26,7 @@ def read_bundles(folder: str | Path) -> Source:
     """Read the four CSVs; ids stay as they are, HTML entities in texts become characters.
 
     Items are those of `item_titles.csv` in its order, with the metadata `category` (last element of
-    the first path) and `categories` (the raw text), None where `item_categories.csv` has no row.
+    the deepest path) and `categories` (the raw text), None where `item_categories.csv` has no row.
     Bundles without an intent or without a titled item are left out and counted in the note.
 
     Raises:
@@ -42,7 +42,7 @@ def read_bundles(folder: str | Path) -> Source:
     items = Items(
         kept,
         [texts[item] for item in kept],
-        {"category": [first_category(path) for path in raw], "categories": raw},
+        {"category": [main_category(path) for path in raw], "categories": raw},
     )
     bundles: dict[str, list[str]] = {}
     for bundle, item, _ in members:
@@ -70,20 +70,21 @@ def read_bundles(folder: str | Path) -> Source:
     )
 
 
-def first_category(raw: str | None) -> str | None:
-    """Last element of the first path of a category list.
+def main_category(raw: str | None) -> str | None:
+    """Last element of the deepest path of a category list; of equally deep ones, of the first.
 
     Paths are joined by commas without a space, whereas a comma inside a name is followed by one.
+    The first path alone would do worse: it is often that of a brand.
 
     Example:
-        >>> first_category("[[Clothing, Shoes & Jewelry,Women,Pumps],[Sale]]")
-        'Pumps'
+        >>> main_category("[[Clothes, Shoes & Rings,Nike],[Clothes, Shoes & Rings,Men,Boots]]")
+        'Boots'
     """
     if raw is None:
         return None
-    first = html.unescape(raw).strip().removeprefix("[[").split("]", 1)[0]
-    elements = [part for part in _split_path(first) if part]
-    return elements[-1] if elements else None
+    paths = html.unescape(raw).strip().removeprefix("[[").removesuffix("]]").split("],[")
+    deepest = max((_split_path(path) for path in paths), key=len)
+    return deepest[-1] or None
 
 
 def _split_path(path: str) -> list[str]:
