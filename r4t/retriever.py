@@ -1,8 +1,8 @@
 """A run and a query → a set of items: the public query-time interface.
 
-    from r4t.retriever import Retriever
-    retriever = Retriever.load("runs/toy")
-    print(retriever("bohemian festival style"))
+from r4t.retriever import Retriever
+retriever = Retriever.load("runs/toy")
+print(retriever("bohemian festival style"))
 """
 
 from collections.abc import Sequence
@@ -163,9 +163,7 @@ class Retriever:
         self.fan_out = fan_out
 
     @classmethod
-    def load(
-        cls, run: str | Path, model: str = "diffusion", backend: str = "torch"
-    ) -> "Retriever":
+    def load(cls, run: str | Path, model: str = "diffusion", backend: str = "torch") -> "Retriever":
         """Load a run's model, catalog and index.
 
         Args:

@@ -1,12 +1,12 @@
 """A run folder → its catalog, queries and the places where each step writes.
 
-    RUN/
-      run.json       catalog, queries and the catalog's fingerprint
-      warm_start/    0  a language model taught to write fan-outs     → model/
-      tune/          1  the fan-out language model, tuned (R4T-FOLM)  → model/
-      targets/       2  target sets
-      distill/       3  the diffusion retriever (R4T-Diffusion)       → model/
-      results/       5  tables
+RUN/
+  run.json       catalog, queries and the catalog's fingerprint
+  warm_start/    0  a language model taught to write fan-outs     → model/
+  tune/          1  the fan-out language model, tuned (R4T-FOLM)  → model/
+  targets/       2  target sets
+  distill/       3  the diffusion retriever (R4T-Diffusion)       → model/
+  results/       5  tables
 """
 
 import json
@@ -30,8 +30,8 @@ README = """# A run of r4t
 | path | what it holds |
 |---|---|
 | `run.json` | which catalog and queries the run uses, and the catalog's fingerprint |
-| `catalog/`, `queries/` | the items, and the queries split into train, val and test (or elsewhere: see `run.json`) |
-| `warm_start/model/` | step 0: a language model taught to write fan-outs (in the tables: Zero-shot) |
+| `catalog/`, `queries/` | items and split queries, unless `run.json` names other places |
+| `warm_start/model/` | step 0: a language model taught to write fan-outs (Zero-shot) |
 | `tune/model/` | step 1: the same model tuned by Soft-GRPO (R4T-FOLM) |
 | `targets/` | step 2: target sets synthesized by it, with scores and sub-query texts |
 | `distill/model/` | step 3: the diffusion retriever distilled from them (R4T-Diffusion) |

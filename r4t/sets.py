@@ -27,7 +27,8 @@ class SetBatch:
         mask: (B, k), True for a member that is there.
         directions: (B, k, d) unit vectors that were searched with; None for methods that pick items
             without one (MMR).
-        texts: B lists of sub-query texts; one text per member that is there, in order.
+        texts: B lists of sub-query texts, that of member i at position i; shorter than k where the
+            last members are missing.
         pool: (B, P) distinct catalog rows retrieved by the whole set, best first, −1 padded.
         references: (B, R) catalog rows of the reference set Y, −1 padded.
     """

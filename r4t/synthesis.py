@@ -8,9 +8,9 @@ from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.fanout.model import FanoutModel
 from r4t.filters import Filter
-from r4t.seeds import query_seed
 from r4t.reward import Reward
 from r4t.run import Run
+from r4t.seeds import query_seed
 from r4t.sets import SetBatch, pad_rows
 from r4t.targets import TargetBatch, TargetWriter
 

@@ -1,1 +1,1 @@
-"""The verbs of the program `r4t`, one file each; each starts quickly and imports late."""
+"""The verbs of the program ``r4t``, one file each (the training verbs share one)."""

@@ -31,10 +31,10 @@ class Contract(Protocol):
 
 
 class Lines:
-    """One entry a line after the bare query; what a small model can learn from scratch.
+    r"""One entry a line after the bare query; what a small model can learn from scratch.
 
     Example:
-        >>> Lines().read("linen shirt\\n\\n straw hat ")
+        >>> Lines().read("linen shirt\n\n straw hat ")
         ['linen shirt', 'straw hat']
     """
 
@@ -100,8 +100,11 @@ class JsonList:
 
     def _template(self, entry: str) -> str:
         shipped = resources.files("r4t.fanout") / "prompts"
-        names = {path.name.removesuffix(f"_{entry}.txt") for path in shipped.iterdir()
-                 if path.name.endswith(f"_{entry}.txt")}
+        names = {
+            path.name.removesuffix(f"_{entry}.txt")
+            for path in shipped.iterdir()
+            if path.name.endswith(f"_{entry}.txt")
+        }
         if self.task in names:
             template = (shipped / f"{self.task}_{entry}.txt").read_text(encoding="utf-8")
         elif Path(self.task).is_file():
@@ -163,10 +166,10 @@ class FanoutFormat(ABC):
 
 
 class Full(FanoutFormat):
-    """Each entry is a whole sub-query: the paper's contract.
+    r"""Each entry is a whole sub-query: the paper's contract.
 
     Example:
-        >>> Full().parse("beach day", "linen shirt\\nstraw hat\\n")
+        >>> Full().parse("beach day", "linen shirt\nstraw hat\n")
         ['linen shirt', 'straw hat']
     """
 
@@ -182,10 +185,10 @@ class Full(FanoutFormat):
 
 
 class Expand(FanoutFormat):
-    """Each entry is the one to three words to add: sub-query = query + words.
+    r"""Each entry is the one to three words to add: sub-query = query + words.
 
     Example:
-        >>> Expand().parse("beach day", "linen shirt\\nstraw hat\\n")
+        >>> Expand().parse("beach day", "linen shirt\nstraw hat\n")
         ['beach day linen shirt', 'beach day straw hat']
     """
 

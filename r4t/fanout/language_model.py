@@ -80,7 +80,6 @@ class Pretrained:
         # from_pretrained leaves eval mode, which also turns gradient checkpointing off.
         return model.train(), tokenizer
 
-
     def saved_form(self, root: Path) -> FanoutFormat | None:
         """Return the format that a fan-out model was saved with; None for any other model."""
         path = self._find(root) / SPEC_FILE

@@ -11,7 +11,25 @@ from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.search import Searcher
 
-STOP_WORDS = frozenset("a an and at by for from in into of on or the to with".split())
+STOP_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "with",
+    )
+)
 
 
 class FanoutTeacher(Protocol):
@@ -85,9 +103,7 @@ class ReferenceWords:
             dealt: list[int] = []
             while len(dealt) < size:
                 dealt += draw.sample(rows, len(rows))
-            written.append(
-                [span(texts[row], query.text, self.words, draw) for row in dealt[:size]]
-            )
+            written.append([span(texts[row], query.text, self.words, draw) for row in dealt[:size]])
         return written
 
 

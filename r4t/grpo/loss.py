@@ -59,9 +59,7 @@ class SoftGRPO:
         advantage = advantages.unsqueeze(1)
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         surrogate = torch.minimum(ratio * advantage, clipped * advantage)
-        return (
-            -surrogate + self.kl_new_old * ratio * log_ratio + self.kl_old_new * -log_probs
-        )
+        return -surrogate + self.kl_new_old * ratio * log_ratio + self.kl_old_new * -log_probs
 
     def __call__(
         self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor

@@ -1,0 +1,41 @@
+"""``r4t init``: the shipped configs → a folder of the user's, to edit."""
+
+import shutil
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from r4t.configs import configs_folder
+from r4t.errors import InputError
+
+
+def run(arguments: list[str]) -> None:
+    """Copy the configs; nothing that exists is overwritten.
+
+    Raises:
+        InputError: A file of the same name is there already.
+    """
+    parser = ArgumentParser(
+        prog="r4t init",
+        description="Copy the configs into a folder, to be edited there.",
+        epilog="example: r4t init my-project",
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=str, help="Made if missing.")
+    options = parser.parse_args(arguments)
+    source, target = configs_folder(), Path(options.folder) / "configs"
+    files = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
+    taken = [str(target / path) for path in files if (target / path).exists()]
+    if taken:
+        raise InputError(
+            f"Configs are copied where none are yet, found {taken[0]}; choose another folder, or "
+            "move that file away."
+        )
+    for path in files:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, target / path)
+    print(f"{len(files)} configs copied into {target}:")
+    for path in files:
+        print(f"  {target / path}")
+    print(
+        f"next: r4t catalog ITEMS --out RUN/catalog, then r4t fit --config {target}/toy/0_warm_start.yaml --run RUN"
+    )

@@ -1,0 +1,96 @@
+"""``r4t fit|validate|test|predict|synthesize``: configs → a trained or applied step of a run."""
+
+import importlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from r4t.run import Run
+from r4t.synthesis import SynthesisTrainer
+
+
+class SaveStepConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` into the step's folder, on rank zero."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, save_to_log_dir=False, **kwargs)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write what this step runs with."""
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = self.parser.dump(self.config, skip_none=False)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+class StepCLI(LightningCLI):
+    """LightningCLI for one step of a run.
+
+    ``--run``, ``--catalog`` and ``--queries`` stand at the top; model and data get the run. The
+    step's folder inside the run takes config, checkpoints and logs.
+    """
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run and hand it on."""
+        parser.add_argument("--run", type=str, default="runs/toy", help="Run folder.")
+        parser.add_argument(
+            "--catalog", type=str | None, default=None, help="Catalog folder (RUN/catalog)."
+        )
+        parser.add_argument(
+            "--queries", type=str | None, default=None, help="Queries folder (RUN/queries)."
+        )
+        parser.link_arguments("run", "model.init_args.run")
+        parser.link_arguments("run", "data.init_args.run")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Add ``synthesize``, a method of the trainer."""
+        return {
+            **LightningCLI.subcommands(),
+            "synthesize": {"model", "dataloaders", "datamodule"},
+        }
+
+    def before_instantiate_classes(self) -> None:
+        """Begin or check the run, and point the trainer to the step's folder."""
+        config = self.config[self.subcommand]
+        run = Run.begin(config.run, config.catalog, config.queries)
+        module, _, name = config.model.class_path.rpartition(".")
+        step = getattr(importlib.import_module(module), name).step
+        folder = str(run.step(step))
+        config.trainer.default_root_dir = folder
+        if config.trainer.logger is None or config.trainer.logger is True:
+            path = "lightning.pytorch.loggers.CSVLogger"
+            config.trainer.logger = {
+                "class_path": path,
+                "init_args": {"save_dir": folder, "name": "logs"},
+            }
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: a checkpoint's saved arguments must not override the command line."""
+
+
+def run(arguments: list[str]) -> None:
+    """Run one of the verbs that need a Trainer; ``arguments`` begin with it."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*treespec.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_without_tips)
+    StepCLI(
+        model_class=LightningModule,
+        datamodule_class=LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        trainer_class=SynthesisTrainer,
+        save_config_callback=SaveStepConfig,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        args=arguments,
+    )
+
+
+def _without_tips(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

@@ -1,0 +1,47 @@
+"""``r4t retrieve``: a run and a broad query → the set, printed."""
+
+import json
+
+from jsonargparse import ArgumentParser
+
+EXAMPLE = 'example: r4t retrieve runs/toy "bohemian festival style" --size 10'
+
+
+def parser() -> ArgumentParser:
+    """Return the parser; nothing heavy is imported for ``--help``."""
+    made = ArgumentParser(
+        prog="r4t retrieve",
+        description="Ask a run for a set: items that answer a broad query together.",
+        epilog=EXAMPLE,
+    )
+    made.add_argument("folder", metavar="RUN", type=str, help="Run folder.")
+    made.add_argument("query", metavar="QUERY", type=str, help="Broad query, in quotes.")
+    made.add_argument(
+        "--with",
+        dest="model",
+        type=str,
+        default="diffusion",
+        help="Who answers: diffusion (default), folm or zero-shot.",
+    )
+    made.add_argument("--size", type=int, default=10, help="Number of distinct items.")
+    made.add_argument("--seed", type=int, default=0, help="Other seeds give other sets.")
+    made.add_argument("--index", type=str, default="torch", help="torch (exact) or faiss.")
+    made.add_argument("--json", action="store_true", help="Print one JSON object instead.")
+    return made
+
+
+def run(arguments: list[str]) -> None:
+    """Print the set."""
+    options = parser().parse_args(arguments)
+    from r4t.retriever import Retriever
+
+    retriever = Retriever.load(options.folder, options.model, options.index)
+    answer = retriever(options.query, options.size, options.seed)
+    if options.json:
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(answer), ensure_ascii=False))
+        return
+    from r4t.cli.show import print_set
+
+    print_set(answer)

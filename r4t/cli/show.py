@@ -1,0 +1,27 @@
+"""Retrieved sets → a table on the terminal."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from r4t.retriever import RetrievedSet
+
+
+def print_set(answer: "RetrievedSet", title: str | None = None) -> None:
+    """Print one set: rank, title, both scores and, where there is one, the sub-query."""
+    named = any(item.subquery for item in answer)
+    table = Table(title=title if title is not None else answer.query, title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("item", overflow="fold", min_width=40)
+    table.add_column("direction", justify="right")
+    table.add_column("query", justify="right")
+    if named:
+        table.add_column("sub-query", overflow="fold")
+    for rank, item in enumerate(answer, 1):
+        cells = [str(rank), item.text, f"{item.score:.3f}", f"{item.query_score:.3f}"]
+        table.add_row(*cells, *([item.subquery] if named else []))
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(table)
+    console.print("direction, query: cosine with the direction that found the item, and the query")
