@@ -2,7 +2,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 
@@ -24,7 +24,7 @@ def wardrobe():
 
 @pytest.fixture(scope="module")
 def small():
-    return generate(seed=3, size=1000)
+    return generate(seed=3, size=2000)
 
 
 def words(text):
@@ -183,15 +183,13 @@ def test_open_queries_are_of_eight_kinds(wardrobe):
 
 
 def test_items_of_several_slots_fit_every_open_query(small):
-    truth = small.truth
+    offered = {}
+    for facets in small.truth.items.values():
+        for names, _ in KINDS.values():
+            for values in product(*(facets[name] for name in names)):
+                offered.setdefault(frozenset(zip(names, values)), set()).add(facets["slot"])
     for query in (query for queries in small.oar.values() for query in queries):
-        asked = truth.queries[query.id].items()
-        slots = {
-            facets["slot"]
-            for facets in truth.items.values()
-            if all(value in facets[facet] for facet, value in asked)
-        }
-        assert len(slots) >= 2
+        assert len(offered[frozenset(small.truth.queries[query.id].items())]) >= 2
 
 
 def test_pinned(small):
@@ -204,31 +202,31 @@ def test_pinned(small):
     )  # fmt: skip
     digests = [hashlib.sha256(json.dumps(part).encode()).hexdigest()[:12] for part in parts]
     assert digests == [
-        "0655611030cb",
-        "fe919954c24e",
-        "0d0b09830ce4",
-        "c7cd82f95c08",
-        "8608e2278335",
-        "fd9a3531d434",
-        "4f9eb938b34e",
+        "7882624d27f8",
+        "854df7725ea6",
+        "5a0b7cbdfc1e",
+        "4924e7be7d6a",
+        "d87144706273",
+        "8787f49f0645",
+        "aad3b2fee33a",
     ]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_smallest_size_names_every_facet_value(seed):
-    said = {word for text in generate(seed, 1000).items.texts for word in words(text)}
+    said = {word for text in generate(seed, 2000).items.texts for word in words(text)}
     for facet, values in FACETS.items():
         assert all(said & set(facet_words(facet, value)) for value in values)
 
 
 def test_seeds_differ(wardrobe, small):
-    assert generate(seed=4, size=1000).items.texts != small.items.texts
-    assert generate(seed=3, size=1000) == small
+    assert generate(seed=4, size=2000).items.texts != small.items.texts
+    assert generate(seed=3, size=2000) == small
 
 
 def test_too_small():
-    with pytest.raises(InputError, match=r"at least 1000 items.*found size 999 — ask for more"):
-        generate(seed=0, size=999)
+    with pytest.raises(InputError, match=r"at least 2000 items.*found size 1999 — ask for more"):
+        generate(seed=0, size=1999)
 
 
 def test_truth_is_written_apart(small, tmp_path):

@@ -6,9 +6,9 @@ titles only in part, and are kept in `Truth`, which only the evaluation opens. T
 with the measured difficulty, is `docs/benchmark.md`.
 
 Example:
-    >>> wardrobe = generate(seed=0, size=1000)
+    >>> wardrobe = generate(seed=0, size=2000)
     >>> len(wardrobe.items), sorted(wardrobe.items.metadata)
-    (1000, ['brand', 'category', 'color', 'material', 'price'])
+    (2000, ['brand', 'category', 'color', 'material', 'price'])
 """
 
 import json
@@ -27,8 +27,8 @@ from r4t.errors import InputError
 
 __all__ = ["SMALLEST", "TRUTH_FILE", "Truth", "Wardrobe", "generate"]
 
-SMALLEST = 1000
-"""Fewest items: below, some combinations have no outfit and some words no title."""
+SMALLEST = 2000
+"""Fewest items: below, too few combinations of facets have items enough for an outfit."""
 
 TRUTH_FILE = "truth.json"
 
@@ -104,8 +104,8 @@ def generate(seed: int, size: int = 6000) -> Wardrobe:
     """
     if size < SMALLEST:
         raise InputError(
-            f"A wardrobe needs at least {SMALLEST} items, or some facets have neither outfits nor "
-            f"words — found size {size} — ask for more."
+            f"A wardrobe needs at least {SMALLEST} items, or too few combinations of facets have an "
+            f"outfit — found size {size} — ask for more."
         )
     # A stream of its own for each part: a change to one leaves the others as they are.
     items = draw_items(random.Random(f"{seed}/items"), size)

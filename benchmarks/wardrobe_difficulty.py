@@ -1,0 +1,156 @@
+"""Measure how hard the embedded benchmark is, with methods that learn nothing.
+
+    python benchmarks/wardrobe_difficulty.py --seed 0
+
+Prints, for the test queries of outfits and for the open test queries: where the reference items
+rank under the plain query, and the table of the method-free baselines. *Hand fan-out* knows the
+latent truth and writes ten sub-queries by hand: query plus brand, details and category of the
+asked style and occasion. It shows what fan-out through text can gain here at all.
+"""
+
+import argparse
+import random
+import tempfile
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from r4t.catalog import write_catalog
+from r4t.data.queries import Query
+from r4t.data.wardrobe import Truth, Wardrobe, generate
+from r4t.data.wardrobe.facets import OCCASIONS
+from r4t.data.wardrobe.garments import CATEGORIES, SLOTS
+from r4t.data.wardrobe.styles import STYLES, style_details
+from r4t.encoder import LsaEncoder
+from r4t.evaluation.baselines import Mmr, NearestSets, NoFanout, Oracle, RandomItems
+from r4t.evaluation.latency import TimedSearcher
+from r4t.evaluation.results import compare
+from r4t.evaluation.table import blocks, evaluate, markdown, print_results
+from r4t.evaluation.truth import FacetTruth
+from r4t.index import build_index
+from r4t.search import Searcher
+from r4t.sets import SetBatch
+
+BOUNDS = (50, 150, 500, 1500)
+
+
+def reference_ranks(z: Tensor, embeddings: Tensor, references: list[list[int]]) -> Tensor:
+    """Ranks, from 1, of all reference items in the order of closeness to their query.
+
+    Args:
+        z: (B, d) unit query vectors.
+        embeddings: (N, d) unit item vectors.
+        references: Catalog rows of each query's references.
+
+    Returns:
+        (R,) ranks of all references of all queries.
+
+    Example:
+        >>> reference_ranks(torch.tensor([[1.0, 0.0]]), torch.eye(2), [[1, 0]]).tolist()
+        [2, 1]
+    """
+    ranks = []
+    for query, rows in zip(z, references):
+        scores = embeddings @ query
+        ranks += [int((scores > scores[row]).sum()) + 1 for row in rows]
+    return torch.tensor(ranks)
+
+
+class HandFanout:
+    """Ten sub-queries written with knowledge of the asked style and occasion, slot by slot."""
+
+    name = "Hand fan-out"
+
+    def __init__(self, searcher: Searcher, truth: Truth, set_size: int = 10, pool: int = 150):
+        self.searcher, self.truth = searcher, truth
+        self.set_size, self.pool_size = set_size, pool
+
+    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+        """Answer B queries."""
+        texts = [
+            [self._subquery(query, number) for number in range(self.set_size)] for query in queries
+        ]
+        return self.searcher.fan_out_texts(z, texts, self.set_size, pool_size=self.pool_size)
+
+    def _subquery(self, query: Query, number: int) -> str:
+        rng = random.Random(f"{query.id}/{number}")
+        facets = self.truth.queries[query.id]
+        style, occasion = (
+            STYLES.get(facets.get("style", "")),
+            OCCASIONS.get(facets.get("occasion", "")),
+        )
+
+        def fit(name: str) -> float:
+            suits_style = style is not None and name in style.categories
+            suits_occasion = occasion is not None and name in occasion.categories
+            return suits_style + 1.01 * suits_occasion
+
+        slot = SLOTS[number % len(SLOTS)]
+        names = sorted((n for n, c in CATEGORIES.items() if c.slot == slot), key=fit, reverse=True)
+        words = [query.text, rng.choice(CATEGORIES[names[number // len(SLOTS)]].nouns)]
+        if style is not None:
+            words += [rng.choice(style.brands), *rng.sample(style_details(facets["style"]), 2)]
+        if occasion is not None:
+            words.append(rng.choice(occasion.cues))
+        return " ".join(words)
+
+
+def build_searcher(wardrobe: Wardrobe, folder: Path) -> TimedSearcher:
+    """Write the catalog with an LSA encoder of 128 dimensions and open a searcher on it."""
+    encoder = LsaEncoder.fit(wardrobe.items.texts, dim=128, seed=0)
+    embeddings = encoder.encode(wardrobe.items.texts)
+    catalog = write_catalog(folder, wardrobe.items, embeddings, encoder)
+    return TimedSearcher(Searcher(catalog, encoder, build_index(catalog.embeddings)))
+
+
+def report(console: Console, wardrobe: Wardrobe, searcher: TimedSearcher, task: str) -> str:
+    """Print the ranks and the table of one task; return the table as Markdown."""
+    queries = {"wscr": wardrobe.wscr, "oar": wardrobe.oar}[task]
+    truth = FacetTruth(wardrobe.truth, searcher.catalog.ids)
+    methods = [
+        RandomItems(searcher),
+        NoFanout(searcher),
+        Mmr(searcher),
+        HandFanout(searcher, wardrobe.truth),
+        Oracle(searcher, truth),
+    ]
+    if task == "wscr":
+        methods.insert(3, NearestSets(searcher, queries["train"]))
+        z = searcher.encode_queries([query.text for query in queries["test"]])
+        rows = [searcher.catalog.rows(query.references) for query in queries["test"]]
+        ranks = reference_ranks(z, searcher.catalog.embeddings, rows)
+        shares = [(f"≤ {bound}", (ranks <= bound).float().mean().item()) for bound in BOUNDS]
+        console.print("Reference items by rank under the plain query, cumulative:", *(
+            f"{name}: {share:.3f}" for name, share in shares
+        ), f"beyond: {1 - shares[-1][1]:.3f}")  # fmt: skip
+    results = evaluate(methods, queries["test"], searcher, {}, truth=truth, latency_batches=())
+    measure = "items/recall" if task == "wscr" else "items/pool facet recall"
+    differences = [
+        compare(results, method.name, "No fan-out", measure)
+        for method in methods
+        if method.name not in ("No fan-out", "Random", "Oracle")
+    ]
+    console.rule(task)
+    print_results(console, results, differences)
+    return markdown(blocks(results, differences))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="seed of the wardrobe")
+    parser.add_argument("--size", type=int, default=6000, help="number of items")
+    parser.add_argument("--markdown", type=Path, help="also write the tables here")
+    arguments = parser.parse_args()
+    wardrobe = generate(arguments.seed, arguments.size)
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        searcher = build_searcher(wardrobe, Path(folder) / "catalog")
+        tables = [report(console, wardrobe, searcher, task) for task in ("wscr", "oar")]
+    if arguments.markdown is not None:
+        arguments.markdown.write_text("\n".join(tables), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+import math
+
+import pytest
+import torch
+
+from r4t.evaluation import measures
+from r4t.sets import SetBatch
+
+
+@pytest.fixture
+def sets():
+    """Two queries to the east. First: items at 0, 0 and 90 degrees; second: one item at 60."""
+    half = math.sqrt(0.75)
+    embeddings = [[[1, 0], [1, 0], [0, 1]], [[0.5, half], [0, 0], [0, 0]]]
+    return SetBatch(
+        query=torch.tensor([[1.0, 0.0], [1.0, 0.0]]),
+        items=torch.tensor([[4, 4, 7], [2, -1, -1]]),
+        item_embeddings=torch.tensor(embeddings, dtype=torch.float),
+        mask=torch.tensor([[True, True, True], [True, False, False]]),
+        pool=torch.tensor([[4, 7, 1, 9], [2, 3, -1, -1]]),
+        references=torch.tensor([[1, 5, 9], [6, -1, -1]]),
+    )
+
+
+def test_item_vendi(sets):
+    # Eigenvalues of K/3 are 2/3 and 1/3: exp(2/3 ln 3/2 + 1/3 ln 3) = 1.5^(2/3) * 3^(1/3).
+    expected = [1.5 ** (2 / 3) * 3 ** (1 / 3), 1.0]
+    assert measures.item_vendi(sets).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_mean_cosine(sets):
+    assert measures.mean_cosine(sets).tolist() == pytest.approx([2 / 3, 0.5])
+
+
+def test_distinct_items(sets):
+    assert measures.distinct_items(sets).tolist() == [2, 1]
+
+
+def test_pool_recall_and_hit_eq_5(sets):
+    assert measures.pool_recall(sets).tolist() == pytest.approx([2 / 3, 0])
+    assert measures.pool_hit(sets).tolist() == [1, 0]
+
+
+def test_recall_and_hit_do_not_apply_without_references(sets):
+    sets = sets.with_references(torch.tensor([[9, -1], [-1, -1]]))
+    assert measures.pool_recall(sets)[0] == 1
+    assert measures.pool_recall(sets)[1].isnan()
+    assert measures.pool_hit(sets)[1].isnan()
+
+
+def test_recall_asks_for_references(sets):
+    sets = SetBatch(sets.query, sets.items, sets.item_embeddings, sets.mask)
+    with pytest.raises(TypeError, match="read 'references' and 'pool'"):
+        measures.pool_recall(sets)
+
+
+# Eight items: tops 0 1, shoes 2 3, bags 4 5, a hat 6, and a ring 7 that fits nothing.
+SLOTS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 4])
+FITS = torch.tensor([[1, 1, 1, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 0]]).bool()
+
+
+@pytest.mark.parametrize(
+    ("rows", "recall", "precision"),
+    [
+        # Slots to fill: top, shoes, bag; and hat.
+        ([[0, 1, 3], [6, 6, 6]], [1 / 3, 1], [2 / 3, 1]),
+        ([[0, 2, 4], [7, -1, -1]], [1, 0], [1, 0]),
+        ([[7, 7, 2], [6, 5, -1]], [1 / 3, 1], [1 / 2, 1 / 2]),
+    ],
+)
+def test_facet_recall_and_fit_precision(rows, recall, precision):
+    rows = torch.tensor(rows)
+    assert measures.facet_recall(rows, FITS, SLOTS).tolist() == pytest.approx(recall)
+    assert measures.fit_precision(rows, FITS).tolist() == pytest.approx(precision)
+
+
+def test_facet_measures_that_do_not_apply():
+    nothing_fits = torch.zeros(1, 8, dtype=torch.bool)
+    assert measures.facet_recall(torch.tensor([[1, 2]]), nothing_fits, SLOTS).isnan().all()
+    assert measures.fit_precision(torch.tensor([[-1, -1]]), FITS[:1]).isnan().all()
+
+
+def test_order_of_members_and_padding_do_not_matter(sets):
+    order = torch.tensor([2, 0, 1])
+    turned = SetBatch(
+        query=sets.query,
+        items=sets.items[:, order],
+        item_embeddings=sets.item_embeddings[:, order],
+        mask=sets.mask[:, order],
+        pool=torch.cat([sets.pool.flip(1), torch.full((2, 3), -1)], dim=1),
+        references=sets.references.flip(1),
+    )
+    for measure in (
+        measures.item_vendi, measures.mean_cosine, measures.distinct_items,
+        measures.pool_recall, measures.pool_hit,
+    ):  # fmt: skip
+        assert torch.allclose(measure(turned), measure(sets), atol=1e-6)
