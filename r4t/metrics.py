@@ -33,12 +33,13 @@ class ObjectiveMetric(Metric):
         self.add_state(f"{self.state_name}_sum", default=zero, dist_reduce_fx="sum")
         self.add_state(f"{self.state_name}_count", default=zero.clone(), dist_reduce_fx="sum")
 
-    def update(self, sets: SetBatch) -> None:
-        """Add the scores of B queries."""
-        self.add(self.objective(sets))
+    def update(self, sets: SetBatch | Tensor) -> None:
+        """Add the scores of B queries.
 
-    def add(self, scores: Tensor) -> None:
-        """Add scores (B,) that were computed already, as by ``Reward.components``."""
+        Args:
+            sets: What to score, or scores (B,) that were computed already (``Reward.components``).
+        """
+        scores = sets if isinstance(sets, Tensor) else self.objective(sets)
         total = getattr(self, f"{self.state_name}_sum")
         count = getattr(self, f"{self.state_name}_count")
         total += scores.double().sum()

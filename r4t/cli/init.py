@@ -37,5 +37,6 @@ def run(arguments: list[str]) -> None:
     for path in files:
         print(f"  {target / path}")
     print(
-        f"next: r4t catalog ITEMS --out RUN/catalog, then r4t fit --config {target}/toy/0_warm_start.yaml --run RUN"
+        "next: r4t catalog ITEMS --out RUN/catalog, r4t queries RUN/catalog --out RUN/queries,\n"
+        f"      r4t fit --config {target}/toy/0_warm_start.yaml --run RUN"
     )

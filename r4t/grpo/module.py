@@ -97,7 +97,7 @@ class FanoutModule(LightningModule):
         sets = self.retrieve(batch, self.fanout.sample(texts, seeds, 1, self.temperature))
         reward, components = self.reward(sets)
         for name, scores in components.items():
-            self.val_metrics[name].add(scores)  # type: ignore[operator]
+            self.val_metrics[name].update(scores)  # type: ignore[operator]
         self.log_dict(self.val_metrics, batch_size=len(batch))
         self._log("val/reward", reward.mean(), len(batch))
         self._log("val/distinct_items", distinct_items(sets).mean(), len(batch))

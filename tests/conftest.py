@@ -1,0 +1,83 @@
+"""One thread (forking after multi-threaded work hangs), the real sets, a small run."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from r4t.catalog import write_catalog
+from r4t.data.queries import Query, write_queries
+from r4t.data.source import Items
+from r4t.encoder.lsa import LsaEncoder
+from r4t.run import Run
+from r4t.sets import SetBatch
+
+torch.set_num_threads(1)
+
+COLORS = ["red", "blue", "green", "black", "white", "yellow", "brown", "grey"]
+MATERIALS = ["linen", "wool", "leather", "cotton", "silk"]
+NOUNS = ["shirt", "boots", "hat", "dress", "coat"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real sets."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("R4T_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"the real sets are not at {folder} (set R4T_SHARED_DATA to their folder)")
+    return folder
+
+
+@pytest.fixture
+def small_items() -> Items:
+    """200 items: every color x material x noun."""
+    triples = [(c, m, n) for c in COLORS for m in MATERIALS for n in NOUNS]
+    texts = [" ".join(triple) for triple in triples]
+    return Items([f"i{row}" for row in range(len(texts))], texts, {"noun": [t[2] for t in triples]})
+
+
+@pytest.fixture
+def small_run(tmp_path: Path, small_items: Items) -> Run:
+    """A run on 200 items with an 8-wide LSA encoder and queries with references."""
+    folder = tmp_path / "run"
+    encoder = LsaEncoder.fit(small_items.texts, dim=8)
+    write_catalog(folder / "catalog", small_items, encoder.encode(small_items.texts), encoder)
+    queries = [
+        Query(f"q{row}", f"{color} {material}", "set", (f"i{row}", f"i{row + 1}"))
+        for row, (color, material) in enumerate((c, m) for c in COLORS for m in MATERIALS)
+    ]
+    splits = {"train": queries[:24], "val": queries[24:32], "test": queries[32:]}
+    write_queries(folder / "queries", splits)
+    return Run.begin(folder)
+
+
+def make_sets(directions, items, mask=None, query=None, **fields) -> SetBatch:
+    """A batch from nested lists; directions and item embeddings (B, k, d)."""
+    directions = torch.tensor(directions, dtype=torch.float32)
+    embeddings = torch.tensor(items, dtype=torch.float32)
+    batch, members, width = embeddings.shape
+    if query is None:
+        query = torch.eye(width)[:1].repeat(batch, 1).tolist()
+    return SetBatch(
+        query=torch.tensor(query, dtype=torch.float32),
+        items=torch.arange(members).repeat(batch, 1),
+        item_embeddings=embeddings,
+        mask=torch.ones(batch, members, dtype=torch.bool)
+        if mask is None
+        else torch.tensor(mask, dtype=torch.bool),
+        directions=directions,
+        **fields,
+    )
+
+
+@pytest.fixture
+def sets_from():
+    """The builder of ``SetBatch`` from nested lists."""
+    return make_sets

@@ -1,0 +1,41 @@
+import math
+
+import pytest
+import torch
+from vendi_score import vendi as peer
+
+from r4t.geometry import distinct_first, normalize, vendi
+
+
+def test_eq2_vendi_by_hand():
+    # Two equal rows and one orthogonal: eigenvalues of K/3 are 2/3, 1/3, 0.
+    rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    expected = math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)))
+    assert vendi(rows).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("members, width", [(5, 3), (4, 16), (1, 7)])
+def test_eq2_vendi_equals_the_original_implementation(members, width):
+    rows = torch.randn(members, width, generator=torch.Generator().manual_seed(members)).double()
+    unit = normalize(rows)
+    expected = peer.score_K((unit @ unit.T).numpy(), normalize=False)
+    assert vendi(rows).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_vendi_ignores_masked_rows_order_and_scale():
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randn(2, 4, 5, generator=generator)
+    padded = torch.cat([rows, torch.randn(2, 3, 5, generator=generator)], 1)
+    mask = torch.tensor([[True] * 4 + [False] * 3] * 2)
+    torch.testing.assert_close(vendi(padded, mask), vendi(rows))
+    torch.testing.assert_close(vendi(5 * rows.flip(1)), vendi(rows))
+    assert vendi(rows, torch.zeros(2, 4, dtype=torch.bool)).tolist() == [0.0, 0.0]
+
+
+def test_distinct_first_equals_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(-1, 9, (50, 20), generator=generator)
+    found = distinct_first(ids, 6)
+    for row, ids_row in zip(found.tolist(), ids.tolist()):
+        slow = list(dict.fromkeys(i for i in ids_row if i >= 0))[:6]
+        assert row == slow + [-1] * (6 - len(slow))

@@ -1,0 +1,37 @@
+import json
+import shutil
+
+import pytest
+
+from r4t.catalog import write_catalog
+from r4t.data.source import Items
+from r4t.encoder.lsa import LsaEncoder
+from r4t.errors import InputError
+from r4t.run import Run
+
+
+def test_a_run_can_be_moved_with_its_catalog(small_run, tmp_path):
+    shutil.move(small_run.folder, tmp_path / "moved")
+    moved = Run.open(tmp_path / "moved")
+    assert len(moved.searcher().catalog) == 200
+    assert [len(moved.read_queries(split)) for split in ("train", "val", "test")] == [24, 8, 8]
+
+
+def test_another_catalog_is_refused(small_run, small_items):
+    texts = [text + " new" for text in small_items.texts]
+    encoder = LsaEncoder.fit(texts, dim=8)
+    items = Items(small_items.ids, texts)
+    write_catalog(small_run.catalog, items, encoder.encode(texts), encoder, overwrite=True)
+    with pytest.raises(
+        InputError, match="keeps to the catalog it was begun with .* found .* restore"
+    ):
+        Run.open(small_run.folder).searcher()
+    with pytest.raises(InputError, match="keeps to the catalog it was begun with"):
+        Run.begin(small_run.folder)
+    written = json.loads((small_run.folder / "run.json").read_text())
+    assert written["fingerprint"] == small_run.fingerprint  # the run is as it was
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):
+        Run.open(tmp_path)

@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from r4t.errors import InputError
+from r4t.sets import SetBatch
+
+
+def test_fields_must_fit_the_query(sets_from):
+    sets = sets_from([[[1, 0], [0, 1]]], [[[1, 0], [0, 1]]])
+    with pytest.raises(InputError, match=r"SetBatch.mask must have shape \(1, 2\).*found \(1, 3\)"):
+        SetBatch(sets.query, sets.items, sets.item_embeddings, torch.ones(1, 3).bool())
+    with pytest.raises(
+        InputError, match=r"SetBatch.pool must have shape \(1, any\).*found \(2, 5\)"
+    ):
+        SetBatch(
+            sets.query, sets.items, sets.item_embeddings, sets.mask, pool=torch.zeros(2, 5).long()
+        )
+    with pytest.raises(InputError, match="one list for each of 1 queries, found 2"):
+        SetBatch(sets.query, sets.items, sets.item_embeddings, sets.mask, texts=[["a"], ["b"]])
+    with pytest.raises(InputError, match=r"query \(B, d\) and items \(B, k\), found \(2,\)"):
+        SetBatch(sets.query[0], sets.items, sets.item_embeddings, sets.mask)
+
+
+def test_select_takes_every_field(sets_from):
+    sets = sets_from(
+        [[[1, 0]], [[0, 1]]],
+        [[[1, 0]], [[0, 1]]],
+        texts=[["a"], ["b"]],
+        pool=torch.tensor([[4], [5]]),
+    )
+    chosen = sets.select(torch.tensor([1, 1, 0]))
+    assert chosen.texts == [["b"], ["b"], ["a"]]
+    assert chosen.pool.tolist() == [[5], [5], [4]]
+    assert chosen.directions[:, 0, 1].tolist() == [1, 1, 0]
+    assert chosen.references is None
+    assert chosen.present == {"directions", "texts", "pool"}
