@@ -57,7 +57,7 @@ def read_queries(folder: str | Path, split: str) -> list[Query]:
         )
     queries = [
         _parse(line, f"line {number} of {path}")
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
         if line.strip()
     ]
     if not queries:

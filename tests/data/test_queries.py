@@ -1,0 +1,128 @@
+"""r4t.data.queries: splits without leaks, the same for the same seed, nothing lost."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r4t.data.queries import (
+    SPLITS,
+    Query,
+    fold_sets,
+    group_sets,
+    normalized,
+    read_queries,
+    split_sets,
+    write_queries,
+)
+from r4t.data.source import ReferenceSet
+from r4t.errors import InputError
+
+sets_of = st.lists(
+    st.tuples(
+        st.sampled_from(["Hats", "hats!", "a hat", "boots", "Boots ", "rings", "x", "y", "z"]),
+        st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3, unique=True),
+    ),
+    min_size=1,
+    max_size=40,
+).map(
+    lambda rows: [
+        ReferenceSet(f"s{n}", query, tuple(items)) for n, (query, items) in enumerate(rows)
+    ]
+)
+
+
+def keys(query: Query) -> set:
+    return {normalized(query.text), frozenset(query.references)}
+
+
+@given(sets_of, st.integers(0, 5))
+def test_split_keeps_all_leaks_nothing_and_repeats(sets, seed):
+    splits = split_sets(sets, seed)
+    assert list(splits) == list(SPLITS)
+    queries = [query for part in splits.values() for query in part]
+    assert sorted((q.id, q.text, q.references) for q in queries) == sorted(
+        (s.id, s.query, s.items) for s in sets
+    )
+    for one in SPLITS:
+        for other in SPLITS:
+            if one < other:
+                seen = set().union(*map(keys, splits[one])) if splits[one] else set()
+                assert not any(keys(query) & seen for query in splits[other])
+    assert split_sets(sets, seed) == splits
+    largest = max(map(len, group_sets(sets)))
+    for share, split in zip((0.8, 0.1, 0.1), SPLITS):
+        assert len(splits[split]) <= share * len(sets) + largest
+
+
+@given(sets_of)
+def test_groups_equal_a_slow_search_for_connected_sets(sets):
+    def linked(a: ReferenceSet, b: ReferenceSet) -> bool:
+        return normalized(a.query) == normalized(b.query) or set(a.items) == set(b.items)
+
+    left, slow = list(range(len(sets))), []
+    while left:
+        group, frontier = {left[0]}, [left[0]]
+        while frontier:
+            here = frontier.pop()
+            fresh = {n for n in left if n not in group and linked(sets[here], sets[n])}
+            group |= fresh
+            frontier += fresh
+        left = [n for n in left if n not in group]
+        slow.append(sorted(group))
+    assert group_sets(sets) == slow
+
+
+def test_shares_of_a_large_source():
+    sets = [ReferenceSet(f"{n}", f"query {n}", (f"i{n}",)) for n in range(1000)]
+    sizes = {split: len(part) for split, part in split_sets(sets, seed=1).items()}
+    assert sizes == {"train": 800, "val": 100, "test": 100}
+    assert split_sets(sets, seed=1) != split_sets(sets, seed=2)
+    halves = split_sets(sets, seed=1, fractions=(0.5, 0.0, 0.5))
+    assert [len(halves[split]) for split in SPLITS] == [500, 0, 500]
+
+
+def test_folds_test_every_set_once():
+    sets = [ReferenceSet(f"{n}", f"query {n % 60}", (f"i{n}",)) for n in range(100)]
+    folds = fold_sets(sets, folds=5, seed=0)
+    for split in ("val", "test"):
+        assert sorted(q.id for fold in folds for q in fold[split]) == sorted(s.id for s in sets)
+    for fold in folds:
+        assert sum(map(len, fold.values())) == 100
+        assert not {q.text for q in fold["train"]} & {q.text for q in fold["test"] + fold["val"]}
+        assert len(fold["test"]) == pytest.approx(20, abs=2)
+
+
+def test_write_and_read(tmp_path):
+    queries = [
+        Query("1", 'boho "fête"\u2028 style', "aesthetic"),
+        Query("2", "hats", "set", ("a", "b")),
+    ]
+    write_queries(tmp_path / "q", {"train": queries, "test": queries[:1]})
+    assert read_queries(tmp_path / "q", "train") == queries
+    assert read_queries(tmp_path / "q", "test") == queries[:1]
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(InputError, match=r"read from val\.jsonl — found splits \[\] in"):
+        read_queries(tmp_path, "val")
+    (tmp_path / "val.jsonl").write_text("\n")
+    with pytest.raises(InputError, match=r"at least one query — found none in .*val\.jsonl"):
+        read_queries(tmp_path, "val")
+    with pytest.raises(InputError, match=r"found splits \['val'\] .* Did you mean 'val'\?"):
+        read_queries(tmp_path, "vall")
+    for line in (
+        "[]",
+        "no json",
+        '{"id": "1"}',
+        '{"id": "1", "text": " "}',
+        '{"id": 1, "text": "x"}',
+    ):
+        (tmp_path / "val.jsonl").write_text('{"id": "0", "text": "x"}\n' + line)
+        with pytest.raises(
+            InputError, match=r"A query is a JSON object .* at line 2 of .* correct"
+        ):
+            read_queries(tmp_path, "val")
+    with pytest.raises(InputError, match=r"sum to 1 — found \(0\.8, 0\.1, 0\.2\) — for example"):
+        split_sets([], 0, (0.8, 0.1, 0.2))
+    with pytest.raises(InputError, match=r"at least 3 folds .* — found 2"):
+        fold_sets([], 2, 0)
