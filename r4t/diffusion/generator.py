@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from r4t.diffusion.network import SetTransformer
 from r4t.diffusion.precondition import DenoiseFn, Denoiser, guided
 from r4t.diffusion.sampler import Heun, Multistep, ReverseSde, Sampler, seeded_noise
-from r4t.diffusion.schedule import Exponential, Karras, Schedule, Tangent
+from r4t.diffusion.schedule import Exponential, Karras, LogNormal, Schedule, Tangent
 from r4t.errors import InputError, nearest
 from r4t.geometry import normalize
 
@@ -24,6 +24,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "Tangent": Tangent,
     "Exponential": Exponential,
     "Karras": Karras,
+    "LogNormal": LogNormal,
 }
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "Heun": Heun,
@@ -76,7 +77,9 @@ class DirectionGenerator(nn.Module):
                 f"sigma_data must be above 0, found {sigma_data}: leave it out for 1/√d."
             )
         self.denoiser = Denoiser(network, sigma_data)
-        self.schedule = (Karras(sigma_min=0.01) if schedule is None else schedule).scaled(sigma_data)
+        self.schedule = (Karras(sigma_min=0.01) if schedule is None else schedule).scaled(
+            sigma_data
+        )
         self.sampler = Multistep() if sampler is None else sampler
         self.guidance = guidance
 

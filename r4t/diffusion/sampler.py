@@ -1,10 +1,10 @@
 """A denoiser, noise and decreasing sigmas → clean rows: free functions, and their settings."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -126,21 +126,18 @@ def sample_sde(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     return x
 
 
-class Sampler(Protocol):
+class Sampler(ABC):
     """A sampling method with its number of steps."""
 
-    @property
-    def steps(self) -> int:
-        """S, the number of steps."""
-        ...
+    steps: int
 
+    @abstractmethod
     def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
         """Walk down ``sigmas`` (steps + 1,) from noise to rows (B, L, d)."""
-        ...
 
 
 @dataclass(frozen=True)
-class Heun:
+class Heun(Sampler):
     """``sample_heun`` in ``steps`` steps: 2·steps − 1 evaluations (twice that when guided)."""
 
     steps: int = 8
@@ -151,7 +148,7 @@ class Heun:
 
 
 @dataclass(frozen=True)
-class Multistep:
+class Multistep(Sampler):
     """``sample_multistep`` in ``steps`` steps: as many evaluations (twice that when guided)."""
 
     steps: int = 8
@@ -162,7 +159,7 @@ class Multistep:
 
 
 @dataclass(frozen=True)
-class ReverseSde:
+class ReverseSde(Sampler):
     """``sample_sde`` in ``steps`` steps: as many evaluations (twice that when guided)."""
 
     steps: int = 256

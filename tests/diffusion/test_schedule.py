@@ -3,15 +3,15 @@ import math
 import pytest
 import torch
 
-from r4t.diffusion.schedule import Exponential, Karras, Tangent
+from r4t.diffusion.schedule import Exponential, Karras, LogNormal, Tangent
 from r4t.errors import InputError
 
-ALL = [Tangent(), Exponential(), Karras()]
+ALL = [Tangent(), Exponential(), Karras(), LogNormal()]
 
 
 @pytest.mark.parametrize("schedule", ALL)
 def test_time_and_sigma_are_inverse(schedule):
-    t = torch.linspace(0.05, 1, 50, dtype=torch.float64)
+    t = torch.linspace(0.05, 0.99, 50, dtype=torch.float64)
     assert torch.allclose(schedule.t(schedule.sigma(t)), t, atol=1e-12)
 
 
@@ -31,6 +31,13 @@ def test_exponential_is_log_uniform():
     steps = sigma.log().diff()
     # ln(80 / 1e-4) / 10 = 13.592367 / 10
     assert torch.allclose(steps, torch.full((10,), 1.3592367, dtype=torch.float64), atol=1e-7)
+
+
+def test_log_normal_has_the_quantiles_of_the_normal_law():
+    # Φ(1) = 0.8413447: sigma is e^(mean + std) there, and e^mean at one half.
+    t = torch.tensor([0.5, 0.8413447460685429], dtype=torch.float64)
+    want = [math.exp(0.5), math.exp(0.5 + 1.2)]
+    assert LogNormal(0.5, 1.2).sigma(t).tolist() == pytest.approx(want, rel=1e-9)
 
 
 def test_karras_equals_equation_5_of_edm():

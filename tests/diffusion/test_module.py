@@ -1,0 +1,280 @@
+import json
+import math
+import warnings
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+from r4t.diffusion.callbacks import ExportRetriever
+from r4t.diffusion.data import TargetData
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.module import DiffusionRetriever, warmup_cosine
+from r4t.diffusion.network import SetTransformer
+from r4t.diffusion.precondition import denoising_loss
+from r4t.diffusion.sampler import Heun
+from r4t.diffusion.schedule import Exponential, Karras, LogNormal
+from r4t.errors import InputError
+from r4t.geometry import normalize
+from r4t.targets import TargetBatch, TargetDataset, TargetSets, as_fetched, write_targets
+
+QUERIES, ROWS, DIM = 4, 4, 16
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def known_sets():
+    """Four queries (4, d), each with one right set (4, 4, d)."""
+    random = torch.Generator().manual_seed(3)
+    queries = normalize(torch.randn(QUERIES, DIM, generator=random))
+    return queries, normalize(torch.randn(QUERIES, ROWS, DIM, generator=random))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    queries, rows = known_sets()
+    which = torch.arange(1024) % QUERIES
+    names = [f"q{i}" for i in which.tolist()]
+    items = torch.full((1024, ROWS), -1)
+    batch = TargetBatch(queries[which], rows[which], items, {}, names, names, [[]] * 1024)
+    origin = {"fingerprint": "abc", "encoder": "lsa", "model": "tiny"}
+    write_targets(tmp_path / "targets", [batch], dim=DIM, set_size=ROWS, **origin)
+    return str(tmp_path / "targets")
+
+
+def module(width=32, layers=1, **arguments) -> DiffusionRetriever:
+    torch.manual_seed(0)
+    network = SetTransformer(
+        DIM, width=width, mlp_width=width, heads=4, layers=layers, set_size=ROWS
+    )
+    arguments = {"learning_rate": 3e-3, "warmup_steps": 2, **arguments}
+    return DiffusionRetriever(DirectionGenerator(network, guidance=0.0), **arguments)
+
+
+def trainer(*callbacks, **arguments) -> Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet |= {"enable_checkpointing": False, "accelerator": "cpu"}
+    return Trainer(callbacks=list(callbacks), **{**quiet, "num_sanity_val_steps": 0, **arguments})
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.generator.network.parameters()])
+
+
+def test_training_learns_the_right_set_of_each_query(folder, tmp_path):
+    out = tmp_path / "retriever"
+    callbacks = [EMAWeightAveraging(decay=0.98, update_every_n_steps=1), ExportRetriever(str(out))]
+    model = module(width=64, layers=2, training_noise=LogNormal())
+    data = TargetData(folder, batch_size=64, val_share=0.0)
+    trainer(*callbacks, max_steps=400).fit(model, data)
+
+    queries, rows = known_sets()
+    generator = DirectionGenerator.load(out)
+    found = generator(queries.repeat_interleave(25, 0), range(100))  # 25 sets per query
+    cosine = found @ rows.flatten(0, 1).T  # (100, L, 16)
+    best, nearest = cosine.max(dim=-1)
+    right_query = nearest // ROWS == torch.arange(QUERIES).repeat_interleave(25)[:, None]
+    assert right_query.float().mean() > 0.98
+    assert best.mean() > 0.95
+    # Drawn one by one, four rows would cover all four in 4!/4⁴ = 9 % of the sets.
+    whole = torch.tensor([len(set(row)) == ROWS for row in nearest.tolist()])
+    assert whole.float().mean() > 0.7
+
+
+@pytest.mark.parametrize("export_first", [False, True])
+def test_exported_weights_are_the_moving_average(folder, tmp_path, export_first):
+    class Record(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            self.seen.append(weights(pl_module).clone())
+
+    record, decay = Record(), 0.7
+    callbacks = [
+        EMAWeightAveraging(decay=decay, update_every_n_steps=1),
+        ExportRetriever(str(tmp_path / "out")),
+    ]
+    model, data = module(), TargetData(folder, batch_size=64, val_share=0.25)
+    trainer(record, *callbacks[:: -1 if export_first else 1], max_steps=6).fit(model, data)
+
+    average = record.seen[0]  # the first update copies
+    for seen in record.seen[1:]:
+        average = decay * average + (1 - decay) * seen
+    assert len(record.seen) == 6
+    assert (average - record.seen[-1]).abs().max() > 1e-3
+    assert torch.allclose(weights(model), average, atol=1e-6)
+    exported = load_file(tmp_path / "out" / "model.safetensors")
+    for name, value in model.generator.network.state_dict().items():
+        assert torch.equal(exported[name], value)
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(folder, tmp_path):
+    def fit(model, steps, checkpoint=None):
+        ema = EMAWeightAveraging(decay=0.7, update_every_n_steps=1)
+        # A checkpoint written after fit would hold the averaged weights twice.
+        save = ModelCheckpoint(tmp_path, filename="step-{step}", every_n_train_steps=3)
+        run = trainer(ema, save, max_steps=steps, enable_checkpointing=True)
+        run.fit(model, loader, ckpt_path=checkpoint)
+
+    dataset = TargetDataset(TargetSets.load(folder))
+    loader = DataLoader(dataset, batch_size=1024, collate_fn=as_fetched)
+    whole = module(decay_steps=6)
+    fit(whole, 6)
+    fit(module(decay_steps=6), 3)
+    resumed = module(decay_steps=6)
+    fit(resumed, 6, tmp_path / "step-step=3.ckpt")
+    assert torch.allclose(weights(resumed), weights(whole), atol=1e-6)
+
+
+def test_loss_does_not_depend_on_the_order_of_rows(folder):
+    model = module().eval()
+    torch.nn.init.normal_(model.generator.network.rows_out.weight)
+    queries, rows = known_sets()
+    sigma, noise = torch.tensor([0.01, 0.1, 0.3, 2.0]), torch.randn(4, ROWS, DIM)
+    order = torch.tensor([2, 0, 3, 1])
+    denoise = model.generator.denoiser.bind(queries)
+    one = denoising_loss(denoise, rows, sigma, noise, 0.25)
+    other = denoising_loss(denoise, rows[:, order], sigma, noise[:, order], 0.25)
+    assert torch.allclose(one, other, rtol=1e-4)
+
+
+def test_training_noise_is_spread_evenly_over_its_schedule():
+    model, seen = module(training_noise=Exponential(0.01, 100.0)), []
+    unit = model.generator.denoiser.sigma_data
+    handle = model.generator.denoiser.register_forward_pre_hook(
+        lambda _, arguments: seen.append(arguments[1])
+    )
+    rows = torch.zeros(64, ROWS, DIM)
+    kept = torch.zeros(64, dtype=torch.bool)
+    model.loss(torch.ones(64, DIM), rows, kept, torch.Generator().manual_seed(0))
+    handle.remove()
+    t = Exponential(0.01, 100.0, unit=unit).t(seen[0])
+    # One time in each of 64 equal parts of [0, 1].
+    assert (t * 64).floor().sort().values.tolist() == list(range(64))
+
+
+def test_each_rank_and_step_draws_its_own_noise():
+    model = module()
+    draws = [
+        torch.rand(1, generator=model._random(*numbers)).item()
+        for numbers in [(0, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 0, 0)]
+    ]
+    assert len(set(draws)) == 5
+    assert draws[1] == torch.rand(1, generator=model._random(0, 1, 0, 0)).item()
+
+
+def test_warm_up_and_cosine_by_hand():
+    # Warm-up 2, end 10: step 6 is half way, (1 + cos(π/2)) / 2; step 4 a quarter.
+    found = [warmup_cosine(step, 2, 10) for step in (0, 1, 2, 4, 6, 10, 99)]
+    quarter = (1 + math.cos(math.pi / 4)) / 2
+    assert found == pytest.approx([0.5, 1.0, 1.0, quarter, 0.5, 0.0, 0.0])
+
+
+def test_validation_logs_the_loss_and_each_query_once(folder):
+    model, data = module(), TargetData(folder, batch_size=100, val_share=0.5)
+    asked = []
+
+    def metrics(queries, directions):
+        asked.append(queries)
+        assert directions.shape == (len(queries), ROWS, DIM)
+        return {"first": queries[:, 0]}
+
+    model.validation_metrics = metrics
+    run = trainer()
+    logged = run.validate(model, data, verbose=False)[0]
+    assert [len(queries) for queries in asked] == [2] * 6  # 512 sets of 2 queries, 100 a batch
+    assert logged["val/first/mean"] == pytest.approx(asked[0][:, 0].mean().item(), abs=1e-6)
+    # An untrained network puts out zeros; its loss is 1 on average for data of this spread.
+    assert logged["val/loss/mean"] == pytest.approx(1.0, abs=0.15)
+    assert run.validate(model, data, verbose=False)[0] == logged
+
+
+class ReportRank(Callback):
+    """Writes what a rank ends with: forked processes return little else."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        random = pl_module._random(0, pl_module.global_rank, trainer.global_step, batch_idx)
+        self.noise = torch.rand(1, generator=random).item()
+
+    def on_fit_end(self, trainer, pl_module):
+        report = {
+            "val": trainer.callback_metrics["val/loss/mean"].item(),
+            "weights": weights(pl_module).tolist(),
+            "noise": self.noise,
+        }
+        path = self.folder / f"rank-{trainer.global_rank}.json"
+        path.write_text(json.dumps(report))
+
+
+def test_two_processes_agree_on_weights_and_metrics(folder, tmp_path):
+    ema = EMAWeightAveraging(decay=0.7, update_every_n_steps=1)
+    callbacks = [ema, ReportRank(tmp_path), ExportRetriever(str(tmp_path / "out"))]
+    run = trainer(*callbacks, strategy="ddp_fork", devices=2, max_epochs=1, limit_train_batches=4)
+    run.fit(module(), TargetData(folder, batch_size=64, val_share=0.25))
+
+    first, second = (json.loads((tmp_path / f"rank-{r}.json").read_text()) for r in range(2))
+    assert first["val"] == second["val"]
+    assert first["weights"] == second["weights"]
+    assert first["noise"] != second["noise"]
+    trained = weights(module())
+    assert (torch.tensor(first["weights"]) - trained).abs().max() > 1e-3
+    loaded = DirectionGenerator.load(tmp_path / "out").network.parameters()
+    exported = torch.cat([p.flatten() for p in loaded])
+    assert torch.equal(exported, torch.tensor(first["weights"]))
+
+
+def test_yaml_builds_the_module(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        """
+model:
+  class_path: r4t.diffusion.module.DiffusionRetriever
+  init_args:
+    generator:
+      class_path: r4t.diffusion.generator.DirectionGenerator
+      init_args:
+        network: {class_path: r4t.diffusion.network.SetTransformer, init_args: {dim: 8}}
+        schedule: {class_path: r4t.diffusion.schedule.Karras, init_args: {sigma_min: 0.02}}
+        sampler: {class_path: r4t.diffusion.sampler.Heun, init_args: {steps: 5}}
+    training_noise: {class_path: r4t.diffusion.schedule.Exponential}
+    learning_rate: 1e-3
+"""
+    )
+    parser = ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(LightningModule, "model")
+    built = parser.instantiate_classes(parser.parse_args(["--config", str(path)])).model
+    assert built.generator.dim == 8
+    assert built.generator.sampler == Heun(5)
+    assert built.generator.schedule == Karras(0.02, unit=8**-0.5)
+    assert built.training_noise == Exponential(unit=8**-0.5)
+    assert built.learning_rate == 1e-3
+
+
+def test_unfit_settings_are_refused(folder):
+    with pytest.raises(InputError, match=r"probability in \[0, 1\], found 2"):
+        module(condition_drop=2.0)
+    with pytest.raises(InputError, match=r"needs a last step, found a trainer without end"):
+        trainer(max_epochs=-1).fit(module(), TargetData(folder))
+    model = DiffusionRetriever(DirectionGenerator(SetTransformer(DIM, set_size=12)))
+    with pytest.raises(InputError, match=r"\(L, d\) = \(12, 16\), found target sets of \(4, 16\)"):
+        trainer(max_steps=1).fit(model, TargetData(folder))
+
+
+def test_only_a_diffusion_retriever_is_exported(tmp_path):
+    callback = ExportRetriever(str(tmp_path))
+    with pytest.raises(TypeError, match=r"exports a DiffusionRetriever, found LightningModule"):
+        callback.on_fit_end(trainer(), LightningModule())
