@@ -35,6 +35,7 @@ def test_lsa_recalls_bundles_nearly_as_minilm_does(shared_data):
     encoder = LsaEncoder.fit(source.items.texts)
     queries = encoder.encode([entry.query for entry in source.sets])
     _, rows = TorchIndex(encoder.encode(source.items.texts)).search(queries, 150)
+    rows[(queries == 0).all(1)] = -1  # of 1.7 % of the intents the catalog knows no word
     row = {item: n for n, item in enumerate(source.items.ids)}
     found = [
         len({row[item] for item in entry.items} & set(pool)) / len(entry.items)
@@ -42,5 +43,5 @@ def test_lsa_recalls_bundles_nearly_as_minilm_does(shared_data):
     ]
     recall, hit = sum(found) / len(found), sum(share > 0 for share in found) / len(found)
     # all-MiniLM-L6-v2: 0.464 and 0.676
-    assert recall == pytest.approx(0.458, abs=0.005)
-    assert hit == pytest.approx(0.642, abs=0.005)
+    assert recall == pytest.approx(0.457, abs=0.005)
+    assert hit == pytest.approx(0.639, abs=0.005)
