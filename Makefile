@@ -20,6 +20,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/r4t quickstart
 
+# The same stages on the queries with reference sets: about 20 minutes on 2 cores.
+wscr: install
+	$(BIN)/r4t quickstart --task wscr
+
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
