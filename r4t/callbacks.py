@@ -2,15 +2,33 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from r4t.errors import InputError
+
 
 class Export(Callback):
-    """Calls the module's ``export()`` on rank zero when the fit ends.
+    """Calls the module's ``export`` on rank zero when the fit ends.
 
-    It stands after the averaging callback in the list, so that averaged weights are exported.
+    ``on_fit_end`` follows every callback's ``on_train_end``, where ``EMAWeightAveraging`` puts the
+    averaged weights into the module: those are exported, whatever the order of the callbacks.
+
+    Args:
+        folder: Where to; by default the place of the module's step in its run.
     """
 
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what the module exports; ``on_train_end`` has restored averaged weights by now."""
+        """Write what the module exports.
+
+        Raises:
+            InputError: The module exports nothing.
+        """
+        if not hasattr(pl_module, "export"):
+            raise InputError(
+                f"Export needs a module with an export method, found {type(pl_module).__name__}; "
+                "remove the callback from this step."
+            )
         if trainer.is_global_zero:
-            pl_module.export()  # type: ignore[operator]
+            pl_module.export(self.folder)
         trainer.strategy.barrier("export")

@@ -72,3 +72,22 @@ def distinct_first(ids: Tensor, size: int) -> Tensor:
     found = ids.new_full((ids.shape[0], size + 1), -1)
     found.scatter_(1, target, torch.where(keep, ids, -1))
     return found[:, :size]
+
+
+def distinct_count(ids: Tensor) -> Tensor:
+    """Count the distinct ids of each row.
+
+    Args:
+        ids: (B, M) ids ≥ 0; −1 means no id.
+
+    Returns:
+        (B,) whole numbers.
+
+    Example:
+        >>> distinct_count(torch.tensor([[7, 7, 2, -1]])).tolist()
+        [2]
+    """
+    ordered = ids.sort(dim=1).values
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return (is_first & (ordered >= 0)).sum(1)

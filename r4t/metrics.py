@@ -53,8 +53,8 @@ class ObjectiveMetric(Metric):
 
 
 def objective_metrics(objectives: Mapping[str, Objective], prefix: str = "") -> MetricCollection:
-    """Return one metric per objective under its name, none merged with another."""
+    """Return one metric per objective, logged as ``{prefix}{name}/mean``, none merged with another."""
     metrics: dict[str, Metric | MetricCollection] = {
         name: ObjectiveMetric(objective, name) for name, objective in objectives.items()
     }
-    return MetricCollection(metrics, prefix=prefix, compute_groups=False)
+    return MetricCollection(metrics, prefix=prefix, postfix="/mean", compute_groups=False)

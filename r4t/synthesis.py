@@ -89,12 +89,6 @@ class Synthesizer(LightningModule):
         self.pool_size = pool_size
         self.overwrite = overwrite
 
-    def transfer_batch_to_device(
-        self, batch: list[Query], device: torch.device, dataloader_idx: int
-    ) -> list[Query]:
-        """Return the batch as it is: queries are text."""
-        return batch
-
     def on_predict_start(self) -> None:
         """Open the folder of target sets.
 

@@ -84,7 +84,10 @@ def test_metrics_with_equal_first_states_stay_apart(sets_from):
     metrics["b"].update(torch.tensor([1.0]))
     metrics["a"].update(torch.tensor([0.0]))
     metrics["b"].update(torch.tensor([1.0]))
-    assert {name: value.item() for name, value in metrics.compute().items()} == {"a": 0.5, "b": 1.0}
+    assert {name: value.item() for name, value in metrics.compute().items()} == {
+        "a/mean": 0.5,
+        "b/mean": 1.0,
+    }
 
 
 def test_one_objective_gives_one_number_through_all_doors(sets_from):

@@ -9,6 +9,7 @@ def run(arguments: list[str]) -> None:
     """Measure, print and write the table."""
     from rich.console import Console
 
+    from r4t.cli.quiet import quiet
     from r4t.evaluation.report import (
         Evaluation,
         differences,
@@ -36,6 +37,7 @@ def run(arguments: list[str]) -> None:
     }
     if options.folder is not None:
         settings["run"] = options.folder
+    quiet()
     evaluation = Evaluation(**settings)
     console = Console(width=None if Console().is_terminal else 150)
     results = evaluation.measure(console)

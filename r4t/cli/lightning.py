@@ -1,14 +1,13 @@
 """``r4t fit|validate|test|predict|synthesize``: configs → a trained or applied step of a run."""
 
 import importlib
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from r4t.cli.quiet import quiet
 from r4t.run import Run
 from r4t.synthesis import SynthesisTrainer
 
@@ -75,10 +74,7 @@ class StepCLI(LightningCLI):
 
 def run(arguments: list[str]) -> None:
     """Run one of the verbs that need a Trainer; ``arguments`` begin with it."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*treespec.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_without_tips)
+    quiet()
     StepCLI(
         model_class=LightningModule,
         datamodule_class=LightningDataModule,
@@ -90,7 +86,3 @@ def run(arguments: list[str]) -> None:
         seed_everything_default=0,
         args=arguments,
     )
-
-
-def _without_tips(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()

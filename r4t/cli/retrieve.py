@@ -35,6 +35,10 @@ def run(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     from r4t.retriever import Retriever
 
+    if options.model != "diffusion":
+        from r4t.cli.quiet import quiet
+
+        quiet()
     retriever = Retriever.load(options.folder, options.model, options.index)
     answer = retriever(options.query, options.size, options.seed)
     if options.json:

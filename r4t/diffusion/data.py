@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from r4t.errors import InputError
+from r4t.run import Run
 from r4t.targets import TargetDataset, TargetSets, as_fetched
 
 
@@ -21,26 +22,29 @@ class TargetData(LightningDataModule):
 
     def __init__(
         self,
-        folder: str,
+        folder: str | None = None,
         batch_size: int = 256,
         val_share: float = 0.1,
         seed: int = 0,
         num_workers: int = 0,
         expected_fingerprint: str | None = None,
+        run: str | None = None,
     ) -> None:
         """Name the folder; it is opened when training begins.
 
         Args:
-            folder: Target sets as synthesis wrote them.
+            folder: Target sets as synthesis wrote them; by default those of ``run``.
             batch_size: Sets per batch and process.
             val_share: Share of the queries to validate on, in [0, 1); at least one query above 0.
             seed: Of the split.
             num_workers: Loader processes; 0 reads in the main process, which memory-mapped shards
                 make quick.
-            expected_fingerprint: Of the catalog that the sets have to fit; None checks nothing.
+            expected_fingerprint: Of the catalog that the sets have to fit; by default that of
+                ``run``, and without one nothing is checked.
+            run: Run folder.
 
         Raises:
-            InputError: ``val_share`` is outside [0, 1).
+            InputError: ``val_share`` is outside [0, 1), or neither folder nor run is given.
         """
         super().__init__()
         if not 0 <= val_share < 1:
@@ -48,7 +52,13 @@ class TargetData(LightningDataModule):
                 f"val_share must lie in [0, 1), found {val_share}: give the share of the queries "
                 "to validate on."
             )
-        self.folder, self.expected_fingerprint = Path(folder), expected_fingerprint
+        if folder is None and run is None:
+            raise InputError("Target sets need a folder or a run, found neither: name one.")
+        if run is not None:
+            opened = Run.open(run)
+            folder = str(opened.step("targets")) if folder is None else folder
+            expected_fingerprint = expected_fingerprint or opened.fingerprint
+        self.folder, self.expected_fingerprint = Path(folder or ""), expected_fingerprint
         self.batch_size, self.num_workers = batch_size, num_workers
         self.val_share, self.seed = val_share, seed
 

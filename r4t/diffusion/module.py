@@ -1,7 +1,6 @@
 """Batches of target sets → a trained ``DirectionGenerator`` (stage 3, eq. 9)."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,12 @@ from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.precondition import denoising_loss
 from r4t.diffusion.schedule import Exponential, Schedule
 from r4t.errors import InputError
+from r4t.metrics import objective_metrics
+from r4t.reward import Reward
+from r4t.run import Run
 
-# Queries (B, d) and directions (B, L, d) generated for them → name → (B,) scores.
-ValidationMetrics = Callable[[Tensor, Tensor], dict[str, Tensor]]
+# What validation sees of a held-out query: its embedding, no references and no texts.
+SEEN = frozenset({"directions", "pool"})
 
 
 class DiffusionRetriever(LightningModule):
@@ -26,11 +28,14 @@ class DiffusionRetriever(LightningModule):
     it, and ``export`` writes what is deployed. Averaged weights come from Lightning's
     ``EMAWeightAveraging(decay=0.9999, update_every_n_steps=1)`` callback.
 
+    With a run, validation generates directions for the held-out queries, retrieves, and logs every
+    objective of ``reward`` that needs no references as ``val/<name>/mean``.
+
     Attributes:
         generator: What is trained; samples with the current weights.
-        validation_metrics: If set, scores directions generated for the queries of each validation
-            batch, every query once; logged as ``val/<name>/mean``.
     """
+
+    step = "distill"
 
     def __init__(
         self,
@@ -41,6 +46,9 @@ class DiffusionRetriever(LightningModule):
         warmup_steps: int = 1000,
         decay_steps: int | None = None,
         seed: int = 0,
+        run: str | None = None,
+        reward: Reward | None = None,
+        pool_size: int | None = None,
     ) -> None:
         """Choose how to train.
 
@@ -55,6 +63,9 @@ class DiffusionRetriever(LightningModule):
             decay_steps: Optimizer step at which the cosine reaches 0; the trainer's last step by
                 default.
             seed: Of the training noise, with which rank and step are mixed.
+            run: Run folder: where to retrieve in validation, and where to export.
+            reward: Its objectives are the metrics of validation.
+            pool_size: Distinct items retrieved a set, for objectives that need a pool.
 
         Raises:
             InputError: ``condition_drop`` is outside [0, 1].
@@ -71,7 +82,12 @@ class DiffusionRetriever(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.seed = seed
-        self.validation_metrics: ValidationMetrics | None = None
+        self.run = None if run is None else Run.open(run)
+        self.searcher = None if self.run is None else self.run.searcher()
+        self.pool_size = pool_size
+        objectives = {} if reward is None else reward.objectives
+        seen = {name: o for name, o in objectives.items() if o.needs <= SEEN}
+        self.val_metrics = objective_metrics(seen, prefix="val/")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return loss (9) on one batch, rows in a random order, some conditions dropped.
@@ -94,11 +110,13 @@ class DiffusionRetriever(LightningModule):
         kept = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         loss = self.loss(condition, rows, kept, random).mean()
         self._log_mean("loss", loss, len(rows), prog_bar=True)
-        if self.validation_metrics is not None:
+        if self.searcher is not None and len(self.val_metrics) > 0:
             queries = condition.unique(dim=0)
             directions = self.generator(queries, range(len(queries)))
-            for name, scores in self.validation_metrics(queries, directions).items():
-                self._log_mean(name, scores.mean(), len(queries))
+            sets = self.searcher.fan_out(queries, directions, pool_size=self.pool_size)
+            for metric in self.val_metrics.values():
+                metric.update(sets)
+            self.log_dict(self.val_metrics, batch_size=len(queries))
 
     def loss(
         self, condition: Tensor, rows: Tensor, dropped: Tensor, random: torch.Generator
@@ -157,8 +175,19 @@ class DiffusionRetriever(LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def export(self, folder: str | Path) -> None:
-        """Write the generator, as ``DirectionGenerator.load`` reads it without Lightning."""
+    def export(self, folder: str | Path | None = None) -> None:
+        """Write the generator, as ``DirectionGenerator.load`` reads it without Lightning.
+
+        Args:
+            folder: Where to; by default where the run's retriever looks for it.
+
+        Raises:
+            InputError: There is neither a folder nor a run.
+        """
+        if folder is None and self.run is not None:
+            folder = self.run.step(self.step) / "model"
+        if folder is None:
+            raise InputError("An export needs a folder or a run, found neither: name one.")
         self.generator.save(folder)
 
     def _random(self, *numbers: int) -> torch.Generator:

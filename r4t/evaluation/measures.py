@@ -8,7 +8,7 @@ diversity alone: mean cosine and Vendi pull against each other.
 import torch
 from torch import Tensor
 
-from r4t.geometry import distinct_first, vendi
+from r4t.geometry import distinct_count, distinct_first, vendi
 from r4t.sets import SetBatch
 
 
@@ -25,7 +25,7 @@ def mean_cosine(sets: SetBatch) -> Tensor:
 
 def distinct_items(sets: SetBatch) -> Tensor:
     """Number (B,) of different items among the k returned, 0 … k."""
-    return (distinct_first(sets.items, sets.set_size) >= 0).sum(-1).to(sets.query.dtype)
+    return distinct_count(sets.items).to(sets.query.dtype)
 
 
 def _found(sets: SetBatch) -> tuple[Tensor, Tensor]:

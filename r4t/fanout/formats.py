@@ -9,7 +9,7 @@ add to the query).
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -187,20 +187,40 @@ class Full(FanoutFormat):
 class Expand(FanoutFormat):
     r"""Each entry is the one to three words to add: sub-query = query + words.
 
+    Words beyond the limit are not used: without one, tuning for groundedness finds that an entry
+    as long as a title buries the query.
+
+    Args:
+        contract: How the list is written; ``Lines`` by default.
+        set_size: Number k of sub-queries asked for.
+        words: Most words that an entry may add, at least 1.
+
     Example:
-        >>> Expand().parse("beach day", "linen shirt\nstraw hat\n")
-        ['beach day linen shirt', 'beach day straw hat']
+        >>> Expand().parse("beach day", "linen shirt\nvery wide brimmed straw hat\n")
+        ['beach day linen shirt', 'beach day very wide brimmed']
     """
 
     entry = "expand"
 
+    def __init__(
+        self, contract: Contract | None = None, set_size: int = 10, words: int = 3
+    ) -> None:
+        super().__init__(contract, set_size)
+        if words < 1:
+            raise InputError(f"words must be at least 1, found {words}; the paper adds 1 to 3.")
+        self.words = words
+
     def subquery(self, query: str, entry: str) -> str:
         """Return the query followed by the entry."""
-        return f"{query} {entry}"
+        return " ".join([query, *entry.split()[: self.words]])
 
     def written(self, query: str, addition: str) -> str:
         """Return the words alone."""
         return addition
+
+    def spec(self) -> dict[str, Any]:
+        """Return what ``load_format`` rebuilds the format from."""
+        return {**super().spec(), "words": self.words}
 
 
 def load_format(spec: dict[str, Any]) -> FanoutFormat:
@@ -208,11 +228,12 @@ def load_format(spec: dict[str, Any]) -> FanoutFormat:
     contract = dict(spec["contract"])
     name = contract.pop("name")
     contracts: dict[str, type] = {"Lines": Lines, "JsonList": JsonList}
-    formats: dict[str, type[FanoutFormat]] = {"full": Full, "expand": Expand}
+    formats: dict[str, Callable[..., FanoutFormat]] = {"full": Full, "expand": Expand}
     if name not in contracts or spec["format"] not in formats:
         raise InputError(
             f"A saved fan-out must use a contract of {sorted(contracts)} and a format of "
             f"{sorted(formats)}, found '{name}' and '{spec['format']}'; "
             "save it again with this version."
         )
-    return formats[spec["format"]](contracts[name](**contract), spec["set_size"])
+    arguments = {key: spec[key] for key in ("set_size", "words") if key in spec}
+    return formats[spec["format"]](contracts[name](**contract), **arguments)

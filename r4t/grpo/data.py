@@ -1,5 +1,6 @@
 """A run's queries → batches of ``Query`` for stages 1 and 2."""
 
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
@@ -51,6 +52,12 @@ class QueryData(LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Return batches of training queries, in order: what ``synthesize`` reads."""
         return self._loader("train", self.synthesize_queries)
+
+    def transfer_batch_to_device(
+        self, batch: list[Query], device: torch.device, dataloader_idx: int
+    ) -> list[Query]:
+        """Return the batch as it is: queries are text (and Lightning refuses frozen classes)."""
+        return batch
 
     def _loader(self, split: str, count: int | None, shuffle: bool = False) -> DataLoader:
         run = Run.open(self.run)

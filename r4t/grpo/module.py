@@ -13,6 +13,7 @@ from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
+from r4t.geometry import distinct_count
 from r4t.grpo.loss import SoftGRPO, group_advantage, policy_statistics
 from r4t.metrics import objective_metrics
 from r4t.reward import Reward
@@ -68,12 +69,6 @@ class FanoutModule(LightningModule):
         schedule = LambdaLR(optimizer, lambda update: min(1.0, (update + 1) / 20))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def transfer_batch_to_device(
-        self, batch: list[Query], device: torch.device, dataloader_idx: int
-    ) -> list[Query]:
-        """Return the batch as it is: queries are text (and Lightning refuses frozen classes)."""
-        return batch
-
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
         group_size = len(fanouts.subqueries) // len(queries)
@@ -99,12 +94,12 @@ class FanoutModule(LightningModule):
         for name, scores in components.items():
             self.val_metrics[name].update(scores)  # type: ignore[operator]
         self.log_dict(self.val_metrics, batch_size=len(batch))
-        self._log("val/reward", reward.mean(), len(batch))
-        self._log("val/distinct_items", distinct_items(sets).mean(), len(batch))
+        self._log("val/reward/mean", reward.mean(), len(batch))
+        self._log("val/distinct_items/mean", distinct_count(sets.items).float().mean(), len(batch))
 
-    def export(self) -> None:
-        """Write the model where later steps and the retriever look for it."""
-        self.fanout.save(self.run.step(self.step) / "model")
+    def export(self, folder: str | None = None) -> None:
+        """Write the model; by default where later steps and the retriever look for it."""
+        self.fanout.save(self.run.step(self.step) / "model" if folder is None else folder)
 
     def _log(self, name: str, value: Tensor | float, batch_size: int, bar: bool = True) -> None:
         across = name.startswith("val/")
@@ -163,7 +158,7 @@ class WarmStart(FanoutModule):
         taught = self.fanout.teach(texts, additions)
         log_probs = self.fanout.log_probs(taught, temperature=1.0)
         loss = -(log_probs * taught.completion_mask).sum() / taught.completion_mask.sum()
-        self._log("train/nll", loss.detach(), len(batch))
+        self._log("train/nll/mean", loss.detach(), len(batch))
         return loss
 
 
@@ -245,21 +240,22 @@ class FanoutTuner(FanoutModule):
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         rows = range(0, len(advantages), self.micro_batch)
         slices = [slice(start, start + self.micro_batch) for start in rows]
-        with torch.no_grad():
-            old = [self.fanout.log_probs(fanouts.rows(part), self.temperature) for part in slices]
         tokens = fanouts.completion_mask.sum()
+        old: list[Tensor] = []  # log π_old of each slice: the policy before the first step
         for update in range(self.updates):
             optimizer.zero_grad()  # type: ignore[union-attr]
-            for part, old_log_probs in zip(slices, old):
+            for number, part in enumerate(slices):
                 micro = fanouts.rows(part)
                 log_probs = self.fanout.log_probs(micro, self.temperature)
+                if update == 0:
+                    old.append(log_probs.detach())
                 mask = micro.completion_mask
-                loss = self.loss(log_probs, old_log_probs, advantages[part], mask) / tokens
+                loss = self.loss(log_probs, old[number], advantages[part], mask) / tokens
                 self.manual_backward(loss)
                 if update == self.updates - 1 and part is slices[-1]:
-                    found = policy_statistics(log_probs, old_log_probs, mask, self.loss.clip)
+                    found = policy_statistics(log_probs, old[number], mask, self.loss.clip)
                     for name, value in found.items():
-                        self._log(f"train/{name}", value, batch_size, bar=False)
+                        self._log(f"train/{name}/mean", value, batch_size, bar=False)
             self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
             optimizer.step()  # type: ignore[union-attr]
             schedule.step()  # type: ignore[union-attr, call-arg]
@@ -268,20 +264,12 @@ class FanoutTuner(FanoutModule):
         self, fanouts: Fanouts, sets: SetBatch, grouped: Tensor, components: dict[str, Tensor]
     ) -> None:
         size = len(grouped)
-        self._log("train/reward", grouped.mean(), size)
-        self._log("train/reward_spread", grouped.std(1).mean(), size, bar=False)
+        self._log("train/reward/mean", grouped.mean(), size)
+        self._log("train/reward/spread", grouped.std(1).mean(), size, bar=False)
         for name, scores in components.items():
-            self._log(f"train/{name}", scores.mean(), size)
+            self._log(f"train/{name}/mean", scores.mean(), size)
         parsed = sum(bool(texts) for texts in fanouts.subqueries) / len(fanouts.subqueries)
-        self._log("train/parsed", parsed, size, bar=False)
-        self._log("train/distinct_items", distinct_items(sets).mean(), size)
+        self._log("train/parsed/share", parsed, size, bar=False)
+        self._log("train/distinct_items/mean", distinct_count(sets.items).float().mean(), size)
         length = fanouts.completion_mask.sum(1).float().mean()
-        self._log("train/tokens", length, size, bar=False)
-
-
-def distinct_items(sets: SetBatch) -> Tensor:
-    """Return (B,) numbers of distinct items among the members."""
-    ordered = sets.items.sort(1).values
-    fresh = torch.ones_like(ordered, dtype=torch.bool)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return (fresh & (ordered >= 0)).sum(1).float()
+        self._log("train/tokens/mean", length, size, bar=False)

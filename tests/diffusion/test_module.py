@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from r4t.diffusion.callbacks import ExportRetriever
+from r4t.callbacks import Export
+from r4t.catalog import Catalog
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.module import DiffusionRetriever, warmup_cosine
@@ -20,6 +21,10 @@ from r4t.diffusion.sampler import Heun
 from r4t.diffusion.schedule import Exponential, Karras, LogNormal
 from r4t.errors import InputError
 from r4t.geometry import normalize
+from r4t.index import TorchIndex
+from r4t.objective import Objective
+from r4t.reward import Reward
+from r4t.search import Searcher
 from r4t.targets import TargetBatch, TargetDataset, TargetSets, as_fetched, write_targets
 
 QUERIES, ROWS, DIM = 4, 4, 16
@@ -72,7 +77,7 @@ def weights(model):
 
 def test_training_learns_the_right_set_of_each_query(folder, tmp_path):
     out = tmp_path / "retriever"
-    callbacks = [EMAWeightAveraging(decay=0.98, update_every_n_steps=1), ExportRetriever(str(out))]
+    callbacks = [EMAWeightAveraging(decay=0.98, update_every_n_steps=1), Export(str(out))]
     model = module(width=64, layers=2, training_noise=LogNormal())
     data = TargetData(folder, batch_size=64, val_share=0.0)
     trainer(*callbacks, max_steps=400).fit(model, data)
@@ -102,7 +107,7 @@ def test_exported_weights_are_the_moving_average(folder, tmp_path, export_first)
     record, decay = Record(), 0.7
     callbacks = [
         EMAWeightAveraging(decay=decay, update_every_n_steps=1),
-        ExportRetriever(str(tmp_path / "out")),
+        Export(str(tmp_path / "out")),
     ]
     model, data = module(), TargetData(folder, batch_size=64, val_share=0.25)
     trainer(record, *callbacks[:: -1 if export_first else 1], max_steps=6).fit(model, data)
@@ -180,20 +185,33 @@ def test_warm_up_and_cosine_by_hand():
     assert found == pytest.approx([0.5, 1.0, 1.0, quarter, 0.5, 0.0, 0.0])
 
 
+class QueryLength(Objective):
+    """The first coordinate of the query; remembers which queries it saw."""
+
+    bounds = (-1.0, 1.0)
+
+    def __init__(self):
+        self.asked = []
+
+    def score(self, sets):
+        assert sets.directions.shape == (len(sets), ROWS, DIM)
+        self.asked.append(sets.query)
+        return sets.query[:, 0]
+
+
 def test_validation_logs_the_loss_and_each_query_once(folder):
-    model, data = module(), TargetData(folder, batch_size=100, val_share=0.5)
-    asked = []
-
-    def metrics(queries, directions):
-        asked.append(queries)
-        assert directions.shape == (len(queries), ROWS, DIM)
-        return {"first": queries[:, 0]}
-
-    model.validation_metrics = metrics
-    run = trainer()
+    objective = QueryLength()
+    reward = Reward({"first": 1.0, "coverage": 0.0}, {"first": objective})
+    model = module(reward=reward)
+    # Any items will do: the objective looks at the query alone.
+    items = Catalog(None, {"fingerprint": "abc"}, normalize(torch.eye(DIM)))
+    model.searcher = Searcher(items, None, TorchIndex(items.embeddings))
+    data, run = TargetData(folder, batch_size=100, val_share=0.5), trainer()
     logged = run.validate(model, data, verbose=False)[0]
+    asked = model.val_metrics["first"].objective.asked
     assert [len(queries) for queries in asked] == [2] * 6  # 512 sets of 2 queries, 100 a batch
     assert logged["val/first/mean"] == pytest.approx(asked[0][:, 0].mean().item(), abs=1e-6)
+    assert "val/coverage/mean" not in logged  # it needs references, which validation has not
     # An untrained network puts out zeros; its loss is 1 on average for data of this spread.
     assert logged["val/loss/mean"] == pytest.approx(1.0, abs=0.15)
     assert run.validate(model, data, verbose=False)[0] == logged
@@ -221,7 +239,7 @@ class ReportRank(Callback):
 
 def test_two_processes_agree_on_weights_and_metrics(folder, tmp_path):
     ema = EMAWeightAveraging(decay=0.7, update_every_n_steps=1)
-    callbacks = [ema, ReportRank(tmp_path), ExportRetriever(str(tmp_path / "out"))]
+    callbacks = [ema, ReportRank(tmp_path), Export(str(tmp_path / "out"))]
     run = trainer(*callbacks, strategy="ddp_fork", devices=2, max_epochs=1, limit_train_batches=4)
     run.fit(module(), TargetData(folder, batch_size=64, val_share=0.25))
 
@@ -274,7 +292,10 @@ def test_unfit_settings_are_refused(folder):
         trainer(max_steps=1).fit(model, TargetData(folder))
 
 
-def test_only_a_diffusion_retriever_is_exported(tmp_path):
-    callback = ExportRetriever(str(tmp_path))
-    with pytest.raises(TypeError, match=r"exports a DiffusionRetriever, found LightningModule"):
-        callback.on_fit_end(trainer(), LightningModule())
+def test_an_export_needs_a_module_that_exports_and_a_place(tmp_path):
+    with pytest.raises(InputError, match=r"with an export method, found LightningModule"):
+        Export(str(tmp_path)).on_fit_end(trainer(), LightningModule())
+    with pytest.raises(InputError, match="An export needs a folder or a run, found neither"):
+        module().export()
+    with pytest.raises(InputError, match="Target sets need a folder or a run, found neither"):
+        TargetData()

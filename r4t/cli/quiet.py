@@ -1,0 +1,25 @@
+"""Notices of the libraries beneath that tell a user of ``r4t`` nothing → not shown."""
+
+import logging
+import warnings
+
+HIDDEN = (
+    "does not have many workers",  # queries and target sets load faster than they are used
+    "LightningCLI's args parameter",  # the program hands its own arguments on
+    "treespec",
+    "LeafSpec",
+)
+
+
+def quiet() -> None:
+    """Hide them, and the progress bars of loading and saving language models."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    for words in HIDDEN:
+        warnings.filterwarnings("ignore", message=f".*{words}.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_tells_something)
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage() and "TPU" not in record.getMessage()
