@@ -1,5 +1,7 @@
 """A fitted module → the folder that later steps and the retriever read."""
 
+from typing import Any
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from r4t.errors import InputError
@@ -24,11 +26,12 @@ class Export(Callback):
         Raises:
             InputError: The module exports nothing.
         """
-        if not hasattr(pl_module, "export"):
+        export: Any = getattr(pl_module, "export", None)
+        if export is None:
             raise InputError(
                 f"Export needs a module with an export method, found {type(pl_module).__name__}; "
                 "remove the callback from this step."
             )
         if trainer.is_global_zero:
-            pl_module.export(self.folder)
+            export(self.folder)
         trainer.strategy.barrier("export")

@@ -131,9 +131,9 @@ class Searcher:
             for row, texts in enumerate(subqueries):
                 rows = [place[text] for text in texts[:set_size]]
                 directions[row, : len(rows)] = vectors[rows]
-        texts = [texts[:set_size] for texts in subqueries]
+        kept = [texts[:set_size] for texts in subqueries]
         return self.fan_out(
-            query, directions, texts=texts, references=references, pool_size=pool_size
+            query, directions, texts=kept, references=references, pool_size=pool_size
         )
 
     def embeddings(self, items: Tensor) -> Tensor:

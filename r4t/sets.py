@@ -1,6 +1,7 @@
 """Queries and what was retrieved for them → ``SetBatch``, the one type that crosses the rooms."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ class SetBatch:
 
     def select(self, rows: Tensor) -> "SetBatch":
         """Return the queries at ``rows`` (n,), in that order."""
-        picked = {}
+        picked: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):

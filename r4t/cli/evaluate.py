@@ -47,7 +47,9 @@ def run(arguments: list[str]) -> None:
     print_results(console, results, compared)
     for line in ratios(results):
         console.print(line, highlight=False)
-    console.print(f"every value of every query: {folder}/results.json; the table: {folder}/results.md")
+    console.print(
+        f"every value of every query: {folder}/results.json; the table: {folder}/results.md"
+    )
     if options.examples:
         queries = Run.open(evaluation.run).read_queries(evaluation.split)
         step = max(1, len(queries) // options.examples)

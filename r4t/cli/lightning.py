@@ -2,8 +2,8 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -15,8 +15,8 @@ from r4t.synthesis import SynthesisTrainer
 class SaveStepConfig(SaveConfigCallback):
     """Writes ``config.yaml`` into the step's folder, on rank zero."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, save_to_log_dir=False, **kwargs)
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        super().__init__(parser, config, overwrite=True, save_to_log_dir=False)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write what this step runs with."""
@@ -82,7 +82,6 @@ def run(arguments: list[str]) -> None:
         subclass_mode_data=True,
         trainer_class=SynthesisTrainer,
         save_config_callback=SaveStepConfig,
-        save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
         args=arguments,
     )

@@ -99,11 +99,11 @@ class Evaluation:
     def _methods(
         self, run: Run, searcher: TimedSearcher, reward: Reward, console: Console
     ) -> list[Method]:
-        sizes = {"set_size": self.set_size, "pool_size": self.pool_size}
-        methods: list[Method] = [NoFanout(searcher, **sizes), Mmr(searcher, **sizes)]
+        sizes = (self.set_size, self.pool_size)
+        methods: list[Method] = [NoFanout(searcher, *sizes), Mmr(searcher, *sizes)]
         training = _with_references(run)
         if training:
-            methods.append(NearestSets(searcher, training, **sizes))
+            methods.append(NearestSets(searcher, training, *sizes))
         zero_shot = self._language("zero-shot", run, searcher)
         folm = self._language("folm", run, searcher)
         if zero_shot is not None:
@@ -180,10 +180,14 @@ def ratios(results: Results) -> list[str]:
         zero = results.mean("Zero-shot", measure) if "Zero-shot" in results.values else None
         if zero is not None and folm != zero:
             share = (diffusion - zero) / (folm - zero)
-            lines.append(f"(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: {share:.2f}")
+            lines.append(
+                f"(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: {share:.2f}"
+            )
     for batch, timed in results.latency.get("R4T-Diffusion", {}).items():
         ratio = results.latency["R4T-FOLM"][batch]["total"] / timed["total"]
-        lines.append(f"at batch {batch} R4T-Diffusion answers {ratio:.1f} times as fast as R4T-FOLM")
+        lines.append(
+            f"at batch {batch} R4T-Diffusion answers {ratio:.1f} times as fast as R4T-FOLM"
+        )
     return lines
 
 

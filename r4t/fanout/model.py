@@ -143,7 +143,7 @@ class FanoutModel(nn.Module):
         ids = ids.repeat_interleave(group_size, 0)
         mask = mask.repeat_interleave(group_size, 0)
         stops = {"stop_strings": [STOP], "tokenizer": self.tokenizer}
-        output = self.lm.generate(
+        output = self.lm.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=self.max_new_tokens,

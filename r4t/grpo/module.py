@@ -1,9 +1,8 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
-from typing import Any
-
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -61,7 +60,7 @@ class FanoutModule(LightningModule):
         self.pool_size = pool_size
         self.val_metrics = objective_metrics(reward.objectives, prefix="val/")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW, and a schedule that warms up linearly over 20 updates."""
         optimizer = torch.optim.AdamW(
             self.fanout.parameters(), lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
@@ -92,7 +91,7 @@ class FanoutModule(LightningModule):
         sets = self.retrieve(batch, self.fanout.sample(texts, seeds, 1, self.temperature))
         reward, components = self.reward(sets)
         for name, scores in components.items():
-            self.val_metrics[name].update(scores)  # type: ignore[operator]
+            self.val_metrics[name].update(scores)
         self.log_dict(self.val_metrics, batch_size=len(batch))
         self._log("val/reward/mean", reward.mean(), len(batch))
         self._log("val/distinct_items/mean", distinct_count(sets.items).float().mean(), len(batch))
@@ -258,7 +257,7 @@ class FanoutTuner(FanoutModule):
                         self._log(f"train/{name}/mean", value, batch_size, bar=False)
             self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
             optimizer.step()  # type: ignore[union-attr]
-            schedule.step()  # type: ignore[union-attr, call-arg]
+            schedule.step()  # type: ignore[union-attr]
 
     def _log_rollout(
         self, fanouts: Fanouts, sets: SetBatch, grouped: Tensor, components: dict[str, Tensor]

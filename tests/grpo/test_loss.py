@@ -31,9 +31,7 @@ def test_eq6_advantage_by_hand():
 def test_eq7_eq8_token_loss_by_hand(ratio, advantage, surrogate):
     old, new = math.log(0.4), math.log(0.4 * ratio)
     loss = SoftGRPO(clip=0.2, kl_new_old=0.05, kl_old_new=0.07)
-    found = loss.per_token(
-        torch.tensor([[new]]), torch.tensor([[old]]), torch.tensor([advantage])
-    )
+    found = loss.per_token(torch.tensor([[new]]), torch.tensor([[old]]), torch.tensor([advantage]))
     expected = -surrogate + 0.05 * ratio * (new - old) + 0.07 * -new
     assert found.item() == pytest.approx(expected, abs=1e-6)
 
