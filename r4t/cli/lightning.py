@@ -1,6 +1,7 @@
 """``r4t fit|validate|test|predict|synthesize``: configs → a trained or applied step of a run."""
 
 import importlib
+from argparse import ArgumentError
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -8,8 +9,18 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from r4t.cli.quiet import quiet
+from r4t.errors import InputError
 from r4t.run import Run
 from r4t.synthesis import SynthesisTrainer
+
+# Lines of a parser's report that tell of its search, not of what is wrong.
+UNTOLD = (
+    "Does not validate against",
+    "Subtypes:",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Given value",
+)
 
 
 class SaveStepConfig(SaveConfigCallback):
@@ -73,15 +84,42 @@ class StepCLI(LightningCLI):
 
 
 def run(arguments: list[str]) -> None:
-    """Run one of the verbs that need a Trainer; ``arguments`` begin with it."""
+    """Run one of the verbs that need a Trainer; ``arguments`` begin with it.
+
+    Raises:
+        InputError: A setting is unknown or does not fit, or what the step itself raises.
+    """
     quiet()
-    StepCLI(
-        model_class=LightningModule,
-        datamodule_class=LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        trainer_class=SynthesisTrainer,
-        save_config_callback=SaveStepConfig,
-        seed_everything_default=0,
-        args=arguments,
-    )
+    try:
+        StepCLI(
+            model_class=LightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=SynthesisTrainer,
+            save_config_callback=SaveStepConfig,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False},
+            args=arguments,
+        )
+    except ArgumentError as error:
+        raise InputError(
+            f"Every setting must be one that 'r4t {arguments[0]}' knows — {_what(str(error))}; "
+            f"correct the config or option (r4t {arguments[0]} --help)."
+        ) from None
+    except ValueError as error:
+        # jsonargparse wraps what a class raises when it is built from a config.
+        raise _input_error(error) or error from None
+
+
+def _what(report: str) -> str:
+    """Return what a parser's report of many lines says, without the lines on types it tried."""
+    lines = [line.strip().removeprefix("- ") for line in report.splitlines()]
+    return " ".join(line for line in lines if not line.startswith(UNTOLD)).rstrip(".")
+
+
+def _input_error(error: BaseException | None) -> InputError | None:
+    """Return the ``InputError`` that ``error`` is or came from, if there is one."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -18,6 +18,7 @@ from transformers import (
 
 from r4t.errors import InputError
 from r4t.fanout.formats import FanoutFormat, load_format
+from r4t.geometry import normalize
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 SPEC_FILE = "fanout.json"  # the format, saved beside the weights of a fan-out model
@@ -95,7 +96,9 @@ class Pretrained:
 class TinyQwen3:
     """A small model of Qwen3's architecture with a tokenizer trained on the catalog.
 
-    The offline default: it knows nothing until it is warm-started.
+    The offline default: it knows nothing of language, and of the catalog only which words keep
+    company. Token embeddings begin as the catalog's LSA word vectors, because a few minutes of warm
+    start do not teach a random table that much (``benchmarks/warm_start.py`` compares).
 
     Args:
         width: Hidden width; the head width is 32.
@@ -143,11 +146,51 @@ class TinyQwen3:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = Qwen3ForCausalLM(config)
+        embed_words(model, tokenizer, texts)
         return model.train(), tokenizer
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
         """Return None: a model from scratch has no format yet."""
         return None
+
+
+def embed_words(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    length: float = 0.5,
+) -> int:
+    """Set the embedding of each one-token word to its LSA vector over ``texts``.
+
+    Args:
+        model: Its table is changed in place.
+        tokenizer: Words of several tokens keep their random embeddings.
+        texts: The catalog's.
+        length: Of the vectors; a random row of this architecture has about 0.02·√width.
+
+    Returns:
+        Number of words embedded.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    table = model.get_input_embeddings().weight
+    vectorizer = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True)
+    counts = vectorizer.fit_transform(texts)
+    dims = min(table.shape[1], *(size - 1 for size in counts.shape))
+    if dims < 1:
+        return 0
+    svd = TruncatedSVD(dims, random_state=0).fit(counts)
+    vectors = torch.from_numpy(svd.components_.T * svd.singular_values_)
+    vectors = length * normalize(vectors).to(table.dtype)
+    embedded = 0
+    with torch.no_grad():
+        for word, row in vectorizer.vocabulary_.items():
+            ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+            if len(ids) == 1:
+                table[ids[0], :dims] = vectors[row]
+                embedded += 1
+    return embedded
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:

@@ -29,7 +29,7 @@ class FanoutModule(LightningModule):
         lm: Where the language model comes from.
         form: What it reads and writes.
         reward: Scored in validation (and trained on by ``FanoutTuner``).
-        learning_rate: Peak, of AdamW with β = (0.9, 0.95); after a linear warm-up it stays there.
+        learning_rate: Peak, of AdamW with β = (0.9, 0.95), reached after a linear warm-up.
         max_new_tokens: Longest completion in tokens.
         temperature: Of sampling, above 0.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
@@ -61,12 +61,16 @@ class FanoutModule(LightningModule):
         self.val_metrics = objective_metrics(reward.objectives, prefix="val/")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, and a schedule that warms up linearly over 20 updates."""
+        """Return AdamW, and a schedule in optimizer steps."""
         optimizer = torch.optim.AdamW(
             self.fanout.parameters(), lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
         )
-        schedule = LambdaLR(optimizer, lambda update: min(1.0, (update + 1) / 20))
+        schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, step: int) -> float:
+        """Return the share of the peak rate at an optimizer step: linear over 10, then 1."""
+        return min(1.0, (step + 1) / 10)
 
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
@@ -145,6 +149,11 @@ class WarmStart(FanoutModule):
             pool_size,
         )
         self.teacher: FanoutTeacher = NearbyWords() if teacher is None else teacher
+
+    def rate(self, step: int) -> float:
+        """Return the share of the peak rate: linear up over 20 steps, linear down to the end."""
+        last = self.trainer.estimated_stepping_batches
+        return min(1.0, (step + 1) / 20) * max(0.0, 1 - step / last)
 
     def training_step(self, batch: list[Query], batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of a token of freshly written fan-outs."""
