@@ -109,7 +109,10 @@ def run(arguments: list[str]) -> None:
         ) from None
     except ValueError as error:
         # jsonargparse wraps what a class raises when it is built from a config.
-        raise _input_error(error) or error from None
+        found = _input_error(error)
+        if found is None or found is error:
+            raise
+        raise found from found.__cause__
 
 
 def _what(report: str) -> str:
