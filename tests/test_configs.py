@@ -1,0 +1,172 @@
+"""Every shipped YAML is parsed and built in its place: alone, or laid over the configs it fits."""
+
+import shutil
+
+import pytest
+import yaml
+
+from r4t.__main__ import run as run_verb
+from r4t.cli import lightning as verb
+from r4t.configs import configs_folder
+from r4t.errors import InputError
+from r4t.evaluation.report import Evaluation
+from r4t.fanout.formats import Expand
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+
+CONFIGS = configs_folder()
+VERBS = {
+    "0_warm_start": "fit",
+    "1_tune": "fit",
+    "2_synthesize": "synthesize",
+    "3_distill": "fit",
+}
+STEP_FOLDERS = {
+    "0_warm_start": "warm_start",
+    "1_tune": "tune",
+    "2_synthesize": "targets",
+    "3_distill": "distill",
+}
+OVERLAYS = sorted(path.name for path in (CONFIGS / "data").glob("*.yaml"))
+
+
+def layers(step):
+    """The stacks of configs that a step of the toy setting is run with; smoke.yaml runs end to end."""
+    toy, wscr = f"toy/{step}.yaml", f"wscr/{step}.yaml"
+    return [[toy], [toy, wscr], *([toy, wscr, f"data/{name}"] for name in OVERLAYS)]
+
+
+STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
+
+
+@pytest.fixture
+def place(small_run, tmp_path, monkeypatch):
+    """Copies a run with fan-out models to where a config says that the run lies."""
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red shirt"], None)
+    for step in ("warm_start", "tune"):
+        FanoutModel(lm, tokenizer, Expand(), 8).save(small_run.step(step) / "model")
+    monkeypatch.chdir(tmp_path)
+
+    def copy(stack):
+        told = [yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8")) for name in stack]
+        run = next(content["run"] for content in reversed(told) if "run" in content)
+        shutil.copytree(small_run.folder, tmp_path / run)
+        return tmp_path / run
+
+    return copy
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """Parses and builds what a verb would run, and returns it instead of running it."""
+    built = []
+    monkeypatch.setattr(verb.StepCLI, "_run_subcommand", lambda self, name: built.append(self))
+
+    def parse(step, stack, *options):
+        words = [word for name in stack for word in ("--config", str(CONFIGS / name))]
+        verb.run([VERBS[step], *words, *options])
+        return built.pop()
+
+    return parse
+
+
+def leaves(content, prefix=""):
+    """Dotted name → value of each setting, without class paths and lists of classes."""
+    found = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found |= leaves(value, prefix if key == "init_args" else f"{prefix}{key}.")
+        elif key != "class_path" and not isinstance(value, list):
+            found[prefix + key] = value
+    return found
+
+
+def test_every_config_has_a_place():
+    found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
+    placed = {name for _, stack in STACKS for name in stack}
+    assert found == placed | {"toy/5_evaluate.yaml", "toy/smoke.yaml"}
+
+
+@pytest.mark.parametrize("step, stack", STACKS, ids=["+".join(stack) for _, stack in STACKS])
+def test_step(place, build, step, stack):
+    folder = place(stack)
+    cli = build(step, stack)
+    assert type(cli.model).step == STEP_FOLDERS[step]
+    assert cli.trainer.default_root_dir == str(
+        (folder / STEP_FOLDERS[step]).relative_to(folder.parents[1])
+    )
+    assert (folder / "run.json").is_file()
+    # The last layer decides, down to each setting.
+    last = yaml.safe_load((CONFIGS / stack[-1]).read_text(encoding="utf-8"))
+    found = leaves(cli.config[VERBS[step]].as_dict())
+    assert {name: found.get(name) for name in leaves(last)} == leaves(last)
+    if len(stack) > 1:  # reference sets: coverage is the reward, and needs a pool
+        assert found["model.reward.weights.coverage"] == 1.0
+        assert cli.model.pool_size == 150
+    else:
+        assert "model.reward.weights.coverage" not in found
+
+
+def test_the_distilled_network_fits_the_other_steps(place, build):
+    place(["toy/2_synthesize.yaml"])
+    synthesizer = build("2_synthesize", ["toy/2_synthesize.yaml"]).model
+    generator = build("3_distill", ["toy/3_distill.yaml"]).model.generator
+    assert generator.set_size == synthesizer.set_size
+    assert generator.dim == 128  # what 'r4t catalog' gives LSA by default
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+def test_evaluate(monkeypatch, overlay):
+    class Stop(Exception):
+        pass
+
+    def stop(evaluation, console):
+        seen.append(evaluation)
+        raise Stop
+
+    seen = []
+    monkeypatch.setattr(Evaluation, "measure", stop)
+    told = yaml.safe_load((CONFIGS / "toy/5_evaluate.yaml").read_text(encoding="utf-8"))
+    words = ["--config", str(CONFIGS / "toy/5_evaluate.yaml")]
+    if overlay is not None:
+        told |= yaml.safe_load((CONFIGS / "data" / overlay).read_text(encoding="utf-8"))
+        words += ["--config", str(CONFIGS / "data" / overlay)]
+    with pytest.raises(Stop):
+        run_verb(["evaluate", *words])
+    found = vars(seen[0])
+    assert {name: found[name] for name in told if name != "examples"} == {
+        name: value for name, value in told.items() if name != "examples"
+    }
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("trainer: {max_step: 3}", r"does not accept option 'trainer.max_step'; correct"),
+        ("model: {init_args: {grop_size: 3}}", r"FanoutTuner': Option 'grop_size' is not accepted"),
+        ("data: {init_args: {batchsize: 3}}", r"QueryData': Option 'batchsize' is not accepted"),
+        ("rum: runs/toy", r"does not accept option 'rum'"),
+        ("model: {init_args: {group_size: many}}", r"\"group_size\": Expected a <class 'int'>"),
+        ("model: {class_path: r4t.grpo.module.Tuner}", r"has no attribute 'Tuner'"),
+        ("model: {init_args: {group_size: 1}}", r"^group_size must be at least 2, found 1"),
+        (
+            "model: {init_args: {form: {class_path: r4t.fanout.formats.Full, "
+            "init_args: {set_size: 0}}}}",
+            r"^set_size must be at least 1, found 0",
+        ),
+    ],
+)
+def test_what_no_class_takes_is_refused_in_one_line(place, build, tmp_path, content, said):
+    place(["toy/1_tune.yaml"])
+    path = tmp_path / "mine.yaml"
+    path.write_text(content + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=said) as caught:
+        build("1_tune", ["toy/1_tune.yaml", path])
+    assert "\n" not in str(caught.value)
+
+
+def test_evaluate_refuses_what_it_does_not_know(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_verb(["evaluate", "runs/toy", "--bestof", "5"])
+    assert caught.value.code == 2
+    assert "--bestof" in capsys.readouterr().err
