@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from r4t import __version__
-from r4t.errors import InputError, nearest
+from r4t.errors import InputError, PluginError, nearest
 
 VERBS = {
     "catalog": "files of items → a catalog folder",
@@ -73,7 +73,7 @@ def main() -> None:
         run(sys.argv[1:])
     except InputError as error:
         print(f"r4t: {error}", file=sys.stderr)
-        if error.__cause__ is not None and not isinstance(error.__cause__, OSError):
+        if isinstance(error, PluginError):
             import traceback
 
             traceback.print_exception(error.__cause__)

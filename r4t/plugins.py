@@ -3,7 +3,7 @@
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from r4t.errors import InputError, nearest
+from r4t.errors import InputError, PluginError, nearest
 from r4t.objective import Objective
 
 GROUP = "r4t.objectives"
@@ -31,8 +31,8 @@ def objective_class(name: str) -> type[Objective]:
     """Return the class registered under ``name``.
 
     Raises:
-        InputError: No such objective is installed, or it is broken; a broken one shows its own
-            traceback as the cause.
+        InputError: No such objective is installed, or it is none.
+        PluginError: It cannot be imported; what its package raised is the cause.
     """
     points = installed()
     if name not in points:
@@ -44,7 +44,7 @@ def objective_class(name: str) -> type[Objective]:
     try:
         found = point.load()
     except Exception as error:
-        raise InputError(
+        raise PluginError(
             f"Objective '{name}' could not be imported from {point.value} "
             f"({type(error).__name__}: {error}); repair or uninstall that package."
         ) from error
