@@ -1,0 +1,326 @@
+"""Bad input to the program: one clear sentence on stderr, exit code 2, nothing lost."""
+
+import csv
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
+from r4t.__main__ import main
+from r4t.catalog import write_catalog
+from r4t.configs import configs_folder
+from r4t.data.source import Items
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.network import SetTransformer
+from r4t.encoder import LsaEncoder
+from r4t.fanout.formats import Expand, Full, JsonList
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.plugins import installed
+from r4t.run import Run
+from r4t.targets import TargetSets
+
+GOOD = [
+    {"id": f"i{row}", "text": f"{word} hat"} for row, word in enumerate(("red", "blue", "tall"))
+]
+QUICK = {
+    "model": {"init_args": {"group_size": 2, "max_new_tokens": 6, "micro_batch": 8}},
+    "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
+    "trainer": {"max_steps": 4, "val_check_interval": 2, "log_every_n_steps": 1},
+}
+OBJECTIVES = """
+import torch
+from r4t.objective import Objective
+
+class Nan(Objective):
+    bounds = (0.0, 1.0)
+    def score(self, sets):
+        return sets.mask.float().mean(-1) * float("nan")
+
+class PerMember(Objective):
+    bounds = (0.0, 1.0)
+    def score(self, sets):
+        return sets.mask.float()
+"""
+
+
+@pytest.fixture
+def program(monkeypatch, capsys):
+    """Runs ``r4t`` with arguments → (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["r4t", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as done:
+            code = done.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def refused(program):
+    """Runs ``r4t`` with arguments that it must refuse → the sentence."""
+
+    def call(*arguments):
+        code, _, err = program(*arguments)
+        assert code == 2
+        assert "Traceback" not in err
+        told = [line for line in err.splitlines() if line.startswith("r4t: ")]
+        assert err.splitlines()[-1:] == told  # one sentence, after whatever Lightning logs
+        return told[0].removeprefix("r4t: ")
+
+    return call
+
+
+@pytest.fixture
+def run(small_run) -> Run:
+    """The small run with a small model of each kind, none of them trained."""
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red linen shirt"], None)
+    for step in ("warm_start", "tune"):
+        FanoutModel(lm, tokenizer, Expand(), 8).save(small_run.step(step) / "model")
+    network = SetTransformer(8, width=16, mlp_width=16, heads=2, layers=1, set_size=12)
+    DirectionGenerator(network).save(small_run.step("distill") / "model")
+    return small_run
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """Installs the two faulty objectives as an installer would."""
+    folder = tmp_path / "site"
+    info = folder / "faulty-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "faulty_objectives.py").write_text(OBJECTIVES)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
+    points = "nan = faulty_objectives:Nan\nmembers = faulty_objectives:PerMember\n"
+    (info / "entry_points.txt").write_text(f"[r4t.objectives]\n{points}")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "faulty_objectives", raising=False)
+
+
+def content(folder):
+    """Path → bytes of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def items_file(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def tune(tmp_path, run, weights, **changes):
+    """Arguments of a quick ``fit`` of stage 1."""
+    reward = {"class_path": "r4t.reward.Reward", "init_args": {"weights": weights}}
+    model = {**QUICK["model"]["init_args"], "reward": reward, **changes}
+    path = tmp_path / "quick.yaml"
+    path.write_text(yaml.safe_dump({**QUICK, "model": {"init_args": model}}), encoding="utf-8")
+    toy = configs_folder() / "toy" / "1_tune.yaml"
+    return "fit", "--config", toy, "--config", path, "--run", run.folder
+
+
+@pytest.mark.parametrize(
+    "row, said",
+    [
+        (
+            {"text": "green hat"},
+            r"needs the fields id and text — found no id among \['text'\] at line 4",
+        ),
+        ({"id": None, "text": "green hat"}, r"Every item needs an id, .* found None at line 4 of"),
+        ({"id": "", "text": "green hat"}, r"Every item needs an id, .* — found '' at line 4 of"),
+        ({"id": "i1", "text": "green hat"}, r"distinct — found 'i1' at line 2 and again at line 4"),
+        ({"id": "i3", "text": "  "}, r"Every item needs a text — found '  ' for item 'i3' at line"),
+        ({"id": "i3"}, r"needs the fields id and text — found no text among \['id'\] at line 4"),
+    ],
+)
+def test_items_that_cannot_be_told_apart_or_read(refused, tmp_path, row, said):
+    source = items_file(tmp_path / "items.jsonl", [*GOOD, row])
+    sentence = refused("catalog", source, "--out", tmp_path / "catalog", "--dim", "2")
+    assert re.search(said, sentence)
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_a_refused_catalog_leaves_the_old_one(refused, tmp_path):
+    out = tmp_path / "catalog"
+    items = Items([row["id"] for row in GOOD], [row["text"] for row in GOOD])
+    write_catalog(out, items, torch.eye(3), None)
+    before = content(out)
+    source = items_file(tmp_path / "items.jsonl", GOOD)
+    np.save(tmp_path / "v.npy", np.eye(4, dtype=np.float32))
+    options = ["--out", out, "--vectors", tmp_path / "v.npy", "--overwrite"]
+    sentence = refused("catalog", source, *options)
+    assert "one row for each of the 3 items — found the shape (4, 4) — bring them" in sentence
+    assert content(out) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_vectors_of_another_width_than_their_encoder(refused, tmp_path, monkeypatch):
+    source = items_file(tmp_path / "items.jsonl", GOOD)
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
+    encoder = LsaEncoder(["red", "blue"], torch.eye(2))
+    monkeypatch.setattr("r4t.cli.catalog._pretrained", lambda name, dim: encoder)
+    options = ["--vectors", tmp_path / "v.npy", "--encoder", "some/model", "--out", tmp_path / "c"]
+    sentence = refused("catalog", source, *options)
+    assert "must have the width of their query encoder, 2 — found 3 — name the encoder" in sentence
+    assert not (tmp_path / "c").exists()
+
+
+def test_mixed_metadata_in_one_line(refused, tmp_path):
+    rows = [{**row, "size": size} for row, size in zip(GOOD, (1, "M", 3))]
+    source = items_file(tmp_path / "items.jsonl", rows)
+    sentence = refused("catalog", source, "--out", tmp_path / "c", "--dim", "2")
+    assert "must be of one type — found several in 'size'" in sentence
+
+
+def test_a_catalog_that_is_not_the_runs(refused, run, small_items, tmp_path):
+    texts = [f"{text} new" for text in small_items.texts]
+    encoder = LsaEncoder.fit(texts, dim=8)
+    items = Items(small_items.ids, texts)
+    write_catalog(run.catalog, items, encoder.encode(texts), encoder, overwrite=True)
+    before = content(run.folder)
+    said = f"keeps to the catalog it was begun with (fingerprint {run.fingerprint[:12]}) — found"
+    assert said in refused("retrieve", run.folder, "red linen")
+    assert said in refused("evaluate", run.folder)
+    assert said in refused(*tune(tmp_path, run, {"diversity": 1.0}))
+    assert content(run.folder) == before
+
+
+def test_an_objective_that_is_not_installed(refused, run, tmp_path):
+    sentence = refused(*tune(tmp_path, run, {"diversty": 1.0}))
+    assert sentence == (
+        f"Objective 'diversty' is not installed. Installed: {', '.join(installed())}. "
+        "Did you mean 'diversity'?"
+    )
+    path = tmp_path / "evaluate.yaml"
+    path.write_text("weights: {diversty: 1.0}\n", encoding="utf-8")
+    assert refused("evaluate", run.folder, "--config", path) == sentence
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        (
+            "nan",
+            "Objective 'nan' must return finite scores within [0.0, 1.0] — found nan for query",
+        ),
+        ("members", "must return a tensor of shape (8,), one score a query — found"),
+    ],
+)
+def test_an_objective_that_breaks_its_contract(refused, run, stranger, tmp_path, name, said):
+    before = content(run.folder)
+    assert said in refused(*tune(tmp_path, run, {"diversity": 1.0, name: 0.0}))
+    after = content(run.folder)
+    assert {path: after[path] for path in before} == before  # models and data are as they were
+
+
+def test_an_objective_that_cannot_be_imported_shows_its_own_error(program, run, stranger, tmp_path):
+    (tmp_path / "site" / "faulty_objectives.py").write_text("1 / 0\n")
+    code, _, err = program(*tune(tmp_path, run, {"nan": 1.0}))
+    assert code == 2
+    assert "r4t: Objective 'nan' could not be imported from faulty_objectives:Nan" in err
+    assert err.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert "jsonargparse" not in err
+
+
+def test_tuning_goes_on_over_completions_that_cannot_be_parsed(program, run, tmp_path):
+    form = {
+        "class_path": "r4t.fanout.formats.Full",
+        "init_args": {"contract": {"class_path": "r4t.fanout.formats.JsonList"}},
+    }
+    code, _, err = program(*tune(tmp_path, run, {"diversity": 1.0}, form=form))
+    assert (code, "Traceback" in err) == (0, False)
+    (log,) = run.step("tune").glob("logs/*/metrics.csv")
+    with log.open(encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["train/parsed/share"]]
+    assert len(rows) == 2  # rollouts: 4 optimizer steps, 2 a rollout
+    for row in rows:
+        assert float(row["train/parsed/share"]) == 0
+        assert float(row["train/reward/mean"]) == 0  # the lower bound of diversity
+        assert float(row["train/distinct_items/mean"]) == 0
+
+
+def test_synthesis_counts_samples_without_a_subquery(program, refused, run, tmp_path):
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red linen"], None)
+    FanoutModel(lm, tokenizer, Full(JsonList()), 6).save(run.step("tune") / "model")
+    path = tmp_path / "quick.yaml"
+    path.write_text("model: {init_args: {samples: 4, keep: null}}\n", encoding="utf-8")
+    toy = configs_folder() / "toy"
+    quick = ["--config", toy / "2_synthesize.yaml", "--config", path, "--run", run.folder]
+    code, out, _ = program("synthesize", *quick)
+    assert code == 0
+    manifest = TargetSets.load(run.step("targets")).manifest
+    assert (manifest.drawn, manifest.sets, manifest.queries) == (24 * 4, 0, 0)
+    assert manifest.dropped["no sub-query"] == 24 * 4
+    assert "0 target sets of 0 queries" in out
+    sentence = refused("fit", "--config", toy / "3_distill.yaml", "--run", run.folder)
+    assert "Target sets of at least 1" in sentence
+
+
+def test_more_items_than_the_catalog_has(refused, run):
+    sentence = refused("retrieve", run.folder, "red linen", "--size", "201")
+    assert "cannot be larger than the catalog — asked for 201 of 200 items in" in sentence
+    assert "needs at least one item, found size 0" in refused(
+        "retrieve", run.folder, "red linen", "--size", "0"
+    )
+    sentence = refused("evaluate", run.folder, "--pool_size", "500")
+    assert "must lie in 1..200, the number of items in the catalog — found 500" in sentence
+
+
+def test_a_query_of_which_no_word_is_known(refused, run):
+    sentence = refused("retrieve", run.folder, "zyzzyva quokka")
+    assert sentence.startswith("A query must share at least one word with the catalog's vocabulary")
+    assert "of 'zyzzyva quokka' the encoder knows none; use other words" in sentence
+    assert "the encoder knows none" in refused("retrieve", run.folder, "")
+
+
+def test_text_queries_to_own_vectors_without_an_encoder(refused, run, small_items, tmp_path):
+    vectors = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    write_catalog(run.catalog, small_items, vectors, None, overwrite=True)
+    (run.folder / "run.json").unlink()
+    Run.begin(run.folder)
+    said = "Text queries need a text encoder — catalog"
+    assert said in refused("retrieve", run.folder, "red linen")
+    assert said in refused("evaluate", run.folder)
+    assert said in refused(*tune(tmp_path, run, {"diversity": 1.0}))
+
+
+def test_an_unknown_verb_names_the_nearest(refused):
+    sentence = refused("retreive", "runs/toy", "red linen")
+    assert "found 'retreive'; see 'r4t --help'. Did you mean 'retrieve'?" in sentence
+
+
+def test_a_folder_that_is_no_run(refused, tmp_path):
+    assert f"A run is a folder with run.json, found none in {tmp_path}" in refused(
+        "retrieve", tmp_path, "red linen"
+    )
+    assert "A run is a folder with run.json" in refused("evaluate", tmp_path / "nowhere")
+    toy = configs_folder() / "toy" / "1_tune.yaml"
+    assert "found no catalog.json in" in refused("fit", "--config", toy, "--run", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_has_not_come_so_far(refused, small_run):
+    sentence = refused("retrieve", small_run.folder, "red linen")
+    assert "Model 'diffusion' of a run lies in" in sentence
+    assert "run the steps before it" in sentence
+    sentence = refused("retrieve", small_run.folder, "red linen", "--with", "difusion")
+    assert sentence.endswith("found 'difusion'. Did you mean 'diffusion'?")
+    toy = configs_folder() / "toy"
+    sentence = refused(
+        "synthesize", "--config", toy / "2_synthesize.yaml", "--run", small_run.folder
+    )
+    assert "A fan-out model is a folder with fanout.json, found none in" in sentence
+    sentence = refused("fit", "--config", toy / "3_distill.yaml", "--run", small_run.folder)
+    assert "Finished target sets hold a manifest.json, found none in" in sentence
