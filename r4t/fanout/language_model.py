@@ -174,7 +174,7 @@ def embed_words(
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    table = model.get_input_embeddings().weight
+    table = model.get_input_embeddings().get_parameter("weight")
     vectorizer = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True)
     counts = vectorizer.fit_transform(texts)
     dims = min(table.shape[1], *(size - 1 for size in counts.shape))
@@ -186,7 +186,7 @@ def embed_words(
     embedded = 0
     with torch.no_grad():
         for word, row in vectorizer.vocabulary_.items():
-            ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+            ids = tokenizer.encode(word, add_special_tokens=False)
             if len(ids) == 1:
                 table[ids[0], :dims] = vectors[row]
                 embedded += 1
