@@ -29,6 +29,9 @@ class Contract(Protocol):
     def read(self, completion: str) -> list[str]:
         """Return the entries of a completion; none if it cannot be parsed."""
 
+    def end(self, set_size: int) -> tuple[str, int]:
+        """Return a string and how often it stands in a complete list of ``set_size`` entries."""
+
 
 class Lines:
     r"""One entry a line after the bare query; what a small model can learn from scratch.
@@ -49,6 +52,10 @@ class Lines:
     def read(self, completion: str) -> list[str]:
         """Return the lines that are not blank, trimmed."""
         return [line.strip() for line in completion.splitlines() if line.strip()]
+
+    def end(self, set_size: int) -> tuple[str, int]:
+        """Return the line break, once for each entry."""
+        return "\n", set_size
 
 
 class JsonList:
@@ -97,6 +104,10 @@ class JsonList:
         except json.JSONDecodeError:
             return []
         return [entry.strip() for entry in entries if isinstance(entry, str) and entry.strip()]
+
+    def end(self, set_size: int) -> tuple[str, int]:
+        """Return the closing tag, once."""
+        return "</queries>", 1
 
     def _template(self, entry: str) -> str:
         shipped = resources.files("r4t.fanout") / "prompts"

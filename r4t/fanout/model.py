@@ -8,13 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 
 from r4t.errors import InputError
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
 
-STOP = "</queries>"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,27 @@ class SeededSampling(LogitsProcessor):
         ]
         gumbel = -torch.cat(noise).log().to(scores.device)
         return scores.float() / self.temperature + gumbel
+
+
+class ListComplete(StoppingCriteria):
+    """Stops a completion once its list is complete: what follows would not be read.
+
+    Args:
+        tokenizer: Decodes.
+        prompt_length: Number of prompt tokens.
+        end: String and count that complete a list (``Contract.end``).
+    """
+
+    def __init__(self, tokenizer: Any, prompt_length: int, end: tuple[str, int]) -> None:
+        self.tokenizer = tokenizer
+        self.prompt_length = prompt_length
+        self.text, self.count = end
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        """Return (B·G,), True for the complete lists."""
+        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_length :])
+        done = [text.count(self.text) >= self.count for text in texts]
+        return torch.tensor(done, device=input_ids.device)
 
 
 class FanoutModel(nn.Module):
@@ -142,7 +167,7 @@ class FanoutModel(nn.Module):
         ids, mask = self.prompt_tokens(queries)
         ids = ids.repeat_interleave(group_size, 0)
         mask = mask.repeat_interleave(group_size, 0)
-        stops = {"stop_strings": [STOP], "tokenizer": self.tokenizer}
+        end = self.form.contract.end(self.form.set_size)
         output = self.lm.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
@@ -151,7 +176,7 @@ class FanoutModel(nn.Module):
             logits_processor=[SeededSampling(seeds, group_size, temperature)],
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self.tokenizer.eos_token_id,
-            **(stops if STOP in self.form.complete("", []) else {}),
+            stopping_criteria=[ListComplete(self.tokenizer, ids.shape[1], end)],
         )
         self.lm.train(was_training)
         completion = output[:, ids.shape[1] :]
@@ -233,9 +258,10 @@ class FanoutModel(nn.Module):
             self.tokenizer.decode(row[keep], skip_special_tokens=True)
             for row, keep in zip(completion, real)
         ]
-        # After the stop string the next token was never sampled, even if it looks like an end.
-        stopped = torch.tensor([text.rstrip().endswith(STOP) for text in texts])
+        # What follows a complete list was never sampled, even if it looks like an end token.
+        text, count = self.form.contract.end(self.form.set_size)
+        complete = torch.tensor([found.count(text) >= count for found in texts])
         ends = completion == self.tokenizer.eos_token_id
-        real &= ~(stopped.to(ends.device).unsqueeze(1) & ends)
+        real &= ~(complete.to(ends.device).unsqueeze(1) & ends)
         subqueries = [self.form.parse(query, text) for query, text in zip(queries, texts)]
         return Fanouts(ids, mask, completion, real.long(), texts, subqueries)

@@ -60,6 +60,16 @@ def test_the_end_of_sequence_counts_and_what_follows_does_not(model):
     assert fanouts.subqueries == [["beach red"], ["beach red red red"]]
 
 
+def test_a_complete_list_stops_the_model(model):
+    fanouts = model.sample(["red linen", "beach day"], seeds=[1, 2], group_size=40)
+    newline = model.tokenizer("\n")["input_ids"][0]
+    lines = (fanouts.completion_ids == newline).sum(1)
+    assert lines.max() <= 3
+    for row in (lines == 3).nonzero().flatten().tolist():
+        kept = fanouts.completion_ids[row][fanouts.completion_mask[row].bool()]
+        assert kept[-1] == newline
+
+
 def test_taught_fanouts_read_back(model):
     taught = model.teach(["beach day"], [["red linen", "wool coat"]])
     assert taught.subqueries == [["beach day red linen", "beach day wool coat"]]
