@@ -1,0 +1,246 @@
+"""Warm start and Soft-GRPO on a small run: they learn, and a step is what the equations say."""
+
+import json
+import shutil
+import warnings
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+
+from r4t.callbacks import Export
+from r4t.errors import InputError
+from r4t.fanout.formats import Expand
+from r4t.fanout.language_model import Pretrained, TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.grpo.data import QueryData
+from r4t.grpo.loss import SoftGRPO
+from r4t.grpo.module import FanoutTuner, WarmStart
+from r4t.objective import Objective
+from r4t.reward import Reward
+from r4t.run import Run
+
+SIZE, TOKENS = 4, 16
+
+
+class Says(Objective):
+    """Share of the k sub-queries that contain a word."""
+
+    bounds = (0.0, 1.0)
+    needs = frozenset({"texts"})
+
+    def __init__(self, word):
+        self.word = word
+
+    def score(self, sets):
+        found = [sum(self.word in text.split() for text in texts) for texts in sets.texts]
+        return torch.tensor(found) / sets.set_size
+
+
+class Same(Objective):
+    """One score for all, sets without members (which get the lower bound) among them."""
+
+    bounds = (0.5, 1.0)
+
+    def score(self, sets):
+        return torch.full((len(sets),), 0.5)
+
+
+class Record(Callback):
+    """Keeps what is logged at each step, and the gradient before each optimizer step."""
+
+    def __init__(self):
+        self.logged, self.gradients = [], []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        parts = [p.grad.flatten() for p in pl_module.fanout.parameters()]
+        self.gradients.append(torch.cat(parts).clone())
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.logged.append({name: v.item() for name, v in trainer.callback_metrics.items()})
+
+    def column(self, name):
+        return torch.tensor([row[name] for row in self.logged])
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def trainer(*callbacks, **arguments):
+    off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    off |= {"enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}
+    return Trainer(callbacks=list(callbacks), **{**off, "limit_val_batches": 0, **arguments})
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A folder with a warm-started model, and what was logged on the way; made on first use."""
+    return {"folder": tmp_path_factory.mktemp("warm") / "model"}
+
+
+@pytest.fixture
+def run(small_run, warm) -> Run:
+    """The small run after its warm start."""
+    if "record" not in warm:
+        seed_everything(0, verbose=False)
+        lm, record = TinyQwen3(width=64, layers=2, vocabulary=300), Record()
+        form = Expand(set_size=SIZE)
+        reward, rate = Reward({"diversity": 1.0}), 5e-3
+        module = WarmStart(str(small_run.folder), reward, lm, form, learning_rate=rate)
+        data = QueryData(str(small_run.folder), batch_size=24)
+        trainer(record, Export(str(warm["folder"])), max_steps=70).fit(module, data)
+        warm["record"] = record
+    shutil.copytree(warm["folder"], small_run.step("warm_start") / "model")
+    return small_run
+
+
+def tuner(run, objective, **arguments):
+    settings = {"max_new_tokens": TOKENS, "learning_rate": 1e-3, "temperature": 1.0}
+    reward = Reward({"wanted": 1.0}, {"wanted": objective})
+    return FanoutTuner(str(run.folder), reward, **{**settings, **arguments})
+
+
+def fit(run, module, *callbacks, seed=0, batch_size=8, **arguments):
+    seed_everything(seed, verbose=False)
+    trainer(*callbacks, **arguments).fit(module, QueryData(str(run.folder), batch_size=batch_size))
+    return module
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.fanout.parameters()])
+
+
+def test_a_warm_start_lowers_the_likelihood_and_writes_lists(run, warm):
+    nll = warm["record"].column("train/nll/mean")
+    assert len(nll) == 70
+    assert nll[0] > 5  # ln 300 = 5.7 for a uniform guess over the tokens
+    assert nll[-5:].mean() < 1.3  # the teacher's own choices are worth about 1 a token
+    model = FanoutModel.load(run.step("warm_start") / "model")
+    assert model.form.spec() == Expand(set_size=SIZE).spec()
+    fanouts = model.sample(["red linen"], [0], 20)
+    lengths = torch.tensor([len(texts) for texts in fanouts.subqueries]).float()
+    assert lengths.mean() > 2  # so small a model does not count well
+    words = {word for text in run.searcher().catalog.texts for word in text.split()}
+    added = [word for texts in fanouts.subqueries for text in texts for word in text.split()[2:]]
+    assert sum(word in words for word in added) > 0.8 * len(added)
+
+
+def test_tuning_raises_the_reward(run):
+    record = Record()
+    module = tuner(run, Says("boots"), group_size=8, learning_rate=2e-3)
+    fit(run, module, record, max_steps=40)  # 20 rollouts of 2 updates
+    reward = record.column("train/reward/mean")
+    assert len(reward) == 20
+    assert reward[:2].mean() < 0.3
+    assert reward[-3:].mean() > 0.8
+    assert torch.equal(reward, record.column("train/wanted/mean"))
+
+
+def test_groups_without_spread_leave_the_policy_alone(run):
+    module = tuner(run, Same(), group_size=4, loss=SoftGRPO(0.2, 0.0, 0.0))
+    before = weights(module)
+    record = Record()
+    fit(run, module, record, max_steps=4)
+    assert all(gradient.abs().max() == 0 for gradient in record.gradients)
+    # What is left of AdamW is its weight decay: 1 − rate·0.01 a step.
+    rates = [1e-3 * module.rate(step) for step in range(4)]
+    kept = torch.tensor([1 - 0.01 * rate for rate in rates], dtype=torch.float64).prod()
+    assert torch.allclose(weights(module).double(), kept * before.double(), rtol=1e-6, atol=1e-9)
+
+
+def test_same_seed_same_weights(run):
+    ends = [
+        weights(fit(run, tuner(run, Says("boots"), group_size=4), seed=seed, max_steps=4))
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
+def test_micro_batches_add_up_to_one_batch(run):
+    whole, parts = Record(), Record()
+    for record, size in ((whole, 1000), (parts, 5)):  # 8 queries x 4 rollouts: 7 parts, one of 2
+        module = tuner(run, Says("boots"), group_size=4, micro_batch=size)
+        fit(run, module, record, max_steps=2)
+    assert len(whole.gradients) == 2
+    scale = whole.gradients[0].abs().max()
+    assert scale > 1e-3
+    assert (parts.gradients[0] - whole.gradients[0]).abs().max() < 1e-4 * scale
+    # The second update starts from weights that Adam moved by the sign of the smallest gradients.
+    cosine = torch.cosine_similarity(whole.gradients[1], parts.gradients[1], dim=0)
+    assert cosine > 0.999
+
+
+def test_the_first_update_is_the_policy_gradient(run):
+    record = Record()
+    module = tuner(run, Says("boots"), group_size=4, updates=1, loss=SoftGRPO(0.2, 0.0, 0.0))
+    seen = {}
+    update = module._update
+    module._update = lambda *found: (seen.update(found=found), update(*found))
+    before = [p.detach().clone() for p in module.fanout.parameters()]
+    fit(run, module, record, max_steps=1)
+    fanouts, advantages, _ = seen["found"]
+    with torch.no_grad():
+        for parameter, value in zip(module.fanout.parameters(), before):
+            parameter.copy_(value)
+    # At ρ = 1 the gradient of eq. 8 is that of −A·log π, averaged over the sampled tokens.
+    log_probs = module.fanout.log_probs(fanouts, temperature=1.0)
+    mask = fanouts.completion_mask
+    loss = -(advantages[:, None] * log_probs * mask).sum() / mask.sum()
+    gradient = torch.autograd.grad(loss, list(module.fanout.parameters()))
+    expected = torch.cat([part.flatten() for part in gradient])
+    expected = expected / max(1.0, expected.norm().item())  # clipped to length 1
+    assert (record.gradients[0] - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_validation_repeats_itself(run):
+    module, data = tuner(run, Says("boots")), QueryData(str(run.folder), batch_size=3)
+    check = trainer(limit_val_batches=1.0)
+    logged = check.validate(module, data, verbose=False)[0]
+    assert check.validate(module, data, verbose=False)[0] == logged
+    assert logged["val/reward/mean"] == pytest.approx(logged["val/wanted/mean"])
+    assert {"val/distinct_items/mean"} <= logged.keys()
+
+
+class ReportRank(Callback):
+    """Writes what a rank ends with: forked processes return little else."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_fit_end(self, trainer, pl_module):
+        path = self.folder / f"rank-{trainer.global_rank}.json"
+        path.write_text(json.dumps(weights(pl_module).tolist()))
+
+
+def test_two_processes_agree_on_the_weights(run, tmp_path):
+    module = tuner(run, Says("boots"), group_size=4, micro_batch=6)
+    callbacks = [ReportRank(tmp_path), Export(str(tmp_path / "out"))]
+    ranks = {"strategy": "ddp_fork", "devices": 2}
+    fit(run, module, *callbacks, batch_size=4, max_steps=4, **ranks)
+    first, second = (json.loads((tmp_path / f"rank-{r}.json").read_text()) for r in range(2))
+    assert first == second
+    before = weights(tuner(run, Says("boots")))
+    assert (torch.tensor(first) - before).abs().max() > 1e-4
+    exported = FanoutModel.load(tmp_path / "out")
+    found = torch.cat([p.detach().flatten() for p in exported.parameters()])
+    assert torch.equal(found, torch.tensor(first))
+
+
+def test_a_group_of_one_is_refused(run):
+    with pytest.raises(InputError, match="group_size must be at least 2, found 1; an advantage"):
+        tuner(run, Same(), group_size=1)
+
+
+def test_the_tuner_takes_the_warm_started_model_and_its_format(run):
+    module = tuner(run, Same())
+    saved = FanoutModel.load(run.step("warm_start") / "model")
+    assert module.fanout.form.spec() == saved.form.spec()
+    start = torch.cat([p.detach().flatten() for p in saved.parameters()])
+    assert torch.equal(weights(module), start)
+    with pytest.raises(InputError, match="'tune/model' could not be loaded"):
+        tuner(run, Same(), lm=Pretrained("tune/model"))
