@@ -1,0 +1,236 @@
+"""Synthesis with scripted fan-outs: what is kept, how rows are filled, what is counted."""
+
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from r4t.data.queries import Query, write_queries
+from r4t.errors import InputError
+from r4t.fanout.formats import Full
+from r4t.filters import Filter
+from r4t.grpo.data import QueryData
+from r4t.objective import Objective
+from r4t.reward import Reward
+from r4t.seeds import query_seed
+from r4t.synthesis import DirectionRows, ItemRows, SynthesisTrainer, Synthesizer
+from r4t.targets import TargetSets
+
+# Sub-queries of the four samples of each query; k = 2, and one sample says nothing known.
+SCRIPT = {
+    "red linen": [
+        ["red linen shirt", "blue wool coat"],
+        ["green silk"],
+        [],
+        ["black hat", "boots"],
+    ],
+    "blue wool": [
+        ["xyzzy"],
+        ["blue wool hat", "xyzzy"],
+        ["white dress"],
+        ["grey coat", "red silk"],
+    ],
+}
+# Known members of k, the score of Size: red linen 1, ½, 0, 1; blue wool 0, ½, ½, 1.
+
+
+class Scripted:
+    """Stands where the tuned model stands."""
+
+    form = Full(set_size=2)
+
+    def __init__(self):
+        self.asked = []
+
+    def sample(self, queries, seeds, group_size, temperature):
+        self.asked.append((list(queries), list(seeds), group_size, temperature))
+        return SimpleNamespace(subqueries=[texts for query in queries for texts in SCRIPT[query]])
+
+
+class Size(Objective):
+    """Share of members that are there."""
+
+    bounds = (0.0, 1.0)
+
+    def score(self, sets):
+        return sets.mask.float().mean(-1)
+
+
+class Known(Objective):
+    """Sees references; remembers them."""
+
+    bounds = (0.0, 1.0)
+    needs = frozenset({"references", "pool"})
+
+    def __init__(self):
+        self.seen = None
+
+    def score(self, sets):
+        self.seen = (sets.references, sets.pool)
+        return torch.zeros(len(sets))
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture
+def synthesize(small_run, monkeypatch):
+    """Writes the target sets of the two scripted queries and opens them."""
+    monkeypatch.setattr("r4t.synthesis.FanoutModel.load", lambda folder: Scripted())
+
+    def write(queries=None, objectives=None, batch_size=2, **arguments):
+        objectives = {"size": Size()} if objectives is None else objectives
+        reward = Reward(dict.fromkeys(objectives, 1.0), objectives)
+        settings = {"samples": 4, "set_size": 3, "overwrite": True, **arguments}
+        module = Synthesizer(str(small_run.folder), reward, **settings)
+        off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = SynthesisTrainer(accelerator="cpu", **off)
+        asked = [Query("a", "red linen", "mood"), Query("b", "blue wool", "mood")]
+        write_queries(small_run.queries, {"train": asked if queries is None else queries})
+        data = QueryData(str(small_run.folder), batch_size=batch_size)
+        trainer.synthesize(module, datamodule=data)
+        return TargetSets.load(small_run.step("targets")), module
+
+    return write
+
+
+@pytest.fixture
+def top(small_run):
+    """Text → row and embedding of its nearest item."""
+    searcher = small_run.searcher()
+
+    def find(text):
+        _, rows = searcher.index.search(searcher.encode([text]), 1)
+        return rows.item()
+
+    return find
+
+
+def test_samples_without_a_member_are_dropped_and_counted(synthesize, small_run):
+    sets, module = synthesize()
+    manifest = sets.manifest
+    assert manifest.drawn == 8
+    assert manifest.dropped == {"below the floor": 0, "beyond the best share": 0, "no sub-query": 2}
+    assert (manifest.sets, manifest.queries) == (6, 2)
+    assert manifest.fingerprint == small_run.fingerprint
+    shard = sets.shard(0)
+    assert shard.query_ids == ["a"] * 3 + ["b"] * 3
+    assert shard.queries == ["red linen"] * 3 + ["blue wool"] * 3
+    expected = [
+        texts for query in SCRIPT.values() for texts in query if texts not in ([], ["xyzzy"])
+    ]
+    assert shard.texts == expected
+    assert shard.scores["size"].tolist() == [1, 0.5, 1, 0.5, 0.5, 1]
+    conditions = module.searcher.encode(shard.queries)
+    assert torch.equal(shard.condition, conditions)
+    # Asked once, with seeds of the queries that validation (draw 0) and rollouts do not use.
+    seeds = [query_seed("a", -1), query_seed("b", -1)]
+    assert module.fanout.asked == [(["red linen", "blue wool"], seeds, 4, 0.9)]
+
+
+@pytest.mark.parametrize(
+    "keep, below, beyond, empty, scores",
+    [
+        # The best 2 of 4: red linen 1, 1; blue wool 1 and the first ½.
+        (Filter(share=0.5), 0, 4, 0, [1, 1, 0.5, 1]),
+        # From ½ up: all but the two samples without a member.
+        (Filter(floor=0.5), 2, 0, 0, [1, 0.5, 1, 0.5, 0.5, 1]),
+        # The best 3 of 4, of which 1 must have both members: red linen 1, 1; blue wool 1.
+        (Filter(share=0.75, floor=0.9), 5, 0, 0, [1, 1, 1]),
+        (Filter(share=0.25, floor=0.2), 2, 4, 0, [1, 1]),
+    ],
+)
+def test_filters_by_hand(synthesize, keep, below, beyond, empty, scores):
+    sets, _ = synthesize(keep=keep)
+    assert sets.manifest.dropped == {
+        "below the floor": below,
+        "beyond the best share": beyond,
+        "no sub-query": empty,
+    }
+    assert sets.shard(0).scores["reward"].tolist() == scores
+
+
+def test_a_query_of_which_nothing_is_kept_is_left_out(synthesize):
+    sets, _ = synthesize(batch_size=1, keep=Filter(share=0.25, floor=1.5))
+    assert (sets.manifest.sets, sets.manifest.queries, sets.manifest.drawn) == (0, 0, 8)
+    assert sets.manifest.dropped["below the floor"] == 8
+
+
+def test_missing_rows_come_from_other_sets_of_the_query(synthesize, top):
+    shard = synthesize(set_size=3)[0].shard(0)
+    first = [top("red linen shirt"), top("blue wool coat")]
+    second, third = [top("green silk")], [top("black hat"), top("boots")]
+    mine = shard.items[:3].tolist()
+    assert (mine[0][:2], mine[1][:1], mine[2][:2]) == (first, second, third)
+    assert mine[0][2] in second + third
+    assert set(mine[1][1:]) <= set(first + third)
+    assert mine[2][2] in first + second
+    # Each filled row is of another member: five members fill five rows of one set without repeats.
+    five = synthesize(set_size=5)[0].shard(0).items[0].tolist()
+    assert sorted(five) == sorted(first + second + third)
+
+
+def test_too_few_members_are_repeated(synthesize, top):
+    shard = synthesize(set_size=5, keep=Filter(share=0.25))[0].shard(0)
+    first = [top("red linen shirt"), top("blue wool coat")]
+    assert shard.items[0].tolist() == [*first, *first, first[0]]
+    assert torch.equal(shard.rows[0][0], shard.rows[0][2])
+
+
+def test_rows_are_items_or_directions(synthesize, small_run):
+    searcher = small_run.searcher()
+    by_item = synthesize(rows=ItemRows())[0].shard(0)
+    assert torch.equal(by_item.rows, searcher.catalog.embeddings[by_item.items])
+    by_direction = synthesize(rows=DirectionRows())[0].shard(0)
+    assert torch.equal(by_direction.items, by_item.items)
+    texts = SCRIPT["red linen"][0]
+    assert torch.allclose(by_direction.rows[0][:2], searcher.encode(texts), atol=1e-6)
+    # "green silk" is no item's whole text: its direction is not the item that it finds.
+    assert (by_direction.rows[1][0] - by_item.rows[1][0]).abs().max() > 0.01
+    # The member without a known word leaves no row: the other one of its set comes first.
+    hat = searcher.encode(["blue wool hat"])[0]
+    assert torch.allclose(by_direction.rows[3][0], hat, atol=1e-6)
+
+
+def test_references_and_pool_reach_the_reward(synthesize, small_run):
+    queries = [
+        Query("a", "red linen", "set", ("i3", "i4")),
+        Query("b", "blue wool", "set", ("i9",)),
+    ]
+    known = Known()
+    synthesize(queries, objectives={"size": Size(), "known": known}, pool_size=20)
+    references, pool = known.seen
+    assert references.tolist() == [[3, 4]] * 4 + [[9, -1]] * 4
+    assert pool.shape == (8, 20)
+    with pytest.raises(InputError, match=r"needs sets with .*'references'.* found sets without"):
+        synthesize(objectives={"known": Known()}, pool_size=20)
+
+
+def test_the_same_run_writes_the_same_bytes(synthesize, small_run):
+    folder = small_run.step("targets")
+    written = []
+    for _ in range(2):
+        synthesize(set_size=4)
+        written.append({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
+    assert written[0] == written[1]
+    assert len(written[0]) == 3
+
+
+def test_refusals(synthesize, monkeypatch):
+    with pytest.raises(InputError, match="must hold all 2 sub-queries .* found set_size 1; raise"):
+        synthesize(set_size=1)
+    _, module = synthesize()
+    with pytest.raises(InputError, match="found finished ones in .*targets"):
+        synthesize(overwrite=False)
+    monkeypatch.setattr(Synthesizer, "trainer", SimpleNamespace(world_size=2))
+    with pytest.raises(InputError, match="from one process, found 2; run it with --trainer.dev"):
+        module.on_predict_start()
+    items = module.searcher.fan_out(torch.ones(1, 8), torch.ones(1, 2, 8))
+    object.__setattr__(items, "directions", None)
+    with pytest.raises(InputError, match="sets with directions, found sets without; use ItemRows"):
+        DirectionRows()(items)
