@@ -7,6 +7,7 @@ print(retriever("bohemian festival style"))
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -220,16 +221,21 @@ class Retriever:
         sets = self.fan_out(queries, vectors, [seed] * len(queries), pool_size=size)
         return [self._set(query, sets, row) for row, query in enumerate(queries)]
 
+    @cached_property
+    def _metadata(self) -> dict[str, list[Any]]:
+        catalog = self.searcher.catalog
+        return {name: catalog.column(name) for name in catalog.columns}
+
     def _set(self, query: str, sets: SetBatch, row: int) -> RetrievedSet:
         assert sets.pool is not None  # asked for above
         assert sets.directions is not None  # every FanOut writes directions
         catalog = self.searcher.catalog
         rows = [item for item in sets.pool[row].tolist() if item >= 0]
         vectors = catalog.embeddings[rows]
-        scores, found_by = (vectors @ sets.directions[row].T).max(1)
+        cosines = vectors @ sets.directions[row].T
+        scores, found_by = cosines.masked_fill(~sets.mask[row], -torch.inf).max(1)
         query_scores = vectors @ sets.query[row]
         names = sets.texts[row] if sets.texts is not None else []
-        columns = {name: catalog.column(name) for name in catalog.columns}
         items = [
             RetrievedItem(
                 id=catalog.ids[item],
@@ -237,7 +243,7 @@ class Retriever:
                 score=round(scores[place].item(), 4),
                 query_score=round(query_scores[place].item(), 4),
                 subquery=names[by] if (by := int(found_by[place])) < len(names) else "",
-                metadata={name: column[item] for name, column in columns.items()},
+                metadata={name: column[item] for name, column in self._metadata.items()},
             )
             for place, item in enumerate(rows)
         ]

@@ -4,6 +4,8 @@ import json
 
 from jsonargparse import ArgumentParser
 
+from r4t.errors import InputError
+
 EXAMPLE = 'example: r4t retrieve runs/toy "bohemian festival style" --size 10'
 
 
@@ -31,7 +33,11 @@ def parser() -> ArgumentParser:
 
 
 def run(arguments: list[str]) -> None:
-    """Print the set."""
+    """Print the set.
+
+    Raises:
+        InputError: The model wrote nothing to search with, or what ``Retriever`` raises.
+    """
     options = parser().parse_args(arguments)
     from r4t.retriever import Retriever
 
@@ -41,6 +47,12 @@ def run(arguments: list[str]) -> None:
         quiet()
     retriever = Retriever.load(options.folder, options.model, options.index)
     answer = retriever(options.query, options.size, options.seed)
+    if len(answer) == 0:
+        raise InputError(
+            f"A set needs at least one sub-query that the encoder knows a word of — "
+            f"'{options.model}' wrote none for '{options.query}'; try --seed {options.seed + 1}, or "
+            "another model (--with)."
+        )
     if options.json:
         from dataclasses import asdict
 

@@ -1,0 +1,169 @@
+"""The query-time retriever: scores by hand, order, seeds, and what it refuses."""
+
+import pytest
+import torch
+
+from r4t.catalog import write_catalog
+from r4t.data.source import Items
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.network import SetTransformer
+from r4t.errors import InputError
+from r4t.fanout.formats import Expand, Full, JsonList
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.index import TorchIndex
+from r4t.retriever import DiffusionFanOut, LanguageFanOut, Retriever
+from r4t.search import Searcher
+
+
+class Words:
+    """Each of two words is an axis of the plane."""
+
+    dim = 2
+
+    def encode(self, texts):
+        rows = [["east" in text.split(), "north" in text.split()] for text in texts]
+        return torch.nn.functional.normalize(torch.tensor(rows).float(), dim=-1)
+
+    def describe(self):
+        return "two words"
+
+
+@pytest.fixture
+def plane(tmp_path):
+    """Items a … e at 0, 30, 60, 90 and 180 degrees."""
+    angles = torch.tensor([0.0, 30.0, 60.0, 90.0, 180.0]).deg2rad()
+    items = Items(
+        list("abcde"), [f"item {name}" for name in "abcde"], {"price": [1, 2, None, 4, 5]}
+    )
+    vectors = torch.stack([angles.cos(), angles.sin()], dim=1)
+    catalog = write_catalog(tmp_path / "plane", items, vectors, None)
+    return Searcher(catalog, Words(), TorchIndex(catalog.embeddings))
+
+
+class Said:
+    """A fan-out of given sub-queries."""
+
+    def __init__(self, searcher, *subqueries):
+        self.searcher, self.subqueries = searcher, list(subqueries)
+
+    def __call__(self, texts, vectors, seeds, *, references=None, pool_size=None):
+        said = [self.subqueries] * len(texts)
+        return self.searcher.fan_out_texts(vectors, said, 3, pool_size=pool_size)
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    network = SetTransformer(8, width=16, mlp_width=16, heads=2, layers=1, set_size=5)
+    torch.nn.init.normal_(network.rows_out.weight, std=0.3)
+    return DirectionGenerator(network).eval()
+
+
+@pytest.fixture
+def run(small_run, generator):
+    """The small run with an untrained model of each kind."""
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(
+        small_run.searcher().catalog.texts, None
+    )
+    FanoutModel(lm, tokenizer, Expand(set_size=4), 12).save(small_run.step("tune") / "model")
+    generator.save(small_run.step("distill") / "model")
+    return small_run
+
+
+def test_a_set_by_hand(plane):
+    answer = Retriever(plane, Said(plane, "east", "north"))("east north", size=4)
+    # East and north in turn, best first: a, d, then b (30° from east) and c (30° from north).
+    assert [item.id for item in answer] == ["a", "d", "b", "c"]
+    cosine = 0.8660  # of 30°; the query lies at 45°
+    assert [item.score for item in answer] == [1.0, 1.0, cosine, cosine]
+    assert [item.query_score for item in answer] == [0.7071, 0.7071, 0.9659, 0.9659]
+    assert [item.subquery for item in answer] == ["east", "north", "east", "north"]
+    assert [item.metadata for item in answer] == [{"price": price} for price in (1, 4, 2, None)]
+    assert len(answer) == 4
+    assert str(answer).splitlines()[2] == " 0.866  item b"
+
+
+def test_a_subquery_without_a_known_word_finds_nothing(plane):
+    answer = Retriever(plane, Said(plane, "west", "east"))("east", size=5)
+    assert [item.id for item in answer] == ["a", "b", "c", "d", "e"]
+    # Even item e, opposite to east, was found by it: a masked member has no direction.
+    assert answer.items[4].score == -1.0
+    assert {item.subquery for item in answer} == {"east"}
+
+
+def test_a_fanout_without_any_member_is_an_empty_set(plane):
+    answer = Retriever(plane, Said(plane, "west"))("east", size=3)
+    assert (len(answer), str(answer)) == (0, "")
+
+
+def test_one_by_one_equals_a_batch(run):
+    retriever = Retriever.load(run.folder)
+    queries = ["red linen", "blue wool", "red linen coat"]
+    together = retriever.many(queries, size=7, seed=3)
+    assert together == [retriever(query, size=7, seed=3) for query in queries]
+    assert all(len({item.id for item in answer}) == 7 for answer in together)
+    assert retriever("red linen", size=7, seed=4) != together[0]
+
+
+@pytest.mark.parametrize("model", ["diffusion", "folm"])
+def test_indexes_agree(run, model):
+    exact = Retriever.load(run.folder, model)("red linen", seed=1)
+    faiss = Retriever.load(run.folder, model, backend="faiss")("red linen", seed=1)
+    assert [item.id for item in exact] == [item.id for item in faiss]
+
+
+def test_the_diffusion_retriever_searches_with_what_is_generated(run, generator):
+    searcher = run.searcher()
+    vectors = searcher.encode_queries(["red linen", "blue wool"])
+    sets = DiffusionFanOut(searcher, generator, set_size=3)(["", ""], vectors, [5, 6], pool_size=4)
+    directions = generator(vectors, [5, 6])[:, :3]
+    assert torch.allclose(sets.directions, directions, atol=1e-6)
+    assert torch.equal(sets.items, (directions @ searcher.catalog.embeddings.T).argmax(-1))
+    assert (sets.pool[:, :1] == sets.items[:, :1]).all()
+    loaded = Retriever.load(run.folder)
+    assert loaded.fan_out.set_size == 5  # as many as the model has, at most 10
+
+
+def test_the_language_model_searches_with_what_it_writes(run):
+    searcher, model = run.searcher(), FanoutModel.load(run.step("tune") / "model")
+    vectors = searcher.encode_queries(["red linen"])
+    sets = LanguageFanOut(searcher, model, temperature=0.7)(
+        ["red linen"], vectors, [9], pool_size=4
+    )
+    (texts,) = model.sample(["red linen"], [9], 1, 0.7).subqueries
+    assert sets.texts == [texts]
+    assert len(texts) > 0
+    assert torch.allclose(sets.directions[0, : len(texts)], searcher.encode(texts), atol=1e-6)
+    assert sets.set_size == 4
+    assert sets.mask.sum() == len(texts)
+
+
+def test_refusals(run, generator, plane):
+    retriever = Retriever.load(run.folder)
+    with pytest.raises(InputError, match="found size 0; ask for 10"):
+        retriever("red linen", size=0)
+    with pytest.raises(InputError, match="asked for 201 of 200 items"):
+        retriever("red linen", size=201)
+    with pytest.raises(InputError, match="of 'qwerty' the encoder knows none"):
+        retriever.many(["red linen", "qwerty"])
+    with pytest.raises(
+        InputError, match=r"one of \['diffusion', 'folm', 'zero-shot'\], found 'flom'"
+    ):
+        Retriever.load(run.folder, "flom")
+    with pytest.raises(InputError, match="'zero-shot' of a run lies in .*, found no such folder"):
+        Retriever.load(run.folder, "zero-shot")
+    with pytest.raises(
+        InputError, match="generates 5 directions, found a wish for 6; ask for fewer"
+    ):
+        DiffusionFanOut(plane, generator, 6)
+
+
+def test_the_program_says_so_where_nothing_was_written(run):
+    from r4t.__main__ import run as run_verb
+
+    saved = FanoutModel.load(run.step("tune") / "model")
+    unparsable = FanoutModel(saved.lm, saved.tokenizer, Full(JsonList(), 4), 6)
+    unparsable.save(run.step("tune") / "model")
+    with pytest.raises(InputError, match=r"'folm' wrote none for 'red linen'; try --seed 1"):
+        run_verb(["retrieve", str(run.folder), "red linen", "--with", "folm"])
