@@ -10,10 +10,10 @@ def run(arguments: list[str]) -> None:
     from rich.console import Console
 
     from r4t.cli.quiet import quiet
+    from r4t.cli.show import print_examples
     from r4t.evaluation.report import (
         Evaluation,
         differences,
-        print_examples,
         ratios,
         results_folder,
     )
@@ -53,4 +53,4 @@ def run(arguments: list[str]) -> None:
     if options.examples:
         queries = Run.open(evaluation.run).read_queries(evaluation.split)
         step = max(1, len(queries) // options.examples)
-        print_examples(evaluation.run, queries[::step][: options.examples], console)
+        print_examples(evaluation.run, queries[::step][: options.examples])

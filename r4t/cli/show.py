@@ -1,11 +1,13 @@
-"""Retrieved sets → a table on the terminal."""
+"""Retrieved sets → tables on the terminal."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from r4t.data.queries import Query
     from r4t.retriever import RetrievedSet
 
 
@@ -25,3 +27,17 @@ def print_set(answer: "RetrievedSet", title: str | None = None) -> None:
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     console.print("direction, query: cosine with the direction that found the item, and the query")
+
+
+def print_examples(run: str, queries: Sequence["Query"]) -> None:
+    """Print the sets of a few queries, as the best model that the run has answers them."""
+    from r4t.retriever import MODELS, Retriever
+    from r4t.run import Run
+
+    folder = Run.open(run).folder
+    names = [name for name, place in MODELS.items() if (folder / place).is_dir()]
+    if not names:
+        return
+    retriever = Retriever.load(run, names[0])
+    for query in retriever.searcher.searchable(list(queries))[0]:
+        print_set(retriever(query.text), f"{query.text}   (answered by {names[0]})")

@@ -1,6 +1,5 @@
 """A run → its table: baselines and models on test queries, compared, timed, with example sets."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.learned import BestOf, FanOutMethod
 from r4t.evaluation.results import Difference, Results, compare
 from r4t.evaluation.truth import FacetTruth, load_truth
-from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut, Retriever
+from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
 from r4t.reward import Reward
 from r4t.run import Run
 
@@ -189,19 +188,6 @@ def ratios(results: Results) -> list[str]:
             f"at batch {batch} R4T-Diffusion answers {ratio:.1f} times as fast as R4T-FOLM"
         )
     return lines
-
-
-def print_examples(run: str, queries: Sequence[Query], console: Console) -> None:
-    """Print the sets of a few queries, as the best model that the run has answers them."""
-    from r4t.cli.show import print_set
-
-    opened = Run.open(run)
-    names = [name for name, folder in MODELS.items() if (opened.folder / folder).is_dir()]
-    if not names:
-        return
-    retriever = Retriever.load(run, names[0])
-    for query in queries:
-        print_set(retriever(query.text), f"{query.text}   (answered by {names[0]})")
 
 
 class _Progress:

@@ -8,7 +8,7 @@ from r4t.data.queries import write_queries
 from r4t.data.wardrobe import SMALLEST, generate
 from r4t.encoder import LsaEncoder
 from r4t.errors import InputError
-from r4t.evaluation.report import Evaluation, differences, print_examples, ratios
+from r4t.evaluation.report import Evaluation, differences, ratios
 from r4t.evaluation.results import Results
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
@@ -126,19 +126,6 @@ def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, capsys):
     assert "items/facet recall" in found.measures
     again = evaluation(wardrobe_run, best_of=2).measure(console)
     assert json.dumps(again.values) == json.dumps(found.values)
-
-
-def test_examples_are_answered_by_the_best_model_there_is(wardrobe_run, capsys):
-    queries = wardrobe_run.read_queries("test")[:2]
-    print_examples(str(wardrobe_run.folder), queries, Console())
-    printed = capsys.readouterr().out
-    for query in queries:
-        assert f"{query.text}   (answered by zero-shot)" in printed
-
-
-def test_no_example_without_a_model(small_run, capsys):
-    print_examples(str(small_run.folder), small_run.read_queries("test")[:1], Console())
-    assert capsys.readouterr().out == ""
 
 
 def test_refusals(wardrobe_run):
