@@ -89,18 +89,6 @@ def test_a_name_taken_twice_is_refused(stranger):
         installed()
 
 
-def test_imports_do_not_reach_the_shipped_objectives():
-    import ast
-
-    root = Path(__file__).resolve().parents[1] / "r4t"
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            assert not any(name.startswith("r4t_objectives") for name in names), path
-
-
 def test_scores_may_have_any_float_type(stranger, sets_from):
     double = STRANGER.replace("self.scale *", "self.scale * 1.0 *").replace(".float()", ".double()")
     stranger("thrift = stranger_objectives:Thrift", double)

@@ -1,0 +1,40 @@
+import pytest
+
+from r4t.cli import init, objectives
+from r4t.configs import configs_folder
+from r4t.errors import InputError
+from r4t.plugins import installed
+
+
+def test_configs_are_copied_to_be_edited(tmp_path, capsys):
+    init.run([str(tmp_path / "mine")])
+    source, target = configs_folder(), tmp_path / "mine" / "configs"
+    names = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
+    assert sorted(path.relative_to(target) for path in target.rglob("*.yaml")) == names
+    for name in names:
+        assert (target / name).read_bytes() == (source / name).read_bytes()
+    assert f"{len(names)} configs copied into {target}" in capsys.readouterr().out
+
+
+def test_nothing_is_overwritten(tmp_path):
+    mine = tmp_path / "configs" / "toy" / "1_tune.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine\n")
+    with pytest.raises(InputError, match="where none are yet, found .*1_tune.yaml; choose another"):
+        init.run([str(tmp_path)])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine\n"
+
+
+def test_objectives_are_listed_with_what_they_need(capsys):
+    objectives.run([])
+    printed = capsys.readouterr().out
+    rows = {
+        cells[1].strip(): cells
+        for line in printed.splitlines()
+        if len(cells := line.split("│")) > 5
+    }
+    assert rows.keys() >= set(installed())
+    assert rows["coverage"][2].strip() == "pool, references"
+    assert rows["diversity"][3].strip() == "(0.0, 1.0)"
+    assert rows["diversity"][4].strip() == "r4t"

@@ -1,0 +1,123 @@
+"""Who may import whom, read from the syntax trees, and how lightly the program starts."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Down the corridor: a room imports itself and rooms before it.
+ROOMS = """
+errors seeds configs geometry encoder data catalog index sets search run
+objective plugins reward filters metrics targets
+fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
+""".split()  # noqa: SIM905
+PURE = ["geometry", "grpo.loss"]
+PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
+WITH_LIGHTNING = ["callbacks", "synthesis", "cli.lightning"]
+WITH_LIGHTNING += [
+    f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
+]
+WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
+HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
+# Plain verbs; evaluate names its settings from the class that measures, and that needs torch.
+VERBS = ["catalog", "queries", "retrieve", "objectives", "init", "quickstart"]
+
+
+def imports():
+    """Module below r4t → dotted names of all that it imports, within functions too."""
+    found = {}
+    for path in sorted((ROOT / "r4t").rglob("*.py")):
+        parts = path.relative_to(ROOT / "r4t").with_suffix("").parts
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute"
+                names.add(node.module)
+        found[".".join(part for part in parts if part != "__init__")] = names
+    return found
+
+
+IMPORTS = imports()
+
+
+def within(module, rooms):
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def importers(package):
+    """Modules that import ``package`` or a part of it."""
+    return {name for name, names in IMPORTS.items() if any(within(n, [package]) for n in names)}
+
+
+def test_every_module_belongs_to_a_room():
+    assert {name.split(".")[0] for name in IMPORTS if name} == set(ROOMS)
+
+
+def test_imports_go_downhill():
+    uphill = [
+        f"{name} imports {target}"
+        for name, names in IMPORTS.items()
+        for target in names
+        if target.startswith("r4t.")
+        and ROOMS.index(target.split(".")[1]) > ROOMS.index(name.split(".")[0])
+    ]
+    # The one verb that calls the others does so through the program.
+    assert uphill == ["cli.quickstart imports r4t.__main__"]
+
+
+def test_imports_do_not_reach_the_shipped_objectives():
+    assert importers("r4t_objectives") == set()
+    for path in (ROOT / "objectives").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("r4t."):
+                # What a stranger may use: the contract, the set type and the maths.
+                assert node.module in ("r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors")
+
+
+@pytest.mark.parametrize("one, other", [("grpo", "diffusion"), ("diffusion", "grpo")])
+def test_the_two_workshops_never_meet(one, other):
+    reached, frontier = set(), {name for name in IMPORTS if within(name, [one])}
+    while frontier:
+        reached |= frontier
+        names = {target for name in frontier for target in IMPORTS[name]}
+        frontier = {name.removeprefix("r4t.") for name in names} & IMPORTS.keys() - reached
+    assert not any(within(name, [other]) for name in reached)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_maths_needs_torch_alone(name):
+    outside = {target.split(".")[0] for target in IMPORTS[name]} - sys.stdlib_module_names
+    assert outside <= {"torch", "r4t"}
+
+
+def test_heavy_guests_come_by_invitation():
+    assert [name for name in importers("lightning") if not within(name, WITH_LIGHTNING)] == []
+    assert [name for name in importers("transformers") if not within(name, WITH_TRANSFORMERS)] == []
+
+
+def test_names_say_what_a_file_is_for():
+    vague = {"utils", "helpers", "common", "misc", "core", "base"}
+    folders = [ROOT / name for name in ("r4t", "objectives", "tests", "benchmarks")]
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    assert [path for path in paths if vague & {path.stem, path.parent.name}] == []
+
+
+def test_plain_verbs_start_without_heavy_imports():
+    code = f"""
+import contextlib, io, json, sys
+from r4t.__main__ import run
+for verb in {VERBS!r}:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        run([verb, "--help"])
+    assert f"r4t {{verb}}" in printed.getvalue(), verb
+run(["--help"])
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
