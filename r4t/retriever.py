@@ -5,6 +5,7 @@ retriever = Retriever.load("runs/toy")
 print(retriever("bohemian festival style"))
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +15,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from r4t.choice import CHOICE_FILE, best_members
 from r4t.errors import InputError, nearest
+from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Searcher
+from r4t.seeds import query_seed
 from r4t.sets import SetBatch
 
 MODELS = {
@@ -44,24 +48,44 @@ class FanOut(Protocol):
 class DiffusionFanOut:
     """All directions at once, from the diffusion retriever.
 
+    It may generate more directions than it uses: all L rows of several draws, of which the k that
+    make the best set by an objective are kept (without one, the first k: rows have no order).
+
     Args:
         searcher: The frozen retriever.
-        generator: Generates L directions a query.
-        set_size: Directions k ≤ L used, the first k (the rows of a set have no order).
+        generator: Generates L directions a query and draw.
+        set_size: Directions k used.
+        choose_by: Scores sets; it must need neither a pool nor references nor texts.
+        draws: Sets generated a query; more than one only makes sense with ``choose_by``.
 
     Raises:
-        InputError: ``set_size`` is larger than L.
+        InputError: There are fewer directions than ``set_size``, or ``choose_by`` needs what is
+            not known before retrieval.
     """
 
-    def __init__(self, searcher: Searcher, generator: Any, set_size: int = 10) -> None:
-        if set_size > generator.set_size:
+    def __init__(
+        self,
+        searcher: Searcher,
+        generator: Any,
+        set_size: int = 10,
+        choose_by: Reward | None = None,
+        draws: int = 1,
+    ) -> None:
+        if set_size > draws * generator.set_size:
             raise InputError(
-                f"The diffusion retriever generates {generator.set_size} directions, found a wish "
-                f"for {set_size}; ask for fewer, or distill with a larger set_size."
+                f"The diffusion retriever generates {draws * generator.set_size} directions, found "
+                f"a wish for {set_size}; ask for fewer, or distill with a larger set_size."
+            )
+        if choose_by is not None and not choose_by.needs <= {"directions"}:
+            raise InputError(
+                f"Directions are chosen by objectives that need nothing but them, found needs "
+                f"{sorted(choose_by.needs)}; choose by others."
             )
         self.searcher = searcher
         self.generator = generator
         self.set_size = set_size
+        self.choose_by = choose_by
+        self.draws = draws
 
     def __call__(
         self,
@@ -73,10 +97,33 @@ class DiffusionFanOut:
         pool_size: int | None = None,
     ) -> SetBatch:
         """Return the sets of B queries."""
-        directions = self.generator(vectors, seeds)[:, : self.set_size]
+        drawn = [query_seed(str(seed), draw) for seed in seeds for draw in range(self.draws)]
+        rows = self.generator(vectors.repeat_interleave(self.draws, 0), drawn)
+        directions = rows.reshape(len(vectors), -1, rows.shape[-1])  # (B, draws · L, d)
+        if self.choose_by is None:
+            directions = directions[:, : self.set_size]
+        elif directions.shape[1] > self.set_size:
+            reward = self.choose_by
+            sets = self.searcher.fan_out(vectors, directions)
+            best = best_members(sets, lambda tried: reward(tried)[0], self.set_size)
+            directions = directions.take_along_dim(best.unsqueeze(-1), 1)
         return self.searcher.fan_out(
             vectors, directions, references=references, pool_size=pool_size
         )
+
+    @classmethod
+    def load(cls, searcher: Searcher, folder: Path, set_size: int = 10) -> "DiffusionFanOut":
+        """Load what step 3 exported: the generator, and how to choose among its directions."""
+        from r4t.diffusion.generator import DirectionGenerator
+
+        generator = DirectionGenerator.load(folder)
+        path = folder / CHOICE_FILE
+        if not path.is_file():
+            return cls(searcher, generator, min(set_size, generator.set_size))
+        choice = json.loads(path.read_text(encoding="utf-8"))
+        reward = Reward(choice["weights"]) if choice["weights"] else None
+        size = min(set_size, choice["draws"] * generator.set_size)
+        return cls(searcher, generator, size, reward, choice["draws"])
 
 
 class LanguageFanOut:
@@ -190,11 +237,7 @@ class Retriever:
                 f"before it, or ask another of {sorted(MODELS)}."
             )
         if model == "diffusion":
-            from r4t.diffusion.generator import DirectionGenerator
-
-            generator = DirectionGenerator.load(folder)
-            size = min(10, generator.set_size)
-            return cls(searcher, DiffusionFanOut(searcher, generator, size))
+            return cls(searcher, DiffusionFanOut.load(searcher, folder))
         from r4t.fanout.model import FanoutModel
 
         return cls(searcher, LanguageFanOut(searcher, FanoutModel.load(folder)))

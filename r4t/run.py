@@ -37,7 +37,8 @@ README = """# A run of r4t
 | `distill/model/` | step 3: the diffusion retriever distilled from them (R4T-Diffusion) |
 | `results/` | step 5: `results.md`, and every per-query value in `results.json` |
 
-Each step folder also holds `config.yaml` (what it ran with), `checkpoints/` and `logs/`.
+Each step folder also holds `config.yaml` (what it ran with); a trained step its `logs/`, one
+`version_N/` a time it was run, with `metrics.csv` and `checkpoints/`.
 
     r4t retrieve RUN "your broad query"               # the diffusion retriever answers
     r4t retrieve RUN "your broad query" --with folm   # the language model answers

@@ -25,6 +25,11 @@ MATERIALS = ["linen", "wool", "leather", "cotton", "silk"]
 NOUNS = ["shirt", "boots", "hat", "dress", "coat"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest, so that no worker is left with them alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real sets."""

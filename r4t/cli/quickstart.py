@@ -53,9 +53,7 @@ def run(arguments: list[str]) -> None:
     print(NEXT.format(run=folder, query=query, configs=configs_folder()))
 
 
-def commands(
-    run: str, task: str, source: str | None, seed: int, smoke: bool
-) -> list[list[str]]:
+def commands(run: str, task: str, source: str | None, seed: int, smoke: bool) -> list[list[str]]:
     """Return the verbs of the whole method, each as its arguments."""
     catalog, queries = f"{run}/catalog", f"{run}/queries"
     origin = "wardrobe" if source is None else source

@@ -5,6 +5,8 @@ import warnings
 
 HIDDEN = (
     "does not have many workers",  # queries and target sets load faster than they are used
+    "predict returned None",  # target sets go to disk
+    "smaller than the logging interval",
     "LightningCLI's args parameter",  # the program hands its own arguments on
     "treespec",
     "LeafSpec",
@@ -22,4 +24,6 @@ def quiet() -> None:
 
 
 def _tells_something(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage() and "TPU" not in record.getMessage()
+    return not any(
+        words in record.getMessage() for words in ("Tip:", "TPU", "was configured so 100%")
+    )

@@ -1,5 +1,6 @@
 """Batches of target sets → a trained ``DirectionGenerator`` (stage 3, eq. 9)."""
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from r4t.choice import CHOICE_FILE
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.precondition import denoising_loss
 from r4t.diffusion.schedule import Exponential, Schedule
@@ -49,6 +51,8 @@ class DiffusionRetriever(LightningModule):
         run: str | None = None,
         reward: Reward | None = None,
         pool_size: int | None = None,
+        choose_by: Reward | None = None,
+        draws: int = 1,
     ) -> None:
         """Choose how to train.
 
@@ -66,6 +70,9 @@ class DiffusionRetriever(LightningModule):
             run: Run folder: where to retrieve in validation, and where to export.
             reward: Its objectives are the metrics of validation.
             pool_size: Distinct items retrieved a set, for objectives that need a pool.
+            choose_by: Exported with the model: at query time the best directions by it are used,
+                of all rows of ``draws`` generated sets. Installed objectives only.
+            draws: Sets generated a query at query time.
 
         Raises:
             InputError: ``condition_drop`` is outside [0, 1].
@@ -85,6 +92,10 @@ class DiffusionRetriever(LightningModule):
         self.run = None if run is None else Run.open(run)
         self.searcher = None if self.run is None else self.run.searcher()
         self.pool_size = pool_size
+        self.choice = {
+            "weights": {} if choose_by is None else choose_by.weights,
+            "draws": draws,
+        }
         objectives = {} if reward is None else reward.objectives
         seen = {name: o for name, o in objectives.items() if o.needs <= SEEN}
         self.val_metrics = objective_metrics(seen, prefix="val/")
@@ -189,6 +200,8 @@ class DiffusionRetriever(LightningModule):
         if folder is None:
             raise InputError("An export needs a folder or a run, found neither: name one.")
         self.generator.save(folder)
+        text = json.dumps(self.choice, indent=2) + "\n"
+        (Path(folder) / CHOICE_FILE).write_text(text, encoding="utf-8")
 
     def _random(self, *numbers: int) -> torch.Generator:
         mixed = np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)

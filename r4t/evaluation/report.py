@@ -115,10 +115,7 @@ class Evaluation:
             methods.append(FanOutMethod("R4T-FOLM", folm, self.pool_size))
         folder = run.folder / MODELS["diffusion"]
         if folder.is_dir():
-            from r4t.diffusion.generator import DirectionGenerator
-
-            generator = DirectionGenerator.load(folder)
-            fan_out = DiffusionFanOut(searcher, generator, self.set_size)
+            fan_out = DiffusionFanOut.load(searcher, folder, self.set_size)
             methods.append(FanOutMethod("R4T-Diffusion", fan_out, self.pool_size))
         absent = [name for name, folder in MODELS.items() if not (run.folder / folder).is_dir()]
         if absent:

@@ -20,7 +20,6 @@ from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
 
 
-
 @dataclass(frozen=True)
 class Fanouts:
     """G completions for each of B queries; row b·G + g is completion g of query b.
