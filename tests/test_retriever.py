@@ -14,6 +14,7 @@ from r4t.fanout.model import FanoutModel
 from r4t.index import TorchIndex
 from r4t.retriever import DiffusionFanOut, LanguageFanOut, Retriever
 from r4t.search import Searcher
+from r4t.seeds import query_seed
 
 
 class Words:
@@ -117,7 +118,8 @@ def test_the_diffusion_retriever_searches_with_what_is_generated(run, generator)
     searcher = run.searcher()
     vectors = searcher.encode_queries(["red linen", "blue wool"])
     sets = DiffusionFanOut(searcher, generator, set_size=3)(["", ""], vectors, [5, 6], pool_size=4)
-    directions = generator(vectors, [5, 6])[:, :3]
+    drawn = [query_seed("5", 0), query_seed("6", 0)]
+    directions = generator(vectors, drawn)[:, :3]
     assert torch.allclose(sets.directions, directions, atol=1e-6)
     assert torch.equal(sets.items, (directions @ searcher.catalog.embeddings.T).argmax(-1))
     assert (sets.pool[:, :1] == sets.items[:, :1]).all()
