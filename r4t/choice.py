@@ -11,33 +11,42 @@ from r4t.sets import SetBatch
 CHOICE_FILE = "choice.json"  # how to choose among directions, saved beside a diffusion retriever
 
 
-def best_members(sets: SetBatch, score: Callable[[SetBatch], Tensor], size: int) -> Tensor:
-    """Choose ``size`` of M members greedily: each time the one with which the set scores highest.
+def best_members(
+    sets: SetBatch, score: Callable[[SetBatch], Tensor], size: int, rounds: int = 3
+) -> Tensor:
+    """Keep the ``size`` of M members that a set misses most, by elimination in a few rounds.
 
-    Members that are missing come last. The pool of a set does not follow its members here, so
-    ``score`` must not need one.
+    A member is needed as much as the score of the others alone is low. Each round drops an equal
+    part of those that are needed least; with several rounds, of two equal members only one goes.
+    For a mean of members (groundedness, alignment) the result is the best choice there is. Adding
+    members one by one instead gives slightly better sets at three times the time.
+
+    Members that are missing go first. ``score`` must not need the pool, which is not known yet.
 
     Args:
         sets: B sets of M members with directions.
         score: Scores (B',) of B' sets; higher is better.
         size: How many to keep, at most M.
+        rounds: At least 1.
 
     Returns:
-        (B, size) positions among the members, in the order of the choice.
+        (B, size) positions among the members.
     """
     batch, members = sets.items.shape
-    chosen = torch.empty(batch, 0, dtype=torch.long)
-    taken = torch.zeros(batch, members, dtype=torch.bool)
-    every = torch.arange(members).expand(batch, members)
-    owner = torch.arange(batch).repeat_interleave(members)
-    for _ in range(size):
-        tried = torch.cat([chosen.repeat_interleave(members, 0), every.reshape(-1, 1)], 1)
-        scores = score(at_members(sets, owner, tried)).view(batch, members)
-        scores = scores.masked_fill(~sets.mask, torch.finfo(scores.dtype).min)
-        best = scores.masked_fill(taken, -torch.inf).argmax(1, keepdim=True)
-        taken.scatter_(1, best, True)
-        chosen = torch.cat([chosen, best], 1)
-    return chosen
+    kept = torch.arange(members).expand(batch, members)
+    for left in range(rounds, 0, -1):
+        count = kept.shape[1]
+        target = size + (count - size) * (left - 1) // left
+        if target == count:
+            continue
+        others = ~torch.eye(count, dtype=torch.bool)
+        others = torch.arange(count).expand(count, count)[others].view(count, count - 1)
+        owner = torch.arange(batch).repeat_interleave(count)
+        alone = score(at_members(sets, owner, kept[:, others].reshape(-1, count - 1)))
+        missing = ~sets.mask.gather(1, kept)
+        order = alone.view(batch, count).masked_fill(missing, torch.inf).argsort(1, stable=True)
+        kept = kept.gather(1, order[:, :target])
+    return kept
 
 
 def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:

@@ -58,10 +58,10 @@ def commands(run: str, task: str, source: str | None, seed: int, smoke: bool) ->
     catalog, queries = f"{run}/catalog", f"{run}/queries"
     origin = "wardrobe" if source is None else source
     made = ["catalog", origin, "--out", catalog, "--overwrite"]
-    asked = ["queries", catalog, "--out", queries, "--seed", str(seed)]
+    asked = ["queries", catalog, "--out", queries, "--seed", str(seed), "--overwrite"]
     if source is None:
         made += ["--seed", str(seed)]
-        asked = ["queries", catalog, "--out", queries, "--wardrobe", task]
+        asked = ["queries", catalog, "--out", queries, "--wardrobe", task, "--overwrite"]
     elif task == "wscr":
         asked += ["--sets", source]
     steps = [
