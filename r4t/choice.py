@@ -44,7 +44,7 @@ def best_members(
         owner = torch.arange(batch).repeat_interleave(count)
         alone = score(at_members(sets, owner, kept[:, others].reshape(-1, count - 1)))
         missing = ~sets.mask.gather(1, kept)
-        order = alone.view(batch, count).masked_fill(missing, torch.inf).argsort(1, stable=True)
+        order = alone.view(batch, count).masked_fill(missing, torch.inf).argsort(dim=1, stable=True)
         kept = kept.gather(1, order[:, :target])
     return kept
 
