@@ -1,5 +1,6 @@
 """``r4t quickstart``: the whole method, from nothing to a table and three sets."""
 
+import json
 import time
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def run(arguments: list[str]) -> None:
     parser.add_argument(
         "--source", type=str | None, default=None, help="Items and sets; the wardrobe by default."
     )
+    parser.add_argument(
+        "--overlay", type=str | None, default=None, help="Config laid over every training step's."
+    )
     parser.add_argument("--seed", type=int, default=0, help="Of data, split and training.")
     parser.add_argument(
         "--smoke", action="store_true", help="A few seconds a step: does it run at all?"
@@ -42,8 +46,14 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"--task must be oar or wscr, found '{options.task}'; choose one.")
     default = "runs/quickstart" if options.task == "oar" else "runs/quickstart-wscr"
     folder = options.run if options.run is not None else default
+    steps = commands(
+        folder, options.task, options.source, options.seed, options.smoke, options.overlay
+    )
+    if is_begun(folder, options.source, options.seed):
+        print(f"{folder} is a run already: its catalog stays, the steps are made again")
+        del steps[0]
     started = time.monotonic()
-    for command in commands(folder, options.task, options.source, options.seed, options.smoke):
+    for command in steps:
         _call(command)
     minutes = (time.monotonic() - started) / 60
     print(f"\nThe whole method took {minutes:.1f} minutes.")
@@ -53,7 +63,34 @@ def run(arguments: list[str]) -> None:
     print(NEXT.format(run=folder, query=query, configs=configs_folder()))
 
 
-def commands(run: str, task: str, source: str | None, seed: int, smoke: bool) -> list[list[str]]:
+def is_begun(run: str, source: str | None, seed: int) -> bool:
+    """Whether ``run`` has been begun, on this very data.
+
+    Raises:
+        InputError: It has been begun on other data: its catalog must not be replaced.
+    """
+    if not (Path(run) / "run.json").is_file():
+        return False
+    path = Path(run) / "catalog" / "catalog.json"
+    origin = json.loads(path.read_text(encoding="utf-8")).get("origin") if path.is_file() else None
+    found = origin if isinstance(origin, dict) else {}
+    same = (
+        (found.get("name"), found.get("seed")) == ("wardrobe", seed)
+        if source is None
+        else found.get("name") != "wardrobe"
+    )
+    if not same:
+        wanted = f"the wardrobe of seed {seed}" if source is None else source
+        raise InputError(
+            f"A run keeps its catalog — {run} was begun on {found or 'other data'}, found a wish for "
+            f"{wanted}; name another folder with --run."
+        )
+    return True
+
+
+def commands(
+    run: str, task: str, source: str | None, seed: int, smoke: bool, overlay: str | None = None
+) -> list[list[str]]:
     """Return the verbs of the whole method, each as its arguments."""
     catalog, queries = f"{run}/catalog", f"{run}/queries"
     origin = "wardrobe" if source is None else source
@@ -65,7 +102,7 @@ def commands(run: str, task: str, source: str | None, seed: int, smoke: bool) ->
     elif task == "wscr":
         asked += ["--sets", source]
     steps = [
-        _step(verb, name, run, task, seed, smoke)
+        _step(verb, name, run, task, seed, smoke, overlay)
         for verb, name in (
             ("fit", "0_warm_start"),
             ("fit", "1_tune"),
@@ -79,11 +116,15 @@ def commands(run: str, task: str, source: str | None, seed: int, smoke: bool) ->
     return [made, asked, *steps, evaluate]
 
 
-def _step(verb: str, name: str, run: str, task: str, seed: int, smoke: bool) -> list[str]:
+def _step(
+    verb: str, name: str, run: str, task: str, seed: int, smoke: bool, overlay: str | None
+) -> list[str]:
     folder = configs_folder()
     layers = [folder / "toy" / f"{name}.yaml"]
     if task == "wscr":
         layers.append(folder / "wscr" / f"{name}.yaml")
+    if overlay is not None:
+        layers.append(Path(overlay))
     if smoke:
         layers.append(folder / "toy" / "smoke.yaml")
     configs = [word for layer in layers for word in ("--config", _shown(layer))]

@@ -96,9 +96,9 @@ class Pretrained:
 class TinyQwen3:
     """A small model of Qwen3's architecture with a tokenizer trained on the catalog.
 
-    The offline default: it knows nothing of language, and of the catalog only which words keep
-    company. Token embeddings begin as the catalog's LSA word vectors, because a few minutes of warm
-    start do not teach a random table that much (``benchmarks/warm_start.py`` compares).
+    The offline default. It knows nothing of language, and of the catalog only which words keep
+    company: token embeddings begin as the catalog's LSA word vectors, because a few minutes of warm
+    start do not teach a random table that much (measured in docs/results.md).
 
     Args:
         width: Hidden width; the head width is 32.
@@ -106,6 +106,7 @@ class TinyQwen3:
         vocabulary: Largest number of tokens.
         max_length: Longest sequence in tokens.
         seed: Seed of the initial weights.
+        word_length: Length of the word vectors that embeddings begin as; 0 leaves them random.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class TinyQwen3:
         vocabulary: int = 4096,
         max_length: int = 256,
         seed: int = 0,
+        word_length: float = 0.5,
     ) -> None:
         if width % 32:
             raise InputError(f"width must be a multiple of 32, found {width}; take 128, say.")
@@ -123,6 +125,7 @@ class TinyQwen3:
         self.vocabulary = vocabulary
         self.max_length = max_length
         self.seed = seed
+        self.word_length = word_length
 
     def build(
         self, texts: Sequence[str], root: Path
@@ -146,7 +149,8 @@ class TinyQwen3:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = Qwen3ForCausalLM(config)
-        embed_words(model, tokenizer, texts)
+        if self.word_length > 0:
+            embed_words(model, tokenizer, texts, self.word_length)
         return model.train(), tokenizer
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
@@ -158,7 +162,7 @@ def embed_words(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
-    length: float = 0.5,
+    length: float,
 ) -> int:
     """Set the embedding of each one-token word to its LSA vector over ``texts``.
 

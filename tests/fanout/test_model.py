@@ -60,6 +60,22 @@ def test_the_end_of_sequence_counts_and_what_follows_does_not(model):
     assert fanouts.subqueries == [["beach red"], ["beach red red red"]]
 
 
+def test_words_that_keep_company_begin_near_each_other():
+    texts = ["red linen shirt", "red linen dress", "blue wool coat", "blue wool hat"] * 5
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=400).build(texts, None)
+    plain, _ = TinyQwen3(width=32, layers=1, vocabulary=400, word_length=0).build(texts, None)
+
+    def cosine(model, first, second):
+        ids = [tokenizer(word)["input_ids"][0] for word in (first, second)]
+        rows = model.get_input_embeddings().weight[ids]
+        return torch.cosine_similarity(rows[0], rows[1], dim=0).item()
+
+    assert cosine(lm, "red", "linen") > 0.9 > 0.2 > abs(cosine(lm, "red", "wool"))
+    assert abs(cosine(plain, "red", "linen")) < 0.6
+    row = lm.get_input_embeddings().weight[tokenizer("red")["input_ids"][0]]
+    assert row.norm().item() == pytest.approx(0.5, abs=1e-5)
+
+
 def test_a_complete_list_stops_the_model(model):
     fanouts = model.sample(["red linen", "beach day"], seeds=[1, 2], group_size=40)
     newline = model.tokenizer("\n")["input_ids"][0]
