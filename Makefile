@@ -20,7 +20,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/r4t quickstart
 
-# The same stages on the queries with reference sets: about 20 minutes on 2 cores.
+# The same stages on the queries with reference sets: about 10 minutes on 2 cores.
 wscr: install
 	$(BIN)/r4t quickstart --task wscr
 
