@@ -9,7 +9,7 @@ from r4t.encoder import Encoder
 from r4t.errors import InputError
 from r4t.geometry import distinct_first
 from r4t.index import Index
-from r4t.sets import SetBatch
+from r4t.sets import SetBatch, pad_rows
 
 
 class Searcher:
@@ -134,6 +134,35 @@ class Searcher:
         kept = [texts[:set_size] for texts in subqueries]
         return self.fan_out(
             query, directions, texts=kept, references=references, pool_size=pool_size
+        )
+
+    def fan_out_groups(
+        self,
+        queries: list[Query],
+        subqueries: list[list[str]],
+        set_size: int,
+        pool_size: int | None = None,
+    ) -> SetBatch:
+        """Retrieve for G fan-outs of each of B queries: B·G sets, with references where known.
+
+        Args:
+            queries: B queries.
+            subqueries: B·G lists; row b·G + g is fan-out g of query b.
+            set_size: Number k of sub-queries asked for.
+            pool_size: Number P of distinct items; no pool by default.
+        """
+        group_size = len(subqueries) // len(queries)
+        vectors = self.encode_queries([query.text for query in queries])
+        references = None
+        if any(query.references for query in queries):
+            rows = [self.catalog.rows(query.references) for query in queries]
+            references = pad_rows(rows).repeat_interleave(group_size, 0)
+        return self.fan_out_texts(
+            vectors.repeat_interleave(group_size, 0),
+            subqueries,
+            set_size,
+            references=references,
+            pool_size=pool_size,
         )
 
     def embeddings(self, items: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from r4t.filters import Filter
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.seeds import query_seed
-from r4t.sets import SetBatch, pad_rows
+from r4t.sets import SetBatch
 from r4t.targets import TargetBatch, TargetWriter
 
 
@@ -154,16 +154,9 @@ class Synthesizer(LightningModule):
         texts = [query.text for query in batch]
         seeds = [query_seed(query.id, -1) for query in batch]
         fanouts = self.fanout.sample(texts, seeds, self.samples, self.temperature)
-        references = None
-        if any(query.references for query in batch):
-            rows = [self.searcher.catalog.rows(query.references) for query in batch]
-            references = pad_rows(rows).repeat_interleave(self.samples, 0)
-        return self.searcher.fan_out_texts(
-            self.searcher.encode_queries(texts).repeat_interleave(self.samples, 0),
-            fanouts.subqueries,
-            self.fanout.form.set_size,
-            references=references,
-            pool_size=self.pool_size,
+        form = self.fanout.form
+        return self.searcher.fan_out_groups(
+            batch, fanouts.subqueries, form.set_size, self.pool_size
         )
 
     def _fill(self, sets: SetBatch, chosen: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from r4t.metrics import objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.seeds import query_seed
-from r4t.sets import SetBatch, pad_rows
+from r4t.sets import SetBatch
 
 
 class FanoutModule(LightningModule):
@@ -74,18 +74,9 @@ class FanoutModule(LightningModule):
 
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
-        group_size = len(fanouts.subqueries) // len(queries)
-        vectors = self.searcher.encode_queries([query.text for query in queries])
-        references = None
-        if any(query.references for query in queries):
-            rows = [self.searcher.catalog.rows(query.references) for query in queries]
-            references = pad_rows(rows).repeat_interleave(group_size, 0)
-        return self.searcher.fan_out_texts(
-            vectors.repeat_interleave(group_size, 0),
-            fanouts.subqueries,
-            self.fanout.form.set_size,
-            references=references,
-            pool_size=self.pool_size,
+        form = self.fanout.form
+        return self.searcher.fan_out_groups(
+            queries, fanouts.subqueries, form.set_size, self.pool_size
         )
 
     def validation_step(self, batch: list[Query], batch_idx: int) -> None:
