@@ -40,6 +40,8 @@ class Catalog:
         self.info = info
         self.fingerprint: str = info["fingerprint"]
         self.embeddings = embeddings
+        self._coded: dict[str, tuple[Tensor, list[Any]]] = {}
+        self._numbered: dict[str, Tensor] = {}
 
     @classmethod
     def load(cls, folder: str | Path) -> Catalog:
@@ -102,6 +104,30 @@ class Catalog:
             )
         return self._read(name)
 
+    def codes(self, name: str) -> tuple[Tensor, list[Any]]:
+        """Number the values of a metadata column, so that tensors can count them.
+
+        Returns:
+            (N,) long, the number of each item's value, −1 where it has none; and the values,
+            sorted as text.
+
+        Raises:
+            InputError: There is no such column, or its values are lists.
+        """
+        if name not in self._coded:
+            self._coded[name] = _codes(name, self.column(name), self.folder)
+        return self._coded[name]
+
+    def numbers(self, name: str) -> Tensor:
+        """Return a metadata column as (N,) float64; NaN where an item has no value.
+
+        Raises:
+            InputError: There is no such column, or it holds something other than numbers.
+        """
+        if name not in self._numbered:
+            self._numbered[name] = _numbers(name, self.column(name), self.folder)
+        return self._numbered[name]
+
     def rows(self, ids: Iterable[str]) -> list[int]:
         """Return the row of each id.
 
@@ -127,6 +153,29 @@ class Catalog:
 
     def _read(self, name: str) -> list[Any]:
         return self._file().read(columns=[name]).column(name).to_pylist()
+
+
+def _codes(name: str, column: Sequence[Any], folder: Path) -> tuple[Tensor, list[Any]]:
+    listed = next((value for value in column if isinstance(value, (list, dict))), None)
+    if listed is not None:
+        raise InputError(
+            f"Items are told apart by a column of single values — found {listed!r} in {name!r} of "
+            f"{folder} — name another column."
+        )
+    values = sorted({value for value in column if value is not None}, key=str)
+    number = {value: place for place, value in enumerate(values)}
+    return torch.tensor([-1 if value is None else number[value] for value in column]), values
+
+
+def _numbers(name: str, column: Sequence[Any], folder: Path) -> Tensor:
+    wrong = next((v for v in column if v is not None and not isinstance(v, (int, float))), None)
+    if wrong is not None:
+        raise InputError(
+            f"A column of numbers is needed — found {wrong!r} in {name!r} of {folder} — name another "
+            "column, or write this one as numbers."
+        )
+    known = [float("nan") if value is None else float(value) for value in column]
+    return torch.tensor(known, dtype=torch.float64)
 
 
 def text_encoder(catalog: Catalog) -> Encoder:

@@ -63,4 +63,5 @@ def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:
         texts=None,
         pool=None,
         references=None,
+        query_texts=None,
     )

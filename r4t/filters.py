@@ -16,11 +16,13 @@ class Selection:
         kept: (B, G) bool.
         below_floor: How many were dropped because their score is under the floor.
         beyond_share: How many of the rest were dropped because better ones fill the share.
+        unscored: How many were dropped because they could not be scored (NaN).
     """
 
     kept: Tensor
     below_floor: int
     beyond_share: int
+    unscored: int = 0
 
 
 class Filter:
@@ -47,12 +49,21 @@ class Filter:
         self.floor = floor
 
     def __call__(self, scores: Tensor) -> Selection:
-        """Choose among ``scores`` (B, G), the G candidates of each of B queries."""
-        allowed = max(1, round(self.share * scores.shape[1]))
-        above = torch.ones_like(scores, dtype=torch.bool)
+        """Choose among ``scores`` (B, G), the G candidates of each of B queries.
+
+        A candidate without a score (NaN) is dropped, and a share is one of those with a score.
+        """
+        scored = ~scores.isnan()
+        above = scored
         if self.floor is not None:
-            above = scores >= self.floor
-        order = scores.argsort(dim=1, descending=True, stable=True)
+            above = scored & (scores >= self.floor)
+        allowed = (self.share * scored.sum(1, keepdim=True)).round().clamp(min=1)
+        order = scores.nan_to_num(-torch.inf).argsort(dim=1, descending=True, stable=True)
         rank = order.argsort(dim=1)
         kept = above & (rank < allowed)
-        return Selection(kept, int((~above).sum()), int((above & ~kept).sum()))
+        return Selection(
+            kept=kept,
+            below_floor=int((scored & ~above).sum()),
+            beyond_share=int((above & ~kept).sum()),
+            unscored=int((~scored).sum()),
+        )

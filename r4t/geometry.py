@@ -1,7 +1,11 @@
 """Vectors (…, d) → unit vectors, Vendi scores, distinct ids: pure tensor maths."""
 
+import math
+
 import torch
 from torch import Tensor
+
+from r4t.errors import InputError
 
 
 def normalize(x: Tensor) -> Tensor:
@@ -15,36 +19,56 @@ def normalize(x: Tensor) -> Tensor:
     return x / torch.where(length > 0, length, 1.0)
 
 
-def vendi(x: Tensor, mask: Tensor | None = None) -> Tensor:
+def vendi(
+    x: Tensor, mask: Tensor | None = None, q: float = 1.0, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Vendi score of the rows of ``x``: the effective number of distinct members.
 
-    With ``K`` the cosine kernel of the n rows, ``exp(−Σ λ log λ)`` over the eigenvalues of ``K/n``
-    (Friedman & Dieng 2022; paper, eq. 2), computed in float64.
+    With λ the eigenvalues of ``K/n``, K the cosine kernel of the n rows: ``exp(−Σ λ log λ)`` for
+    q = 1 (Friedman & Dieng 2022; paper, eq. 2), ``(Σ λ^q)^(1/(1−q))`` for another order of the Hill
+    number, ``1/max λ`` for q = ∞ (Pasarkar & Dieng 2024). A low order counts rare members fully, a
+    high one only what dominates. Where d < k the d × d kernel of the columns is used: it has the
+    same eigenvalues but for zeros.
 
     Args:
         x: Vectors (…, k, d); they need not be unit length.
         mask: (…, k), True for the rows that count; all by default.
+        q: Order, above 0; ``math.inf`` is allowed.
+        dtype: Of the arithmetic; float32 is about 1e-5 exact.
 
     Returns:
         (…) from 1 (all rows equal) to n (orthogonal); 0 where no row counts.
+
+    Raises:
+        InputError: ``q`` is not above 0.
 
     Example:
         >>> vendi(torch.eye(3)).item(), vendi(torch.ones(3, 2)).item()
         (3.0, 1.0)
     """
-    rows = normalize(x.double())
+    if not q > 0:
+        raise InputError(f"The order q of a Vendi score must be above 0, found {q}; 1 is usual.")
+    rows = normalize(x.to(dtype))
     if mask is None:
         mask = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
     # A masked row becomes a zero row: it adds a zero eigenvalue, which adds nothing to the entropy.
     rows = rows * mask.unsqueeze(-1)
     members = mask.sum(-1)
     scale = members.clamp(min=1)[..., None, None]
-    kernel = rows @ rows.mT / scale
-    eigenvalues = torch.linalg.eigvalsh(kernel).clamp(min=0)
-    # Round-off eigenvalues (≤ 1e-12) carry < 3e-11 nats; dropping them makes equal rows give 1.
-    entropy = -torch.special.xlogy(eigenvalues, eigenvalues.clamp(min=1e-12)).sum(-1)
-    score = torch.where(members > 0, entropy.exp(), torch.zeros_like(entropy))
-    return score.to(x.dtype)
+    kernel = rows.mT @ rows if x.shape[-1] < x.shape[-2] else rows @ rows.mT
+    eigenvalues = torch.linalg.eigvalsh(kernel / scale)
+    # Round-off eigenvalues carry nothing; dropping them makes equal rows give 1, and the power of
+    # a low order blows them up.
+    floor = 1e-12 if dtype == torch.float64 else 1e-6
+    present = eigenvalues > floor
+    safe = torch.where(present, eigenvalues, 1.0)  # no gradient of log or power at 0
+    if q == 1:
+        score = torch.exp(-(safe * safe.log()).sum(-1))
+    elif q == math.inf:
+        score = 1 / torch.where(members > 0, eigenvalues[..., -1], 1.0)
+    else:
+        score = torch.where(present, safe**q, 0.0).sum(-1).clamp(min=floor) ** (1 / (1 - q))
+    return torch.where(members > 0, score, 0.0).to(x.dtype)
 
 
 def distinct_first(ids: Tensor, size: int) -> Tensor:

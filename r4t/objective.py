@@ -5,6 +5,7 @@ Write an objective once and it serves as reward (``r4t.reward``), filter (``r4t.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,12 @@ class Objective(ABC):
 
     Attributes:
         bounds: Lowest and highest value that ``score`` can return, both finite.
-        needs: Names of the optional ``SetBatch`` fields it reads
-            (``directions``, ``texts``, ``pool``, ``references``).
+        needs: Names of the optional ``SetBatch`` fields it reads (``directions``, ``texts``,
+            ``pool``, ``references``, ``query_texts``, ``catalog``, ``popularity``).
+        differentiable: Whether gradients flow from the scores to the float tensors it reads.
+        partial: Whether NaN may stand for a set that could not be scored (a judge that did not
+            answer). Rewards leave such a set out, filters drop it, metrics skip it, and all count
+            it. Anyone else's NaN is an error.
 
     Example:
         >>> class Size(Objective):
@@ -43,6 +48,8 @@ class Objective(ABC):
 
     bounds: tuple[float, float]
     needs: frozenset[str] = frozenset()
+    differentiable: bool = False
+    partial: bool = False
 
     @property
     def name(self) -> str:
@@ -53,6 +60,10 @@ class Objective(ABC):
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) scores within ``bounds``; sets without any member may score anything."""
 
+    def facts(self) -> dict[str, Any]:
+        """Return what should be stored beside the scores (a judge's model, its tokens)."""
+        return {}
+
     def accepts(self, sets: SetBatch) -> bool:
         """Whether ``sets`` carries every field that this objective needs."""
         return self.needs <= sets.present
@@ -62,7 +73,8 @@ class Objective(ABC):
 
         Raises:
             InputError: A needed field is missing, or ``score`` returned the wrong type or shape,
-                a value that is not finite, or one outside ``bounds``.
+                a value that is not finite (NaN is allowed if ``partial``), or one outside
+                ``bounds``.
         """
         self._check_fields(sets)
         scores = self.score(sets)
@@ -75,11 +87,13 @@ class Objective(ABC):
         low, high = self.bounds
         scores = torch.where(sets.mask.any(-1), scores, torch.full_like(scores, low))
         wrong = ~torch.isfinite(scores) | (scores < low - TOLERANCE) | (scores > high + TOLERANCE)
+        if self.partial:
+            wrong &= ~scores.isnan()
         if wrong.any():
             row = int(wrong.nonzero()[0])
             raise InputError(
                 f"Objective '{self.name}' must return finite scores within [{low}, {high}] — found "
-                f"{scores[row].item()} for query {row} of {len(sets)}; correct its score() or bounds."
+                f"{scores[row].item()} for {sets.query_name(row)}; correct its score() or bounds."
             )
         return scores
 

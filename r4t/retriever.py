@@ -28,6 +28,7 @@ MODELS = {
     "folm": "tune/model",
     "zero-shot": "warm_start/model",
 }
+CHOOSABLE = frozenset({"directions", "catalog", "popularity"})  # known of a set before its pool
 
 
 class FanOut(Protocol):
@@ -55,7 +56,7 @@ class DiffusionFanOut:
         searcher: The frozen retriever.
         generator: Generates L directions a query and draw.
         set_size: Directions k used.
-        choose_by: Scores sets; it must need neither a pool nor references nor texts.
+        choose_by: Scores sets; it must need neither a pool nor references nor any text.
         draws: Sets generated a query; more than one only makes sense with ``choose_by``.
 
     Raises:
@@ -76,9 +77,10 @@ class DiffusionFanOut:
                 f"The diffusion retriever generates {draws * generator.set_size} directions, found "
                 f"a wish for {set_size}; ask for fewer, or distill with a larger set_size."
             )
-        if choose_by is not None and not choose_by.needs <= {"directions"}:
+        if choose_by is not None and not choose_by.needs <= CHOOSABLE:
             raise InputError(
-                f"Directions are chosen by objectives that need nothing but them, found needs "
+                f"Directions are chosen before their pool is known, by objectives that need no more "
+                f"than {sorted(CHOOSABLE)} — found {sorted(choose_by.weights)}, which need "
                 f"{sorted(choose_by.needs)}; choose by others."
             )
         self.searcher = searcher
@@ -108,7 +110,11 @@ class DiffusionFanOut:
             best = best_members(sets, lambda tried: reward(tried)[0], self.set_size)
             directions = directions.take_along_dim(best.unsqueeze(-1), 1)
         return self.searcher.fan_out(
-            vectors, directions, references=references, pool_size=pool_size
+            vectors,
+            directions,
+            query_texts=list(texts),
+            references=references,
+            pool_size=pool_size,
         )
 
     @classmethod
@@ -155,6 +161,7 @@ class LanguageFanOut:
             vectors,
             fanouts.subqueries,
             self.model.form.set_size,
+            query_texts=list(texts),
             references=references,
             pool_size=pool_size,
         )

@@ -1,7 +1,10 @@
 """Objectives + weights → one reward per set, with every component kept: the first door."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from r4t.errors import InputError
@@ -10,18 +13,54 @@ from r4t.plugins import load_objective
 from r4t.sets import SetBatch
 
 
+@dataclass(frozen=True)
+class Ramp:
+    """A weight that moves in a straight line over the optimizer steps, then stays.
+
+    Attributes:
+        begin: Weight at step 0.
+        end: Weight from step ``steps`` on; wherever there are no steps (synthesis, evaluation) it
+            is the weight.
+        steps: Length of the line, at least 1.
+
+    Raises:
+        InputError: ``steps`` is below 1.
+
+    Example:
+        >>> Ramp(begin=0.0, end=0.4, steps=10)(5)
+        0.2
+    """
+
+    begin: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"A ramp needs at least 1 step, found {self.steps}; give more.")
+
+    def __call__(self, step: int) -> float:
+        """Return the weight at an optimizer step."""
+        return self.begin + (self.end - self.begin) * min(step / self.steps, 1.0)
+
+
 class Reward:
     """Weighted sum of objectives (paper, eq. 1): ``Σ weight · score``.
 
     A weight of 0 is allowed: that objective is *audited* (scored and logged), not trained on.
 
     Args:
-        weights: Weight of each objective by name. A name found in ``objectives`` means that
-            object, any other an installed plug-in built without arguments.
+        weights: Weight of each objective by name, a number or a ``Ramp``. A name found in
+            ``objectives`` means that object, any other an installed plug-in built without
+            arguments.
         objectives: Objects for names that need constructor arguments or are not installed.
 
+    Attributes:
+        weights: The weights as numbers; of a ramp, its end.
+
     Raises:
-        InputError: A name is unknown, or ``objectives`` names one that has no weight.
+        InputError: A name is unknown, ``objectives`` names one that has no weight, or no weight
+            differs from 0.
 
     Example:
         >>> reward = Reward({"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2})
@@ -30,7 +69,9 @@ class Reward:
     """
 
     def __init__(
-        self, weights: Mapping[str, float], objectives: Mapping[str, Objective] | None = None
+        self,
+        weights: Mapping[str, float | Ramp],
+        objectives: Mapping[str, Objective] | None = None,
     ) -> None:
         given = dict(objectives or {})
         unweighted = sorted(set(given) - set(weights))
@@ -44,7 +85,16 @@ class Reward:
                 "A reward needs at least one objective, found no weight; "
                 "name one, as in {diversity: 1.0}."
             )
-        self.weights = {name: float(weight) for name, weight in weights.items()}
+        self._ramps = {name: w for name, w in weights.items() if isinstance(w, Ramp)}
+        self.weights = {
+            name: weight.end if isinstance(weight, Ramp) else float(weight)
+            for name, weight in weights.items()
+        }
+        if not any(self.weights.values()) and not self._ramps:
+            raise InputError(
+                f"A reward needs a weight other than 0, found 0 for all of {sorted(weights)}; such "
+                "objectives are only audited: give at least one a weight."
+            )
         self.objectives = {
             name: given[name] if name in given else load_objective(name) for name in weights
         }
@@ -55,22 +105,56 @@ class Reward:
         return frozenset().union(*(objective.needs for objective in self.objectives.values()))
 
     @property
+    def partial(self) -> bool:
+        """Whether a set may stay without a reward, because a weighted objective may fail on it."""
+        return any(self.objectives[name].partial for name in self._weighted())
+
+    @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest reward that the weights and bounds admit."""
+        """Lowest and highest reward that the (final) weights and the objectives' bounds admit."""
         ends = [
             sorted(weight * end for end in self.objectives[name].bounds)
             for name, weight in self.weights.items()
         ]
         return round(sum(low for low, _ in ends), 12), round(sum(high for _, high in ends), 12)
 
+    def weights_at(self, step: int | None = None) -> dict[str, float]:
+        """Return the weights at an optimizer step; without one, the final weights."""
+        if step is None:
+            return dict(self.weights)
+        return self.weights | {name: ramp(step) for name, ramp in self._ramps.items()}
+
     def components(self, sets: SetBatch) -> dict[str, Tensor]:
         """Return the raw score (B,) of every objective by name."""
         return {name: objective(sets) for name, objective in self.objectives.items()}
 
-    def total(self, components: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum (B,) of raw ``components`` (eq. 1)."""
-        parts = [self.weights[name] * score for name, score in components.items()]
+    def weighted(
+        self, components: Mapping[str, Tensor], step: int | None = None
+    ) -> dict[str, Tensor]:
+        """Return weight · score (B,) of every objective by name."""
+        weights = self.weights_at(step)
+        return {name: weights[name] * score for name, score in components.items()}
+
+    def total(self, components: Mapping[str, Tensor], step: int | None = None) -> Tensor:
+        """Return the weighted sum (B,) of raw ``components`` (eq. 1).
+
+        It is NaN where a weighted objective could not score the set (``Objective.partial``); an
+        objective of weight 0 has no say, not even so.
+        """
+        weights = self.weights_at(step)
+        parts = [
+            torch.zeros_like(score) if weights[name] == 0 else weights[name] * score
+            for name, score in components.items()
+        ]
         return sum(parts[1:], start=parts[0])
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Return what the objectives want stored beside their scores, by name."""
+        found = {name: objective.facts() for name, objective in self.objectives.items()}
+        return {name: facts for name, facts in found.items() if facts}
+
+    def _weighted(self) -> list[str]:
+        return [name for name, weight in self.weights.items() if weight or name in self._ramps]
 
     def __call__(self, sets: SetBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the reward (B,) and the raw components it is made of."""

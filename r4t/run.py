@@ -13,16 +13,16 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from r4t.catalog import Catalog
 from r4t.data.queries import Query, read_queries
 from r4t.encoder import load_encoder
 from r4t.errors import InputError
 from r4t.index import build_index
-
-if TYPE_CHECKING:
-    from r4t.search import Searcher
+from r4t.search import Searcher
+from r4t.sets import Popularity
 
 RUN_FILE = "run.json"
 README = """# A run of r4t
@@ -119,7 +119,7 @@ class Run:
         queries = Path(os.path.normpath(folder / content["queries"]))
         return cls(folder, catalog, queries, content["fingerprint"])
 
-    def searcher(self, backend: str = "torch") -> "Searcher":
+    def searcher(self, backend: str = "torch") -> Searcher:
         """Return the frozen retriever over the run's catalog.
 
         Args:
@@ -128,17 +128,27 @@ class Run:
         Raises:
             InputError: The catalog is not the one the run was begun with.
         """
-        from r4t.search import Searcher
-
         catalog = Catalog.load(self.catalog)
         _same_catalog(self.fingerprint, catalog.fingerprint, self.catalog, self.folder)
         folder = self.catalog / "encoder"
         encoder = load_encoder(folder) if folder.is_dir() else None
-        return Searcher(catalog, encoder, build_index(catalog.embeddings, backend))
+        index = build_index(catalog.embeddings, backend)
+        return Searcher(catalog, encoder, index, self._popularity(catalog))
 
     def read_queries(self, split: str) -> list[Query]:
         """Return the queries of ``train``, ``val`` or ``test``."""
         return read_queries(self.queries, split)
+
+    def _popularity(self, catalog: Catalog) -> Popularity | None:
+        """Count the items of the training queries' reference sets; None where there are none."""
+        if not (self.queries / "train.jsonl").is_file():
+            return None
+        references = [query.references for query in self.read_queries("train") if query.references]
+        if not references:
+            return None
+        rows = [row for items in references for row in catalog.rows(items)]
+        counts = torch.bincount(torch.tensor(rows), minlength=len(catalog))
+        return Popularity(counts, len(references))
 
     def step(self, name: str) -> Path:
         """Return the folder of a step (``warm_start``, ``tune``, ``targets``, ``distill``)."""

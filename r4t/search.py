@@ -9,7 +9,7 @@ from r4t.encoder import Encoder
 from r4t.errors import InputError
 from r4t.geometry import distinct_first
 from r4t.index import Index
-from r4t.sets import SetBatch, pad_rows
+from r4t.sets import Popularity, SetBatch, pad_rows
 
 
 class Searcher:
@@ -19,12 +19,20 @@ class Searcher:
         catalog: The items.
         encoder: Turns texts into directions; None for a catalog of own vectors without one.
         index: Searches the catalog's embeddings.
+        popularity: Of the items in the training sets, where there are any; carried along.
     """
 
-    def __init__(self, catalog: Catalog, encoder: Encoder | None, index: Index) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        encoder: Encoder | None,
+        index: Index,
+        popularity: Popularity | None = None,
+    ) -> None:
         self.catalog = catalog
         self.encoder = encoder
         self.index = index
+        self.popularity = popularity
 
     def encode(self, texts: list[str]) -> Tensor:
         """Return (n, d) unit vectors of ``texts``; a zero row where no word is known.
@@ -69,6 +77,7 @@ class Searcher:
         mask: Tensor | None = None,
         *,
         texts: list[list[str]] | None = None,
+        query_texts: list[str] | None = None,
         references: Tensor | None = None,
         pool_size: int | None = None,
     ) -> SetBatch:
@@ -83,6 +92,7 @@ class Searcher:
             mask: (B, k); a zero direction (a text of which the encoder knows no word) is masked
                 as well.
             texts: Sub-query texts, carried along.
+            query_texts: B texts of the queries, carried along.
             references: (B, R) reference rows, carried along.
             pool_size: Number P of distinct items; no pool by default.
 
@@ -108,6 +118,9 @@ class Searcher:
             texts=texts,
             pool=pool,
             references=references,
+            query_texts=query_texts,
+            catalog=self.catalog,
+            popularity=self.popularity,
         )
 
     def fan_out_texts(
@@ -116,6 +129,7 @@ class Searcher:
         subqueries: list[list[str]],
         set_size: int,
         *,
+        query_texts: list[str] | None = None,
         references: Tensor | None = None,
         pool_size: int | None = None,
     ) -> SetBatch:
@@ -133,7 +147,12 @@ class Searcher:
                 directions[row, : len(rows)] = vectors[rows]
         kept = [texts[:set_size] for texts in subqueries]
         return self.fan_out(
-            query, directions, texts=kept, references=references, pool_size=pool_size
+            query,
+            directions,
+            texts=kept,
+            query_texts=query_texts,
+            references=references,
+            pool_size=pool_size,
         )
 
     def fan_out_groups(
@@ -152,7 +171,8 @@ class Searcher:
             pool_size: Number P of distinct items; no pool by default.
         """
         group_size = len(subqueries) // len(queries)
-        vectors = self.encode_queries([query.text for query in queries])
+        texts = [query.text for query in queries]
+        vectors = self.encode_queries(texts)
         references = None
         if any(query.references for query in queries):
             rows = [self.catalog.rows(query.references) for query in queries]
@@ -161,6 +181,7 @@ class Searcher:
             vectors.repeat_interleave(group_size, 0),
             subqueries,
             set_size,
+            query_texts=[text for text in texts for _ in range(group_size)],
             references=references,
             pool_size=pool_size,
         )

@@ -6,9 +6,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from r4t.catalog import Catalog
 from r4t.errors import InputError
 
-OPTIONAL = frozenset({"directions", "texts", "pool", "references"})
+OPTIONAL = frozenset(
+    {"directions", "texts", "pool", "references", "query_texts", "catalog", "popularity"}
+)
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """How often the training reference sets hold each item.
+
+    Attributes:
+        counts: (N,) long: sets that hold the item, in the order of the catalog.
+        sets: Number S of training sets.
+    """
+
+    counts: Tensor
+    sets: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,9 @@ class SetBatch:
             last members are missing.
         pool: (B, P) distinct catalog rows retrieved by the whole set, best first, −1 padded.
         references: (B, R) catalog rows of the reference set Y, −1 padded.
+        query_texts: B texts of the queries.
+        catalog: What the rows are rows of, with texts and metadata; one for the whole batch.
+        popularity: Of the catalog's items in the training sets; one for the whole batch.
     """
 
     query: Tensor
@@ -42,6 +61,9 @@ class SetBatch:
     texts: list[list[str]] | None = None
     pool: Tensor | None = None
     references: Tensor | None = None
+    query_texts: list[str] | None = None
+    catalog: Catalog | None = None
+    popularity: Popularity | None = None
 
     def __post_init__(self) -> None:
         if self.query.ndim != 2 or self.items.ndim != 2:
@@ -71,6 +93,11 @@ class SetBatch:
                 f"SetBatch.texts must hold one list for each of {batch} queries, found "
                 f"{len(self.texts)}; give an empty list where there is no sub-query."
             )
+        if self.query_texts is not None and len(self.query_texts) != batch:
+            raise InputError(
+                f"SetBatch.query_texts must hold one text for each of {batch} queries, found "
+                f"{len(self.query_texts)}; build every field from the same queries."
+            )
 
     def __len__(self) -> int:
         return self.query.shape[0]
@@ -85,9 +112,14 @@ class SetBatch:
         """Names of the optional fields that this batch carries."""
         return frozenset(name for name in OPTIONAL if getattr(self, name) is not None)
 
-    def with_references(self, references: Tensor) -> "SetBatch":
-        """Return the same sets with reference rows (B, R), −1 padded."""
-        return replace(self, references=references)
+    def extended(self, **known: Any) -> "SetBatch":
+        """Return the same sets with further fields, such as ``references`` or ``query_texts``."""
+        return replace(self, **known)
+
+    def query_name(self, row: int) -> str:
+        """Name query ``row`` in a message: its number and, where it is known, its text."""
+        text = "" if self.query_texts is None else f" ({self.query_texts[row]!r})"
+        return f"query {row} of {len(self)}{text}"
 
     def select(self, rows: Tensor) -> "SetBatch":
         """Return the queries at ``rows`` (n,), in that order."""
@@ -96,8 +128,10 @@ class SetBatch:
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 picked[field.name] = value[rows]
-            elif value is not None:
+            elif isinstance(value, list):
                 picked[field.name] = [value[row] for row in rows.tolist()]
+            else:
+                picked[field.name] = value  # one for the whole batch
         return SetBatch(**picked)
 
 

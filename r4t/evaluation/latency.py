@@ -69,7 +69,7 @@ class TimedSearcher(Searcher):
     def __init__(self, searcher: Searcher, watch: Stopwatch | None = None) -> None:
         self.watch = Stopwatch() if watch is None else watch
         index = TimedIndex(searcher.index, self.watch)
-        super().__init__(searcher.catalog, searcher.encoder, index)
+        super().__init__(searcher.catalog, searcher.encoder, index, searcher.popularity)
 
     def encode(self, texts: list[str]) -> Tensor:
         """As ``Searcher.encode``."""

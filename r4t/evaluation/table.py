@@ -74,7 +74,7 @@ def evaluate(
         references = pad_rows([searcher.catalog.rows(query.references) for query in chosen])
         fits = None if truth is None else truth.fits([query.id for query in chosen])
         for method in methods:
-            sets = method(chosen, z).with_references(references)
+            sets = method(chosen, z).extended(references=references)
             sizes[method.name] = _sizes(method.name, sets, sizes)
             found = _directions(sets, objectives) | _items(sets, truth, fits)
             for measure, scores in found.items():

@@ -10,7 +10,8 @@ def group_advantage(rewards: Tensor, epsilon: float = 1e-4) -> Tensor:
     """Group-relative advantage ``(r − μ_G) / (σ_G + ε)`` (paper, eq. 6).
 
     Args:
-        rewards: (B, G), the G rollouts of each query.
+        rewards: (B, G), the G rollouts of each query; NaN for one that could not be scored: it
+            has no part in μ and σ, and its advantage is 0.
         epsilon: Keeps a group without spread finite (its advantage is 0).
 
     Returns:
@@ -20,10 +21,12 @@ def group_advantage(rewards: Tensor, epsilon: float = 1e-4) -> Tensor:
         >>> group_advantage(torch.tensor([[1.0, 3.0]]), epsilon=0.0).tolist()
         [[-0.7071067690849304, 0.7071067690849304]]
     """
-    centered = rewards - rewards.mean(1, keepdim=True)
-    if rewards.shape[1] == 1:
-        return centered
-    return centered / (rewards.std(1, keepdim=True) + epsilon)
+    scored = ~rewards.isnan()
+    count = scored.sum(1, keepdim=True)
+    mean = rewards.nansum(1, keepdim=True) / count.clamp(min=1)
+    centered = torch.where(scored, rewards - mean, 0.0)
+    spread = (centered.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+    return centered / (spread + epsilon)
 
 
 @dataclass(frozen=True)

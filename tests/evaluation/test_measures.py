@@ -42,7 +42,7 @@ def test_pool_recall_and_hit_eq_5(sets):
 
 
 def test_recall_and_hit_do_not_apply_without_references(sets):
-    sets = sets.with_references(torch.tensor([[9, -1], [-1, -1]]))
+    sets = sets.extended(references=torch.tensor([[9, -1], [-1, -1]]))
     assert measures.pool_recall(sets)[0] == 1
     assert measures.pool_recall(sets)[1].isnan()
     assert measures.pool_hit(sets)[1].isnan()
