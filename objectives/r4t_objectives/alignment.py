@@ -16,6 +16,7 @@ class Alignment(Objective):
 
     bounds = (-1.0, 1.0)
     needs = frozenset({"directions"})
+    differentiable = True
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) alignment."""

@@ -17,6 +17,7 @@ class Groundedness(Objective):
 
     bounds = (-1.0, 1.0)
     needs = frozenset({"directions"})
+    differentiable = True
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) groundedness."""

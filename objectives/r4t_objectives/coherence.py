@@ -1,0 +1,141 @@
+"""Retrieved items → how far they belong together, apart from the slots that they fill."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r4t.geometry import normalize
+from r4t.objective import Objective
+from r4t.sets import SetBatch
+
+NO_PART = 1e-5  # what is left of an item that is alone in its slot: round-off, not a style
+
+
+class Coherence(Objective):
+    """Members belong together: mean likeness of what is left of them without their slot.
+
+    Without a ``field``, the mean over pairs of different items of the cosine of their non-slot
+    parts ``e(c) − mean of e over the items in c's slot``: from −1 (opposite) over 0 (unrelated, or
+    no such pair) to 1 (one style throughout). With a ``field``, the share of such pairs with equal
+    values of it, for lists their mean Jaccard overlap: from 0 (none, or no such pair) to 1 (all).
+
+    It is *not* low diversity. Diversity sees whole items: a shirt, shoes and a hat are far apart
+    because of what they *are*. Coherence takes that away and asks whether what remains, linen and
+    light colors, agrees: a set can be diverse and coherent. Nor does repetition help: two members
+    that are the same item are no pair. A member without a slot (or, with a field, without a value
+    of it) is in no pair.
+
+    Args:
+        slot: Metadata column of single values; not read with a ``field``.
+        field: Metadata column that should agree among the members (a style, a brand, a list of
+            tags); None for the embeddings.
+    """
+
+    needs = frozenset({"catalog"})
+
+    def __init__(self, slot: str = "category", field: str | None = None) -> None:
+        self.slot = slot
+        self.field = field
+        self._prepared: tuple[Any, Tensor] | None = None  # a catalog, and what was made of it
+
+    @property
+    def bounds(self) -> tuple[float, float]:  # type: ignore[override]
+        """From −1 for cosines, from 0 for shares."""
+        return (-1.0, 1.0) if self.field is None else (0.0, 1.0)
+
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        """With respect to the item embeddings; values of a field have no gradient."""
+        return self.field is None
+
+    def accepts(self, sets: SetBatch) -> bool:
+        """Whether there is a catalog that has the column."""
+        column = self.slot if self.field is None else self.field
+        return sets.catalog is not None and column in sets.catalog.columns
+
+    def score(self, sets: SetBatch) -> Tensor:
+        """Return (B,) mean likeness of the pairs.
+
+        Raises:
+            InputError: The catalog has no such column, or the slots are lists.
+        """
+        likeness, known = self._parts(sets) if self.field is None else self._values(sets)
+        known = known & sets.mask
+        different = sets.items.unsqueeze(2) != sets.items.unsqueeze(1)
+        pairs = different & known.unsqueeze(2) & known.unsqueeze(1)
+        total = torch.where(pairs, likeness, 0.0).sum((1, 2))
+        return total / pairs.sum((1, 2)).clamp(min=1)
+
+    def _parts(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
+        """Cosines (B, k, k) of the non-slot parts; the members (B, k) that have a slot."""
+        catalog = sets.catalog
+        assert catalog is not None  # __call__ checked `needs`
+        codes, _ = catalog.codes(self.slot)
+        if self._prepared is None or self._prepared[0] is not catalog:
+            self._prepared = catalog, slot_means(catalog.embeddings, codes)
+        slots = codes.to(sets.items.device)[sets.items.clamp(min=0)]
+        means = self._prepared[1].to(sets.item_embeddings)
+        part = sets.item_embeddings - means[slots.clamp(min=0)]
+        part = torch.where(part.norm(dim=-1, keepdim=True) > NO_PART, normalize(part), 0.0)
+        return part @ part.mT, slots >= 0
+
+    def _values(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
+        """Jaccard overlaps (B, k, k) of the field; the members (B, k) that have a value."""
+        catalog = sets.catalog
+        assert catalog is not None
+        assert self.field is not None
+        if self._prepared is None or self._prepared[0] is not catalog:
+            self._prepared = catalog, value_codes(catalog.column(self.field))
+        codes = self._prepared[1].to(sets.items.device)[sets.items.clamp(min=0)]  # (B, k, M)
+        count = (codes >= 0).sum(-1)
+        shared = torch.zeros_like(sets.items).unsqueeze(-1) * count.unsqueeze(1)
+        for code in codes.unbind(-1):
+            held = (code[:, :, None, None] == codes.unsqueeze(1)).any(-1)
+            shared = shared + (held & (code >= 0).unsqueeze(-1))
+        union = count.unsqueeze(2) + count.unsqueeze(1) - shared
+        return shared.to(sets.item_embeddings) / union.clamp(min=1), count > 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the catalog out of copies: they prepare their own."""
+        return {**vars(self), "_prepared": None}
+
+
+def slot_means(embeddings: Tensor, codes: Tensor) -> Tensor:
+    """Return the mean embedding (V, d) of each slot, in float64.
+
+    Args:
+        embeddings: (N, d).
+        codes: (N,) number of each item's slot, −1 for none.
+
+    Example:
+        >>> slot_means(torch.eye(3), torch.tensor([0, 0, -1])).tolist()
+        [[0.5, 0.5, 0.0]]
+    """
+    slots = int(codes.max()) + 1
+    total = torch.zeros(slots + 1, embeddings.shape[1], dtype=torch.float64)  # the last: no slot
+    for start in range(0, len(codes), 1 << 16):  # the embeddings may be larger than memory
+        rows = slice(start, start + (1 << 16))
+        total.index_add_(0, codes[rows] % (slots + 1), embeddings[rows].double())
+    count = torch.bincount(codes % (slots + 1), minlength=slots + 1)
+    return total[:-1] / count[:-1, None]
+
+
+def value_codes(column: Sequence[Any]) -> Tensor:
+    """Number the distinct values of each item: (N, M), filled up with −1.
+
+    Args:
+        column: N single values or lists of them; None, or an empty list, where there is none.
+
+    Example:
+        >>> value_codes(["a", None, ["b", "a", "b"]]).tolist()
+        [[0, -1], [-1, -1], [1, 0]]
+    """
+    lists = [
+        value if isinstance(value, list) else [] if value is None else [value] for value in column
+    ]
+    numbers: dict[Any, int] = {}
+    rows = [[numbers.setdefault(v, len(numbers)) for v in dict.fromkeys(row)] for row in lists]
+    width = max(map(len, rows))
+    return torch.tensor([row + [-1] * (width - len(row)) for row in rows]).view(len(rows), width)

@@ -1,0 +1,55 @@
+"""Retrieved items and a metadata field → how evenly they fill different slots."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from r4t.objective import Objective
+from r4t.sets import SetBatch
+
+
+class Complementarity(Objective):
+    """Members fill different slots: the normalized entropy of a metadata field over the members.
+
+    ``−Σ_v p_v log p_v / log(min(k, V))``, where p_v is the share of members with value v and V the
+    number of values in the catalog. From 0 (all members fill one slot) to 1 (each fills another, or
+    all V slots are filled evenly). k is the number of members asked for, so missing members lower
+    it. A member without a value fills no slot and counts as missing. Where nothing could differ
+    (k = 1, or fewer than two values in the catalog) it is 0.
+
+    Args:
+        field: Metadata column of single values whose values are the slots.
+    """
+
+    bounds = (0.0, 1.0)
+    needs = frozenset({"catalog"})
+
+    def __init__(self, field: str = "category") -> None:
+        self.field = field
+
+    def accepts(self, sets: SetBatch) -> bool:
+        """Whether there is a catalog that has the field."""
+        return super().accepts(sets) and self.field in getattr(sets.catalog, "columns", ())
+
+    def score(self, sets: SetBatch) -> Tensor:
+        """Return (B,) normalized entropies.
+
+        Raises:
+            InputError: The catalog has no such column, or its values are lists.
+        """
+        assert sets.catalog is not None  # __call__ checked `needs`
+        codes, values = sets.catalog.codes(self.field)
+        most = min(sets.set_size, len(values))
+        scores = sets.item_embeddings.new_zeros(len(sets))
+        if most < 2:
+            return scores
+        slots = codes.to(sets.items.device)[sets.items.clamp(min=0)].masked_fill(~sets.mask, -1)
+        filled = slots >= 0
+        # Members by members instead of members by values: a field may have very many values.
+        same = (slots.unsqueeze(2) == slots.unsqueeze(1)) & filled.unsqueeze(1)
+        share = same.sum(-1) / filled.sum(-1, keepdim=True).clamp(min=1)  # p of each member's slot
+        # Σ_v p_v log p_v is the mean of log p over the members.
+        surprise = -torch.log(torch.where(filled, share, 1.0))
+        entropy = surprise.sum(-1) / filled.sum(-1).clamp(min=1)
+        return (entropy / math.log(most)).to(scores.dtype)

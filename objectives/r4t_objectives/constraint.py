@@ -1,0 +1,153 @@
+"""Retrieved items and rules about the whole set → share of the rules kept."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from r4t.errors import InputError, nearest
+from r4t.objective import Objective
+from r4t.sets import SetBatch
+
+ROUND_OFF = 1e-9  # 0.1 + 0.2 keeps a budget of 0.3
+
+
+class Rule(ABC):
+    """What a set must keep, whatever the query; subclass it for rules of your own."""
+
+    @abstractmethod
+    def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
+        """Return (B,) bool.
+
+        Args:
+            sets: With a catalog.
+            chosen: (B, k), True for one member of each distinct item: an item counts once.
+        """
+
+
+class AtMost(Rule):
+    """At most ``count`` items with the same value of a field: no more than two of one brand.
+
+    Items without a value are never too many.
+
+    Args:
+        field: Metadata column of single values.
+        count: Most items of one value, at least 1.
+    """
+
+    def __init__(self, field: str, count: int) -> None:
+        if count < 1:
+            raise InputError(
+                f"AtMost needs a count of at least 1, found {count} for the field {field!r}; 2 "
+                "allows two items of one value."
+            )
+        self.field = field
+        self.count = count
+
+    def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
+        """Whether no value occurs more often than ``count``."""
+        assert sets.catalog is not None  # Constraint needs it
+        codes, _ = sets.catalog.codes(self.field)
+        value = of_members(codes, sets).masked_fill(~chosen, -1)
+        same = (value.unsqueeze(2) == value.unsqueeze(1)) & (value >= 0).unsqueeze(1)
+        return (same.sum(-1) <= self.count).all(-1)
+
+
+class Budget(Rule):
+    """The sum of a field over the items is at most ``total``: the price of the whole outfit.
+
+    An item without a number breaks the rule, because nobody can say that the set keeps it.
+
+    Args:
+        field: Metadata column of numbers.
+        total: Most that the items may sum to.
+    """
+
+    def __init__(self, field: str, total: float) -> None:
+        self.field = field
+        self.total = total
+
+    def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
+        """Whether the sum is known and within the budget."""
+        assert sets.catalog is not None
+        amount = of_members(sets.catalog.numbers(self.field), sets)
+        spent = torch.where(chosen, amount, 0.0).sum(-1)  # NaN if one is not known
+        return spent <= self.total + ROUND_OFF * abs(self.total)
+
+
+class MustInclude(Rule):
+    """At least one item has the given value of a field: shoes belong to an outfit.
+
+    Args:
+        field: Metadata column of single values.
+        value: A value that it has somewhere in the catalog.
+    """
+
+    def __init__(self, field: str, value: str | int | float | bool) -> None:
+        self.field = field
+        self.value = value
+
+    def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
+        """Whether the value occurs.
+
+        Raises:
+            InputError: No item of the catalog has it.
+        """
+        assert sets.catalog is not None
+        codes, values = sets.catalog.codes(self.field)
+        if self.value not in values:
+            known = [str(value) for value in values]
+            shown = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+            raise InputError(
+                f"MustInclude needs a value that the field {self.field!r} has in the catalog "
+                f"({shown}), found {self.value!r}; name one of them."
+                f"{nearest(str(self.value), known)}"
+            )
+        return ((of_members(codes, sets) == values.index(self.value)) & chosen).any(-1)
+
+
+class Constraint(Objective):
+    """Share of set-level rules that a set keeps; in YAML each rule is a ``class_path``.
+
+    From 0 (every rule broken) to 1 (all kept). Each distinct item counts once, so a repeated item
+    neither breaks a rule nor costs twice. It says nothing about the query.
+
+    Args:
+        rules: At least one rule: ``AtMost``, ``Budget``, ``MustInclude`` or a class of your own.
+
+    Raises:
+        InputError: There is no rule.
+    """
+
+    bounds = (0.0, 1.0)
+    needs = frozenset({"catalog"})
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        if not rules:
+            raise InputError(
+                "A constraint needs at least one rule, found none; give some, as in rules: "
+                "[{class_path: r4t_objectives.constraint.AtMost, init_args: {field: brand, count: 2}}]."
+            )
+        self.rules = list(rules)
+
+    def score(self, sets: SetBatch) -> Tensor:
+        """Return (B,) shares of rules kept.
+
+        Raises:
+            InputError: The catalog lacks a field of a rule, or the field is of another kind.
+        """
+        chosen = one_of_each(sets)
+        kept = torch.stack([rule.kept(sets, chosen) for rule in self.rules])
+        return kept.to(sets.item_embeddings).mean(0)
+
+
+def of_members(column: Tensor, sets: SetBatch) -> Tensor:
+    """Return the entries (B, k) of a catalog column (N,); those of masked members mean nothing."""
+    return column.to(sets.items.device)[sets.items.clamp(min=0)]
+
+
+def one_of_each(sets: SetBatch) -> Tensor:
+    """Return (B, k), True for the first member of each distinct item that is there."""
+    same = (sets.items.unsqueeze(2) == sets.items.unsqueeze(1)) & sets.mask.unsqueeze(1)
+    return sets.mask & ~same.tril(-1).any(-1)
