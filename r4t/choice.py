@@ -1,14 +1,34 @@
 """More members than asked for → the ones that make the best set by an objective."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from r4t.errors import InputError
 from r4t.sets import SetBatch
 
 CHOICE_FILE = "choice.json"  # how to choose among directions, saved beside a diffusion retriever
+KNOWN = frozenset({"directions", "catalog", "popularity"})  # of a set before its pool is retrieved
+
+
+def check_choice(needs: frozenset[str], names: Iterable[str]) -> None:
+    """Refuse to choose among directions by what is not known before retrieval.
+
+    Args:
+        needs: Fields that the choosing objectives read.
+        names: Of those objectives, for the message.
+
+    Raises:
+        InputError: They need a pool, references or texts.
+    """
+    if not needs <= KNOWN:
+        raise InputError(
+            f"Directions are chosen before their pool, references or texts are known, by objectives "
+            f"that need no more than {sorted(KNOWN)} — found {sorted(names)}, which need "
+            f"{sorted(needs)}; choose by others."
+        )
 
 
 def best_members(

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from r4t.choice import CHOICE_FILE, best_members
+from r4t.choice import CHOICE_FILE, best_members, check_choice
 from r4t.errors import InputError, nearest
 from r4t.reward import Reward
 from r4t.run import Run
@@ -28,7 +28,6 @@ MODELS = {
     "folm": "tune/model",
     "zero-shot": "warm_start/model",
 }
-CHOOSABLE = frozenset({"directions", "catalog", "popularity"})  # known of a set before its pool
 
 
 class FanOut(Protocol):
@@ -77,12 +76,8 @@ class DiffusionFanOut:
                 f"The diffusion retriever generates {draws * generator.set_size} directions, found "
                 f"a wish for {set_size}; ask for fewer, or distill with a larger set_size."
             )
-        if choose_by is not None and not choose_by.needs <= CHOOSABLE:
-            raise InputError(
-                f"Directions are chosen before their pool is known, by objectives that need no more "
-                f"than {sorted(CHOOSABLE)} — found {sorted(choose_by.weights)}, which need "
-                f"{sorted(choose_by.needs)}; choose by others."
-            )
+        if choose_by is not None:
+            check_choice(choose_by.needs, choose_by.weights)
         self.searcher = searcher
         self.generator = generator
         self.set_size = set_size
@@ -105,9 +100,8 @@ class DiffusionFanOut:
         if self.choose_by is None:
             directions = directions[:, : self.set_size]
         elif directions.shape[1] > self.set_size:
-            reward = self.choose_by
             sets = self.searcher.fan_out(vectors, directions)
-            best = best_members(sets, lambda tried: reward(tried)[0], self.set_size)
+            best = best_members(sets, self.choose_by.score, self.set_size)
             directions = directions.take_along_dim(best.unsqueeze(-1), 1)
         return self.searcher.fan_out(
             vectors,

@@ -57,6 +57,7 @@ class Reward:
 
     Attributes:
         weights: The weights as numbers; of a ramp, its end.
+        given: Names whose objects came through ``objectives``.
 
     Raises:
         InputError: A name is unknown, ``objectives`` names one that has no weight, or no weight
@@ -73,7 +74,8 @@ class Reward:
         weights: Mapping[str, float | Ramp],
         objectives: Mapping[str, Objective] | None = None,
     ) -> None:
-        given = dict(objectives or {})
+        given = dict(objectives) if objectives is not None else {}
+        self.given = frozenset(given)
         unweighted = sorted(set(given) - set(weights))
         if unweighted:
             raise InputError(
@@ -155,6 +157,10 @@ class Reward:
 
     def _weighted(self) -> list[str]:
         return [name for name, weight in self.weights.items() if weight or name in self._ramps]
+
+    def score(self, sets: SetBatch) -> Tensor:
+        """Return the reward (B,) alone."""
+        return self.total(self.components(sets))
 
     def __call__(self, sets: SetBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the reward (B,) and the raw components it is made of."""

@@ -123,6 +123,8 @@ class Synthesizer(LightningModule):
             "beyond the best share": selection.beyond_share,
             "no sub-query": int((selection.kept & ~kept).sum()),
         }
+        if self.reward.partial:
+            dropped["not scored"] = selection.unscored
         self.writer.count(drawn=kept.numel(), dropped=dropped)
         chosen = kept.flatten().nonzero().flatten()
         if len(chosen) == 0:

@@ -175,3 +175,23 @@ def test_catalog_json_is_readable(tmp_path):
         "columns": ["color", "price", "tags"],
         "origin": None,
     }
+
+
+def test_columns_as_numbers_and_codes(tmp_path):
+    metadata = {
+        "kind": ["shoe", None, "hat", "shoe"],
+        "price": [10, None, 2.5, 4],
+        "tags": [["a"], [], ["b"], []],
+    }
+    items = Items(list("abcd"), ["one", "two", "three", "four"], metadata)
+    catalog = write_catalog(tmp_path / "c", items, torch.eye(4), None)
+    codes, values = catalog.codes("kind")
+    assert values == ["hat", "shoe"]
+    assert codes.tolist() == [1, -1, 0, 1]
+    assert catalog.numbers("price").nan_to_num(-1).tolist() == [10, -1, 2.5, 4]
+    with pytest.raises(InputError, match=r"columns \['kind', 'price', 'tags'\].*'knd'.*'kind'"):
+        catalog.codes("knd")
+    with pytest.raises(InputError, match="column of numbers is needed — found 'shoe' in 'kind'"):
+        catalog.numbers("kind")
+    with pytest.raises(InputError, match=r"single values — found \['a'\] in 'tags'"):
+        catalog.codes("tags")

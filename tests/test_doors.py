@@ -5,10 +5,11 @@ import torch
 
 from r4t.errors import InputError
 from r4t.filters import Filter
+from r4t.grpo.loss import group_advantage
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.objective import Objective
 from r4t.plugins import load_objective
-from r4t.reward import Reward
+from r4t.reward import Ramp, Reward
 from r4t.sets import SetBatch
 
 
@@ -99,3 +100,73 @@ def test_one_objective_gives_one_number_through_all_doors(sets_from):
     assert metric.compute().item() == pytest.approx(reward.item())
     assert Filter(floor=0.79)(reward.view(1, 1)).kept.item()
     assert not Filter(floor=0.81)(reward.view(1, 1)).kept.item()
+
+
+class Unsure(Given):
+    """Could not score what begins with 0."""
+
+    partial = True
+
+    def score(self, sets):
+        return torch.where(sets.query[:, 0] == 0, torch.nan, sets.query[:, 0])
+
+
+def test_a_set_that_could_not_be_scored_is_left_out_and_counted():
+    sets = batch_of(1.0, 0.0, 3.0, 2.0)
+    reward = Reward({"first": 1.0, "unsure": 0.5}, {"first": Given(), "unsure": Unsure()})
+    total = reward.score(sets)
+    assert total[1].isnan()
+    assert total[[0, 2, 3]].tolist() == [1.5, 4.5, 3.0]
+    assert reward.partial
+    # The best half of the three that have a score is round(1.5) = 2.
+    selection = Filter(share=0.5, floor=2.0)(total.view(1, 4))
+    assert selection.kept.tolist() == [[False, False, True, True]]
+    assert (selection.unscored, selection.below_floor, selection.beyond_share) == (1, 1, 0)
+    metric = ObjectiveMetric(Unsure())
+    metric.update(sets)
+    assert metric.compute().item() == 2.0  # (1 + 3 + 2) / 3
+    assert metric.unscored == 1
+    # μ = 3, deviations −1.5, 1.5, 0 over √(4.5 / 2) = 1.5: the unscored one has no part in either.
+    advantages = group_advantage(total.view(1, 4), epsilon=0.0)
+    assert advantages.tolist() == [[-1.0, 0.0, 1.0, 0.0]]
+
+
+def test_an_audited_objective_that_fails_does_not_touch_the_reward():
+    reward = Reward({"first": 1.0, "unsure": 0.0}, {"first": Given(), "unsure": Unsure()})
+    total, components = reward(batch_of(0.0, 2.0))
+    assert total.tolist() == [0.0, 2.0]
+    assert components["unsure"].isnan().tolist() == [True, False]
+    assert not reward.partial
+
+
+def test_a_ramp_moves_a_weight_over_the_steps():
+    reward = Reward(
+        {"first": 1.0, "late": Ramp(0.0, 0.5, steps=10)}, {"first": Given(), "late": Given()}
+    )
+    components = reward.components(batch_of(4.0))
+    # 4·(1 + 0), 4·(1 + 0.2), 4·(1 + 0.5) from step 10 on, which is the weight without steps too.
+    totals = [reward.total(components, step).item() for step in (0, 4, 10, 99)]
+    assert totals == pytest.approx([4.0, 4.8, 6.0, 6.0])
+    assert reward(batch_of(4.0))[0].item() == 6.0
+    assert reward.weighted(components, 4)["late"].item() == pytest.approx(0.8)
+    assert reward.weights == {"first": 1.0, "late": 0.5}
+    with pytest.raises(InputError, match="at least 1 step, found 0"):
+        Ramp(0.0, 1.0, steps=0)
+
+
+def test_a_reward_of_nothing_but_audits_is_refused():
+    with pytest.raises(
+        InputError, match=r"weight other than 0, found 0 for all of \['diversity'\]"
+    ):
+        Reward({"diversity": 0.0})
+
+
+def test_nan_of_any_other_objective_names_it_and_the_query():
+    class Poisoned(Given):
+        def score(self, sets):
+            return sets.query[:, 0] / sets.query[:, 0]
+
+    sets = batch_of(1.0, 0.0).extended(query_texts=["boho", "beach picnic"])
+    sentence = r"'poisoned' must return finite .* found nan for query 1 of 2 \('beach picnic'\)"
+    with pytest.raises(InputError, match=sentence):
+        Reward({"poisoned": 1.0}, {"poisoned": Poisoned()})(sets)

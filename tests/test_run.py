@@ -35,3 +35,13 @@ def test_another_catalog_is_refused(small_run, small_items):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):
         Run.open(tmp_path)
+
+
+def test_the_searcher_knows_how_often_training_sets_hold_an_item(small_run):
+    # 24 training queries; query r refers to items r and r + 1, so 1 … 23 are in two sets.
+    popularity = small_run.searcher().popularity
+    assert popularity.sets == 24
+    assert popularity.counts[:26].tolist() == [1, *[2] * 23, 1, 0]
+    assert popularity.counts.sum() == 48
+    (small_run.queries / "train.jsonl").unlink()
+    assert small_run.searcher().popularity is None

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.sets import SetBatch
+from r4t.sets import Popularity, SetBatch
 
 
 def test_fields_must_fit_the_query(sets_from):
@@ -34,3 +34,17 @@ def test_select_takes_every_field(sets_from):
     assert chosen.directions[:, 0, 1].tolist() == [1, 1, 0]
     assert chosen.references is None
     assert chosen.present == {"directions", "texts", "pool"}
+
+
+def test_what_holds_for_the_whole_batch_stays_whole(sets_from):
+    popularity = Popularity(torch.tensor([3, 0]), sets=4)
+    sets = sets_from(
+        [[[1, 0]], [[0, 1]]], [[[1, 0]], [[0, 1]]], popularity=popularity, query_texts=["x", "y"]
+    )
+    chosen = sets.select(torch.tensor([1]))
+    assert chosen.popularity is popularity
+    assert chosen.query_texts == ["y"]
+    assert chosen.query_name(0) == "query 0 of 1 ('y')"
+    assert {"popularity", "query_texts"} <= chosen.present
+    with pytest.raises(InputError, match="one text for each of 2 queries, found 1; build every"):
+        sets.extended(query_texts=["x"])

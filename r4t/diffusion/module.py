@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from r4t.choice import CHOICE_FILE
+from r4t.choice import CHOICE_FILE, KNOWN, check_choice
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.precondition import denoising_loss
 from r4t.diffusion.schedule import Exponential, Schedule
@@ -20,7 +20,7 @@ from r4t.reward import Reward
 from r4t.run import Run
 
 # What validation sees of a held-out query: its embedding, no references and no texts.
-SEEN = frozenset({"directions", "pool"})
+SEEN = KNOWN | {"pool"}
 
 
 class DiffusionRetriever(LightningModule):
@@ -75,7 +75,8 @@ class DiffusionRetriever(LightningModule):
             draws: Sets generated a query at query time.
 
         Raises:
-            InputError: ``condition_drop`` is outside [0, 1].
+            InputError: ``condition_drop`` is outside [0, 1], or ``choose_by`` reads what is not
+                known before retrieval, or objects that a saved model could not name.
         """
         super().__init__()
         if not 0 <= condition_drop <= 1:
@@ -92,6 +93,14 @@ class DiffusionRetriever(LightningModule):
         self.run = None if run is None else Run.open(run)
         self.searcher = None if self.run is None else self.run.searcher()
         self.pool_size = pool_size
+        if choose_by is not None:
+            check_choice(choose_by.needs, choose_by.weights)
+            if choose_by.given:
+                raise InputError(
+                    f"A saved model names the objectives it chooses by, so they must be installed "
+                    f"and built without arguments — found objects for {sorted(choose_by.given)}; "
+                    "leave them out of choose_by."
+                )
         self.choice = {
             "weights": {} if choose_by is None else choose_by.weights,
             "draws": draws,

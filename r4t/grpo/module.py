@@ -14,7 +14,7 @@ from r4t.fanout.model import FanoutModel, Fanouts
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
 from r4t.grpo.loss import SoftGRPO, group_advantage, policy_statistics
-from r4t.metrics import objective_metrics
+from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.seeds import query_seed
@@ -59,6 +59,7 @@ class FanoutModule(LightningModule):
         self.temperature = temperature
         self.pool_size = pool_size
         self.val_metrics = objective_metrics(reward.objectives, prefix="val/")
+        self.val_reward = ObjectiveMetric(reward.score, "reward")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW, and a schedule in optimizer steps."""
@@ -87,8 +88,11 @@ class FanoutModule(LightningModule):
         reward, components = self.reward(sets)
         for name, scores in components.items():
             self.val_metrics[name].update(scores)
+        self.val_reward.update(reward)
         self.log_dict(self.val_metrics, batch_size=len(batch))
-        self._log("val/reward/mean", reward.mean(), len(batch))
+        self.log("val/reward/mean", self.val_reward, prog_bar=True, batch_size=len(batch))
+        for name, value in self.reward.weighted(components).items():
+            self._log(f"val/{name}/weighted", value.nanmean(), len(batch), bar=False)
         self._log("val/distinct_items/mean", distinct_count(sets.items).float().mean(), len(batch))
 
     def export(self, folder: str | None = None) -> None:
@@ -229,7 +233,8 @@ class FanoutTuner(FanoutModule):
         seeds = [query_seed(query.id, self.global_step + 1) for query in batch]
         fanouts = self.fanout.sample(texts, seeds, self.group_size, self.temperature)
         sets = self.retrieve(batch, fanouts)
-        rewards, components = self.reward(sets)
+        components = self.reward.components(sets)
+        rewards = self.reward.total(components, self.global_step)
         grouped = rewards.view(len(batch), self.group_size)
         advantages = group_advantage(grouped).flatten().to(self.device)
         self._log_rollout(fanouts, sets, grouped, components)
@@ -263,10 +268,15 @@ class FanoutTuner(FanoutModule):
         self, fanouts: Fanouts, sets: SetBatch, grouped: Tensor, components: dict[str, Tensor]
     ) -> None:
         size = len(grouped)
-        self._log("train/reward/mean", grouped.mean(), size)
-        self._log("train/reward/spread", grouped.std(1).mean(), size, bar=False)
+        self._log("train/reward/mean", grouped.nanmean(), size)
+        self._log("train/reward/spread", grouped.std(1).nanmean(), size, bar=False)
+        if self.reward.partial:
+            unscored = grouped.isnan().float().mean()
+            self._log("train/reward/unscored", unscored, size, bar=False)
+        weighted = self.reward.weighted(components, self.global_step)
         for name, scores in components.items():
-            self._log(f"train/{name}/mean", scores.mean(), size)
+            self._log(f"train/{name}/mean", scores.nanmean(), size)
+            self._log(f"train/{name}/weighted", weighted[name].nanmean(), size, bar=False)
         parsed = sum(bool(texts) for texts in fanouts.subqueries) / len(fanouts.subqueries)
         self._log("train/parsed/share", parsed, size, bar=False)
         self._log("train/distinct_items/mean", distinct_count(sets.items).float().mean(), size)

@@ -23,6 +23,7 @@ from r4t.errors import InputError
 from r4t.geometry import normalize
 from r4t.index import TorchIndex
 from r4t.objective import Objective
+from r4t.plugins import load_objective
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.targets import TargetBatch, TargetDataset, TargetSets, as_fetched, write_targets
@@ -299,3 +300,12 @@ def test_an_export_needs_a_module_that_exports_and_a_place(tmp_path):
         module().export()
     with pytest.raises(InputError, match="Target sets need a folder or a run, found neither"):
         TargetData()
+
+
+def test_a_saved_model_chooses_by_what_it_can_name_and_know(folder):
+    for reward, message in (
+        (Reward({"coverage": 1.0}), r"found \['coverage'\], which need \['pool', 'references'\]"),
+        (Reward({"mine": 1.0}, {"mine": load_objective("diversity")}), r"objects for \['mine'\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            module(choose_by=reward)

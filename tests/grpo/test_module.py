@@ -17,7 +17,7 @@ from r4t.grpo.data import QueryData
 from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.module import FanoutTuner, WarmStart
 from r4t.objective import Objective
-from r4t.reward import Reward
+from r4t.reward import Ramp, Reward
 from r4t.run import Run
 
 SIZE, TOKENS = 4, 16
@@ -138,6 +138,20 @@ def test_tuning_raises_the_reward(run):
     assert reward[:2].mean() < 0.3
     assert reward[-3:].mean() > 0.8
     assert torch.equal(reward, record.column("train/wanted/mean"))
+
+
+def test_every_component_is_logged_raw_and_weighted_along_the_ramp(run):
+    record = Record()
+    reward = Reward(
+        {"wanted": Ramp(0.0, 1.0, steps=4), "same": 0.5}, {"wanted": Says("boots"), "same": Same()}
+    )
+    module = FanoutTuner(str(run.folder), reward, group_size=4, max_new_tokens=TOKENS)
+    fit(run, module, record, max_steps=6)  # 3 rollouts, at optimizer steps 0, 2 and 4
+    raw, weighted = record.column("train/wanted/mean"), record.column("train/wanted/weighted")
+    assert torch.allclose(weighted, raw * torch.tensor([0.0, 0.5, 1.0]))
+    same = record.column("train/same/weighted")
+    assert torch.allclose(same, 0.5 * record.column("train/same/mean"))
+    assert torch.allclose(record.column("train/reward/mean"), weighted + same)
 
 
 def test_groups_without_spread_leave_the_policy_alone(run):
