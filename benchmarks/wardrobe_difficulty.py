@@ -24,10 +24,14 @@ from r4t.data.wardrobe.facets import OCCASIONS
 from r4t.data.wardrobe.garments import CATEGORIES, SLOTS
 from r4t.data.wardrobe.styles import STYLES, style_details
 from r4t.encoder import LsaEncoder
-from r4t.evaluation.baselines import Mmr, NearestSets, NoFanout, Oracle, RandomItems
+from r4t.evaluation.baselines import NoFanout
+from r4t.evaluation.extremes import Oracle, RandomItems
 from r4t.evaluation.latency import TimedSearcher
+from r4t.evaluation.measuring import evaluate
+from r4t.evaluation.memory import NearestSets
+from r4t.evaluation.rerank import Mmr
 from r4t.evaluation.results import compare
-from r4t.evaluation.table import blocks, evaluate, markdown, print_results
+from r4t.evaluation.table import blocks, markdown, print_results
 from r4t.evaluation.truth import FacetTruth
 from r4t.index import build_index
 from r4t.search import Searcher

@@ -1,14 +1,17 @@
 """``SetBatch`` → one number per query, measured on the items returned, alike for all methods.
 
-None of these looks at directions, so methods that pick items without one (re-ranking) compare
-with methods that generate directions. Higher is better, unless the reader wants closeness or
-diversity alone: mean cosine and Vendi pull against each other.
+Only ``vendi_across_runs`` looks at directions; by all others, methods that pick items without one
+(re-ranking) compare with methods that generate directions. Higher is better, unless the reader
+wants closeness or diversity alone: mean cosine and Vendi pull against each other.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from r4t.geometry import distinct_count, distinct_first, vendi
+from r4t.errors import InputError
+from r4t.geometry import distinct_first, vendi
 from r4t.sets import SetBatch
 
 
@@ -23,18 +26,15 @@ def mean_cosine(sets: SetBatch) -> Tensor:
     return (cosine * sets.mask).sum(-1) / sets.mask.sum(-1).clamp(min=1)
 
 
-def distinct_items(sets: SetBatch) -> Tensor:
-    """Number (B,) of different items among the k returned, 0 … k."""
-    return distinct_count(sets.items).to(sets.query.dtype)
-
-
 def _found(sets: SetBatch) -> tuple[Tensor, Tensor]:
     """Which references (B, R) exist, and which of them the pool holds."""
     references, pool = sets.references, sets.pool
     if references is None or pool is None:
         raise TypeError("recall and hit read 'references' and 'pool' of the SetBatch")
     known = references >= 0
-    found = torch.stack([(pool == ref.unsqueeze(1)).any(-1) for ref in references.T], dim=1)
+    found = torch.zeros_like(known)
+    for column, reference in enumerate(references.T):  # (B, R, P) at once could be large
+        found[:, column] = (pool == reference.unsqueeze(1)).any(-1)
     return known, found & known
 
 
@@ -48,6 +48,61 @@ def pool_hit(sets: SetBatch) -> Tensor:
     """1 where the pool holds at least one reference item, else 0 (B,); NaN without references."""
     known, found = _found(sets)
     return torch.where(known.any(-1), found.any(-1).float(), torch.nan)
+
+
+def vendi_across_runs(runs: Sequence[SetBatch]) -> Tensor:
+    """How differently a method answers the same query again (paper, §7; N = 5).
+
+    The directions of each run are averaged to one vector; the score is the Vendi score of these N
+    vectors, divided by N. A run without members has no vector and adds nothing.
+
+    Args:
+        runs: N sets with directions, of the same B queries.
+
+    Returns:
+        (B,) from 1/N (all runs alike) to 1; NaN where no run has a member.
+
+    Raises:
+        InputError: A set has no directions.
+    """
+    means = torch.stack([_mean_direction(sets) for sets in runs], dim=1)  # (B, N, d)
+    present = torch.stack([sets.mask.any(-1) for sets in runs], dim=1)
+    scores = vendi(means, present) / len(runs)
+    return torch.where(present.any(-1), scores, torch.nan)
+
+
+def _mean_direction(sets: SetBatch) -> Tensor:
+    if sets.directions is None:
+        raise InputError(
+            "Vendi across runs compares directions — found sets without them — measure it of "
+            "methods that generate directions."
+        )
+    total = (sets.directions * sets.mask.unsqueeze(-1)).sum(1)
+    return total / sets.mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def of_items(sets: SetBatch) -> dict[str, Tensor]:
+    """All measures that need no more than the sets; recall and hit where there are references."""
+    found = {"vendi": item_vendi(sets), "cosine": mean_cosine(sets)}
+    if sets.references is not None and sets.pool is not None:
+        found |= {"recall": pool_recall(sets), "hit": pool_hit(sets)}
+    return found
+
+
+def of_facets(sets: SetBatch, fits: Tensor, slots: Tensor) -> dict[str, Tensor]:
+    """All measures by the latent truth: of the k items and, where there is one, of the pool.
+
+    Args:
+        sets: B sets.
+        fits: (B, N) bool, from `FacetTruth.fits`.
+        slots: (N,) long, the slot of each item.
+    """
+    found = {}
+    for name, rows in (("", sets.items), ("pool ", sets.pool)):
+        if rows is not None:
+            found[f"{name}facet recall"] = facet_recall(rows, fits, slots)
+            found[f"{name}fit precision"] = fit_precision(rows, fits)
+    return found
 
 
 def facet_recall(rows: Tensor, fits: Tensor, slots: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ from rich.console import Console
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.evaluation.baselines import Method, Mmr, NearestSets, NoFanout
+from r4t.evaluation.baselines import Method, NoFanout
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.learned import BestOf, FanOutMethod
+from r4t.evaluation.memory import NearestSets
+from r4t.evaluation.rerank import Mmr
 from r4t.evaluation.results import Difference, Results, compare
 from r4t.evaluation.truth import FacetTruth, load_truth
 from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
@@ -59,7 +61,7 @@ class Evaluation:
         Raises:
             InputError: The run has no such split, or the settings do not fit it.
         """
-        from r4t.evaluation.table import evaluate
+        from r4t.evaluation.measuring import evaluate
 
         run = Run.open(self.run)
         searcher = TimedSearcher(run.searcher(self.index))

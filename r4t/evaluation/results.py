@@ -1,16 +1,55 @@
-"""Per-query values of several methods ↔ results.json; two methods → their paired difference."""
+"""Per-query values of several methods ↔ results.json; their means, intervals and differences."""
 
+import csv
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from r4t.errors import InputError, nearest
+from r4t.evaluation.resampling import SAMPLES, bootstrap, sign_flip
 
-FILE = "results.json"
+FILE, CSV_FILE = "results.json", "results.csv"
+DIRECTIONS, ITEMS = "directions/", "items/"
+
+Values = list[float | None]  # one a query; None where the measure does not apply
+
+
+def listed(scores: Tensor) -> Values:
+    """Numbers (B,) rounded to six places; None for NaN, where a measure does not apply.
+
+    Example:
+        >>> listed(torch.tensor([0.5, torch.nan]))
+        [0.5, None]
+    """
+    return [None if value != value else round(value, 6) for value in scores.double().tolist()]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean over queries with its 95 % bootstrap interval.
+
+    Attributes:
+        mean: Of the queries to which the measure applies.
+        low: Lower end.
+        high: Upper end.
+        queries: Their number.
+    """
+
+    mean: float
+    low: float
+    high: float
+    queries: int
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
 
 
 @dataclass(frozen=True)
@@ -18,7 +57,8 @@ class Results:
     """All that was measured in one evaluation.
 
     Attributes:
-        settings: What the numbers depend on: set size, pool size, encoder, catalog, ...
+        settings: What the numbers depend on: set size, pool size, encoder, catalog, ... Under
+            "curves": curve → methods on it, each with its λ; these belong to the plots alone.
         queries: Ids of the test queries.
         values: Method → measure → one value a query, in the order of ``queries``; None where the
             measure does not apply. A measure's name starts with its block: "directions/" or
@@ -28,20 +68,72 @@ class Results:
 
     settings: dict[str, Any]
     queries: list[str]
-    values: dict[str, dict[str, list[float | None]]]
-    latency: dict[str, dict[str, dict[str, float]]]
+    values: dict[str, dict[str, Values]]
+    latency: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     @property
     def measures(self) -> list[str]:
         """Names of all measures, in the order in which they were taken."""
         return list(dict.fromkeys(name for values in self.values.values() for name in values))
 
+    @property
+    def curves(self) -> dict[str, list[tuple[str, float]]]:
+        """Curve → the measured methods on it with their λ, in the order of λ."""
+        curves: Mapping[str, Sequence[tuple[str, float]]] = self.settings.get("curves", {})
+        return {
+            curve: sorted(
+                ((name, value) for name, value in points if name in self.values),
+                key=lambda point: point[1],
+            )
+            for curve, points in curves.items()
+        }
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods to compare, without those that are points of a curve."""
+        points = {name for curve in self.curves.values() for name, _ in curve}
+        return [name for name in self.values if name not in points]
+
     def mean(self, method: str, measure: str) -> float | None:
         """Mean over the queries to which the measure applies; None where there is none."""
-        found = [value for value in self._values(method, measure) if value is not None]
+        found = [value for value in self.of(method, measure) if value is not None]
         return sum(found) / len(found) if found else None
 
-    def _values(self, method: str, measure: str) -> list[float | None]:
+    def interval(self, method: str, measure: str) -> Interval | None:
+        """Mean with its 95 % bootstrap interval over queries; None where no query has a value.
+
+        The interval speaks of other queries of the same kind, not of other training runs.
+
+        Raises:
+            InputError: The method or the measure is unknown.
+        """
+        self.of(method, measure)
+        return self._intervals.get((method, measure))
+
+    @cached_property
+    def _intervals(self) -> dict[tuple[str, str], Interval]:
+        """All intervals at once: columns with the same missing queries share their draws."""
+        columns: dict[tuple[bool, ...], list[tuple[str, str]]] = {}
+        for method, values in self.values.items():
+            for measure, numbers in values.items():
+                pattern = tuple(number is not None for number in numbers)
+                if any(pattern):
+                    columns.setdefault(pattern, []).append((method, measure))
+        found = {}
+        for names in columns.values():
+            rows = [[v for v in self.values[a][b] if v is not None] for a, b in names]
+            matrix = torch.tensor(rows, dtype=torch.float64).T
+            low, high = bootstrap(matrix)
+            for name, *numbers in zip(names, matrix.mean(0).tolist(), low.tolist(), high.tolist()):
+                found[name] = Interval(*numbers, queries=len(matrix))
+        return found
+
+    def of(self, method: str, measure: str) -> Values:
+        """Return the values of a method, one a query.
+
+        Raises:
+            InputError: The method or the measure is unknown.
+        """
         for name, options in ((method, list(self.values)), (measure, self.measures)):
             if name not in options:
                 raise InputError(
@@ -55,6 +147,21 @@ class Results:
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        return path
+
+    def save_csv(self, folder: str | Path) -> Path:
+        """Write `folder/results.csv`: one line for each method and measure that has a value."""
+        path = Path(folder) / CSV_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["method", "measure", "mean", "low", "high", "queries"])
+            for method in self.values:
+                for measure in self.measures:
+                    found = self.interval(method, measure)
+                    if found is not None:
+                        numbers = (f"{x:.6g}" for x in (found.mean, found.low, found.high))
+                        writer.writerow([method, measure, *numbers, found.queries])
         return path
 
     @classmethod
@@ -88,6 +195,7 @@ class Difference:
         low: Lower end of its 95 % interval.
         high: Upper end; the difference is beyond chance where 0 lies outside.
         queries: Number of queries with both values.
+        p_value: Chance of a mean this far from 0 if neither method were better (sign-flip test).
     """
 
     first: str
@@ -97,16 +205,23 @@ class Difference:
     low: float
     high: float
     queries: int
+    p_value: float
 
 
 def compare(
-    results: Results, first: str, second: str, measure: str, *, samples: int = 2000, seed: int = 0
+    results: Results,
+    first: str,
+    second: str,
+    measure: str,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
 ) -> Difference:
     """Paired difference of two methods, with a 95 % bootstrap interval over queries.
 
-    Queries are drawn with replacement, both methods' values together; the interval holds the
-    middle 95 % of the mean differences (percentile bootstrap). It speaks of other queries of the
-    same kind, not of other training runs.
+    Queries are drawn with replacement, both methods' values together (``bootstrap``), and the
+    signs of their differences are flipped at random for the chance (``sign_flip``). Both speak of
+    other queries of the same kind, not of other training runs.
 
     Args:
         results: Of one evaluation.
@@ -119,18 +234,23 @@ def compare(
     Raises:
         InputError: A name is unknown, or no query has a value for both methods.
     """
-    pairs = zip(results._values(first, measure), results._values(second, measure))
+    pairs = zip(results.of(first, measure), results.of(second, measure))
     differences = torch.tensor(
         [a - b for a, b in pairs if a is not None and b is not None], dtype=torch.float64
     )
-    count = len(differences)
-    if count == 0:
+    if not len(differences):
         raise InputError(
             f"A paired comparison needs queries with values of both methods — found none for "
             f"{measure!r} of {first!r} and {second!r} — compare a measure that both have."
         )
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(count, (samples, count), generator=generator)
-    means = differences[drawn].mean(-1)
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Difference(first, second, measure, differences.mean().item(), low, high, count)
+    low, high = bootstrap(differences.unsqueeze(1), samples, seed).flatten().tolist()
+    return Difference(
+        first,
+        second,
+        measure,
+        differences.mean().item(),
+        low,
+        high,
+        len(differences),
+        sign_flip(differences, seed=seed),
+    )

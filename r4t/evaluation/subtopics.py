@@ -1,0 +1,129 @@
+"""Lists of items and the subtopics of the relevant ones → α-nDCG and subtopic recall.
+
+Both come from ``ir-measures`` with ``pyndeval`` (TREC's own ndeval), of the extra ``eval``.
+"""
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r4t.errors import InputError
+
+ALPHA_NDCG, SUBTOPIC_RECALL = "alpha nDCG", "subtopic recall"
+DEEPEST = 20  # the longest list that ndeval reads
+ABSENT = (
+    "α-nDCG and subtopic recall need the packages ir-measures and pyndeval — found them not "
+    "installed — install them with pip install 'r4t[eval]'."
+)
+
+
+def available() -> bool:
+    """Whether the packages that compute these measures are installed."""
+    return all(importlib.util.find_spec(name) for name in ("ir_measures", "pyndeval"))
+
+
+class Subtopics:
+    """The relevant items of B queries, each with its subtopic, ready to judge lists of k.
+
+    * α-nDCG@k (Clarke et al. 2008): an item's gain is ``(1 − α)^r`` where r items before it have
+      its subtopic, divided by ``log2(1 + rank)``, and their sum by that of the best list, found
+      greedily.
+    * Subtopic recall@k (Zhai et al. 2003): share of the query's subtopics of which the list holds
+      a relevant item.
+
+    Args:
+        relevant: For each of B queries, catalog row → subtopic of its relevant items.
+        depth: k, 1 … 20.
+        alpha: α, 0 … 1: how much of its worth a subtopic that was answered before loses.
+
+    Raises:
+        InputError: ``depth`` is out of range, or the packages are not installed.
+
+    Example:
+        Two tops (1, 2) and a pair of shoes (3) fit. The second top adds no subtopic.
+
+        >>> subtopics = Subtopics([{1: "top", 2: "top", 3: "shoes"}], depth=2)
+        >>> subtopics(torch.tensor([[1, 2]]))["subtopic recall"].tolist()
+        [0.5]
+    """
+
+    def __init__(
+        self, relevant: Sequence[Mapping[int, Any]], depth: int, alpha: float = 0.5
+    ) -> None:
+        if not 1 <= depth <= DEEPEST:
+            raise InputError(
+                f"α-nDCG and subtopic recall read lists of 1 to {DEEPEST} items — found {depth} "
+                "— evaluate with a smaller set_size to have them."
+            )
+        if not available():
+            raise InputError(ABSENT)
+        import ir_measures
+
+        self._alpha_ndcg = ir_measures.alpha_nDCG(alpha=alpha) @ depth
+        self._recall = ir_measures.StRecall @ depth
+        self._answerable = [len(items) > 0 for items in relevant]
+        judged = [
+            ir_measures.Qrel(str(query), str(row), 1, str(subtopic))
+            for query, items in enumerate(relevant)
+            for row, subtopic in items.items()
+        ]
+        # A warning on stderr takes queries that have one subtopic each for a mistake.
+        with contextlib.redirect_stderr(io.StringIO()):
+            self._judge = ir_measures.evaluator([self._alpha_ndcg, self._recall], judged)
+
+    def __call__(self, rows: Tensor) -> dict[str, Tensor]:
+        """Judge B lists.
+
+        Args:
+            rows: (B, M) distinct catalog rows, best first, −1 where there is none.
+
+        Returns:
+            "alpha nDCG" and "subtopic recall", each (B,) from 0 to 1, float64; NaN where no item
+            is relevant to the query.
+        """
+        from ir_measures import ScoredDoc
+
+        found = {
+            name: torch.tensor([0.0 if is_known else torch.nan for is_known in self._answerable])
+            for name in (ALPHA_NDCG, SUBTOPIC_RECALL)
+        }
+        found = {name: values.double() for name, values in found.items()}
+        listed = [
+            ScoredDoc(str(query), str(row), -float(rank))
+            for query, items in enumerate(rows.tolist())
+            for rank, row in enumerate(items)
+            if row >= 0
+        ]
+        names = {self._alpha_ndcg: ALPHA_NDCG, self._recall: SUBTOPIC_RECALL}
+        for metric in self._judge.iter_calc(listed):
+            found[names[metric.measure]][int(metric.query_id)] = metric.value
+        return found
+
+
+def of_references(
+    references: Sequence[Sequence[int]], column: Sequence[Any]
+) -> list[dict[int, str]]:
+    """Reference items with their subtopics: the value of a metadata column.
+
+    An item without a value is a subtopic of its own.
+
+    Example:
+        >>> of_references([[0, 2]], ["hat", "shoes", None])
+        [{0: 'is hat', 2: 'item 2'}]
+    """
+
+    def subtopic(row: int) -> str:
+        return f"item {row}" if column[row] is None else f"is {column[row]}"
+
+    return [{row: subtopic(row) for row in rows} for rows in references]
+
+
+def of_fits(fits: Tensor, slots: Tensor) -> list[dict[int, str]]:
+    """Fitting items (B, N) bool with their slots (N,) as subtopics."""
+    rows = [fit.nonzero().flatten().tolist() for fit in fits]
+    return [{row: str(slots[row].item()) for row in of} for of in rows]
