@@ -63,12 +63,14 @@ def vendi(
     present = eigenvalues > floor
     safe = torch.where(present, eigenvalues, 1.0)  # no gradient of log or power at 0
     if q == 1:
-        score = torch.exp(-(safe * safe.log()).sum(-1))
+        entropy = -(safe * safe.log()).sum(-1)
     elif q == math.inf:
-        score = 1 / torch.where(members > 0, eigenvalues[..., -1], 1.0)
-    else:
-        score = torch.where(present, safe**q, 0.0).sum(-1).clamp(min=floor) ** (1 / (1 - q))
-    return torch.where(members > 0, score, 0.0).to(x.dtype)
+        entropy = -safe[..., -1].log()
+    else:  # in logarithms: the power of a high order underflows
+        counts = present | (members == 0).unsqueeze(-1)
+        powers = torch.where(counts, q * safe.log(), -math.inf)
+        entropy = powers.logsumexp(-1) / (1 - q)
+    return torch.where(members > 0, entropy.exp(), 0.0).to(x.dtype)
 
 
 def distinct_first(ids: Tensor, size: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from r4t.geometry import normalize
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t_objectives.members import entries
 
 NO_PART = 1e-5  # what is left of an item that is alone in its slot: round-off, not a style
 
@@ -50,11 +51,6 @@ class Coherence(Objective):
         """With respect to the item embeddings; values of a field have no gradient."""
         return self.field is None
 
-    def accepts(self, sets: SetBatch) -> bool:
-        """Whether there is a catalog that has the column."""
-        column = self.slot if self.field is None else self.field
-        return sets.catalog is not None and column in sets.catalog.columns
-
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) mean likeness of the pairs.
 
@@ -75,7 +71,7 @@ class Coherence(Objective):
         codes, _ = catalog.codes(self.slot)
         if self._prepared is None or self._prepared[0] is not catalog:
             self._prepared = catalog, slot_means(catalog.embeddings, codes)
-        slots = codes.to(sets.items.device)[sets.items.clamp(min=0)]
+        slots = entries(codes, sets)
         means = self._prepared[1].to(sets.item_embeddings)
         part = sets.item_embeddings - means[slots.clamp(min=0)]
         part = torch.where(part.norm(dim=-1, keepdim=True) > NO_PART, normalize(part), 0.0)
@@ -88,7 +84,7 @@ class Coherence(Objective):
         assert self.field is not None
         if self._prepared is None or self._prepared[0] is not catalog:
             self._prepared = catalog, value_codes(catalog.column(self.field))
-        codes = self._prepared[1].to(sets.items.device)[sets.items.clamp(min=0)]  # (B, k, M)
+        codes = entries(self._prepared[1], sets)  # (B, k, M)
         count = (codes >= 0).sum(-1)
         shared = torch.zeros_like(sets.items).unsqueeze(-1) * count.unsqueeze(1)
         for code in codes.unbind(-1):

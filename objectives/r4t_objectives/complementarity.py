@@ -7,6 +7,7 @@ from torch import Tensor
 
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t_objectives.members import entries
 
 
 class Complementarity(Objective):
@@ -28,10 +29,6 @@ class Complementarity(Objective):
     def __init__(self, field: str = "category") -> None:
         self.field = field
 
-    def accepts(self, sets: SetBatch) -> bool:
-        """Whether there is a catalog that has the field."""
-        return super().accepts(sets) and self.field in getattr(sets.catalog, "columns", ())
-
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) normalized entropies.
 
@@ -44,7 +41,7 @@ class Complementarity(Objective):
         scores = sets.item_embeddings.new_zeros(len(sets))
         if most < 2:
             return scores
-        slots = codes.to(sets.items.device)[sets.items.clamp(min=0)].masked_fill(~sets.mask, -1)
+        slots = entries(codes, sets).masked_fill(~sets.mask, -1)
         filled = slots >= 0
         # Members by members instead of members by values: a field may have very many values.
         same = (slots.unsqueeze(2) == slots.unsqueeze(1)) & filled.unsqueeze(1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from r4t.errors import InputError, nearest
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t_objectives.members import entries, one_of_each
 
 ROUND_OFF = 1e-9  # 0.1 + 0.2 keeps a budget of 0.3
 
@@ -49,7 +50,7 @@ class AtMost(Rule):
         """Whether no value occurs more often than ``count``."""
         assert sets.catalog is not None  # Constraint needs it
         codes, _ = sets.catalog.codes(self.field)
-        value = of_members(codes, sets).masked_fill(~chosen, -1)
+        value = entries(codes, sets).masked_fill(~chosen, -1)
         same = (value.unsqueeze(2) == value.unsqueeze(1)) & (value >= 0).unsqueeze(1)
         return (same.sum(-1) <= self.count).all(-1)
 
@@ -71,7 +72,7 @@ class Budget(Rule):
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
         """Whether the sum is known and within the budget."""
         assert sets.catalog is not None
-        amount = of_members(sets.catalog.numbers(self.field), sets)
+        amount = entries(sets.catalog.numbers(self.field), sets)
         spent = torch.where(chosen, amount, 0.0).sum(-1)  # NaN if one is not known
         return spent <= self.total + ROUND_OFF * abs(self.total)
 
@@ -104,7 +105,7 @@ class MustInclude(Rule):
                 f"({shown}), found {self.value!r}; name one of them."
                 f"{nearest(str(self.value), known)}"
             )
-        return ((of_members(codes, sets) == values.index(self.value)) & chosen).any(-1)
+        return ((entries(codes, sets) == values.index(self.value)) & chosen).any(-1)
 
 
 class Constraint(Objective):
@@ -140,14 +141,3 @@ class Constraint(Objective):
         chosen = one_of_each(sets)
         kept = torch.stack([rule.kept(sets, chosen) for rule in self.rules])
         return kept.to(sets.item_embeddings).mean(0)
-
-
-def of_members(column: Tensor, sets: SetBatch) -> Tensor:
-    """Return the entries (B, k) of a catalog column (N,); those of masked members mean nothing."""
-    return column.to(sets.items.device)[sets.items.clamp(min=0)]
-
-
-def one_of_each(sets: SetBatch) -> Tensor:
-    """Return (B, k), True for the first member of each distinct item that is there."""
-    same = (sets.items.unsqueeze(2) == sets.items.unsqueeze(1)) & sets.mask.unsqueeze(1)
-    return sets.mask & ~same.tril(-1).any(-1)

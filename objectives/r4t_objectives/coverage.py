@@ -53,11 +53,10 @@ class Coverage(Objective):
         known = sets.references >= 0  # (B, R)
         empty = ~known.any(-1)
         if empty.any():
-            row = int(empty.nonzero()[0])
-            text = "" if sets.query_texts is None else f" ({sets.query_texts[row]!r})"
             raise InputError(
-                f"Coverage needs at least one reference item a query, found none for query {row}"
-                f"{text}; leave such queries out, or use an objective without references."
+                "Coverage needs at least one reference item a query, found none for "
+                f"{sets.query_name(int(empty.nonzero()[0]))}; leave such queries out, or use an "
+                "objective without references."
             )
         found = self._exact(sets) if self.cosine is None else self._soft(sets, self.cosine)
         return (found & known).sum(-1) / known.sum(-1)

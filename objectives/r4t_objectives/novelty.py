@@ -6,6 +6,7 @@ from torch import Tensor
 from r4t.errors import InputError
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t_objectives.members import entries
 
 
 class Novelty(Objective):
@@ -33,7 +34,7 @@ class Novelty(Objective):
                 f"Novelty needs items counted in at least one training set, found "
                 f"{popularity.sets}; write training queries with reference sets, or leave it out."
             )
-        counts = popularity.counts.to(sets.items.device)[sets.items.clamp(min=0)]
+        counts = entries(popularity.counts, sets)
         total = torch.tensor(popularity.sets + 1, dtype=torch.float64, device=sets.items.device)
         information = 1 - (counts + 1).double().log() / total.log()  # −log p / log(S + 1)
         mean = (information * sets.mask).sum(-1) / sets.mask.sum(-1).clamp(min=1)
