@@ -1,0 +1,122 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+from r4t.errors import InputError
+from r4t.plugins import load_objective
+
+# Kind on the first two axes, style on the last two; rows are unit after the catalog's scaling.
+SHIRT_LINEN, SHIRT_LEATHER, SHOE_LINEN, SHOE_LEATHER, LONE_HAT, NO_KIND = range(6)
+ROWS = [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 1, 0]]
+
+
+@pytest.fixture
+def catalog(catalog_of):
+    return catalog_of(
+        ROWS,
+        category=["shirt", "shirt", "shoe", "shoe", "hat", None],
+        style=["linen", "leather", "linen", "leather", "linen", None],
+        tags=[["a", "b"], ["b", "a", "b"], ["b", "c"], ["d"], [], None],
+    )
+
+
+def test_coherence_of_embeddings_by_hand(catalog, chosen):
+    rows = [
+        # Mean shirt (1, 0, .5, .5)/√2 leaves (0, 0, ±.5, ∓.5)/√2, and so do the shoes.
+        [SHIRT_LINEN, SHOE_LINEN, -1],  # cosine 1
+        [SHIRT_LINEN, SHOE_LEATHER, -1],  # cosine −1
+        [SHIRT_LINEN, SHIRT_LEATHER, SHOE_LINEN],  # −1, 1, −1
+        [SHIRT_LINEN, SHOE_LINEN, SHIRT_LINEN],  # 1 and 1; the repeated item is no pair
+        [SHIRT_LINEN, SHIRT_LINEN, SHIRT_LINEN],  # no pair of different items
+        [SHIRT_LINEN, LONE_HAT, -1],  # nothing is left of the only hat
+        [SHIRT_LINEN, SHOE_LINEN, NO_KIND],  # without a slot: in no pair
+        [SHIRT_LINEN, NO_KIND, -1],
+        [SHIRT_LINEN, -1, -1],
+        [-1, -1, -1],  # no member: the lower bound
+    ]
+    expected = [1, -1, -1 / 3, 1, 0, 0, 1, 0, 0, -1]
+    found = load_objective("coherence")(chosen(catalog, rows))
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_coherence_is_not_low_diversity(catalog, chosen):
+    sets = chosen(
+        catalog,
+        [[SHIRT_LINEN, SHOE_LINEN], [SHIRT_LINEN, SHIRT_LEATHER], [SHIRT_LINEN, SHIRT_LINEN]],
+    )
+    # Both pairs have cosine 1/2: eigenvalues 3/4 and 1/4, Vendi 1.7548 of 2. Equal in diversity,
+    # one style against two; and the least diverse set, a repetition, is not coherent.
+    diversity = load_objective("diversity")(sets)
+    assert diversity.tolist() == pytest.approx([0.8774, 0.8774, 0.5], abs=1e-4)
+    assert load_objective("coherence")(sets).tolist() == pytest.approx([1, -1, 0], abs=1e-6)
+
+
+def test_coherence_of_a_field_by_hand(catalog, chosen):
+    rows = [
+        [SHIRT_LINEN, SHOE_LINEN, LONE_HAT],  # 3 of 3 pairs
+        [SHIRT_LINEN, SHOE_LINEN, SHOE_LEATHER],  # 1 of 3
+        [SHIRT_LINEN, SHIRT_LINEN, SHOE_LEATHER],  # 0 of 2
+        [SHIRT_LINEN, SHOE_LINEN, NO_KIND],  # 1 of 1
+        [SHIRT_LINEN, NO_KIND, -1],
+        [SHIRT_LINEN, SHIRT_LINEN, -1],
+        [-1, -1, -1],
+    ]
+    coherence = load_objective("coherence", field="style")
+    expected = [1, 1 / 3, 0, 1, 0, 0, 0]
+    assert coherence(chosen(catalog, rows)).tolist() == pytest.approx(expected)
+    assert coherence.bounds == (0.0, 1.0)
+    assert not coherence.differentiable
+
+
+def test_coherence_of_lists_is_their_jaccard_overlap(catalog, chosen):
+    rows = [
+        [SHIRT_LINEN, SHIRT_LEATHER, -1],  # {a, b} and {b, a}: 1
+        [SHIRT_LINEN, SHOE_LINEN, -1],  # {a, b} and {b, c}: 1/3
+        [SHIRT_LINEN, SHOE_LINEN, SHOE_LEATHER],  # 1/3, 0, 0
+        [SHIRT_LINEN, SHOE_LINEN, LONE_HAT],  # an empty list is no value: 1/3
+    ]
+    found = load_objective("coherence", field="tags")(chosen(catalog, rows))
+    assert found.tolist() == pytest.approx([1, 1 / 3, 1 / 9, 1 / 3])
+
+
+def test_jaccard_equals_a_loop(catalog_of, chosen):
+    generator = torch.Generator().manual_seed(0)
+    tags = [
+        torch.randint(0, 6, (size,), generator=generator).tolist()
+        for size in torch.randint(0, 5, (40,), generator=generator).tolist()
+    ]
+    catalog = catalog_of(torch.randn(40, 3, generator=generator), tags=tags)
+    rows = torch.randint(-1, 40, (25, 6), generator=generator).tolist()
+    expected = []
+    for row in rows:
+        there = [item for item in row if item >= 0 and tags[item]]
+        pairs = [(set(tags[a]), set(tags[b])) for a in there for b in there if a != b]
+        overlaps = [len(a & b) / len(a | b) for a, b in pairs]
+        expected.append(sum(overlaps) / max(len(overlaps), 1))
+    found = load_objective("coherence", field="tags")(chosen(catalog, rows))
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_another_catalog_is_prepared_anew_and_copies_leave_it_behind(catalog, catalog_of, chosen):
+    coherence = load_objective("coherence")
+    sets = chosen(catalog, [[SHIRT_LINEN, SHOE_LINEN]])
+    assert coherence(sets).item() == pytest.approx(1)
+    # The same items, each in a slot of its own: nothing is left of any.
+    apart = catalog_of(ROWS, category=list("abcdef"))
+    assert coherence(chosen(apart, [[SHIRT_LINEN, SHOE_LINEN]])).item() == pytest.approx(0)
+    for other in (copy.deepcopy(coherence), pickle.loads(pickle.dumps(coherence))):
+        assert other._prepared is None
+        assert other(sets).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("arguments", [{"slot": "categry"}, {"field": "categry"}])
+def test_a_column_that_does_not_exist_is_named_with_its_nearest(catalog, chosen, arguments):
+    with pytest.raises(InputError, match=r"found no 'categry' .* Did you mean 'category'\?"):
+        load_objective("coherence", **arguments)(chosen(catalog, [[0, 1]]))
+
+
+def test_slots_must_be_single_values(catalog, chosen):
+    with pytest.raises(InputError, match="column of single values"):
+        load_objective("coherence", slot="tags")(chosen(catalog, [[0, 1]]))

@@ -1,0 +1,66 @@
+import math
+
+import pytest
+import torch
+from vendi_score import vendi as peer
+
+from r4t.errors import InputError
+from r4t.geometry import normalize
+from r4t.plugins import load_objective
+
+ORTHOGONAL = torch.eye(4).tolist()
+
+
+def test_eq2_diversity_is_vendi_over_the_members_asked_for(sets_from):
+    diversity = load_objective("diversity")
+    assert diversity(sets_from([ORTHOGONAL], [ORTHOGONAL])).item() == pytest.approx(1.0)
+    same = [[[1, 0, 0, 0]] * 4]
+    assert diversity(sets_from(same, same)).item() == pytest.approx(0.25)
+    # Two of four missing: Vendi 2 of the two that are there, over 4.
+    mask = [[True, True, False, False]]
+    assert diversity(sets_from([ORTHOGONAL], [ORTHOGONAL], mask)).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "q, expected",
+    [
+        (0.5, (math.sqrt(3 / 4) + math.sqrt(1 / 4)) ** 2),  # (Σ √λ)²
+        (1, math.exp(-(3 / 4 * math.log(3 / 4) + 1 / 4 * math.log(1 / 4)))),
+        (2, 1 / (9 / 16 + 1 / 16)),  # 1 / Σ λ²
+        (100, (0.75**100 + 0.25**100) ** (-1 / 99)),
+        (math.inf, 4 / 3),  # 1 / max λ
+    ],
+)
+def test_a_higher_order_looks_at_the_largest_group(sets_from, q, expected):
+    # Three equal items and one orthogonal to them: eigenvalues of K/4 are 3/4, 1/4, 0, 0.
+    items = [[[1, 0]] * 3 + [[0, 1]]]
+    assert load_objective("diversity", q=q)(sets_from(items, items)).item() == pytest.approx(
+        expected / 4, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("members, width", [(6, 16), (9, 4)])  # d < k takes the dual form
+@pytest.mark.parametrize("q, peers", [(1, 1), (2, 2), (30, 30), (math.inf, "inf")])
+def test_eq2_diversity_equals_the_original_implementation(sets_from, members, width, q, peers):
+    generator = torch.Generator().manual_seed(members)
+    items = normalize(torch.randn(3, members, width, generator=generator, dtype=torch.float64))
+    sets = sets_from(items.tolist(), items.tolist()).extended(item_embeddings=items)
+    expected = [peer.score_K((row @ row.T).numpy(), q=peers) / members for row in items]
+    found = load_objective("diversity", q=q)(sets)
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_dual_and_primal_form_agree(sets_from):
+    generator = torch.Generator().manual_seed(1)
+    items = torch.randn(2, 6, 4, generator=generator)
+    wide = torch.cat([items, torch.zeros(2, 6, 5)], -1)  # d = 9 > k = 6, the same cosines
+    for q in (0.5, 1.0, 2.0, math.inf):
+        diversity = load_objective("diversity", q=q)
+        narrow = diversity(sets_from(items.tolist(), items.tolist()))
+        torch.testing.assert_close(narrow, diversity(sets_from(wide.tolist(), wide.tolist())))
+
+
+@pytest.mark.parametrize("q", [0, -1.0, math.nan])
+def test_an_order_that_is_not_above_0_is_refused(q):
+    with pytest.raises(InputError, match=r"order q of a diversity must be above 0, found .*; 1 is"):
+        load_objective("diversity", q=q)

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from r4t.plugins import load_objective
+
+
+def test_prompt_format_by_hand(sets_from):
+    texts = [
+        ["linen shirt", "straw hat", "sandals", "sunglasses"],
+        ["linen shirt", "straw hat"],
+        ["linen shirt", "Linen-shirt!", "straw hat", "sandals"],
+        ["Beach  day.", "linen shirt", "beach day", "straw hat"],
+        ["", " ", "straw hat"],
+        [],
+    ]
+    rows = [[[1, 0]] * 4] * 6
+    sets = sets_from(rows, rows, texts=texts, query_texts=["beach day"] * 6)
+    objective = load_objective("prompt_format")
+    expected = [
+        1,  # 1, 4/4, 4/4, 4/4
+        (1 + 2 / 4 + 1 + 1) / 4,  # half of the sub-queries asked for
+        (1 + 1 + 3 / 4 + 1) / 4,  # one written twice
+        (1 + 1 + 3 / 4 + 2 / 4) / 4,  # the query itself, twice
+        (1 + 1 / 4 + 1 + 1) / 4,  # blank ones are not written
+        0,  # nothing was parsed
+    ]
+    assert objective(sets).tolist() == pytest.approx(expected)
+    assert objective.name == "prompt_format"
+
+
+def test_prompt_format_reads_k_sub_queries_and_texts_alone(sets_from):
+    rows = [[[1, 0], [1, 0]]]
+    texts = [["straw hat", "linen shirt", "straw hat", "straw hat"]]
+    sets = sets_from(rows, rows, [[False, True]], texts=texts, query_texts=["beach day"])
+    # The first sub-query found no item (its words are unknown): its form is still right.
+    assert load_objective("prompt_format")(sets).item() == 1
+
+
+def test_an_expansion_that_repeats_a_word_is_no_copy(sets_from):
+    rows = [[[1, 0]]]
+    sets = sets_from(rows, rows, texts=[["beach day day"]], query_texts=["beach day"])
+    assert load_objective("prompt_format")(sets).item() == 1
+
+
+def test_scores_have_the_type_of_the_query(sets_from):
+    rows = [[[1, 0]]]
+    sets = sets_from(rows, rows, texts=[["hat"]], query_texts=["beach"])
+    doubled = sets.extended(query=sets.query.double())
+    assert load_objective("prompt_format")(doubled).dtype == torch.float64
