@@ -30,17 +30,20 @@ class Known:
         self._searcher = searcher
         self._truth = truth
         self._referenced = any(query.references for query in queries)
-        self._column: list[Any] | None = None
+        self._codes: Tensor | None = None
         if self._referenced and truth is None:
-            self._column = self._read(subtopic_field)
+            self._codes = self._read(subtopic_field)
 
-    def _read(self, subtopic_field: str | None) -> list[Any] | None:
-        """The N subtopics of the items; None where the catalog has no such column by itself."""
+    def _read(self, subtopic_field: str | None) -> Tensor | None:
+        """The N items' subtopics; None where nobody named a column and the usual one will not do."""
         catalog = self._searcher.catalog
-        if subtopic_field is None and SUBTOPIC_FIELD not in catalog.columns:
-            self._leave_out(f"the catalog has no column {SUBTOPIC_FIELD!r} with subtopics.")
+        if subtopic_field is not None:
+            return catalog.codes(subtopic_field)[0]
+        try:
+            return catalog.codes(SUBTOPIC_FIELD)[0]
+        except InputError as error:
+            self._leave_out(str(error))
             return None
-        return catalog.column(SUBTOPIC_FIELD if subtopic_field is None else subtopic_field)
 
     def _leave_out(self, reason: str) -> None:
         self.left_out |= {subtopics.ALPHA_NDCG: reason, subtopics.SUBTOPIC_RECALL: reason}
@@ -58,7 +61,7 @@ class Known:
     def judge(self, queries: list[Query], got: SetBatch) -> Callable[[SetBatch], dict[str, Values]]:
         """Return what measures the ``returned`` sets of any method for these queries."""
         fits = None if self._truth is None else self._truth.fits([query.id for query in queries])
-        listing = self._listing(queries, fits, got.set_size)
+        listing = self._listing(got, fits)
 
         def measured(sets: SetBatch) -> dict[str, Values]:
             found = measures.of_items(sets)
@@ -72,19 +75,16 @@ class Known:
 
         return measured
 
-    def _listing(
-        self, queries: list[Query], fits: Tensor | None, depth: int
-    ) -> subtopics.Subtopics | None:
+    def _listing(self, got: SetBatch, fits: Tensor | None) -> subtopics.Subtopics | None:
         """What judges lists by subtopics, where they are known."""
         if fits is not None and self._truth is not None:
             relevant = subtopics.of_fits(fits, self._truth.slots)
-        elif self._column is not None:
-            rows = [self._searcher.catalog.rows(query.references) for query in queries]
-            relevant = subtopics.of_references(rows, self._column)
+        elif self._codes is not None and got.references is not None:
+            relevant = subtopics.of_references(got.references, self._codes)
         else:
             return None
         try:
-            return subtopics.Subtopics(relevant, depth)
+            return subtopics.Subtopics(relevant, got.set_size)
         except InputError as error:
             self._leave_out(str(error))
             return None

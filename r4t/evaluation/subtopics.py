@@ -105,25 +105,29 @@ class Subtopics:
         return found
 
 
-def of_references(
-    references: Sequence[Sequence[int]], column: Sequence[Any]
-) -> list[dict[int, str]]:
+def of_references(references: Tensor, codes: Tensor) -> list[dict[int, str]]:
     """Reference items with their subtopics: the value of a metadata column.
 
     An item without a value is a subtopic of its own.
 
+    Args:
+        references: (B, R) catalog rows, −1 padded.
+        codes: (N,) numbers of the values, −1 for none (``Catalog.codes``).
+
     Example:
-        >>> of_references([[0, 2]], ["hat", "shoes", None])
-        [{0: 'is hat', 2: 'item 2'}]
+        >>> of_references(torch.tensor([[0, 2, -1]]), torch.tensor([7, 7, -1]))
+        [{0: 'value 7', 2: 'item 2'}]
     """
+    kinds = codes.tolist()
 
     def subtopic(row: int) -> str:
-        return f"item {row}" if column[row] is None else f"is {column[row]}"
+        return f"value {kinds[row]}" if kinds[row] >= 0 else f"item {row}"
 
-    return [{row: subtopic(row) for row in rows} for rows in references]
+    return [{row: subtopic(row) for row in rows if row >= 0} for rows in references.tolist()]
 
 
 def of_fits(fits: Tensor, slots: Tensor) -> list[dict[int, str]]:
     """Fitting items (B, N) bool with their slots (N,) as subtopics."""
+    kinds = slots.tolist()
     rows = [fit.nonzero().flatten().tolist() for fit in fits]
-    return [{row: str(slots[row].item()) for row in of} for of in rows]
+    return [{row: f"slot {kinds[row]}" for row in of} for of in rows]

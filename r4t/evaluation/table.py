@@ -1,5 +1,6 @@
-"""Methods and test queries → per-query values, and their table in the terminal and in Markdown."""
+"""Results → tables on the terminal, in Markdown and CSV, and plots: what people read."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 NOTE = (
-    "The two kinds of numbers are kept apart: the first block judges the directions that were "
-    "searched with, which methods that only pick items do not have; the second judges the items "
-    "returned, as many for every method and out of pools of equal size. Compare methods with and "
-    "without directions by the second block only."
+    "Two kinds of numbers, kept apart: directions/ judges the directions that were searched with, "
+    "for methods that have them; items/ judges the items returned, as many for every method and out "
+    "of pools of equal size. Rank methods with and without directions by items/ only."
 )
+TITLES = {DIRECTIONS: "Directions", ITEMS: "Returned items"}
+PER_BLOCK = 6  # measures with their intervals, so that a terminal of 120 columns shows them
 
 
 @dataclass(frozen=True)
@@ -29,85 +31,160 @@ class Block:
 
 
 def blocks(results: Results, differences: Sequence[Difference] = ()) -> list[Block]:
-    """Lay results out: directions, returned items, seconds, paired differences."""
-    size, pool = results.settings["set_size"], results.settings["pool_size"]
-    count = len(results.queries)
-    titles = {
-        DIRECTIONS: f"Directions, mean of {count} queries",
-        ITEMS: f"Returned items: {size} items, pool of {pool}, mean of {count} queries",
-    }
-    found = []
-    for prefix, title in titles.items():
-        names = [name for name in results.measures if name.startswith(prefix)]
-        rows = [
-            [method, *(_number(results.mean(method, name)) for name in names)]
-            for method in results.values
-        ]
-        found.append(Block(title, ["method", *(name.removeprefix(prefix) for name in names)], rows))
-    found += _latency_block(results)
-    if differences:
-        rows = [
-            [f"{d.first} − {d.second}", d.measure, f"{d.mean:+.3f}", _interval(d)]
-            for d in differences
-        ]
-        header = ["paired difference", "measure", "mean", "95 % interval"]
-        found.append(Block("Differences over the same queries", header, rows))
+    """Lay results out: directions, returned items, paired differences, milliseconds."""
+    found = [*_measure_blocks(results, DIRECTIONS), *_measure_blocks(results, ITEMS)]
+    found += [difference_block(differences), *_latency_blocks(results)]
     return [block for block in found if block.rows and len(block.header) > 1]
 
 
-def _latency_block(results: Results) -> list[Block]:
+def notes(results: Results) -> list[str]:
+    """Sentences that belong below the tables: how to read them, what is missing and why."""
+    lines = [
+        "± is half the width of the 95 % bootstrap interval over queries; it speaks of other "
+        "queries, not of other training runs.",
+        NOTE,
+    ]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in results.settings.get("left_out", {}).items():
+        reasons.setdefault(reason, []).append(name)
+    lines += [f"Left out: {', '.join(names)}. {reason}" for reason, names in reasons.items()]
+    fewer = [
+        f"{measure} on {_fewest(results, measure)}"
+        for measure in results.measures
+        if _fewest(results, measure) < len(results.queries)
+    ]
+    if fewer:
+        lines.append(f"Of {len(results.queries)} queries, not all have {', '.join(fewer)}.")
+    return lines
+
+
+def _fewest(results: Results, measure: str) -> int:
+    """Fewest queries behind a mean; all where no method has one."""
+    found = [results.interval(method, measure) for method in results.methods]
+    return min((i.queries for i in found if i is not None), default=len(results.queries))
+
+
+def _measure_blocks(results: Results, prefix: str) -> list[Block]:
+    names = [
+        name
+        for name in results.measures
+        if name.startswith(prefix) and any(results.interval(m, name) for m in results.methods)
+    ]
+    methods = [m for m in results.methods if any(results.interval(m, name) for name in names)]
+    parts = [names[start : start + PER_BLOCK] for start in range(0, len(names), PER_BLOCK)]
+    title = f"{TITLES[prefix]}: {_what(results, prefix)}"
+    found = []
+    for number, part in enumerate(parts, 1):
+        rows = [[method, *(cell(results, method, name) for name in part)] for method in methods]
+        counted = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+        header = ["method", *(name.removeprefix(prefix) for name in part)]
+        found.append(Block(title + counted, header, rows))
+    return found
+
+
+def _what(results: Results, prefix: str) -> str:
+    """What the numbers of a block are means of."""
+    settings, count = results.settings, f"mean of {len(results.queries)} queries"
+    if prefix == DIRECTIONS:
+        return f"{settings['set_size']} directions, {count}"
+    pool, items = settings["pool_size"], settings.get("catalog_items")
+    share = "" if items is None else f", {pool / items:.1%} of the catalog"
+    return f"{settings['set_size']} items, pool of {pool} distinct items{share}, {count}"
+
+
+def cell(results: Results, method: str, measure: str) -> str:
+    """Mean ± half the width of its interval, such as ``0.464 ±0.018``; – where there is none."""
+    found = results.interval(method, measure)
+    if found is None:
+        return "–"
+    return f"{found.mean:.3f}" if found.queries == 1 else f"{found.mean:.3f} ±{found.half:.3f}"
+
+
+def difference_block(differences: Sequence[Difference]) -> Block:
+    """Paired differences with interval and chance."""
+    rows = [
+        [
+            f"{d.first} − {d.second}",
+            d.measure,
+            f"{d.mean:+.3f}",
+            f"{d.low:+.3f} … {d.high:+.3f}",
+            "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}",
+        ]
+        for d in differences
+    ]
+    header = ["paired difference", "measure", "mean", "95 % interval", "p (sign flips)"]
+    return Block("Differences over the same queries", header, rows)
+
+
+def _latency_blocks(results: Results) -> list[Block]:
     batches = list(dict.fromkeys(b for timed in results.latency.values() for b in timed))
     parts = (*PARTS, "total")
-    header = ["method", *(f"{part}, batch {batch}" for batch in batches for part in parts)]
-    rows = [
-        [method, *(_milliseconds(timed[batch][part]) for batch in batches for part in parts)]
-        for method, timed in results.latency.items()
+    return [
+        Block(
+            f"Milliseconds per query, batch {batch}",
+            ["method", *parts],
+            [
+                [method, *(f"{1000 * timed[batch][part]:.3g}" for part in parts)]
+                for method, timed in results.latency.items()
+                if batch in timed
+            ],
+        )
+        for batch in batches
     ]
-    return [Block("Milliseconds per query", header, rows)]
 
 
-def _interval(difference: Difference) -> str:
-    return f"{difference.low:+.3f} … {difference.high:+.3f}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g}"
-
-
-def markdown(found: Iterable[Block]) -> str:
-    """The blocks as Markdown tables, and the note that keeps the two kinds apart."""
+def markdown(found: Iterable[Block], below: Sequence[str] = (NOTE,)) -> str:
+    """The blocks as Markdown tables, and the sentences below them."""
     parts = []
     for block in found:
         rule = ["---", *["---:"] * (len(block.header) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (block.header, rule, *block.rows)]
         parts.append("\n".join([f"**{block.title}**", "", *lines]))
-    return "\n\n".join([*parts, NOTE]) + "\n"
+    return "\n\n".join([*parts, *below]) + "\n"
 
 
 def write_results(
-    folder: str | Path, results: Results, differences: Sequence[Difference] = ()
+    folder: str | Path,
+    results: Results,
+    differences: Sequence[Difference] = (),
+    *,
+    plots: bool = True,
 ) -> None:
-    """Write `results.json`, with every value of every query, and `results.md`."""
+    """Write `results.json` with every value of every query, `results.csv`, `results.md`, and plots.
+
+    Args:
+        folder: Where.
+        results: Of one evaluation.
+        differences: To show among the tables.
+        plots: Whether to draw `items`, `directions` and `plane`, each as .png and .svg.
+    """
     results.save(folder)
-    text = markdown(blocks(results, differences))
+    results.save_csv(folder)
+    text = markdown(blocks(results, differences), notes(results))
     (Path(folder) / "results.md").write_text(text, encoding="utf-8")
+    if plots:
+        from r4t.evaluation.plots import draw
+
+        draw(folder, results)
 
 
 def print_results(
     console: "Console", results: Results, differences: Sequence[Difference] = ()
 ) -> None:
-    """Print the blocks as tables, and the note."""
+    """Print the blocks as tables, and the notes."""
+    print_blocks(console, blocks(results, differences), notes(results))
+
+
+def print_blocks(console: "Console", found: Iterable[Block], below: Sequence[str]) -> None:
+    """Print tables, and sentences below them."""
     from rich.table import Table
 
-    for block in blocks(results, differences):
+    for block in found:
         table = Table(title=block.title, title_justify="left")
         for number, name in enumerate(block.header):
-            table.add_column(name, justify="right" if number else "left")
+            table.add_column(name, justify="right" if number else "left", no_wrap=not number)
         for row in block.rows:
             table.add_row(*row)
         console.print(table)
-    console.print(NOTE)
+    for line in below:
+        console.print(textwrap.fill(line, console.width), highlight=False, markup=False)

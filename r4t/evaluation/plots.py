@@ -1,0 +1,200 @@
+"""Results → bars with intervals and the recall–diversity plane, each as .png and .svg."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r4t.evaluation.labels import place_labels
+from r4t.evaluation.results import DIRECTIONS, ITEMS, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RECALL, CLOSENESS, DIVERSITY = "items/recall", "items/cosine", "items/vendi"
+WITH, WITHOUT = "#0072b2", "#8c8c8c"  # methods with directions; methods that pick items
+CURVES = ("#d55e00", "#009e73", "#cc79a7", "#e69f00")  # these and WITH: Okabe and Ito
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "r4t",
+}
+
+
+def draw(folder: str | Path, results: Results) -> list[Path]:
+    """Write `items`, `directions` (bars) and `plane`, as far as there is something to show.
+
+    Returns:
+        The files written.
+    """
+    figures = {
+        "items": bars(results, ITEMS),
+        "directions": bars(results, DIRECTIONS),
+        "plane": plane(results),
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        path for name, figure in figures.items() if figure for path in _save(figure, folder / name)
+    ]
+
+
+def _save(figure: "Figure", stem: Path) -> list[Path]:
+    import matplotlib
+
+    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(paths[0], dpi=200)
+        figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def bars(results: Results, prefix: str = ITEMS) -> "Figure | None":
+    """One panel a measure: a bar for each method's mean, with its 95 % interval.
+
+    Args:
+        results: Of one evaluation.
+        prefix: The block, "items/" or "directions/".
+
+    Returns:
+        None where the block has no value.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = [n for n in results.measures if n.startswith(prefix) and _methods(results, [n])]
+    methods = _methods(results, names)
+    if not names:
+        return None
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    with matplotlib.rc_context(STYLE):
+        size = (1.4 + 2.2 * columns, rows * (0.6 + 0.22 * len(methods)) + 0.5)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+        for panel, name in zip(panels, names):
+            _bar_panel(panel, results, methods, name)
+            panel.set_title(name.removeprefix(prefix))
+        for panel in panels[len(names) :]:
+            panel.set_visible(False)
+        panels[0].invert_yaxis()  # first method on top; the panels share the axis
+        figure.supxlabel(f"mean of {len(results.queries)} queries, 95 % interval", fontsize=9)
+    return figure
+
+
+def _methods(results: Results, names: Sequence[str]) -> list[str]:
+    return [m for m in results.methods if any(results.interval(m, name) for name in names)]
+
+
+def _bar_panel(panel: "Axes", results: Results, methods: Sequence[str], name: str) -> None:
+    for place, method in enumerate(methods):
+        found = results.interval(method, name)
+        if found is None:
+            panel.annotate("–", (0, place), (3, 0), textcoords="offset points", va="center")
+            continue
+        panel.barh(place, found.mean, height=0.7, color=_color(results, method))
+        panel.plot([found.low, found.high], [place, place], color="black", linewidth=1)
+    panel.set_yticks(range(len(methods)), methods)
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.locator_params(axis="x", nbins=4)
+
+
+def _color(results: Results, method: str) -> str:
+    directed = any(
+        results.interval(method, name) for name in results.measures if name.startswith(DIRECTIONS)
+    )
+    return WITH if directed else WITHOUT
+
+
+def plane(results: Results) -> "Figure | None":
+    """Every method as a point: relevance to the right, diversity upward, both with intervals.
+
+    Relevance is recall where there are references, else the mean cosine of the returned items
+    with the query; diversity is the Vendi score of the returned items. The methods of
+    ``settings["curves"]`` are joined to a line over their λ.
+
+    Returns:
+        None where no method has both.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    across = RECALL if RECALL in results.measures else CLOSENESS
+    methods = [m for m in results.methods if _point(results, m, across)]
+    if not methods:
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        axes = figure.subplots()
+        drawn: list[tuple[float, float]] = []
+        labels = []
+        for number, (curve, points) in enumerate(results.curves.items()):
+            color = CURVES[number % len(CURVES)]
+            drawn += _curve(axes, results, curve, points, across, color)
+        for method in methods:
+            x, y = _point(results, method, across) or (0.0, 0.0)
+            _cross(axes, results, method, across)
+            drawn.append((x, y))
+            labels.append((method, x, y))
+        axes.set_xlabel(_axis_name(results, across))
+        axes.set_ylabel(f"diversity: Vendi score of the {_size(results)} items returned")
+        axes.margins(0.12)
+        if results.curves:
+            axes.legend(frameon=False, loc="best")
+        place_labels(axes, labels, drawn)
+    return figure
+
+
+def _size(results: Results) -> str:
+    return str(results.settings.get("set_size", "k"))
+
+
+def _axis_name(results: Results, across: str) -> str:
+    if across == RECALL:
+        return f"recall in the pool of {results.settings.get('pool_size', 'P')} distinct items"
+    return f"closeness: mean cosine of the {_size(results)} items returned with the query"
+
+
+def _point(results: Results, method: str, across: str) -> tuple[float, float] | None:
+    if not {across, DIVERSITY} <= set(results.measures):
+        return None
+    x, y = (results.interval(method, name) for name in (across, DIVERSITY))
+    return None if x is None or y is None else (x.mean, y.mean)
+
+
+def _cross(axes: "Axes", results: Results, method: str, across: str) -> None:
+    """A point with its two intervals."""
+    x, y = (results.interval(method, name) for name in (across, DIVERSITY))
+    if x is None or y is None:
+        return
+    color = _color(results, method)
+    axes.plot([x.low, x.high], [y.mean, y.mean], color=color, linewidth=1, alpha=0.6)
+    axes.plot([x.mean, x.mean], [y.low, y.high], color=color, linewidth=1, alpha=0.6)
+    axes.plot(x.mean, y.mean, "o", color=color, markersize=5)
+
+
+def _curve(
+    axes: "Axes",
+    results: Results,
+    curve: str,
+    points: Sequence[tuple[str, float]],
+    across: str,
+    color: str,
+) -> list[tuple[float, float]]:
+    """A line over λ, its ends marked with their λ."""
+    found = [(_point(results, name, across), value) for name, value in points]
+    known = [(point, value) for point, value in found if point is not None]
+    if not known:
+        return []
+    places = [point for point, _ in known]
+    label = f"{curve}, λ = {known[0][1]:g} … {known[-1][1]:g}"
+    xs, ys = zip(*places)
+    axes.plot(xs, ys, ".-", color=color, linewidth=1, markersize=4, label=label, zorder=1)
+    for point, value in {known[0], known[-1]}:
+        axes.annotate(
+            f"{value:g}", point, (3, 3), textcoords="offset points", color=color, fontsize=7
+        )
+    return places
