@@ -1,25 +1,47 @@
-"""A run → its table: baselines and models on test queries, compared, timed, with example sets."""
+"""A run → its table: baselines and models on test queries, compared, timed, with every set kept."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.evaluation.baselines import Method, NoFanout
+from r4t.evaluation.answers import AnswerWriter
 from r4t.evaluation.latency import TimedSearcher
-from r4t.evaluation.learned import BestOf, FanOutMethod
-from r4t.evaluation.memory import NearestSets
-from r4t.evaluation.rerank import Mmr
-from r4t.evaluation.results import Difference, Results, compare
+from r4t.evaluation.lineup import Lineup, Methods
+from r4t.evaluation.measuring import OnSets, Score, evaluate
+from r4t.evaluation.results import Results, Values
 from r4t.evaluation.truth import FacetTruth, load_truth
-from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
+from r4t.objective import Objective
+from r4t.plugins import installed, objective_class
 from r4t.reward import Reward
-from r4t.run import Run
+from r4t.run import RUN_FILE, Run
+from r4t.search import Searcher
+from r4t.sets import SetBatch
 
 COMPOSITE = "composite"
 EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
+OF_DIRECTIONS = frozenset({"directions", "texts"})
+SETS_FILE = "sets.jsonl"
+
+
+class Composite:
+    """A reward as one more score of the table: its weighted sum."""
+
+    def __init__(self, reward: Reward) -> None:
+        self._reward = reward
+
+    def accepts(self, sets: SetBatch) -> bool:
+        """Whether ``sets`` carries every field that the objectives need."""
+        return self._reward.needs <= sets.present
+
+    def __call__(self, sets: SetBatch) -> Tensor:
+        """Return (B,) weighted sums."""
+        return self._reward.score(sets)
 
 
 @dataclass
@@ -27,44 +49,68 @@ class Evaluation:
     """What to measure, and how.
 
     Args:
-        run: Run folder.
-        split: ``test`` or ``val``.
+        run: Run folder; a folder with ``catalog`` and ``queries`` alone becomes a run.
+        split: ``test``, ``val``, ``train`` or ``all``; methods that remember training references
+            only answer ``test`` and ``val``.
         weights: Of the composite (paper, eq. 1); Best-of-N chooses by it. Objectives that need
-            references belong to the second block (recall) and are refused here.
-        set_size: Items k a method returns.
-        pool_size: Distinct items P for recall, hit and facet recall.
-        best_of: N of Best-of-N.
-        temperature: Of the language models.
+            references belong to the second block and are refused here.
+        objectives: Objects for names in ``weights`` that need constructor arguments; with weight 0
+            they are audited only.
+        audit: Whether every other installed objective is scored as well, built without arguments;
+            those that cannot be, that do not apply to the catalog, or that cost money are left out
+            and named.
+        across_runs: Runs N of the paper's Vendi across runs; 0 for none.
+        subtopic_field: Metadata column whose values are subtopics of the references.
         batch_size: Queries a call.
         latency_batches: Batch sizes to time; empty for no timing.
         latency_calls: Timed calls a batch size.
         index: ``torch`` or ``faiss``.
-        queries: How many test queries, the first ones; all by default.
+        queries: How many queries, the first ones; all by default.
     """
 
     run: str = "runs/toy"
     split: str = "test"
     weights: dict[str, float] = field(default_factory=lambda: dict(EQUATION_1))
-    set_size: int = 10
-    pool_size: int = 150
-    best_of: int = 5
-    temperature: float = 0.9
+    objectives: dict[str, Objective] | None = None
+    audit: bool = True
+    across_runs: int = 5
+    subtopic_field: str | None = None
     batch_size: int = 64
     latency_batches: list[int] = field(default_factory=lambda: [1, 64])
     latency_calls: int = 3
     index: str = "torch"
     queries: int | None = None
 
-    def measure(self, console: Console) -> Results:
-        """Run every method on every query.
+    @property
+    def folder(self) -> Path:
+        """Where the tables go: ``results``, for other splits ``results-SPLIT``."""
+        name = "results" if self.split == "test" else f"results-{self.split}"
+        return Path(self.run) / name
+
+    def open(self) -> Run:
+        """Open the run, or begin it where there are a catalog and queries."""
+        folder = Path(self.run)
+        if not (folder / RUN_FILE).is_file() and (folder / "catalog").is_dir():
+            return Run.begin(folder)
+        return Run.open(folder)
+
+    def reward(self) -> Reward:
+        """Build the composite.
 
         Raises:
-            InputError: The run has no such split, or the settings do not fit it.
+            InputError: A name is unknown, or an objective reads references.
         """
-        from r4t.evaluation.measuring import evaluate
+        reward = Reward(self.weights, self.objectives)
+        if "references" in reward.needs:
+            named = [n for n, o in reward.objectives.items() if "references" in o.needs]
+            raise InputError(
+                f"The composite must choose without the references, which are the answers — found "
+                f"{named} among its weights; leave them out: they are measured in the second block."
+            )
+        return reward
 
-        run = Run.open(self.run)
-        searcher = TimedSearcher(run.searcher(self.index))
+    def asked(self, run: Run, searcher: TimedSearcher, console: Console) -> list[Query]:
+        """Read the queries of the split, without those of which the encoder knows no word."""
         queries, unknown = searcher.searchable(run.read_queries(self.split))
         if unknown:
             console.print(
@@ -72,121 +118,101 @@ class Evaluation:
                 f"out for every method: the encoder knows none of their words "
                 f"({', '.join(query.text for query in unknown[:3])} …)"
             )
-        queries = queries[: self.queries]
-        reward = Reward(self.weights)
-        methods = self._methods(run, searcher, reward, console)
-        progress = _Progress(console, len(methods) * len(queries))
-        with progress:
-            return evaluate(
-                methods,
+        return queries[: self.queries]
+
+    def lineup(
+        self,
+        methods: Methods,
+        run: Run,
+        searcher: TimedSearcher,
+        queries: Sequence[Query],
+        reward: Reward,
+    ) -> Lineup:
+        """Build the methods, those that remember only where they have not seen the answers."""
+        there = (run.queries / "train.jsonl").is_file() and self.split in ("test", "val")
+        training = run.read_queries("train") if there else []
+        truth = run_truth(run, searcher)
+        return methods.build(run, searcher, queries, reward, training=training, truth=truth)
+
+    def measure(self, methods: Methods, console: Console) -> Results:
+        """Run every method on every query; write each set to ``sets.jsonl``.
+
+        Raises:
+            InputError: The run has no such split, or the settings do not fit it.
+        """
+        run = self.open()
+        searcher = TimedSearcher(run.searcher(self.index))
+        reward = self.reward()
+        queries = self.asked(run, searcher, console)
+        lineup = self.lineup(methods, run, searcher, queries, reward)
+        audited, left_out = self._audited(reward)
+        directions, items = scores_by_block(reward, audited)
+        progress = _Progress(console, len(lineup.methods) * len(queries))
+        with progress, AnswerWriter(self.folder / SETS_FILE) as writer:
+            results = evaluate(
+                lineup.methods,
                 queries,
                 searcher,
-                {**reward.objectives, COMPOSITE: lambda sets: reward(sets)[0]},
-                truth=_truth(run),
+                directions,
+                items,
+                optional=set(audited),
+                truth=run_truth(run, searcher),
+                subtopic_field=self.subtopic_field,
+                across_runs=self.across_runs,
                 batch_size=self.batch_size,
                 latency_batches=self.latency_batches,
                 latency_calls=self.latency_calls,
-                settings={
-                    "run": str(run.folder),
-                    "split": self.split,
-                    "weights": self.weights,
-                    "catalog": run.fingerprint,
-                    "encoder": "none" if searcher.encoder is None else searcher.encoder.describe(),
-                    "unknown_queries": [query.id for query in unknown],
-                },
+                untimed=lineup.untimed,
+                settings=self._settings(run, searcher, lineup),
                 on_progress=progress.advance,
+                on_sets=_for_readers(writer, lineup),
             )
+        results.settings["left_out"] = left_out | results.settings["left_out"]
+        return results
 
-    def _methods(
-        self, run: Run, searcher: TimedSearcher, reward: Reward, console: Console
-    ) -> list[Method]:
-        sizes = (self.set_size, self.pool_size)
-        methods: list[Method] = [NoFanout(searcher, *sizes), Mmr(searcher, *sizes)]
-        training = _with_references(run)
-        if training:
-            methods.append(NearestSets(searcher, training, *sizes))
-        zero_shot = self._language("zero-shot", run, searcher)
-        folm = self._language("folm", run, searcher)
-        if zero_shot is not None:
-            name = f"Best-of-{self.best_of}"
-            methods += [
-                FanOutMethod("Zero-shot", zero_shot, self.pool_size),
-                BestOf(name, zero_shot, reward, self.best_of, self.pool_size),
-            ]
-        if folm is not None:
-            methods.append(FanOutMethod("R4T-FOLM", folm, self.pool_size))
-        folder = run.folder / MODELS["diffusion"]
-        if folder.is_dir():
-            fan_out = DiffusionFanOut.load(searcher, folder, self.set_size)
-            methods.append(FanOutMethod("R4T-Diffusion", fan_out, self.pool_size))
-        absent = [name for name, folder in MODELS.items() if not (run.folder / folder).is_dir()]
-        if absent:
-            console.print(f"not in the table, because the run has no such model yet: {absent}")
-        return methods
+    def _audited(self, reward: Reward) -> tuple[dict[str, Objective], dict[str, str]]:
+        """The other installed objectives that can be had for nothing, and why not the rest."""
+        found: dict[str, Objective] = {}
+        left_out: dict[str, str] = {}
+        for name in installed() if self.audit else ():
+            if name in reward.objectives:
+                continue
+            try:
+                objective = objective_class(name)
+                if objective.costly:
+                    left_out[name] = "it costs money: name it in weights (0 is enough) to have it"
+                    continue
+                found[name] = objective()
+            except (InputError, TypeError) as error:
+                left_out[name] = str(error)
+        return found, left_out
 
-    def _language(self, name: str, run: Run, searcher: TimedSearcher) -> LanguageFanOut | None:
-        folder = run.folder / MODELS[name]
-        if not folder.is_dir():
-            return None
-        from r4t.fanout.model import FanoutModel
-
-        model = FanoutModel.load(folder)
-        if model.form.set_size != self.set_size:
-            raise InputError(
-                f"Methods are compared at one set size — {folder} writes {model.form.set_size} "
-                f"sub-queries, found set_size {self.set_size}; set it to that number."
-            )
-        return LanguageFanOut(searcher, model, self.temperature)
+    def _settings(self, run: Run, searcher: TimedSearcher, lineup: Lineup) -> dict[str, Any]:
+        return {
+            "run": str(run.folder),
+            "split": self.split,
+            "weights": self.weights,
+            "catalog": run.fingerprint,
+            "encoder": "none" if searcher.encoder is None else searcher.encoder.describe(),
+            "curves": lineup.curves,
+            "absent": lineup.absent,
+        }
 
 
-def differences(results: Results) -> list[Difference]:
-    """Return the paired differences that the claims rest on, as far as both methods are there."""
-    measures = {
-        "directions/composite": [
-            ("R4T-FOLM", "Best-of-"),
-            ("Best-of-", "Zero-shot"),
-            ("R4T-Diffusion", "R4T-FOLM"),
-        ],
-        "items/vendi": [("R4T-FOLM", "Zero-shot"), ("R4T-Diffusion", "Zero-shot")],
-        "items/distinct": [("R4T-FOLM", "Zero-shot"), ("R4T-Diffusion", "Zero-shot")],
-        "items/facet recall": [("R4T-FOLM", "Zero-shot"), ("R4T-Diffusion", "Zero-shot")],
-        "items/pool facet recall": [("R4T-FOLM", "Zero-shot"), ("R4T-Diffusion", "Zero-shot")],
-        "items/recall": [
-            (ours, other)
-            for ours in ("R4T-FOLM", "R4T-Diffusion")
-            for other in ("No fan-out", "MMR", "Nearest sets", "Zero-shot")
-        ],
-    }
-    found = []
-    for measure, pairs in measures.items():
-        for first, second in pairs:
-            names = [_full(name, results) for name in (first, second)]
-            if measure in results.measures and None not in names:
-                found.append(compare(results, names[0] or "", names[1] or "", measure))
-    return found
+def scores_by_block(
+    reward: Reward, audited: Mapping[str, Objective]
+) -> tuple[dict[str, Score], dict[str, Score]]:
+    """Sort scores into those of the fan-out and those of the items returned.
 
-
-def ratios(results: Results) -> list[str]:
-    """Return sentences on how much of the tuned model the diffusion retriever keeps, and its speed."""
-    if "R4T-FOLM" not in results.values or "R4T-Diffusion" not in results.values:
-        return []
-    measure = "directions/composite"
-    folm, diffusion = (results.mean(name, measure) for name in ("R4T-FOLM", "R4T-Diffusion"))
-    lines = []
-    if folm and diffusion:
-        lines.append(f"R4T-Diffusion reaches {diffusion / folm:.1%} of R4T-FOLM's composite")
-        zero = results.mean("Zero-shot", measure) if "Zero-shot" in results.values else None
-        if zero is not None and folm != zero:
-            share = (diffusion - zero) / (folm - zero)
-            lines.append(
-                f"(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: {share:.2f}"
-            )
-    for batch, timed in results.latency.get("R4T-Diffusion", {}).items():
-        ratio = results.latency["R4T-FOLM"][batch]["total"] / timed["total"]
-        lines.append(
-            f"at batch {batch} R4T-Diffusion answers {ratio:.1f} times as fast as R4T-FOLM"
-        )
-    return lines
+    The fan-out is judged as training judges it, by the composite and all its objectives, and by
+    what reads directions or texts. Items are judged by all that reads neither.
+    """
+    every = {**reward.objectives, **audited}
+    reads = {name for name, objective in every.items() if objective.needs & OF_DIRECTIONS}
+    seen = reads | set(reward.objectives) | ({"distinctness"} & set(every))
+    directions: dict[str, Score] = {name: every[name] for name in every if name in seen}
+    items: dict[str, Score] = {name: every[name] for name in every if name not in reads}
+    return directions | {COMPOSITE: Composite(reward)}, items
 
 
 class _Progress:
@@ -209,23 +235,18 @@ class _Progress:
         self._bar.update(self._task, advance=queries, description=method)
 
 
-def _with_references(run: Run) -> list[Query]:
-    if not (run.queries / "train.jsonl").is_file():
-        return []
-    return [query for query in run.read_queries("train") if query.references]
-
-
-def _truth(run: Run) -> FacetTruth | None:
+def run_truth(run: Run, searcher: Searcher) -> FacetTruth | None:
+    """Return the latent truth that lies beside the catalog of a generated benchmark."""
     folder = run.catalog / "truth"
-    if not folder.is_dir():
-        return None
-    return FacetTruth(load_truth(folder), run.searcher().catalog.ids)
+    return FacetTruth(load_truth(folder), searcher.catalog.ids) if folder.is_dir() else None
 
 
-def _full(name: str, results: Results) -> str | None:
-    return next((found for found in results.values if found.startswith(name)), None)
+def _for_readers(writer: AnswerWriter, lineup: Lineup) -> OnSets:
+    """Write the sets of all methods but the points of curves."""
+    points = {name for curve in lineup.curves.values() for name, _ in curve}
 
+    def write(method: str, queries: list[Query], sets: SetBatch, scores: dict[str, Values]) -> None:
+        if method not in points:
+            writer(method, queries, sets, scores)
 
-def results_folder(run: str) -> Path:
-    """Return where a run's tables go."""
-    return Run.open(run).step("results")
+    return write

@@ -8,7 +8,8 @@ from rich.console import Console
 from r4t.data.queries import Query
 from r4t.data.wardrobe import Truth
 from r4t.errors import InputError
-from r4t.evaluation.baselines import NearestSets, NoFanout
+from r4t.evaluation.baselines import NoFanout
+from r4t.evaluation.memory import NearestSets
 from r4t.evaluation.results import Results, compare
 from r4t.evaluation.table import NOTE, blocks, evaluate, print_results, write_results
 from r4t.evaluation.truth import FacetTruth
