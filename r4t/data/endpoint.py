@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Sequence
-from typing import Any
 
+from r4t.chat import Chat, Failure, endpoint_error
 from r4t.data.kinds import KINDS
 from r4t.data.phrases import WORDS
 from r4t.data.queries import Query, normalized
@@ -15,12 +14,13 @@ from r4t.errors import InputError
 
 BATCH = 40
 FRUITLESS = 3
+TIMEOUT = 600.0  # seconds: forty queries from a small machine's model take their time
 
 PROMPT = """You write broad search queries for the catalog that these items are taken from:
 {examples}
 
-Write {count} broad queries of {least} to {most} words that each call for a varied set of items, not
-for \ one item. Spread them evenly over these kinds: {kinds} (hybrid joins two of the others). \
+Write {count} broad queries of {least} to {most} words that each call for a varied set of items, \
+not for one item. Spread them evenly over these kinds: {kinds} (hybrid joins two of the others). \
 Answer with one JSON object a line and nothing else, like this:
 {{"kind": "mood", "query": "cozy evening at home"}}"""
 
@@ -46,7 +46,7 @@ def ask_queries(
         InputError: The client is not installed, the endpoint does not answer, or three answers in a
             row bring no new query.
     """
-    client = _client(endpoint)
+    chat = Chat(model, endpoint, timeout=TIMEOUT)
     rng = random.Random(seed)
     made: dict[str, Query] = {}
     dropped = fruitless = 0
@@ -59,7 +59,7 @@ def ask_queries(
             kinds=", ".join(KINDS),
         )
         before = len(made)
-        for line in _ask(client, endpoint, model, prompt).splitlines():
+        for line in _ask(chat, prompt).splitlines():
             if not line.strip() or line.strip().startswith("```"):
                 continue
             kind, text = _parse(line)
@@ -78,30 +78,11 @@ def ask_queries(
     return list(made.values()), note
 
 
-def _client(endpoint: str) -> Any:
-    try:
-        import openai
-    except ImportError as error:
-        raise InputError(
-            "Asking an endpoint needs the openai client — found none installed — install the extra "
-            "eval (pip install 'r4t[eval]') or leave out --endpoint."
-        ) from error
-    return openai.OpenAI(base_url=endpoint, api_key=os.environ.get("OPENAI_API_KEY") or "none")
-
-
-def _ask(client: Any, endpoint: str, model: str, prompt: str) -> str:
-    import openai
-
-    try:
-        answer = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": prompt}]
-        )
-    except openai.OpenAIError as error:
-        raise InputError(
-            f"The endpoint must answer chat completions — found {type(error).__name__} ({error}) "
-            f"at {endpoint} — check the address, the model's name and OPENAI_API_KEY."
-        ) from error
-    return answer.choices[0].message.content or ""
+def _ask(chat: Chat, prompt: str) -> str:
+    answer = chat.ask([[{"role": "user", "content": prompt}]])[0]
+    if isinstance(answer, Failure):
+        raise endpoint_error(answer, chat.base_url)
+    return answer.text
 
 
 def _parse(line: str) -> tuple[str, str]:
