@@ -21,6 +21,7 @@ VERBS = {
     "synthesize": "write target sets with the tuned model",
     "evaluate": "the table: baselines and models on test queries",
     "retrieve": "ask a run for a set",
+    "compare": "the sets of several methods, side by side",
     "objectives": "list the installed objectives",
     "init": "copy the configs into a folder",
     "quickstart": "the whole method on the embedded data",
