@@ -1,72 +1,137 @@
-"""Named points of a plot → their names beside them, as far apart as there is room for."""
+"""Named points of a plot → their names beside them, where there is room."""
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.transforms import Bbox
+    from matplotlib.text import Annotation
 
-DISTANCES = (6, 14, 24, 36)  # points (1/72 inch) between a point and its name
+Place = tuple[float, float]
+DISTANCES = (5, 12, 20, 30, 42)  # points (1/72 inch) between a point and its name
+TIE = {"arrowstyle": "-", "linewidth": 0.5, "color": "gray", "shrinkA": 0, "shrinkB": 3}
 ANGLES = range(0, 360, 30)
+
+
+class Label(NamedTuple):
+    """A name, its point in data coordinates, and the color to write it in."""
+
+    name: str
+    x: float
+    y: float
+    color: str = "black"
+
+
+class Box(NamedTuple):
+    """A rectangle on paper, in pixels."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def hides(self, places: Sequence[Place]) -> int:
+        """How many places lie in it, or as good as.
+
+        Example:
+            >>> Box(0, 0, 10, 4).hides([(5, 2), (11, 2), (5, 9)])
+            2
+        """
+        inside = (
+            self.left - 2 < x < self.right + 2 and self.bottom - 2 < y < self.top + 2
+            for x, y in places
+        )
+        return sum(inside)
+
+    def shared(self, other: "Box") -> float:
+        """Area that both cover.
+
+        Example:
+            >>> Box(0, 0, 10, 4).shared(Box(8, 1, 20, 2))
+            2
+        """
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.top, other.top) - max(self.bottom, other.bottom)
+        return max(width, 0) * max(height, 0)
+
+    def beyond(self, frame: "Box") -> float:
+        """How far it reaches out of a frame."""
+        ends = (frame.left - self.left, self.right - frame.right)
+        return sum(max(end, 0) for end in (*ends, frame.bottom - self.bottom, self.top - frame.top))
 
 
 def place_labels(
     axes: "Axes",
-    labels: Sequence[tuple[str, float, float]],
-    points: Sequence[tuple[float, float]],
+    labels: Sequence[Label],
+    points: Sequence[Place],
+    lines: Sequence[Place] = (),
     font_size: float = 8,
 ) -> None:
-    """Write each name where it covers no point and no other name.
+    """Write each name where it hides no point, no line and no other name.
 
     Names are placed one by one, from the crowded points on; each takes the nearest of the places
-    around its point that is free and within the axes, or else the one that covers least. A name
+    around its point that is free and within the axes, or else the one that hides least. A name
     that had to move away is tied to its point by a thin line.
 
     Args:
         axes: With everything drawn and its limits settled.
-        labels: Name, x and y of each point to name, in data coordinates.
+        labels: The points to name.
         points: (x, y) of all points that must stay visible.
+        lines: (x, y) along lines that should, close together.
         font_size: Of the names.
     """
     figure = axes.get_figure()
     if figure is None:
         return
     figure.draw_without_rendering()  # settles the layout, so that sizes on paper are known
-    marks = [axes.transData.transform(point) for point in points]
+    on_paper = axes.transData.transform
+    marks = [tuple(on_paper(point)) for point in points]
+    strokes = [tuple(on_paper(point)) for point in lines]
     legend = axes.get_legend()
-    taken = [legend.get_window_extent()] if legend is not None else []
-    for name, x, y in sorted(labels, key=lambda label: _room(label, labels, axes)):
-        text = axes.annotate(
-            name,
-            (x, y),
-            (0, 0),
-            textcoords="offset points",
-            fontsize=font_size,
-            va="center",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "gray", "shrinkB": 3},
-        )
-        best = None
+    taken = [] if legend is None else [Box(*legend.get_window_extent().extents)]
+    frame = Box(*axes.bbox.extents)
+    for label in sorted(labels, key=lambda label: _room(label, labels, axes)):
+        text = _written(axes, label, font_size)
+        size = text.get_window_extent()
+        pixels = figure.dpi / 72
+        best = (math.inf, 0, 0, frame)
         for distance, angle in itertools.product(DISTANCES, ANGLES):
-            text.xyann = (
-                distance * math.cos(math.radians(angle)),
-                distance * math.sin(math.radians(angle)),
+            box = _box(
+                on_paper((label.x, label.y)), size.width, size.height, distance * pixels, angle
             )
-            text.set_horizontalalignment(_side(angle))
-            box = text.get_window_extent()
-            cost = _covered(box, marks, taken, axes.bbox)
-            if best is None or cost < best[0]:
-                best = (cost, text.xyann, text.get_horizontalalignment(), box, distance)
-            if cost == 0:
-                break
-        if best is not None:
-            _, text.xyann, alignment, box, distance = best
-            text.set_horizontalalignment(alignment)
-            if distance == DISTANCES[0] and text.arrow_patch is not None:
-                text.arrow_patch.set_visible(False)
-            taken.append(box)
+            cost = 100 * box.hides(marks) + 10 * box.hides(strokes) + 50 * box.beyond(frame)
+            cost += sum(box.shared(other) for other in taken) + distance / 10
+            best = min(best, (cost, distance, angle, box))
+        _, distance, angle, box = best
+        taken.append(box)
+        text.xyann = _offset(distance, angle)
+        text.set_horizontalalignment(_side(angle))
+        if distance > DISTANCES[0]:
+            axes.annotate("", text.xy, text.xyann, textcoords="offset points", arrowprops=TIE)
+
+
+def _written(axes: "Axes", label: Label, font_size: float) -> "Annotation":
+    from matplotlib.patheffects import withStroke
+
+    return axes.annotate(
+        label.name,
+        (label.x, label.y),
+        (0, 0),
+        textcoords="offset points",
+        fontsize=font_size,
+        color=label.color,
+        va="center",
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+        zorder=4,
+    )
+
+
+def _offset(distance: float, angle: float) -> Place:
+    """Where a name stands from its point: below and above, a little nearer to the middle line."""
+    turn = math.radians(angle)
+    return distance * math.cos(turn), (distance + 3) * math.sin(turn)
 
 
 def _side(angle: int) -> str:
@@ -75,25 +140,16 @@ def _side(angle: int) -> str:
     return "center" if abs(cosine) < 0.1 else "left" if cosine > 0 else "right"
 
 
-def _room(
-    label: tuple[str, float, float], labels: Sequence[tuple[str, float, float]], axes: "Axes"
-) -> float:
+def _box(point: Place, width: float, height: float, distance: float, angle: int) -> Box:
+    """Where a name of this size would stand."""
+    across, up = _offset(distance, angle)
+    left = point[0] + across - width * {"left": 0.0, "center": 0.5, "right": 1.0}[_side(angle)]
+    bottom = point[1] + up - height / 2
+    return Box(left, bottom, left + width, bottom + height)
+
+
+def _room(label: Label, labels: Sequence[Label], axes: "Axes") -> float:
     """Distance on paper to the nearest other named point."""
-    here = axes.transData.transform(label[1:])
-    others = [axes.transData.transform(other[1:]) for other in labels if other is not label]
+    here = axes.transData.transform((label.x, label.y))
+    others = [axes.transData.transform((other.x, other.y)) for other in labels if other != label]
     return min((math.dist(here, there) for there in others), default=math.inf)
-
-
-def _covered(
-    box: "Bbox", marks: Sequence[Sequence[float]], taken: Sequence["Bbox"], frame: "Bbox"
-) -> float:
-    """How bad a place is: area over other names, points hidden, parts outside the axes."""
-    hidden = sum(box.x0 - 2 < x < box.x1 + 2 and box.y0 - 2 < y < box.y1 + 2 for x, y in marks)
-    overlap = 0.0
-    for other in taken:
-        width = min(box.x1, other.x1) - max(box.x0, other.x0)
-        height = min(box.y1, other.y1) - max(box.y0, other.y0)
-        overlap += max(width, 0) * max(height, 0)
-    outside = max(frame.x0 - box.x0, 0) + max(box.x1 - frame.x1, 0)
-    outside += max(frame.y0 - box.y0, 0) + max(box.y1 - frame.y1, 0)
-    return overlap + 100 * hidden + 50 * outside

@@ -1,10 +1,11 @@
 """Results → bars with intervals and the recall–diversity plane, each as .png and .svg."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r4t.evaluation.labels import place_labels
+from r4t.evaluation.labels import Label, Place, place_labels
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Results
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def bars(results: Results, prefix: str = ITEMS) -> "Figure | None":
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     names = [n for n in results.measures if n.startswith(prefix) and _methods(results, [n])]
     methods = _methods(results, names)
@@ -81,8 +83,20 @@ def bars(results: Results, prefix: str = ITEMS) -> "Figure | None":
         for panel in panels[len(names) :]:
             panel.set_visible(False)
         panels[0].invert_yaxis()  # first method on top; the panels share the axis
-        figure.supxlabel(f"mean of {len(results.queries)} queries, 95 % interval", fontsize=9)
+        kinds = _kinds(results, methods)
+        handles = [Patch(color=color, label=name) for color, name in kinds.items()]
+        title = f"mean of {len(results.queries)} queries, 95 % interval"
+        figure.legend(
+            handles=handles, title=title, loc="outside lower center", ncols=2, frameon=False
+        )
     return figure
+
+
+def _kinds(results: Results, methods: Sequence[str]) -> dict[str, str]:
+    """Color → kind of method, of those there are."""
+    colors = {_color(results, method) for method in methods}
+    kinds = {WITH: "searches with directions", WITHOUT: "picks items"}
+    return {color: name for color, name in kinds.items() if color in colors}
 
 
 def _methods(results: Results, names: Sequence[str]) -> list[str]:
@@ -129,22 +143,27 @@ def plane(results: Results) -> "Figure | None":
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.subplots()
-        drawn: list[tuple[float, float]] = []
-        labels = []
+        drawn: list[Place] = []
+        lines: list[Place] = []
+        labels: list[Label] = []
         for number, (curve, points) in enumerate(results.curves.items()):
             color = CURVES[number % len(CURVES)]
-            drawn += _curve(axes, results, curve, points, across, color)
+            places, ends = _curve(axes, results, curve, points, across, color)
+            drawn += places
+            lines += _along(places)
+            labels += ends
         for method in methods:
-            x, y = _point(results, method, across) or (0.0, 0.0)
-            _cross(axes, results, method, across)
+            x, y, strokes = _cross(axes, results, method, across)
             drawn.append((x, y))
-            labels.append((method, x, y))
+            lines += strokes
+            labels.append(Label(method, x, y))
         axes.set_xlabel(_axis_name(results, across))
         axes.set_ylabel(f"diversity: Vendi score of the {_size(results)} items returned")
         axes.margins(0.12)
-        if results.curves:
-            axes.legend(frameon=False, loc="best")
-        place_labels(axes, labels, drawn)
+        for color, name in _kinds(results, methods).items():
+            axes.plot([], [], "o", color=color, markersize=5, label=name)
+        axes.legend(frameon=False, loc="best", fontsize=8)
+        place_labels(axes, labels, drawn, lines)
     return figure
 
 
@@ -158,22 +177,35 @@ def _axis_name(results: Results, across: str) -> str:
     return f"closeness: mean cosine of the {_size(results)} items returned with the query"
 
 
-def _point(results: Results, method: str, across: str) -> tuple[float, float] | None:
+def _point(results: Results, method: str, across: str) -> Place | None:
     if not {across, DIVERSITY} <= set(results.measures):
         return None
     x, y = (results.interval(method, name) for name in (across, DIVERSITY))
     return None if x is None or y is None else (x.mean, y.mean)
 
 
-def _cross(axes: "Axes", results: Results, method: str, across: str) -> None:
-    """A point with its two intervals."""
+def _cross(
+    axes: "Axes", results: Results, method: str, across: str
+) -> tuple[float, float, list[Place]]:
+    """Draw a point with its two intervals; return it and places along them."""
     x, y = (results.interval(method, name) for name in (across, DIVERSITY))
-    if x is None or y is None:
-        return
+    assert x is not None  # only methods that have both are drawn
+    assert y is not None
     color = _color(results, method)
-    axes.plot([x.low, x.high], [y.mean, y.mean], color=color, linewidth=1, alpha=0.6)
-    axes.plot([x.mean, x.mean], [y.low, y.high], color=color, linewidth=1, alpha=0.6)
+    ends = ([(x.low, y.mean), (x.high, y.mean)], [(x.mean, y.low), (x.mean, y.high)])
+    for pair in ends:
+        axes.plot(*zip(*pair), color=color, linewidth=1, alpha=0.6)
     axes.plot(x.mean, y.mean, "o", color=color, markersize=5)
+    return x.mean, y.mean, [place for pair in ends for place in _along(pair)]
+
+
+def _along(places: Sequence[Place], steps: int = 8) -> list[Place]:
+    """Places close together along a line."""
+    return [
+        (a[0] + (b[0] - a[0]) * step / steps, a[1] + (b[1] - a[1]) * step / steps)
+        for a, b in itertools.pairwise(places)
+        for step in range(steps + 1)
+    ]
 
 
 def _curve(
@@ -183,18 +215,13 @@ def _curve(
     points: Sequence[tuple[str, float]],
     across: str,
     color: str,
-) -> list[tuple[float, float]]:
-    """A line over λ, its ends marked with their λ."""
+) -> tuple[list[Place], list[Label]]:
+    """Draw a line over λ; return its points and the λ at its ends."""
     found = [(_point(results, name, across), value) for name, value in points]
     known = [(point, value) for point, value in found if point is not None]
     if not known:
-        return []
+        return [], []
     places = [point for point, _ in known]
-    label = f"{curve}, λ = {known[0][1]:g} … {known[-1][1]:g}"
-    xs, ys = zip(*places)
-    axes.plot(xs, ys, ".-", color=color, linewidth=1, markersize=4, label=label, zorder=1)
-    for point, value in {known[0], known[-1]}:
-        axes.annotate(
-            f"{value:g}", point, (3, 3), textcoords="offset points", color=color, fontsize=7
-        )
-    return places
+    axes.plot(*zip(*places), ".-", color=color, linewidth=1, markersize=4, label=f"{curve} over λ")
+    ends = [Label(f"λ = {value:g}", *point, color) for point, value in (known[0], known[-1])]
+    return places, ends
