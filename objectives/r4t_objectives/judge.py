@@ -82,6 +82,7 @@ class Judge(Objective):
     bounds = (1.0, 5.0)
     needs = frozenset({"catalog"})  # of the default rubric; each object has its own
     partial = True
+    costly = True
 
     def __init__(
         self,

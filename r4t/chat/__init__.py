@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from r4t.chat.answer import Answer, AnswerFolder, Failure, Usage
+from r4t.chat.answer import Answer, AnswerFolder, Failure, Usage, utf8
 from r4t.chat.attempt import LostError, attempt, checked_key, checked_url
 from r4t.errors import InputError
 
@@ -112,6 +112,7 @@ class Chat:
         if self.cache is None:
             results = self._send(requests)
         else:
+            self.cache.open()
             keys = [self.cache.path(request) for request in requests]
             asked = dict(zip(keys, requests))
             hits = {key: self.cache.read(request) for key, request in asked.items()}
@@ -137,7 +138,9 @@ class Chat:
         return {
             "endpoint": self.base_url,
             "model": self.model,
-            "messages": [dict(message) for message in conversation],
+            "messages": [
+                {name: utf8(value) for name, value in message.items()} for message in conversation
+            ],
             "parameters": self.parameters,
         }
 
@@ -227,7 +230,7 @@ def endpoint_error(failure: Failure, base_url: str) -> InputError:
     """Return what to tell a user whose endpoint gives no answers."""
     return InputError(
         f"The endpoint must answer chat completions — found {failure} at {base_url} — check the "
-        "address, the model's name, OPENAI_API_KEY and the parameters."
+        "address, the model's name and OPENAI_API_KEY, and the request's parameters if it has any."
     )
 
 

@@ -98,11 +98,24 @@ class AnswerFolder:
     read. Several processes may share the folder.
 
     Args:
-        folder: Where; made with the first answer.
+        folder: Where; made when it is opened.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def open(self) -> None:
+        """Make the folder, before anything is paid for that it should keep.
+
+        Raises:
+            InputError: It cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise self._unfit(error) from error
 
     def path(self, request: Mapping[str, Any]) -> Path:
         """Return where the answer to ``request`` lies."""
@@ -131,14 +144,27 @@ class AnswerFolder:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
-                file.write(text.encode("utf-8", "replace"))  # half a surrogate pair is no UTF-8
+                file.write(text.encode())
             os.replace(file.name, path)
         except OSError as error:
-            raise InputError(
-                f"Answers are kept in a folder that can be written — found {error} at "
-                f"{self.folder} — name another folder as cache, or none."
-            ) from error
+            raise self._unfit(error) from error
 
     def forget(self, request: Mapping[str, Any]) -> None:
         """Remove an answer, so that it is asked for again."""
         self.path(request).unlink(missing_ok=True)
+
+    def _unfit(self, error: OSError) -> InputError:
+        return InputError(
+            f"Answers are kept in a folder that can be written — found {error} at {self.folder} — "
+            "name another folder as cache, or none."
+        )
+
+
+def utf8(text: str) -> str:
+    """Return a text with "?" for what UTF-8 cannot carry: half a surrogate pair, from JSON.
+
+    Example:
+        >>> utf8("fine" + chr(0xD83D))
+        'fine?'
+    """
+    return text.encode("utf-8", "replace").decode()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from r4t.chat.answer import Answer, Failure
+from r4t.chat.answer import Answer, Failure, utf8
 from r4t.errors import InputError
 
 PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: another try may do
@@ -88,7 +88,7 @@ def _read(body: str, seconds: float) -> Answer:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise LostError(_failure("NoCompletion", body or "empty"), passing=True) from error
     prompt, completion = (count if isinstance(count, int) else None for count in counts)
-    text = content if isinstance(content, str) else ""
+    text = utf8(content) if isinstance(content, str) else ""
     return Answer(text, str(row.get("model", "")), prompt, completion, seconds)
 
 

@@ -2,53 +2,17 @@
 
 import json
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+import r4t.chat
 from r4t.data.endpoint import ask_queries
 from r4t.errors import InputError
+from tests.chat_server import Reply, nobody, replies, serving
 
 pytest.importorskip("openai", reason="the extra eval is not installed")
 
 TEXTS = [f"item {n}" for n in range(50)]
-
-
-@contextmanager
-def served(answers: list[str], status: int = 200) -> Iterator[tuple[str, list[dict]]]:
-    """A server that gives the answers in turn (the last for ever) and records what it was asked."""
-    asked: list[dict] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({"path": self.path, "key": self.headers["Authorization"], **body})
-            content = answers[min(len(asked), len(answers)) - 1]
-            message = {"role": "assistant", "content": content}
-            reply = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}
-            reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
-            data = json.dumps(reply).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def line(kind: str, query: str) -> str:
@@ -75,8 +39,9 @@ def test_answers_become_queries_and_bad_lines_are_counted(monkeypatch):
             line("trend", "a b"),
         ]
     )
-    with served([first, "I would rather not.", second]) as (url, asked):
-        queries, note = ask_queries(TEXTS, url, "tiny", count=2)
+    with serving(replies(first, "I would rather not.", second)) as seen:
+        queries, note = ask_queries(TEXTS, seen.url, "tiny", count=2)
+    asked = seen.asked
     assert [(q.id, q.text, q.kind) for q in queries] == [
         ("q00000", "cozy evening at home", "mood"),
         ("q00001", "summer picnic", "season"),
@@ -93,18 +58,27 @@ def test_answers_become_queries_and_bad_lines_are_counted(monkeypatch):
 
 
 def test_a_model_that_never_answers_in_form_is_refused():
-    with served(["no queries today"]) as (url, asked):
+    with serving(replies("no queries today")) as seen:
         with pytest.raises(
             InputError, match=r"nothing new in 3 answers of 'tiny' after 0 of 5 quer"
         ):
-            ask_queries(TEXTS, url, "tiny", count=5)
-        assert len(asked) == 3
+            ask_queries(TEXTS, seen.url, "tiny", count=5)
+        assert len(seen.asked) == 3
 
 
 def test_an_endpoint_that_refuses():
-    message = r"found AuthenticationError .* check the address"
-    with served([""], status=401) as (url, _), pytest.raises(InputError, match=message):
-        ask_queries(TEXTS, url, "tiny", count=5)
+    message = r"found AuthenticationError .* check the address, the model's name and OPENAI_API_KEY"
+    with serving(replies(Reply(status=401))) as seen, pytest.raises(InputError, match=message):
+        ask_queries(TEXTS, seen.url, "tiny", count=5)
+
+
+def test_an_endpoint_that_hiccups_and_one_that_is_dead(monkeypatch):
+    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.001)
+    with serving(replies(Reply(status=503), line("trend", "a b"))) as seen:
+        queries, _ = ask_queries(TEXTS, seen.url, "tiny", count=1)
+    assert [query.text for query in queries] == ["a b"]
+    with nobody() as url, pytest.raises(InputError, match=r"found APIConnectionError .* check the"):
+        ask_queries(TEXTS, url, "tiny", count=1)
 
 
 def test_without_the_client(monkeypatch):

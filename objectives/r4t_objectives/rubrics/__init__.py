@@ -111,10 +111,10 @@ def numbered(lines: list[str], seed: int) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Return a text on one line, without what UTF-8 cannot carry (half a surrogate pair).
+    r"""Return a text on one line.
 
     Example:
         >>> plain("a  b\nc")
         'a b c'
     """
-    return " ".join(text.split()).encode("utf-8", "replace").decode()
+    return " ".join(text.split())
