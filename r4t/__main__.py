@@ -20,6 +20,7 @@ VERBS = {
     "predict": "predict with a step",
     "synthesize": "write target sets with the tuned model",
     "evaluate": "the table: baselines and models on test queries",
+    "report": "the tables of several runs (seeds, folds), averaged",
     "retrieve": "ask a run for a set",
     "compare": "the sets of several methods, side by side",
     "objectives": "list the installed objectives",

@@ -44,6 +44,7 @@ def evaluate(
     batch_size: int = 64,
     latency_batches: Sequence[int] = (1, 64),
     latency_calls: int = 5,
+    untimed: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
     on_progress: Callable[[str, int], None] | None = None,
     on_sets: OnSets | None = None,
@@ -70,6 +71,7 @@ def evaluate(
         batch_size: Queries per call.
         latency_batches: Batch sizes to time; none for no timing.
         latency_calls: Timed calls per method and batch size, after a first that is not timed.
+        untimed: Names of methods that are not timed.
         settings: Kept with the results. Methods that ``settings["curves"]`` names are not timed.
         on_progress: Called with a method's name and the number of queries it has just answered.
         on_sets: Called with a method's name, B queries, the sets it answered, and their values by
@@ -112,13 +114,14 @@ def evaluate(
     kept |= {"left_out": known.left_out | scores.left_out, "facts": scores.facts()}
     kept |= settings if settings is not None else {}
     measured = {name: scores.kept(found) for name, found in values.items()}
-    results = Results(kept, [query.id for query in queries], measured, {})
-    for method in methods:
-        if method.name in results.methods:
-            results.latency[method.name] = {
-                str(batch): measure_latency(method, searcher, queries, batch, latency_calls)
-                for batch in latency_batches
-            }
+    ids, texts = [query.id for query in queries], [query.text for query in queries]
+    results = Results(kept, ids, measured, texts=texts)
+    timed = [method for method in methods if method.name in results.methods]
+    for method in timed:
+        results.latency[method.name] = {
+            str(batch): measure_latency(method, searcher, queries, batch, latency_calls)
+            for batch in latency_batches
+        }
     return results
 
 

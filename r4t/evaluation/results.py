@@ -64,12 +64,14 @@ class Results:
             measure does not apply. A measure's name starts with its block: "directions/" or
             "items/".
         latency: Method → batch size (as text) → part → seconds per query.
+        texts: Of the queries; empty in results written before they were kept.
     """
 
     settings: dict[str, Any]
     queries: list[str]
     values: dict[str, dict[str, Values]]
     latency: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
 
     @property
     def measures(self) -> list[str]:

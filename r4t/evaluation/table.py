@@ -1,7 +1,7 @@
 """Results → tables on the terminal, in Markdown and CSV, and plots: what people read."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +32,22 @@ class Block:
 
 def blocks(results: Results, differences: Sequence[Difference] = ()) -> list[Block]:
     """Lay results out: directions, returned items, paired differences, milliseconds."""
-    found = [*_measure_blocks(results, DIRECTIONS), *_measure_blocks(results, ITEMS)]
+
+    def cell(method: str, measure: str) -> str:
+        interval = results.interval(method, measure)
+        if interval is None:
+            return "–"
+        half = f" ±{interval.half:.3f}" if interval.queries > 1 else ""
+        return f"{interval.mean:.3f}{half}"
+
+    of = f"mean of {len(results.queries)} queries"
+    found = [
+        block
+        for prefix in (DIRECTIONS, ITEMS)
+        for block in measure_blocks(results, prefix, cell, of)
+    ]
     found += [difference_block(differences), *_latency_blocks(results)]
-    return [block for block in found if block.rows and len(block.header) > 1]
+    return [block for block in found if block.rows]
 
 
 def notes(results: Results) -> list[str]:
@@ -64,18 +77,33 @@ def _fewest(results: Results, measure: str) -> int:
     return min((i.queries for i in found if i is not None), default=len(results.queries))
 
 
-def _measure_blocks(results: Results, prefix: str) -> list[Block]:
+def measure_blocks(
+    results: Results,
+    prefix: str,
+    cell: Callable[[str, str], str],
+    of: str,
+    per_block: int = PER_BLOCK,
+) -> list[Block]:
+    """Tables of the measures of one kind, a row for each method that has any.
+
+    Args:
+        results: What to show.
+        prefix: "directions/" or "items/".
+        cell: Method and measure → what stands there.
+        of: What the numbers are, such as "mean of 200 queries".
+        per_block: Measures in one table.
+    """
     names = [
         name
         for name in results.measures
         if name.startswith(prefix) and any(results.interval(m, name) for m in results.methods)
     ]
     methods = [m for m in results.methods if any(results.interval(m, name) for name in names)]
-    parts = [names[start : start + PER_BLOCK] for start in range(0, len(names), PER_BLOCK)]
-    title = f"{TITLES[prefix]}: {_what(results, prefix)}"
+    parts = [names[start : start + per_block] for start in range(0, len(names), per_block)]
+    title = f"{TITLES[prefix]}: {_what(results, prefix)}, {of}"
     found = []
     for number, part in enumerate(parts, 1):
-        rows = [[method, *(cell(results, method, name) for name in part)] for method in methods]
+        rows = [[method, *(cell(method, name) for name in part)] for method in methods]
         counted = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         header = ["method", *(name.removeprefix(prefix) for name in part)]
         found.append(Block(title + counted, header, rows))
@@ -83,21 +111,13 @@ def _measure_blocks(results: Results, prefix: str) -> list[Block]:
 
 
 def _what(results: Results, prefix: str) -> str:
-    """What the numbers of a block are means of."""
-    settings, count = results.settings, f"mean of {len(results.queries)} queries"
+    """What the numbers of a block are measured on."""
+    settings = results.settings
     if prefix == DIRECTIONS:
-        return f"{settings['set_size']} directions, {count}"
+        return f"{settings['set_size']} directions"
     pool, items = settings["pool_size"], settings.get("catalog_items")
     share = "" if items is None else f", {pool / items:.1%} of the catalog"
-    return f"{settings['set_size']} items, pool of {pool} distinct items{share}, {count}"
-
-
-def cell(results: Results, method: str, measure: str) -> str:
-    """Mean ± half the width of its interval, such as ``0.464 ±0.018``; – where there is none."""
-    found = results.interval(method, measure)
-    if found is None:
-        return "–"
-    return f"{found.mean:.3f}" if found.queries == 1 else f"{found.mean:.3f} ±{found.half:.3f}"
+    return f"{settings['set_size']} items, pool of {pool} distinct items{share}"
 
 
 def difference_block(differences: Sequence[Difference]) -> Block:

@@ -1,0 +1,45 @@
+"""``r4t report``: the results of several runs → their means, spread and paired differences."""
+
+from jsonargparse import ArgumentParser
+
+EXAMPLE = 'example: r4t report runs/seed0 runs/seed1 runs/seed2 --compare R4T-FOLM "No fan-out"'
+
+
+def run(arguments: list[str]) -> None:
+    """Average runs, print the tables and, if asked, write them."""
+    parser = ArgumentParser(
+        prog="r4t report",
+        description="Average the results of several runs (seeds or folds) of one experiment.",
+        epilog=EXAMPLE,
+    )
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        type=str,
+        help="Run folders, or folders with results.json.",
+    )
+    parser.add_argument(
+        "--compare", metavar=("A", "B"), nargs=2, type=str, help="Two methods to compare, paired."
+    )
+    parser.add_argument(
+        "--across_catalogs",
+        "--across-catalogs",
+        action="store_true",
+        help="Average over runs on different catalogs, such as seeds of a generated one.",
+    )
+    parser.add_argument("--out", type=str, help="Folder for report.md, report.csv and report.json.")
+    options = parser.parse_args(arguments)
+
+    from rich.console import Console
+
+    from r4t.evaluation.aggregate import Report, load_runs
+    from r4t.evaluation.table import print_blocks
+
+    report = Report(load_runs(options.runs), options.across_catalogs)
+    differences = report.differences(*options.compare) if options.compare else []
+    console = Console(width=None if Console().is_terminal else 120)
+    print_blocks(console, report.blocks(differences), report.notes())
+    if options.out is not None:
+        written = report.write(options.out, differences)
+        console.print("written: " + ", ".join(str(path) for path in written), highlight=False)
