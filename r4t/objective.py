@@ -30,6 +30,8 @@ class Objective(ABC):
         partial: Whether NaN may stand for a set that could not be scored (a judge that did not
             answer). Rewards leave such a set out, filters drop it, metrics skip it, and all count
             it. Anyone else's NaN is an error.
+        costly: Whether scoring costs money or minutes, so that evaluation uses it only where it is
+            named.
 
     Example:
         >>> class Size(Objective):
@@ -50,6 +52,7 @@ class Objective(ABC):
     needs: frozenset[str] = frozenset()
     differentiable: bool = False
     partial: bool = False
+    costly: bool = False
 
     @property
     def name(self) -> str:

@@ -1,56 +1,106 @@
-"""``r4t evaluate``: a run and its test queries → the table."""
+"""``r4t evaluate``: a run and its test queries → the table, plots and readable sets."""
+
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser
 
-EXAMPLE = "example: r4t evaluate runs/toy --config configs/toy/5_evaluate.yaml"
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from r4t.evaluation.lineup import Methods
+    from r4t.evaluation.report import Evaluation
+
+EPILOG = """Examples:
+  r4t evaluate runs/toy --config configs/toy/5_evaluate.yaml
+  r4t evaluate runs/clothing --split all --methods "[No fan-out, MMR, DPP]"
+  r4t evaluate runs/toy --headroom     before any tuning: how much is there to gain?
+  r4t report runs/seed0 runs/seed1     several runs in one table"""
+OWN = ("folder", "config", "examples", "headroom", "plots", "__path__")
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of the verb; it names the settings from the classes that measure."""
+    import argparse
+
+    from r4t.evaluation.lineup import Methods
+    from r4t.evaluation.report import Evaluation
+
+    verb = ArgumentParser(
+        prog="r4t evaluate",
+        description="Compare baselines and a run's models on held-out queries.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("folder", metavar="RUN", type=str, nargs="?", help="Run folder.")
+    verb.add_argument("--config", action=ActionConfigFile, help="A file such as 5_evaluate.yaml.")
+    verb.add_argument("--examples", type=int, default=0, help="Example sets to print.")
+    verb.add_argument(
+        "--headroom", action="store_true", help="Only report how much tuning could gain at most."
+    )
+    verb.add_argument("--plots", type=bool, default=True, help="Whether to draw the figures.")
+    verb.add_class_arguments(Evaluation)
+    verb.add_class_arguments(Methods)
+    return verb
 
 
 def run(arguments: list[str]) -> None:
     """Measure, print and write the table."""
+    from dataclasses import fields
+
     from rich.console import Console
 
     from r4t.cli.quiet import quiet
-    from r4t.cli.show import print_examples
-    from r4t.evaluation.report import (
-        Evaluation,
-        differences,
-        ratios,
-        results_folder,
-    )
-    from r4t.evaluation.table import print_results, write_results
-    from r4t.run import Run
+    from r4t.evaluation.lineup import Methods
+    from r4t.evaluation.report import Evaluation
 
-    parser = ArgumentParser(
-        prog="r4t evaluate",
-        description="Compare baselines and a run's models on held-out queries.",
-        epilog=EXAMPLE,
-    )
-    parser.add_argument("folder", metavar="RUN", type=str, nargs="?", help="Run folder.")
-    parser.add_argument("--config", action=ActionConfigFile, help="A file such as 5_evaluate.yaml.")
-    parser.add_argument("--examples", type=int, default=0, help="Example sets to print.")
-    parser.add_class_arguments(Evaluation)
-    options = parser.parse_args(arguments)
-    settings = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("folder", "config", "examples", "__path__")
-    }
+    verb = parser()
+    options = verb.instantiate_classes(verb.parse_args(arguments))
+    settings = {name: value for name, value in vars(options).items() if name not in OWN}
     if options.folder is not None:
         settings["run"] = options.folder
     quiet()
-    evaluation = Evaluation(**settings)
-    console = Console(width=None if Console().is_terminal else 150)
-    results = evaluation.measure(console)
+    evaluation = Evaluation(**_those_of(Evaluation, settings, fields))
+    methods = Methods(**_those_of(Methods, settings, fields))
+    console = Console(width=None if Console().is_terminal else 120)
+    if options.headroom:
+        _headroom(evaluation, methods, console)
+        return
+    _tables(evaluation, methods, console, options.plots)
+    if options.examples:
+        from r4t.cli.show import print_examples
+
+        queries = evaluation.open().read_queries(evaluation.split)
+        step = max(1, len(queries) // options.examples)
+        print_examples(evaluation.run, queries[::step][: options.examples])
+
+
+def _those_of(kind: type, settings: dict[str, Any], fields: Any) -> dict[str, Any]:
+    return {field.name: settings[field.name] for field in fields(kind)}
+
+
+def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", plots: bool) -> None:
+    from r4t.evaluation.claims import differences, ratios
+    from r4t.evaluation.table import print_results, write_results
+
+    results = evaluation.measure(methods, console)
     compared = differences(results)
-    folder = results_folder(evaluation.run)
-    write_results(folder, results, compared)
+    write_results(evaluation.folder, results, compared, plots=plots)
     print_results(console, results, compared)
     for line in ratios(results):
         console.print(line, highlight=False)
+    for name, why in results.settings["absent"].items():
+        console.print(f"not in the table: {name}, for {why}", highlight=False)
     console.print(
-        f"every value of every query: {folder}/results.json; the table: {folder}/results.md"
+        f"In {evaluation.folder}: the table (results.md, .csv), every value of every query "
+        "(results.json), every set (sets.jsonl)",
+        highlight=False,
     )
-    if options.examples:
-        queries = Run.open(evaluation.run).read_queries(evaluation.split)
-        step = max(1, len(queries) // options.examples)
-        print_examples(evaluation.run, queries[::step][: options.examples])
+
+
+def _headroom(evaluation: "Evaluation", methods: "Methods", console: "Console") -> None:
+    from r4t.evaluation.headroom import blocks, measure_headroom, notes, write_headroom
+    from r4t.evaluation.table import print_blocks
+
+    found = measure_headroom(evaluation, methods, console)
+    write_headroom(evaluation.folder, found)
+    print_blocks(console, blocks(found), notes(found))

@@ -1,6 +1,6 @@
 """A run → its table: baselines and models on test queries, compared, timed, with every set kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.evaluation.answers import AnswerWriter
 from r4t.evaluation.latency import TimedSearcher
-from r4t.evaluation.lineup import Lineup, Methods
+from r4t.evaluation.lineup import ENDS, Lineup, Methods
 from r4t.evaluation.measuring import OnSets, Score, evaluate
 from r4t.evaluation.results import Results, Values
 from r4t.evaluation.truth import FacetTruth, load_truth
@@ -120,19 +120,10 @@ class Evaluation:
             )
         return queries[: self.queries]
 
-    def lineup(
-        self,
-        methods: Methods,
-        run: Run,
-        searcher: TimedSearcher,
-        queries: Sequence[Query],
-        reward: Reward,
-    ) -> Lineup:
-        """Build the methods, those that remember only where they have not seen the answers."""
+    def training(self, run: Run) -> list[Query]:
+        """Read the training queries that methods may remember: none where they are asked."""
         there = (run.queries / "train.jsonl").is_file() and self.split in ("test", "val")
-        training = run.read_queries("train") if there else []
-        truth = run_truth(run, searcher)
-        return methods.build(run, searcher, queries, reward, training=training, truth=truth)
+        return run.read_queries("train") if there else []
 
     def measure(self, methods: Methods, console: Console) -> Results:
         """Run every method on every query; write each set to ``sets.jsonl``.
@@ -144,7 +135,10 @@ class Evaluation:
         searcher = TimedSearcher(run.searcher(self.index))
         reward = self.reward()
         queries = self.asked(run, searcher, console)
-        lineup = self.lineup(methods, run, searcher, queries, reward)
+        truth = run_truth(run, searcher)
+        lineup = methods.build(
+            run, searcher, queries, reward, training=self.training(run), truth=truth
+        )
         audited, left_out = self._audited(reward)
         directions, items = scores_by_block(reward, audited)
         progress = _Progress(console, len(lineup.methods) * len(queries))
@@ -156,13 +150,13 @@ class Evaluation:
                 directions,
                 items,
                 optional=set(audited),
-                truth=run_truth(run, searcher),
+                truth=truth,
                 subtopic_field=self.subtopic_field,
                 across_runs=self.across_runs,
                 batch_size=self.batch_size,
                 latency_batches=self.latency_batches,
                 latency_calls=self.latency_calls,
-                untimed=lineup.untimed,
+                untimed=ENDS,
                 settings=self._settings(run, searcher, lineup),
                 on_progress=progress.advance,
                 on_sets=_for_readers(writer, lineup),
@@ -205,13 +199,15 @@ def scores_by_block(
     """Sort scores into those of the fan-out and those of the items returned.
 
     The fan-out is judged as training judges it, by the composite and all its objectives, and by
-    what reads directions or texts. Items are judged by all that reads neither.
+    what reads directions or texts. Items are judged by all that reads neither. Distinctness belongs
+    to the fan-out alone: the items returned are distinct for every method.
     """
     every = {**reward.objectives, **audited}
     reads = {name for name, objective in every.items() if objective.needs & OF_DIRECTIONS}
-    seen = reads | set(reward.objectives) | ({"distinctness"} & set(every))
+    alone = reads | ({"distinctness"} & set(every))
+    seen = alone | set(reward.objectives)
     directions: dict[str, Score] = {name: every[name] for name in every if name in seen}
-    items: dict[str, Score] = {name: every[name] for name in every if name not in reads}
+    items: dict[str, Score] = {name: every[name] for name in every if name not in alone}
     return directions | {COMPOSITE: Composite(reward)}, items
 
 

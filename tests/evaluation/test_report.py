@@ -1,6 +1,8 @@
 import json
+import shutil
 
 import pytest
+from r4t_objectives.constraint import AtMost, Constraint
 from rich.console import Console
 
 from r4t.catalog import write_catalog
@@ -8,79 +10,16 @@ from r4t.data.queries import write_queries
 from r4t.data.wardrobe import SMALLEST, generate
 from r4t.encoder import LsaEncoder
 from r4t.errors import InputError
-from r4t.evaluation.report import Evaluation, differences, ratios
-from r4t.evaluation.results import Results
+from r4t.evaluation.answers import read_answers
+from r4t.evaluation.headroom import blocks, measure_headroom, notes, write_headroom
+from r4t.evaluation.lineup import Methods
+from r4t.evaluation.report import Composite, Evaluation, scores_by_block
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
+from r4t.plugins import load_objective
+from r4t.reward import Reward
 from r4t.run import Run
-
-COMPOSITE = "directions/composite"
-
-
-def by_hand():
-    return Results(
-        {"set_size": 10, "pool_size": 150},
-        ["p", "q", "r"],
-        {
-            "Zero-shot": {COMPOSITE: [0.1, 0.2, 0.3], "items/vendi": [2.0, 3.0, 4.0]},
-            "Best-of-5": {COMPOSITE: [0.2, 0.3, 0.4], "items/vendi": [2.0, 2.0, 2.0]},
-            "R4T-FOLM": {COMPOSITE: [0.5, 0.6, 0.7], "items/vendi": [5.0, 5.0, 5.0]},
-            "R4T-Diffusion": {COMPOSITE: [0.4, 0.6, 0.62], "items/vendi": [6.0, 3.0, 6.0]},
-        },
-        {
-            "R4T-FOLM": {"1": {"total": 0.06}, "64": {"total": 0.01}},
-            "R4T-Diffusion": {"1": {"total": 0.01}, "64": {"total": 0.005}},
-        },
-    )
-
-
-def test_differences_by_hand():
-    found = {(d.first, d.second, d.measure): d for d in differences(by_hand())}
-    assert list(found) == [
-        ("R4T-FOLM", "Best-of-5", COMPOSITE),
-        ("Best-of-5", "Zero-shot", COMPOSITE),
-        ("R4T-Diffusion", "R4T-FOLM", COMPOSITE),
-        ("R4T-FOLM", "Zero-shot", "items/vendi"),
-        ("R4T-Diffusion", "Zero-shot", "items/vendi"),
-    ]
-    first = found["R4T-FOLM", "Best-of-5", COMPOSITE]
-    # 0.3 on each query: the interval has no width.
-    assert (first.mean, first.low, first.high) == pytest.approx((0.3, 0.3, 0.3))
-    diffusion = found["R4T-Diffusion", "Zero-shot", "items/vendi"]
-    assert diffusion.mean == pytest.approx((4 + 0 + 2) / 3)
-    assert (diffusion.low, diffusion.high) == pytest.approx((0, 4))  # of three queries
-    assert diffusion.queries == 3
-
-
-def test_recall_is_compared_with_every_baseline():
-    recall = {"items/recall": [0.1, 0.2, 0.3]}
-    methods = ["No fan-out", "MMR", "Nearest sets", "R4T-FOLM", "R4T-Diffusion"]
-    found = differences(Results({}, ["p", "q", "r"], dict.fromkeys(methods, recall), {}))
-    baselines = ["No fan-out", "MMR", "Nearest sets"]
-    ours = ["R4T-FOLM", "R4T-Diffusion"]
-    assert [(d.first, d.second) for d in found] == [(a, b) for a in ours for b in baselines]
-    assert all(d.mean == 0 for d in found)
-
-
-def test_ratios_by_hand():
-    # Means: zero-shot 0.2, FOLM 0.6, diffusion 0.54: 0.54/0.6 = 90 %, 0.34/0.4 = 0.85.
-    assert ratios(by_hand()) == [
-        "R4T-Diffusion reaches 90.0% of R4T-FOLM's composite",
-        "(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: 0.85",
-        "at batch 1 R4T-Diffusion answers 6.0 times as fast as R4T-FOLM",
-        "at batch 64 R4T-Diffusion answers 2.0 times as fast as R4T-FOLM",
-    ]
-
-
-def test_what_is_not_there_is_not_compared():
-    whole = by_hand()
-    some = {name: whole.values[name] for name in ("Zero-shot", "R4T-FOLM")}
-    found = Results(whole.settings, whole.queries, some, {})
-    assert ratios(found) == []
-    assert [(d.first, d.second) for d in differences(found)] == [("R4T-FOLM", "Zero-shot")]
-    untimed = Results(whole.settings, whole.queries, whole.values, {})
-    assert len(ratios(untimed)) == 2
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +38,33 @@ def wardrobe_run(tmp_path_factory):
     return run
 
 
+@pytest.fixture
+def console():
+    return Console(width=200)
+
+
+def methods(**changes):
+    return Methods(
+        **{"set_size": 5, "pool_size": 20, "best_of": 2, "curves": [0.2, 0.8], **changes}
+    )
+
+
 def evaluation(run, **changes):
-    settings = {"set_size": 5, "pool_size": 20, "queries": 6, "latency_batches": []}
+    settings = {"queries": 6, "latency_batches": [], "across_runs": 2}
     return Evaluation(str(run.folder), **{**settings, **changes})
 
 
-def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, capsys):
-    console = Console(width=200)
-    found = evaluation(wardrobe_run, best_of=2).measure(console)
-    names = ["No fan-out", "MMR", "Nearest sets", "Zero-shot", "Best-of-2"]
-    assert list(found.values) == names
-    assert "has no such model yet: ['diffusion', 'folm']" in capsys.readouterr().out
+def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, console):
+    found = evaluation(wardrobe_run).measure(methods(), console)
+    plain = ["No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map"]
+    zero = ["Zero-shot", "Zero-shot + RRF", "Best-of-2", "Best-of-2 (oracle)"]
+    ends = ["Random", "Greedy bound", "Oracle", "References (oracle)"]
+    assert found.methods == [*plain, *zero, *ends]
+    assert found.curves == {
+        "MMR": [("MMR λ=0.2", 0.2), ("MMR λ=0.8", 0.8)],
+        "DPP": [("DPP λ=0.2", 0.2), ("DPP λ=0.8", 0.8)],
+    }
+    assert sorted(found.settings["absent"]) == ["R4T-Diffusion", "R4T-FOLM"]
     queries = wardrobe_run.read_queries("test")[:6]
     assert found.queries == [query.id for query in queries]
     assert found.settings["catalog"] == wardrobe_run.fingerprint
@@ -122,17 +77,149 @@ def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, capsys):
         for query, near in zip(queries, rows.tolist())
     ]
     assert found.values["No fan-out"]["items/recall"] == pytest.approx(recall, abs=1e-6)
-    assert found.mean("Best-of-2", COMPOSITE) >= found.mean("Zero-shot", COMPOSITE)
-    assert "items/facet recall" in found.measures
-    again = evaluation(wardrobe_run, best_of=2).measure(console)
-    assert json.dumps(again.values) == json.dumps(found.values)
+    assert found.values["No fan-out"]["items/coverage"] == pytest.approx(recall, abs=1e-6)
+    # Each end is at its end.
+    composite, recalled = "directions/composite", "items/recall"
+    assert found.mean("Greedy bound", composite) > found.mean("Best-of-2", composite)
+    assert found.mean("Best-of-2", composite) >= found.mean("Zero-shot", composite)
+    assert found.mean("References (oracle)", recalled) == 1.0
+    assert found.mean("Best-of-2 (oracle)", recalled) >= found.mean("Zero-shot", recalled)
+    assert found.mean("Oracle", "items/facet recall") > found.mean("MMR", "items/facet recall")
 
 
-def test_refusals(wardrobe_run):
-    console = Console()
+def test_the_same_run_gives_the_same_numbers_and_every_set_is_kept(wardrobe_run, console):
+    few = methods(methods=["MMR", "Zero-shot"], curves=[])
+    first, second = (evaluation(wardrobe_run).measure(few, console) for _ in range(2))
+    assert json.dumps(first.values) == json.dumps(second.values)
+    answers = read_answers(wardrobe_run.folder / "results" / "sets.jsonl")
+    asked = [query.id for query in wardrobe_run.read_queries("test")[:6]]
+    assert [(a.method, a.query_id) for a in answers] == [
+        (method, query) for method in ("MMR", "Zero-shot") for query in asked
+    ]
+    zero = answers[6]
+    assert len(zero.items) == 5
+    assert zero.scores["items/vendi"] == first.values["Zero-shot"]["items/vendi"][0]
+
+
+def test_installed_objectives_are_audited_where_they_apply(wardrobe_run, console):
+    few = methods(methods=["MMR", "Zero-shot"], curves=[])
+    found = evaluation(wardrobe_run).measure(few, console)
+    audited = {"items/coherence", "items/complementarity", "items/novelty", "items/diversity"}
+    assert audited <= set(found.measures)
+    assert "directions/distinctness" in found.measures
+    assert "items/distinctness" not in found.measures  # one for every method
+    assert found.values["MMR"]["directions/prompt_format"] == [None] * 6
+    assert found.mean("Zero-shot", "directions/prompt_format") > 0.5
+    left_out = found.settings["left_out"]
+    assert "needs at least one rule" in left_out["constraint"]
+    assert "it costs money" in left_out["judge"]
+    bare = evaluation(wardrobe_run, audit=False).measure(few, console)
+    assert not audited & (set(bare.measures) - {"items/diversity"})
+
+
+def test_an_objective_with_arguments_is_named_among_the_weights(wardrobe_run, console):
+    few = methods(methods=["MMR"], curves=[])
+    given = {"one brand": Constraint([AtMost("brand", 1)])}
+    weights = {"diversity": 1.0, "one brand": 0.0}
+    settings = {"weights": weights, "objectives": given, "audit": False}
+    found = evaluation(wardrobe_run, **settings).measure(few, console)
+    searcher = wardrobe_run.searcher()
+    brand = searcher.catalog.column("brand")
+    row = {item: place for place, item in enumerate(searcher.catalog.ids)}
+    kept = []
+    for answer in read_answers(wardrobe_run.folder / "results" / "sets.jsonl"):
+        brands = [brand[row[item.id]] for item in answer.items]
+        kept.append(float(all(brands.count(b) <= 1 for b in brands if b is not None)))
+    assert found.values["MMR"]["items/one brand"] == kept
+
+
+def test_all_queries_leave_no_room_for_memory(wardrobe_run, console):
+    found = evaluation(wardrobe_run, split="all", queries=None, audit=False, across_runs=0)
+    results = found.measure(methods(methods=["No fan-out"], curves=[]), console)
+    counts = [len(wardrobe_run.read_queries(split)) for split in ("train", "val", "test")]
+    assert len(results.queries) == sum(counts)
+    assert {"Nearest sets", "Ridge map"} <= results.settings["absent"].keys()
+    assert (wardrobe_run.folder / "results-all" / "sets.jsonl").is_file()
+    with pytest.raises(InputError, match=r"found 'Ridge map' \(they remember training queries"):
+        found.measure(methods(methods=["Ridge map"]), console)
+
+
+def test_a_folder_with_catalog_and_queries_becomes_a_run(wardrobe_run, console, tmp_path):
+    for name in ("catalog", "queries"):
+        shutil.copytree(wardrobe_run.folder / name, tmp_path / name)
+    found = evaluation(Run(tmp_path, tmp_path, tmp_path, ""), audit=False)
+    results = found.measure(methods(methods=["MMR"], curves=[]), console)
+    assert results.methods == ["MMR"]
+    assert Run.open(tmp_path).fingerprint == wardrobe_run.fingerprint
+
+
+def test_headroom_by_a_slow_reference(wardrobe_run, console):
+    asked = evaluation(wardrobe_run, queries=3)
+    found = measure_headroom(asked, methods(), console)
+    assert (found.current, found.queries) == ("Zero-shot", 3)
+    rows = found.rows
+    assert list(rows) == ["groundedness", "diversity", "alignment", "composite"]
+    # Items that search for themselves are grounded by construction.
+    assert rows["groundedness"]["random"] == pytest.approx(1.0, abs=1e-5)
+    assert rows["groundedness"]["oracle"] == pytest.approx(1.0, abs=1e-5)
+    for name, row in rows.items():
+        if name != "composite":
+            assert row["bound alone"] >= max(row["current"], row["greedy bound"]) - 1e-6
+    # The composite is the weighted sum of its terms, for everyone.
+    for who in ("random", "current", "oracle", "greedy bound"):
+        parts = [found.weights[name] * rows[name][who] for name in found.weights]
+        assert rows["composite"][who] == pytest.approx(sum(parts), abs=1e-5)
+    gain = rows["composite"]["greedy bound"] - rows["composite"]["current"]
+    ground = 0.6 * (rows["groundedness"]["greedy bound"] - rows["groundedness"]["current"])
+    assert gain > 0
+    sentence = f"gain at most {gain:.3f} of the composite over Zero-shot"
+    assert sentence in notes(found)[0]
+    assert f"of which {ground:.3f} is groundedness" in notes(found)[0]
+    table = blocks(found)[0]
+    assert [row[0] for row in table.rows] == list(rows)
+    assert table.rows[-1][-1] == f"{gain:.3f}"
+    write_headroom(asked.folder, found)
+    assert json.loads((asked.folder / "headroom.json").read_text())["rows"] == rows
+    assert "| composite | 1 |" in (asked.folder / "headroom.md").read_text()
+
+
+def test_headroom_of_coverage_is_bounded_by_the_references(wardrobe_run, console):
+    found = measure_headroom(
+        evaluation(wardrobe_run, queries=3, weights={"coverage": 1.0}), methods(), console
+    )
+    assert found.best == "oracle"
+    assert found.rows["composite"]["oracle"] == 1.0
+    current = found.rows["coverage"]["current"]
+    assert found.gain("composite") == pytest.approx(1 - current)
+    assert found.sentence().endswith(f"({current:.3f} → 1.000, the oracle).")
+
+
+def test_scores_are_sorted_by_what_they_read():
+    reward = Reward({"groundedness": 0.5, "diversity": 0.5})
+    audited = {name: load_objective(name) for name in ("distinctness", "novelty", "prompt_format")}
+    directions, items = scores_by_block(reward, audited)
+    assert list(directions) == [
+        "groundedness",
+        "diversity",
+        "distinctness",
+        "prompt_format",
+        "composite",
+    ]
+    assert list(items) == ["diversity", "novelty"]
+
+
+def test_the_composite_needs_what_its_objectives_need(sets_from):
+    sets = sets_from([[[1, 0]]], [[[1, 0]]])
+    assert Composite(Reward({"diversity": 1.0, "alignment": 1.0})).accepts(sets)
+    assert not Composite(Reward({"diversity": 1.0, "coverage": 0.0})).accepts(sets)
+
+
+def test_refusals(wardrobe_run, console):
     with pytest.raises(InputError, match="writes 5 sub-queries, found set_size 6; set it to that"):
-        evaluation(wardrobe_run, set_size=6).measure(console)
+        evaluation(wardrobe_run).measure(methods(set_size=6), console)
     with pytest.raises(InputError, match=r"found splits \['test', 'train', 'val'\] in"):
-        evaluation(wardrobe_run, split="tests").measure(console)
-    with pytest.raises(InputError, match="must choose without the references"):
-        evaluation(wardrobe_run, weights={"coverage": 1.0}).measure(console)
+        evaluation(wardrobe_run, split="tests").measure(methods(), console)
+    with pytest.raises(InputError, match=r"without the references, .*found \['coverage'\] among"):
+        evaluation(wardrobe_run, weights={"coverage": 1.0}).measure(methods(), console)
+    with pytest.raises(InputError, match=r"found 'MRR' among the methods; .*Did you mean 'MMR'"):
+        evaluation(wardrobe_run).measure(methods(methods=["MRR"]), console)

@@ -1,0 +1,60 @@
+"""Results → the differences and ratios that the claims about a run rest on."""
+
+from r4t.evaluation.results import Difference, Results, compare
+
+
+def differences(results: Results) -> list[Difference]:
+    """Return the paired differences that the claims rest on, as far as both methods are there."""
+    tuned = [("R4T-FOLM", "Zero-shot"), ("R4T-Diffusion", "Zero-shot")]
+    plain = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", "Zero-shot")
+    ours = ("R4T-FOLM", "R4T-Diffusion")
+    recall = [(first, second) for first in ours for second in plain]
+    if not any(name in results.values for name in ours):
+        recall = [(first, plain[0]) for first in plain[1:]]
+    measures = {
+        "directions/composite": [
+            ("R4T-FOLM", "Best-of-"),
+            ("Best-of-", "Zero-shot"),
+            ("R4T-Diffusion", "R4T-FOLM"),
+        ],
+        "directions/distinctness": tuned,
+        "items/vendi": tuned,
+        "items/facet recall": tuned,
+        "items/pool facet recall": tuned,
+        "items/recall": recall,
+    }
+    found = []
+    for measure, pairs in measures.items():
+        for first, second in pairs:
+            names = [_full(name, results) for name in (first, second)]
+            if measure in results.measures and None not in names:
+                found.append(compare(results, names[0] or "", names[1] or "", measure))
+    return found
+
+
+def ratios(results: Results) -> list[str]:
+    """Return sentences on how much of the tuned model the diffusion retriever keeps, and its speed."""
+    if "R4T-FOLM" not in results.values or "R4T-Diffusion" not in results.values:
+        return []
+    measure = "directions/composite"
+    folm, diffusion = (results.mean(name, measure) for name in ("R4T-FOLM", "R4T-Diffusion"))
+    lines = []
+    if folm and diffusion:
+        lines.append(f"R4T-Diffusion reaches {diffusion / folm:.1%} of R4T-FOLM's composite")
+        if "Zero-shot" in results.values:
+            gain = compare(results, "R4T-FOLM", "Zero-shot", measure)
+            if gain.low > 0:  # a share of a gain that may be nothing says nothing
+                kept = compare(results, "R4T-Diffusion", "Zero-shot", measure).mean / gain.mean
+                lines.append(
+                    f"(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: {kept:.2f}"
+                )
+    for batch, timed in results.latency.get("R4T-Diffusion", {}).items():
+        ratio = results.latency["R4T-FOLM"][batch]["total"] / timed["total"]
+        lines.append(
+            f"at batch {batch} R4T-Diffusion answers {ratio:.1f} times as fast as R4T-FOLM"
+        )
+    return lines
+
+
+def _full(name: str, results: Results) -> str | None:
+    return next((found for found in results.values if found.startswith(name)), None)

@@ -1,0 +1,208 @@
+"""A run and an objective → how much tuning could gain at most, term by term, before any is done.
+
+Every method is scored as a fan-out. Those that only pick items search with the items themselves, as
+a fan-out that copies titles would: their groundedness is 1 by construction. So the composite alone
+would say "copy titles", and every row is given term by term.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from r4t.choice import KNOWN
+from r4t.data.queries import Query
+from r4t.evaluation.baselines import Method
+from r4t.evaluation.extremes import GreedyBound, as_directions
+from r4t.evaluation.latency import TimedSearcher
+from r4t.evaluation.lineup import Methods
+from r4t.evaluation.report import COMPOSITE, Composite, Evaluation, run_truth
+from r4t.evaluation.results import listed
+from r4t.evaluation.table import Block, markdown
+from r4t.objective import Objective
+from r4t.reward import Reward
+from r4t.search import Searcher
+from r4t.sets import SetBatch, pad_rows
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JSON_FILE, MARKDOWN_FILE = "headroom.json", "headroom.md"
+# The first of these that the run has is what tuning starts from.
+COLUMNS = ("random", "current", "oracle", "greedy bound", "bound alone")
+CURRENT = ("R4T-FOLM", "Zero-shot", "No fan-out")
+ORACLES = ("References (oracle)", "Oracle")
+GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfils
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """Means over queries, as a fan-out.
+
+    Attributes:
+        current: Name of what tuning starts from.
+        queries: Number of queries measured.
+        weights: Of the composite.
+        rows: Objective (and "composite") → who → mean; None where it does not apply. Who is
+            "random", "current", "oracle", "greedy bound" (for the composite) and "bound alone"
+            (greedy for this very objective).
+    """
+
+    current: str
+    queries: int
+    weights: dict[str, float]
+    rows: dict[str, dict[str, float | None]]
+
+    @property
+    def best(self) -> str:
+        """What bounds the composite: the greedy bound or, where there is none, the oracle."""
+        row = self.rows[COMPOSITE]
+        return "oracle" if row["greedy bound"] is None else "greedy bound"
+
+    def gain(self, name: str) -> float | None:
+        """Gain of an objective, or of the composite, from the current sets to the best ones."""
+        best, current = self.rows[name][self.best], self.rows[name]["current"]
+        return None if best is None or current is None else best - current
+
+    def sentence(self) -> str:
+        """Say what tuning can gain at most, and how much of it is groundedness."""
+        whole = self.gain(COMPOSITE)
+        if whole is None:
+            return "There is neither a greedy bound nor an oracle of this composite."
+        row = self.rows[COMPOSITE]
+        text = (
+            f"RL can gain at most {whole:.3f} of the composite over {self.current} "
+            f"({row['current']:.3f} → {row[self.best]:.3f}, the {self.best})"
+        )
+        weight = self.weights.get(GROUNDEDNESS)
+        grounded = self.gain(GROUNDEDNESS) if weight else None
+        if grounded is None or not weight:
+            return text + "."
+        return (
+            f"{text}, of which {weight * grounded:.3f} is groundedness, which copying item titles "
+            f"would give without any better set."
+        )
+
+
+@torch.no_grad()
+def measure_headroom(
+    evaluation: Evaluation,
+    methods: Methods,
+    console: "Console",
+    *,
+    on_progress: Callable[[str, int], None] | None = None,
+) -> Headroom:
+    """Score random sets, the current retriever, an oracle and the greedy bounds as fan-outs.
+
+    Args:
+        evaluation: Which run, split and weights; objectives may read references here.
+        methods: At what sizes.
+        console: Where queries that are left out are named.
+        on_progress: Called with who answered and the number of queries.
+    """
+    run = evaluation.open()
+    searcher = TimedSearcher(run.searcher(evaluation.index))
+    reward = Reward(evaluation.weights, evaluation.objectives)
+    queries = evaluation.asked(run, searcher, console)
+    truth = run_truth(run, searcher)
+    builders, _ = methods.builders(run, searcher, queries, reward, truth=truth)
+    current = next(name for name in CURRENT if name in builders)
+    chosen = {"random": "Random", "current": current, "greedy bound": "Greedy bound"}
+    chosen["oracle"] = next((name for name in ORACLES if name in builders), "")
+    who = {column: builders[name]() for column, name in chosen.items() if name in builders}
+    sizes = (methods.set_size, methods.pool_size)
+    alone = {
+        name: GreedyBound(searcher, objective, *sizes, name=f"bound of {name}")
+        for name, objective in reward.objectives.items()
+        if objective.needs <= KNOWN | {"query_texts"} and not objective.costly
+    }
+    values: dict[tuple[str, str], list[float | None]] = {}
+    for start in range(0, len(queries), evaluation.batch_size):
+        part = queries[start : start + evaluation.batch_size]
+        asked = _Asked(part, searcher)
+        for column, method in who.items():
+            for term, scores in _scored(reward, asked.fan_out(method)).items():
+                values.setdefault((term, column), []).extend(scores)
+        for term, bound in alone.items():
+            found = listed(reward.objectives[term](asked.fan_out(bound)))
+            values.setdefault((term, "bound alone"), []).extend(found)
+        if on_progress is not None:
+            on_progress("headroom", len(part))
+    rows = {
+        term: {column: _mean(values.get((term, column), [])) for column in COLUMNS}
+        for term in [*reward.objectives, COMPOSITE]
+    }
+    return Headroom(current, len(queries), dict(reward.weights), rows)
+
+
+class _Asked:
+    """Some queries, and what is known of them."""
+
+    def __init__(self, queries: list[Query], searcher: Searcher) -> None:
+        self._queries = queries
+        texts = [query.text for query in queries]
+        self._z = searcher.encode_queries(texts)
+        self._known: dict[str, Any] = {"query_texts": texts}
+        if all(query.references for query in queries):
+            rows = [searcher.catalog.rows(query.references) for query in queries]
+            self._known["references"] = pad_rows(rows)
+
+    def fan_out(self, method: Method) -> SetBatch:
+        """Return the method's sets; where it has no directions, its items are the directions."""
+        sets = method(self._queries, self._z).extended(**self._known)
+        return as_directions(sets) if sets.directions is None else sets
+
+
+def _scored(reward: Reward, sets: SetBatch) -> dict[str, list[float | None]]:
+    """Each objective and the composite, one value a query."""
+    scores: dict[str, Objective | Composite] = {**reward.objectives, COMPOSITE: Composite(reward)}
+    return {
+        name: listed(score(sets)) if score.accepts(sets) else [None] * len(sets)
+        for name, score in scores.items()
+    }
+
+
+def blocks(found: Headroom) -> list[Block]:
+    """Lay it out as one table: a line for each term, and what is to be gained."""
+    header = ["term", "weight", *COLUMNS, "gain", "weighted gain"]
+    rows = []
+    for name, row in found.rows.items():
+        weight = 1.0 if name == COMPOSITE else found.weights[name]
+        gain = found.gain(name)
+        cells = [_number(row[column]) for column in COLUMNS]
+        gained = None if gain is None else weight * gain
+        rows.append([name, f"{weight:g}", *cells, _number(gain), _number(gained)])
+    title = f"Headroom, mean of {found.queries} queries; current: {found.current}"
+    return [Block(title, header, rows)]
+
+
+def notes(found: Headroom) -> list[str]:
+    """Sentences below the table."""
+    return [
+        found.sentence(),
+        "All are scored as fan-outs; random sets and the oracle search with the items themselves, so "
+        "their groundedness is 1. The greedy bound adds directions one by one (items near the query, "
+        "and blends of item and query), each the best for the composite; 'bound alone' does so for "
+        "one objective. Greedy choices can be beaten, a little: read 'at most' as an estimate.",
+    ]
+
+
+def write_headroom(folder: str | Path, found: Headroom) -> None:
+    """Write `headroom.json` and `headroom.md`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JSON_FILE).write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+    text = markdown(blocks(found), notes(found))
+    (folder / MARKDOWN_FILE).write_text(text, encoding="utf-8")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
