@@ -46,9 +46,9 @@ def parser() -> ArgumentParser:
         "--with",
         dest="methods",
         type=str,
-        help="Methods, with commas between: zero-shot,folm,diffusion,mmr,no-fan-out (all of them).",
+        help="Methods of the tables, with commas between (zero-shot,folm,diffusion,mmr,no-fan-out).",
     )
-    made.add_argument("--size", type=int, help="Items a method returns (as the run's models do).")
+    made.add_argument("--size", type=int, default=10, help="Items a method returns.")
     made.add_argument("--seed", type=int, default=0, help="Other seeds give other sets.")
     made.add_argument(
         "--fields",
@@ -76,14 +76,14 @@ def run(arguments: list[str]) -> None:
             "quotes, or name a file with --queries."
         )
     from r4t.cli.quiet import quiet
-    from r4t.evaluation.comparison import ABOUT, compare_answers
+    from r4t.evaluation.comparison import UNASKED, compare_answers
     from r4t.evaluation.page import page
 
     quiet()
     found = compare_answers(
         options.folder,
         queries,
-        methods=list(ABOUT) if options.methods is None else _listed(options.methods),
+        methods=UNASKED if options.methods is None else _listed(options.methods),
         size=options.size,
         seed=options.seed,
         fields=None if options.fields is None else _listed(options.fields),

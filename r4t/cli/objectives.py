@@ -1,34 +1,254 @@
-"""``r4t objectives``: the installed objectives, with what each needs."""
+"""``r4t objectives``: the installed objectives, with range and origin; one of them in full."""
+
+import inspect
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
 from r4t.errors import InputError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from r4t.objective import Objective
+
+EPILOG = """Examples:
+  r4t objectives
+  r4t objectives diversity     what it measures, its arguments, how to name it in YAML
+  r4t objectives --json"""
+EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
+
+
+@dataclass
+class Entry:
+    """What the program tells of one installed objective.
+
+    Attributes:
+        name: By which YAML files call it.
+        origin: Package and version.
+        class_path: Where its class is.
+        what: First line of its docstring.
+        range: Lowest and highest score; None where arguments decide, or where it is broken.
+        needs: Optional ``SetBatch`` fields that it reads; None as for the range.
+        differentiable: Whether gradients flow through it; None as for the range.
+        broken: Why it cannot be used; empty if it can.
+    """
+
+    name: str
+    origin: str
+    class_path: str
+    what: str = ""
+    range: list[float] | None = None
+    needs: list[str] | None = None
+    differentiable: bool | None = None
+    broken: str = ""
+
+
+def parser() -> ArgumentParser:
+    """Return the parser; nothing heavy is imported for ``--help``."""
+    import argparse
+
+    made = ArgumentParser(
+        prog="r4t objectives",
+        description="List the installed objectives, or show one in full.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("name", metavar="NAME", type=str, nargs="?", help="Show this one in full.")
+    made.add_argument("--json", action="store_true", help="Print JSON instead.")
+    return made
+
 
 def run(arguments: list[str]) -> None:
-    """Print a table of every objective registered under ``r4t.objectives``."""
-    parser = ArgumentParser(
-        prog="r4t objectives",
-        description="List the installed objectives: name, bounds, needs, package, first line.",
-        epilog="example: r4t objectives",
-    )
-    parser.parse_args(arguments)
+    """Print the list, or one objective.
+
+    Raises:
+        InputError: There is no objective of that name, it is broken, or a name is taken twice.
+    """
+    options = parser().parse_args(arguments)
     from rich.console import Console
-    from rich.table import Table
 
     from r4t.plugins import installed, objective_class
 
-    table = Table()
-    for column in ("name", "needs", "bounds", "from", "what"):
-        table.add_column(column, overflow="fold")
-    for name, point in installed().items():
-        package = point.dist.name if point.dist is not None else ""
-        try:
-            found = objective_class(name)
-        except InputError as error:
-            table.add_row(name, "", "", package, f"broken: {error}")
-            continue
-        needs = ", ".join(sorted(found.needs)) if isinstance(found.needs, frozenset) else "varies"
-        bounds = str(found.bounds) if isinstance(found.bounds, tuple) else "varies"
-        table.add_row(name, needs or "-", bounds, package, (found.__doc__ or "").split("\n")[0])
-    Console(width=None if Console().is_terminal else 120).print(table)
+    console = Console(width=None if Console().is_terminal else 120)
+    if options.name is not None:
+        found = objective_class(options.name)
+        entry = describe(options.name, installed()[options.name])
+        if options.json:
+            print(json.dumps(asdict(entry) | in_full(entry, found), indent=2, ensure_ascii=False))
+        else:
+            print_one(console, entry, found)
+        return
+    entries = [describe(name, point) for name, point in installed().items()]
+    if options.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+    else:
+        print_list(console, entries)
+
+
+def describe(name: str, point: EntryPoint) -> Entry:
+    """Look at one installed objective; whatever is wrong with it is told, not raised."""
+    from r4t.plugins import objective_class
+
+    dist = point.dist
+    origin = "" if dist is None else f"{dist.name} {dist.version}"
+    entry = Entry(name, origin, point.value.replace(":", "."))
+    try:
+        found = objective_class(name)
+    except InputError as error:
+        entry.broken = str(error)
+        return entry
+    entry.what = (inspect.getdoc(found) or "").split("\n")[0]
+    try:
+        objective: Objective | None = found()
+    except Exception:  # it wants arguments, which only its user knows
+        objective = None
+    entry.broken = _missing(found, objective)
+    if not entry.broken:
+        bounds, needs, smooth = (_told(found, objective, field) for field in FIELDS)
+        entry.range = None if bounds is None else [float(end) for end in bounds]
+        entry.needs = None if needs is None else sorted(needs)
+        entry.differentiable = smooth
+    return entry
+
+
+FIELDS = ("bounds", "needs", "differentiable")
+
+
+def _told(found: "type[Objective]", objective: "Objective | None", field: str) -> Any:
+    """An attribute of the objective as built without arguments, or else of its class, if fixed."""
+    value = getattr(found if objective is None else objective, field)
+    return None if isinstance(value, property) else value
+
+
+def _missing(found: "type[Objective]", objective: "Objective | None") -> str:
+    """What the class lacks to be an objective; empty if nothing."""
+    from r4t.sets import OPTIONAL
+
+    if inspect.isabstract(found):
+        return f"it must define {', '.join(sorted(found.__abstractmethods__))}; add it."
+    if not hasattr(found, "bounds"):
+        return "it must set bounds, its lowest and highest score; add them to the class."
+    bounds, needs = (_told(found, objective, field) for field in ("bounds", "needs"))
+    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
+        return f"its bounds must be its lowest and highest score, found {bounds}; correct them."
+    unknown = sorted(set(needs or ()) - OPTIONAL)
+    if unknown:
+        return f"it needs {unknown}, which no SetBatch has; the fields are {sorted(OPTIONAL)}."
+    return ""
+
+
+def print_list(console: "Console", entries: list[Entry]) -> None:
+    """Print a table, and below it whose broken ones are and why."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("name", "range", "needs", "gradient", "from", "what"):
+        table.add_column(column, overflow="fold", ratio=1 if column == "what" else None)
+    for entry in entries:
+        needs = "by arguments" if entry.needs is None else ", ".join(entry.needs)
+        cells = [_range(entry), needs if needs else "–", "yes" if entry.differentiable else "–"]
+        if entry.broken:
+            cells = ["broken", "", ""]
+        table.add_row(*map(Text, (entry.name, *cells, entry.origin, entry.what)))
+    console.print(table)
+    for entry in entries:
+        if entry.broken:
+            whose = f"of {entry.origin} ({entry.class_path})"
+            console.print(Text(f"broken: '{entry.name}' {whose}: {entry.broken}"))
+    console.print("one in full, with its arguments and examples: r4t objectives NAME", style="dim")
+
+
+def _range(entry: Entry) -> str:
+    return "by arguments" if entry.range is None else "{:g} … {:g}".format(*entry.range)
+
+
+def in_full(entry: Entry, found: "type[Objective]") -> dict[str, Any]:
+    """Docstring, constructor arguments and example YAML."""
+    taken = {name: str(parameter) for name, parameter in arguments(found).items()}
+    text = inspect.getdoc(found) or ""
+    return {"text": text, "arguments": taken, "examples": examples(entry, found)}
+
+
+def print_one(console: "Console", entry: Entry, found: "type[Objective]") -> None:
+    """Print one objective: what it says of itself, its arguments, how it is named in YAML.
+
+    Raises:
+        InputError: It is broken.
+    """
+    from rich.text import Text
+
+    if entry.broken:
+        raise InputError(f"Objective '{entry.name}' of {entry.origin} is broken: {entry.broken}")
+    needs = "by arguments" if entry.needs is None else ", ".join(entry.needs)
+    told = in_full(entry, found)
+    facts = [
+        f"range     {_range(entry)}, higher is better",
+        f"needs     {needs if needs else 'no optional field'}",
+        f"gradient  {'flows through it' if entry.differentiable else 'none'}",
+        f"from      {entry.origin}, {entry.class_path}",
+    ]
+    console.print(Text(entry.name, "bold"))
+    console.print(Text("\n".join([*facts, "", told["text"]])))
+    if told["arguments"]:
+        console.print(Text("\nArguments", "bold"))
+        console.print(Text("\n".join(f"  {told}" for told in told["arguments"].values())))
+    for use, text in told["examples"].items():
+        console.print(Text(f"\n{use}", "bold"))
+        console.print(Text(text.rstrip()))
+
+
+def arguments(found: "type[Objective]") -> dict[str, inspect.Parameter]:
+    """Constructor arguments by name."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(found).parameters
+    return {name: p for name, p in parameters.items() if p.kind not in kinds}
+
+
+def examples(entry: Entry, found: "type[Objective]") -> dict[str, str]:
+    """Return YAML for the three uses of an objective.
+
+    Arguments without a default stand as their own names in capitals; of an objective without such,
+    the first argument shows the place.
+    """
+    import yaml
+
+    taken = arguments(found)
+    wanted = {n: n.upper() for n, p in taken.items() if p.default is inspect.Parameter.empty}
+    shown_arguments = wanted if wanted else {n: p.default for n, p in list(taken.items())[:1]}
+    built = {"class_path": entry.class_path, "init_args": _plain(shown_arguments)}
+    objects = {"objectives": {entry.name: built}} if taken else {}
+    reward = {
+        "class_path": "r4t.reward.Reward",
+        "init_args": {"weights": {entry.name: 1.0}, **objects},
+    }
+    keep = {"class_path": "r4t.filters.Filter", "init_args": {"share": 0.25}}
+    uses = {
+        "As a reward, in 1_tune.yaml": {"model": {"init_args": {"reward": reward}}},
+        "As a filter, in 2_synthesize.yaml (the best quarter of each query's sets)": {
+            "model": {"init_args": {"reward": reward, "keep": keep}}
+        },
+    }
+    if "references" not in (entry.needs or ()):
+        weights = EQUATION_1 | {entry.name: EQUATION_1.get(entry.name, 0.0)}
+        uses["As a metric, in 5_evaluate.yaml (weight 0: measured, not chosen by)"] = {
+            "weights": weights,
+            **objects,
+        }
+    shown = {use: yaml.safe_dump(held, sort_keys=False) for use, held in uses.items()}
+    if "references" in (entry.needs or ()):
+        shown["As a metric"] = "nothing to write: it is measured wherever queries have references\n"
+    return shown
+
+
+def _plain(value: Any) -> Any:
+    """A default as YAML has it."""
+    if isinstance(value, dict):
+        return {name: _plain(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from r4t.data.queries import Query
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def print_set(answer: "RetrievedSet", title: str | None = None) -> None:
     """Print one set: rank, title, both scores and, where there is one, the sub-query."""
     named = any(item.subquery for item in answer)
-    table = Table(title=title if title is not None else answer.query, title_justify="left")
+    heading = Text(title if title is not None else answer.query)  # as it is: [red] is no color
+    table = Table(title=heading, title_justify="left")
     table.add_column("", justify="right")
     table.add_column("item", overflow="fold", min_width=40)
     table.add_column("direction", justify="right")
@@ -23,7 +25,7 @@ def print_set(answer: "RetrievedSet", title: str | None = None) -> None:
         table.add_column("sub-query", overflow="fold")
     for rank, item in enumerate(answer, 1):
         cells = [str(rank), item.text, f"{item.score:.3f}", f"{item.query_score:.3f}"]
-        table.add_row(*cells, *([item.subquery] if named else []))
+        table.add_row(*map(Text, cells), *([Text(item.subquery)] if named else []))
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     console.print("direction, query: cosine with the direction that found the item, and the query")

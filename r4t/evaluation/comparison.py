@@ -7,30 +7,30 @@ from pathlib import Path
 from r4t.data.queries import Query
 from r4t.errors import InputError, nearest
 from r4t.evaluation.answers import Answer, checked_columns, make_answers, short_columns
-from r4t.evaluation.baselines import Method, NoFanout
+from r4t.evaluation.baselines import Method
 from r4t.evaluation.latency import TimedSearcher
-from r4t.evaluation.learned import FanOutMethod
+from r4t.evaluation.lineup import Methods
 from r4t.evaluation.measuring import evaluate
-from r4t.evaluation.rerank import Mmr
+from r4t.evaluation.report import COMPOSITE, Evaluation, scores_by_block
 from r4t.objective import Objective
-from r4t.plugins import installed, load_objective
-from r4t.retriever import MODELS, DiffusionFanOut, FanOut, LanguageFanOut
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.sets import SetBatch
 
 POOL = 150  # distinct items a query, as in the tables
-COMPOSITE = "composite"
-EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
-OF_DIRECTIONS = {"directions", "texts"}  # who needs one of these judges the fan-out
+UNASKED = ("Zero-shot", "R4T-FOLM", "R4T-Diffusion", "MMR", "No fan-out")  # paper, figures 3 and 6
 ABOUT = {
     "Zero-shot": "sub-queries of the language model before tuning",
     "R4T-FOLM": "sub-queries of the tuned language model",
     "R4T-Diffusion": "directions of the diffusion retriever",
     "MMR": "the query's nearest items, re-ranked for difference",
+    "DPP": "the query's nearest items, picked as a determinantal point process",
+    "k-means facets": "the query's nearest items, by clusters in turn",
     "No fan-out": "the query's nearest items",
+    "Nearest sets": "directions from the reference sets of similar training queries",
+    "Ridge map": "one direction, mapped linearly from the query",
+    "Random": "any items",
 }
-LEARNED = {"Zero-shot": "zero-shot", "R4T-FOLM": "folm", "R4T-Diffusion": "diffusion"}
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Comparison:
 
     def by_query(self) -> list[list[Answer]]:
         """Return the answers to each query."""
-        found: dict[str, list[Answer]] = {}
+        found: dict[tuple[str, str], list[Answer]] = {}
         for answer in self.answers:
-            found.setdefault(answer.query_id, []).append(answer)
+            found.setdefault((answer.query_id, answer.query), []).append(answer)
         return list(found.values())
 
 
@@ -94,8 +94,8 @@ def compare_answers(
     folder: str | Path,
     queries: Sequence[Query],
     *,
-    methods: Sequence[str] = tuple(ABOUT),
-    size: int | None = None,
+    methods: Sequence[str] = UNASKED,
+    size: int = 10,
     seed: int = 0,
     fields: Sequence[str] | None = None,
     index: str = "torch",
@@ -105,9 +105,8 @@ def compare_answers(
     Args:
         folder: Of the run.
         queries: With distinct ids; where they have references, these score and mark the items.
-        methods: Names; short forms are understood ("folm", "mmr").
-        size: Items k a method returns; by default as many as the run's language models write
-            sub-queries, 10 where it has none.
+        methods: Names as in the tables; short forms are understood ("folm", "mmr").
+        size: Items k a method returns.
         seed: Other seeds give other draws; 0 gives those of the tables.
         fields: Metadata columns to show; by default the first three whose values are short.
         index: ``torch`` or ``faiss``.
@@ -116,51 +115,54 @@ def compare_answers(
         InputError: The encoder knows no word of a query, a name is unknown, the run has none of
             the methods, or ``size`` fits neither the catalog nor the models.
     """
-    run = Run.open(folder)
+    evaluation = Evaluation(run=str(folder), index=index)
+    run, reward = evaluation.open(), evaluation.reward()
     searcher = TimedSearcher(run.searcher(index))
     catalog = searcher.catalog
     metadata = checked_columns(catalog, short_columns(catalog) if fields is None else fields)
     searcher.encode_queries([query.text for query in queries])  # refuses before models are loaded
-    lined_up, size, notes = line_up(run, searcher, chosen_names(methods), size, seed)
-    reward = Reward(EQUATION_1)
-    directions, items, left_out = audited(reward)
-    found: dict[str, list[Answer]] = {}
+    if not 1 <= size <= len(catalog):
+        raise InputError(
+            f"A set holds from 1 to {len(catalog)} items, all of the catalog — found size {size}; "
+            "ask for 10, say."
+        )
+    settings = Methods(size, min(max(size, POOL), len(catalog)), curves=[])
+    lined_up, notes = _line_up(settings, run, searcher, queries, reward, methods, seed)
+    audited, left_out = evaluation._audited(reward)
+    directions, items = scores_by_block(reward, audited)
+    found: dict[str, list[Answer]] = {method.name: [] for method in lined_up}
 
     def keep(
         method: str, asked: list[Query], sets: SetBatch, scores: dict[str, list[float | None]]
     ) -> None:
-        found.setdefault(method, []).extend(
-            make_answers(method, asked, sets, scores, metadata=metadata)
-        )
+        found[method] += make_answers(method, asked, sets, scores, metadata=metadata)
 
     results = evaluate(
         lined_up,
         queries,
         searcher,
-        {**directions, COMPOSITE: reward.score},
+        directions,
         items,
-        optional=(set(directions) | set(items)) - set(reward.objectives),
+        optional=set(audited),
         latency_batches=(),
         on_sets=keep,
     )
     left_out |= results.settings["left_out"]
-    scales = {f"directions/{COMPOSITE}": reward.bounds, "items/vendi": (0.0, float(size))}
-    scales |= {f"directions/{name}": objective.bounds for name, objective in directions.items()}
-    scales |= {f"items/{name}": objective.bounds for name, objective in items.items()}
+    answers = [_without(answer, left_out) for row in zip(*found.values()) for answer in row]
     return Comparison(
         title=_title(queries),
-        answers=[_without(answer, left_out) for row in zip(*found.values()) for answer in row],
+        answers=answers,
         about={name: ABOUT.get(name, "") for name in found},
-        scales=scales,
+        scales=_scales(reward, {**reward.objectives, **audited}, size),
         facts={
             "run": run.folder.resolve().name,
             "catalog": f"{len(catalog):,} items",
             "encoder": "none" if searcher.encoder is None else searcher.encoder.describe(),
-            "set": f"{size} items",
-            "composite": " + ".join(f"{weight:g} {name}" for name, weight in EQUATION_1.items()),
+            "set": f"{size} items of a pool of {settings.pool_size}",
+            "composite": " + ".join(f"{w:g} {name}" for name, w in reward.weights.items()),
             "seed": str(seed),
         },
-        notes=[*notes, *(f"Not scored: {name}. {reason}" for name, reason in left_out.items())],
+        notes=[*notes, *_unscored(audited, answers, left_out)],
     )
 
 
@@ -175,105 +177,83 @@ def _without(answer: Answer, left_out: Mapping[str, str]) -> Answer:
     return replace(answer, scores=kept)
 
 
-def chosen_names(wanted: Sequence[str]) -> list[str]:
-    """Full names of methods that may be given in short.
+def _scales(
+    reward: Reward, objectives: Mapping[str, Objective], size: int
+) -> dict[str, tuple[float, float]]:
+    known = {f"directions/{COMPOSITE}": reward.bounds, "items/vendi": (0.0, float(size))}
+    for name, objective in objectives.items():
+        known |= {f"directions/{name}": objective.bounds, f"items/{name}": objective.bounds}
+    return known
+
+
+def _unscored(
+    audited: Mapping[str, Objective], answers: Sequence[Answer], left_out: Mapping[str, str]
+) -> list[str]:
+    """A sentence on each installed objective without a score: left out, or in want of a field."""
+    reasons = dict(left_out)
+    scored = {
+        name.partition("/")[2]
+        for answer in answers
+        for name, value in answer.scores.items()
+        if value is not None
+    }
+    for name, objective in audited.items():
+        if name not in scored:
+            reasons.setdefault(
+                name, f"it needs {', '.join(sorted(objective.needs))}, not all of which are here."
+            )
+    return [f"Not scored: {name}, because: {reason}" for name, reason in sorted(reasons.items())]
+
+
+def _line_up(
+    settings: Methods,
+    run: Run,
+    searcher: TimedSearcher,
+    queries: Sequence[Query],
+    reward: Reward,
+    wanted: Sequence[str],
+    seed: int,
+) -> tuple[list[Method], list[str]]:
+    """The wanted methods in their order, and a sentence on each that the run does not have."""
+    asked = {query.id for query in queries}
+    there = (run.queries / "train.jsonl").is_file()
+    training = run.read_queries("train") if there else []
+    builders, absent = settings.builders(
+        run, searcher, queries, reward, training=[q for q in training if q.id not in asked]
+    )
+    names = full_names(wanted, [*builders, *absent])
+    if not any(name in builders for name in names):
+        raise InputError(
+            f"A comparison needs at least one method that the run has — found none of "
+            f"{', '.join(names)} in {run.folder} ({absent[names[0]]}); name others, such as MMR."
+            if names
+            else "A comparison needs at least one method, found none; name some, such as MMR."
+        )
+    methods = [builders[name]() for name in names if name in builders]
+    drawn = [getattr(method, "with_draw", lambda _, same=method: same)(seed) for method in methods]
+    return drawn, [f"{name} is missing: {absent[name]}." for name in names if name in absent]
+
+
+def full_names(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Full names of methods that may be given in short, each once.
 
     Raises:
         InputError: There is no such method.
 
     Example:
-        >>> chosen_names(["folm", "No fan-out"])
+        >>> full_names(["folm", "no-fan-out", "FOLM"], ["R4T-FOLM", "No fan-out"])
         ['R4T-FOLM', 'No fan-out']
     """
-    known = {_letters(name.removeprefix("R4T-")): name for name in ABOUT}
-    known |= {_letters(name): name for name in ABOUT}
+    full = {_letters(name.removeprefix("R4T-")): name for name in known}
+    full |= {_letters(name): name for name in known}
     for name in wanted:
-        if _letters(name) not in known:
+        if _letters(name) not in full:
             raise InputError(
-                f"Methods to compare are {', '.join(ABOUT)} — found '{name}'; name some of them, "
-                f"with commas between.{nearest(name, [*ABOUT, *LEARNED.values()])}"
+                f"Methods to compare are {', '.join(known)} — found '{name}'; name some of them, "
+                f"with commas between.{nearest(name, known)}"
             )
-    return list(dict.fromkeys(known[_letters(name)] for name in wanted))
+    return list(dict.fromkeys(full[_letters(name)] for name in wanted))
 
 
 def _letters(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
-
-
-def line_up(
-    run: Run, searcher: TimedSearcher, names: Sequence[str], size: int | None, seed: int
-) -> tuple[list[Method], int, list[str]]:
-    """The named methods of a run, their common set size, and a sentence on each that is missing.
-
-    Raises:
-        InputError: The run has none of them, or a model does not fit ``size``.
-    """
-    fan_outs: dict[str, FanOut] = {}
-    notes = []
-    for name in names:
-        if name not in LEARNED:
-            continue
-        folder = run.folder / MODELS[LEARNED[name]]
-        if not folder.is_dir():
-            notes.append(f"{name} is missing: the run has no {MODELS[LEARNED[name]]} yet.")
-        elif name != "R4T-Diffusion":
-            fan_outs[name], size = _language(searcher, folder, size)
-    size = 10 if size is None else size
-    pool = min(max(size, POOL), len(searcher.catalog))
-    if "R4T-Diffusion" in names and (run.folder / MODELS["diffusion"]).is_dir():
-        folder = run.folder / MODELS["diffusion"]
-        fan_outs["R4T-Diffusion"] = DiffusionFanOut.load(searcher, folder, size)
-    found: dict[str, Method] = {
-        name: FanOutMethod(name, fan_out, pool, draw=seed) for name, fan_out in fan_outs.items()
-    }
-    if "MMR" in names:
-        found["MMR"] = Mmr(searcher, size, pool)
-    if "No fan-out" in names:
-        found["No fan-out"] = NoFanout(searcher, size, pool)
-    if not found:
-        raise InputError(
-            f"A comparison needs at least one method that the run has — found none of "
-            f"{', '.join(names)} in {run.folder}; run their steps first, or add MMR and No fan-out."
-        )
-    return [found[name] for name in names if name in found], size, notes
-
-
-def _language(searcher: TimedSearcher, folder: Path, size: int | None) -> tuple[FanOut, int]:
-    from r4t.fanout.model import FanoutModel
-
-    model = FanoutModel.load(folder)
-    if size is not None and model.form.set_size != size:
-        raise InputError(
-            f"Methods are compared at one set size — {folder} writes {model.form.set_size} "
-            f"sub-queries, found size {size}; ask for that number, or leave that model out."
-        )
-    return LanguageFanOut(searcher, model), model.form.set_size
-
-
-def audited(
-    reward: Reward,
-) -> tuple[dict[str, Objective], dict[str, Objective], dict[str, str]]:
-    """Objectives by what they judge: directions, items; and why others cannot be scored unasked.
-
-    Directions are judged by the objectives of the reward and by those that need directions or
-    texts, items by all others that are installed. What fails because of its own code is left out
-    here, with the reason: nobody has named it.
-    """
-    directions, items = dict(reward.objectives), {}
-    left_out = {}
-    for name, point in installed().items():
-        try:
-            objective = reward.objectives.get(name) or load_objective(name)
-        except Exception as error:
-            told = (
-                str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            )
-            left_out[name] = f"{told} (from {point.value})"
-            continue
-        if objective.partial:
-            left_out[name] = "It asks somebody else, which may cost something: name it to use it."
-        elif objective.needs & OF_DIRECTIONS:
-            directions.setdefault(name, objective)
-        else:
-            items[name] = objective
-    return directions, items, left_out
