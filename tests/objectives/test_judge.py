@@ -64,6 +64,8 @@ def test_scores_and_reasons_come_from_the_model(sets):
     assert diversity.verdicts == [Verdict(4.0, "hats and boots"), Verdict(2.0, "one dress")]
     assert diversity.name == "judge_diversity"
     assert diversity.bounds == (1.0, 5.0)
+    assert diversity.partial
+    assert diversity.costly  # so that an evaluation does not ask it unless it is named
     assert seen.asked[0]["temperature"] == 0
     facts = diversity.facts()
     assert (facts["model"], facts["answered_by"]) == ("tiny", ["tiny-0815"])
