@@ -120,8 +120,8 @@ def test_evaluate(monkeypatch, overlay):
     class Stop(Exception):
         pass
 
-    def stop(evaluation, console):
-        seen.append(evaluation)
+    def stop(evaluation, methods, console):
+        seen.extend([evaluation, methods])
         raise Stop
 
     seen = []
@@ -133,7 +133,7 @@ def test_evaluate(monkeypatch, overlay):
         words += ["--config", str(CONFIGS / "data" / overlay)]
     with pytest.raises(Stop):
         run_verb(["evaluate", *words])
-    found = vars(seen[0])
+    found = vars(seen[0]) | vars(seen[1])
     assert {name: found[name] for name in told if name != "examples"} == {
         name: value for name, value in told.items() if name != "examples"
     }

@@ -14,6 +14,7 @@ import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stde
 from r4t.__main__ import main
 from r4t.catalog import write_catalog
 from r4t.configs import configs_folder
+from r4t.data.queries import Query, write_queries
 from r4t.data.source import Items
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
@@ -170,7 +171,7 @@ def test_vectors_of_another_width_than_their_encoder(refused, tmp_path, monkeypa
     source = items_file(tmp_path / "items.jsonl", GOOD)
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
     encoder = LsaEncoder(["red", "blue"], torch.eye(2))
-    monkeypatch.setattr("r4t.cli.catalog._pretrained", lambda name, dim: encoder)
+    monkeypatch.setattr("r4t.cli.catalog._pretrained", lambda *named: encoder)
     options = ["--vectors", tmp_path / "v.npy", "--encoder", "some/model", "--out", tmp_path / "c"]
     sentence = refused("catalog", source, *options)
     assert "must have the width of their query encoder, 2 — found 3 — name the encoder" in sentence
@@ -213,14 +214,15 @@ def test_an_objective_that_is_not_installed(refused, run, tmp_path):
     [
         (
             "nan",
-            "Objective 'nan' must return finite scores within [0.0, 1.0] — found nan for query",
+            r"Objective 'nan' must return finite scores within \[0.0, 1.0\] — found nan for query 0 "
+            r"of 8 \('\w+ \w+'\); correct its score",
         ),
-        ("members", "must return a tensor of shape (8,), one score a query — found"),
+        ("members", "must return a tensor of shape \\(8,\\), one score a query — found"),
     ],
 )
 def test_an_objective_that_breaks_its_contract(refused, run, stranger, tmp_path, name, said):
     before = content(run.folder)
-    assert said in refused(*tune(tmp_path, run, {"diversity": 1.0, name: 0.0}))
+    assert re.search(said, refused(*tune(tmp_path, run, {"diversity": 1.0, name: 0.0})))
     after = content(run.folder)
     assert {path: after[path] for path in before} == before  # models and data are as they were
 
@@ -232,6 +234,91 @@ def test_an_objective_that_cannot_be_imported_shows_its_own_error(program, run, 
     assert "r4t: Objective 'nan' could not be imported from faulty_objectives:Nan" in err
     assert err.rstrip().endswith("ZeroDivisionError: division by zero")
     assert "jsonargparse" not in err
+
+
+def weighted(name, arguments, **others):
+    """A reward by an objective with arguments."""
+    given = {"class_path": arguments["class_path"], "init_args": arguments["init_args"]}
+    weights = {name: 1.0, **others}
+    return {
+        "class_path": "r4t.reward.Reward",
+        "init_args": {"weights": weights, "objectives": {name: given}},
+    }
+
+
+@pytest.mark.parametrize(
+    "reward, said",
+    [
+        (
+            {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"diversity": 0}}},
+            r"weight other than 0, found 0 for all of \['diversity'\]; such objectives are only",
+        ),
+        (
+            weighted(
+                "slots",
+                {
+                    "class_path": "r4t_objectives.complementarity.Complementarity",
+                    "init_args": {"field": "nown"},
+                },
+            ),
+            r"metadata columns \['noun'\] — found no 'nown' — name one.* Did you mean 'noun'",
+        ),
+        (
+            weighted(
+                "rules",
+                {
+                    "class_path": "r4t_objectives.constraint.Constraint",
+                    "init_args": {
+                        "rules": [
+                            {
+                                "class_path": "r4t_objectives.constraint.Budget",
+                                "init_args": {"field": "noun", "total": 5},
+                            }
+                        ]
+                    },
+                },
+            ),
+            r"column of numbers is needed — found '\w+' in 'noun'",
+        ),
+        (
+            weighted(
+                "variety",
+                {
+                    "class_path": "r4t_objectives.diversity.Diversity",
+                    "init_args": {"q": 0.0},
+                },
+            ),
+            r"q.* found 0.0",
+        ),
+    ],
+)
+def test_objectives_that_cannot_score_here(refused, run, tmp_path, reward, said):
+    sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, reward=reward))
+    assert re.search(said, sentence), sentence
+
+
+def test_coverage_of_queries_without_references(refused, run, tmp_path):
+    for split in ("train", "val"):
+        asked = [Query(f"q{row}", "red linen", "mood") for row in range(8)]
+        write_queries(run.queries, {split: asked})
+    sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, pool_size=20))
+    assert (
+        "Objective 'coverage' needs sets with ['pool', 'references'], found sets with" in sentence
+    )
+    # Some have references, one has none.
+    asked[3] = Query("q3", "blue wool", "set", ("i1",))
+    write_queries(run.queries, {"train": asked, "val": asked})
+    sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, pool_size=20))
+    assert re.search(r"at least one reference item a query, found none for query \d+ of", sentence)
+
+
+def test_a_retriever_cannot_choose_by_what_is_not_known_yet(refused, run, tmp_path):
+    path = tmp_path / "choose.yaml"
+    reward = {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"coverage": 1.0}}}
+    path.write_text(yaml.safe_dump({"model": {"init_args": {"choose_by": reward}}}))
+    toy = configs_folder() / "toy" / "3_distill.yaml"
+    sentence = refused("fit", "--config", toy, "--config", path, "--run", run.folder)
+    assert "found ['coverage'], which need ['pool', 'references']; choose by others" in sentence
 
 
 def test_tuning_goes_on_over_completions_that_cannot_be_parsed(program, run, tmp_path):
@@ -275,7 +362,7 @@ def test_more_items_than_the_catalog_has(refused, run):
         "retrieve", run.folder, "red linen", "--size", "0"
     )
     sentence = refused("evaluate", run.folder, "--pool_size", "500")
-    assert "must lie in 1..200, the number of items in the catalog — found 500" in sentence
+    assert "cannot be larger than the catalog — asked for 500 of 200 items in" in sentence
 
 
 def test_a_query_of_which_no_word_is_known(refused, run):
