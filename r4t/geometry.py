@@ -48,15 +48,20 @@ def vendi(
     """
     if not q > 0:
         raise InputError(f"The order q of a Vendi score must be above 0, found {q}; 1 is usual.")
-    rows = normalize(x.to(dtype))
+    rows = x.to(dtype)
     if mask is None:
         mask = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
-    # A masked row becomes a zero row: it adds a zero eigenvalue, which adds nothing to the entropy.
-    rows = rows * mask.unsqueeze(-1)
     members = mask.sum(-1)
-    scale = members.clamp(min=1)[..., None, None]
-    kernel = rows.mT @ rows if x.shape[-1] < x.shape[-2] else rows @ rows.mT
-    eigenvalues = torch.linalg.eigvalsh(kernel / scale)
+    length = rows.norm(dim=-1)
+    counted = mask & (length > 0)
+    # A masked row becomes a zero row: it adds a zero eigenvalue, which adds nothing to the entropy.
+    weight = torch.where(counted, 1 / torch.where(counted, length, 1.0), 0.0)
+    if x.shape[-1] < x.shape[-2]:
+        scaled = rows * weight.unsqueeze(-1)
+        kernel = scaled.mT @ scaled
+    else:  # (k, k) is scaled instead of (k, d): half the time
+        kernel = (rows @ rows.mT) * weight.unsqueeze(-1) * weight.unsqueeze(-2)
+    eigenvalues = torch.linalg.eigvalsh(kernel / members.clamp(min=1)[..., None, None])
     # Round-off eigenvalues carry nothing; dropping them makes equal rows give 1, and the power of
     # a low order blows them up.
     floor = 1e-12 if dtype == torch.float64 else 1e-6

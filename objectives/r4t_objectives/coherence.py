@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r4t.geometry import normalize
 from r4t.objective import Objective
 from r4t.sets import SetBatch
 from r4t_objectives.members import entries
@@ -74,8 +73,9 @@ class Coherence(Objective):
         slots = entries(codes, sets)
         means = self._prepared[1].to(sets.item_embeddings)
         part = sets.item_embeddings - means[slots.clamp(min=0)]
-        part = torch.where(part.norm(dim=-1, keepdim=True) > NO_PART, normalize(part), 0.0)
-        return part @ part.mT, slots >= 0
+        length = part.norm(dim=-1)
+        scale = (length > NO_PART) / length.clamp(min=NO_PART)
+        return part @ part.mT * scale.unsqueeze(1) * scale.unsqueeze(2), slots >= 0
 
     def _values(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
         """Jaccard overlaps (B, k, k) of the field; the members (B, k) that have a value."""

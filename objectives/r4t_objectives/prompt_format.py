@@ -44,17 +44,13 @@ class PromptFormat(Objective):
 
     def of(self, texts: list[str], query: str, set_size: int) -> float:
         """Return the score of one query's sub-queries, of which ``set_size`` were asked for."""
-        written = [plain(text) for text in texts[:set_size] if plain(text)]
+        words = [plain(text) for text in texts[:set_size]]
+        written = [text for text in words if text]
         if not written:
             return 0.0
-        new = sum(text != plain(query) for text in written)
-        shares = (
-            1.0,
-            len(written) / set_size,
-            len(set(written)) / len(written),
-            new / len(written),
-        )
-        return sum(shares) / len(shares)
+        distinct = len(set(written)) / len(written)
+        copies = written.count(plain(query)) / len(written)
+        return (1 + len(written) / set_size + distinct + (1 - copies)) / 4
 
 
 def plain(text: str) -> str:
