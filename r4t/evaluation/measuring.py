@@ -116,12 +116,12 @@ def evaluate(
     measured = {name: scores.kept(found) for name, found in values.items()}
     ids, texts = [query.id for query in queries], [query.text for query in queries]
     results = Results(kept, ids, measured, texts=texts)
-    timed = [method for method in methods if method.name in results.methods]
-    for method in timed:
-        results.latency[method.name] = {
-            str(batch): measure_latency(method, searcher, queries, batch, latency_calls)
-            for batch in latency_batches
-        }
+    for method in methods:
+        if method.name in results.methods and method.name not in untimed:
+            results.latency[method.name] = {
+                str(batch): measure_latency(method, searcher, queries, batch, latency_calls)
+                for batch in latency_batches
+            }
     return results
 
 

@@ -64,8 +64,10 @@ class Subtopics:
             raise InputError(ABSENT)
         import ir_measures
 
-        self._alpha_ndcg = ir_measures.alpha_nDCG(alpha=alpha) @ depth
-        self._recall = ir_measures.StRecall @ depth
+        wanted = {
+            ALPHA_NDCG: ir_measures.alpha_nDCG(alpha=alpha) @ depth,
+            SUBTOPIC_RECALL: ir_measures.StRecall @ depth,
+        }
         self._answerable = [len(items) > 0 for items in relevant]
         judged = [
             ir_measures.Qrel(str(query), str(row), 1, str(subtopic))
@@ -74,7 +76,11 @@ class Subtopics:
         ]
         # A warning on stderr takes queries that have one subtopic each for a mistake.
         with contextlib.redirect_stderr(io.StringIO()):
-            self._judge = ir_measures.evaluator([self._alpha_ndcg, self._recall], judged)
+            # One evaluator a measure: several would share one pass over the lists, and measures of
+            # another α than that of the first would find them read already and return 0.
+            self._judges = {
+                name: ir_measures.evaluator([measure], judged) for name, measure in wanted.items()
+            }
 
     def __call__(self, rows: Tensor) -> dict[str, Tensor]:
         """Judge B lists.
@@ -88,20 +94,17 @@ class Subtopics:
         """
         from ir_measures import ScoredDoc
 
-        found = {
-            name: torch.tensor([0.0 if is_known else torch.nan for is_known in self._answerable])
-            for name in (ALPHA_NDCG, SUBTOPIC_RECALL)
-        }
-        found = {name: values.double() for name, values in found.items()}
         listed = [
             ScoredDoc(str(query), str(row), -float(rank))
             for query, items in enumerate(rows.tolist())
             for rank, row in enumerate(items)
             if row >= 0
         ]
-        names = {self._alpha_ndcg: ALPHA_NDCG, self._recall: SUBTOPIC_RECALL}
-        for metric in self._judge.iter_calc(listed):
-            found[names[metric.measure]][int(metric.query_id)] = metric.value
+        start = [0.0 if is_known else torch.nan for is_known in self._answerable]
+        found = {name: torch.tensor(start, dtype=torch.float64) for name in self._judges}
+        for name, judge in self._judges.items():
+            for metric in judge.iter_calc(listed):
+                found[name][int(metric.query_id)] = metric.value
         return found
 
 

@@ -1,147 +1,134 @@
+import csv
 import io
 import json
 
 import pytest
-import torch
 from rich.console import Console
 
-from r4t.data.queries import Query
-from r4t.data.wardrobe import Truth
-from r4t.errors import InputError
-from r4t.evaluation.baselines import NoFanout
-from r4t.evaluation.memory import NearestSets
 from r4t.evaluation.results import Results, compare
-from r4t.evaluation.table import NOTE, blocks, evaluate, print_results, write_results
-from r4t.evaluation.truth import FacetTruth
+from r4t.evaluation.table import NOTE, blocks, markdown, notes, print_results, write_results
 
-QUERIES = [
-    Query("1", "east", "set", ("a", "d")),
-    Query("2", "north", "set", ("c",)),
-    Query("3", "west", "set", ("f", "e")),
-]
-
-
-class Ways:
-    """Looks east and north, whatever the query."""
-
-    name = "Ways"
-
-    def __init__(self, searcher):
-        self.searcher = searcher
-
-    def __call__(self, queries, z):
-        return self.searcher.fan_out(z, torch.eye(2).expand(len(z), 2, 2), pool_size=3)
-
-
-def alignment(sets):
-    return torch.cosine_similarity(sets.directions, sets.query.unsqueeze(1), dim=-1).mean(-1)
+SETTINGS = {"set_size": 2, "pool_size": 3, "catalog_items": 60}
 
 
 @pytest.fixture
-def truth():
-    items = {name: {"style": ("punk",), "slot": (slot,)} for name, slot in zip("abcd", "tuus")}
-    items |= {name: {"style": ("glam",), "slot": ("t",)} for name in "ef"}
-    return FacetTruth(
-        Truth(items, {"1": {"style": "punk"}, "2": {"style": "glam"}, "3": {"style": "glam"}}),
-        list("abcdef"),
-    )
-
-
-@pytest.fixture
-def results(plane, truth):
-    return evaluate(
-        [NoFanout(plane, 2, 3), Ways(plane)],
-        QUERIES,
-        plane,
-        {"alignment": alignment},
-        truth=truth,
-        batch_size=2,
-        latency_batches=(1,),
-        settings={"encoder": "compass"},
-    )
-
-
-def test_values_by_hand(results):
-    plain, ways = results.values["No fan-out"], results.values["Ways"]
-    # No fan-out: ab(c) for east; dc(b) for north; e and one of d f for west (180 degrees).
-    assert plain["items/recall"][:2] == [0.5, 1.0]
-    assert plain["items/hit"] == [1.0, 1.0, 1.0]
-    assert plain["directions/alignment"] == [None] * 3
-    assert plain["items/distinct"] == [2.0] * 3
-    # Ways: a and d; the pool takes a, d, then b. Cosines with east (1, 0), north, west.
-    assert ways["items/cosine"] == pytest.approx([0.5, 0.5, -0.5])
-    assert ways["items/vendi"] == pytest.approx([2.0] * 3, abs=1e-6)
-    assert ways["items/recall"] == [1.0, 0.0, 0.0]
-    assert ways["items/hit"] == [1.0, 0.0, 0.0]
-    assert ways["directions/alignment"] == pytest.approx([0.5, 0.5, -0.5])
-    # Punk is in the slots t (a), u (b c), s (d): a and d are two of three, with b all three.
-    assert ways["items/facet recall"] == pytest.approx([2 / 3, 0, 0], abs=1e-6)
-    assert ways["items/pool facet recall"] == [1.0, 0.0, 0.0]
-    assert ways["items/fit precision"] == [1.0, 0.0, 0.0]
-    assert results.settings == {"set_size": 2, "pool_size": 3, "encoder": "compass"}
-
-
-def test_batch_size_does_not_matter(plane, truth, results):
-    methods = [NoFanout(plane, 2, 3), Ways(plane)]
-    again = evaluate(methods, QUERIES, plane, {"alignment": alignment}, truth=truth, batch_size=9,
-                     latency_batches=())  # fmt: skip
-    assert again.values == results.values
-
-
-def test_no_recall_without_references_and_no_facets_without_truth(plane):
-    found = evaluate([NoFanout(plane, 2, 3)], [Query("1", "east", "mood")], plane, {},
-                     latency_batches=())  # fmt: skip
-    assert found.measures == ["items/vendi", "items/cosine", "items/distinct"]
-    assert found.latency == {"No fan-out": {}}
-
-
-def test_progress_is_told(plane):
-    told = []
-    evaluate([NoFanout(plane, 2, 3)], QUERIES, plane, {}, batch_size=2, latency_batches=(),
-             on_progress=lambda name, count: told.append((name, count)))  # fmt: skip
-    assert told == [("No fan-out", 2), ("No fan-out", 1)]
+def results():
+    """Of four queries; recall 0 1 0 1 has a bootstrap interval from 0 to 1."""
+    values = {
+        "No fan-out": {
+            "directions/alignment": [None] * 4,
+            "items/recall": [0.25, 0.25, 0.25, 0.25],
+            "items/vendi": [1.0, 2.0, 1.0, 2.0],
+        },
+        "Ways": {
+            "directions/alignment": [0.5, 0.5, 0.5, 0.5],
+            "items/recall": [0.0, 1.0, 0.0, 1.0],
+            "items/vendi": [2.0, 2.0, None, 2.0],
+        },
+    }
+    timed = {"encode": 0.001, "generate": 0.0, "search": 0.0025, "total": 0.0035}
+    latency = {name: {"1": timed} for name in values}
+    return Results(SETTINGS, list("pqrs"), values, latency, ["a", "b", "c", "d"])
 
 
 def test_blocks(results):
     difference = compare(results, "Ways", "No fan-out", "items/recall")
-    directions, items, seconds, paired = blocks(results, [difference])
+    directions, items, paired, seconds = blocks(results, [difference])
+    assert directions.title == "Directions: 2 directions, mean of 4 queries"
     assert directions.header == ["method", "alignment"]
-    assert directions.rows == [["No fan-out", "–"], ["Ways", "0.167"]]
-    assert items.title == "Returned items: 2 items, pool of 3, mean of 3 queries"
-    assert items.header[:6] == ["method", "vendi", "cosine", "distinct", "recall", "hit"]
-    assert items.rows[1][1:6] == ["2.000", "0.167", "2.000", "0.333", "0.333"]
-    assert seconds.header[1:] == [
-        f"{part}, batch 1" for part in ("encode", "generate", "search", "total")
-    ]
-    assert paired.rows[0][:2] == ["Ways − No fan-out", "items/recall"]
+    assert directions.rows == [["Ways", "0.500 ±0.000"]]  # No fan-out has no directions
+    # A pool of 3 of 60 items.
+    assert items.title == (
+        "Returned items: 2 items, pool of 3 distinct items, 5.0% of the catalog, mean of 4 queries"
+    )
+    assert items.header == ["method", "recall", "vendi"]
+    assert items.rows[0][:2] == ["No fan-out", "0.250 ±0.000"]
+    # Four draws of 0 or 1: 1 in 16 are all 0 (6 % > 2.5 %), so the interval is the whole 0 … 1.
+    assert items.rows[1] == ["Ways", "0.500 ±0.500", "2.000 ±0.000"]
+    # −¼ or ¾ on each query: of the 16 signs, those with |sum| ≥ 1 are all but the four of sum
+    # ±½ (¾ − ¾ + ¼ ± ¼ …): checked against the loop in test_resampling.
+    assert paired.rows[0][:3] == ["Ways − No fan-out", "items/recall", "+0.250"]
+    assert seconds.title == "Milliseconds per query, batch 1"
+    assert seconds.header[1:] == ["encode", "generate", "search", "total"]
+    assert seconds.rows[0] == ["No fan-out", "1", "0", "2.5", "3.5"]
+
+
+def test_tiny_chances_are_not_written_as_zero():
+    values = {"a": {"items/recall": [1.0] * 20}, "b": {"items/recall": [0.0] * 20}}
+    results = Results(SETTINGS, [str(n) for n in range(20)], values)
+    difference = compare(results, "a", "b", "items/recall")
+    assert blocks(results, [difference])[-1].rows[0][-1] == "<0.001"
+
+
+def test_one_query_has_no_interval():
+    results = Results(SETTINGS, ["p"], {"a": {"items/recall": [0.5]}})
+    assert blocks(results)[0].rows == [["a", "0.500"]]
+
+
+def test_many_measures_are_split_so_that_120_columns_show_them():
+    values = {f"items/m{n}": [0.25, 0.75] for n in range(8)}
+    results = Results(SETTINGS, ["p", "q"], {"a method of a long name": values})
+    first, second = blocks(results)
+    assert (len(first.header), len(second.header)) == (7, 3)
+    assert first.title.endswith("(1 of 2)")
+    assert second.title.endswith("(2 of 2)")
+    shown = printed(results, 120)
+    assert shown.count("0.500 ±0.250") == 8  # none is cut or folded
+    assert max(len(line) for line in shown.splitlines()) <= 120
+
+
+def test_points_of_curves_are_not_in_the_tables(results):
+    curved = Results(
+        {**SETTINGS, "curves": {"W": [["Ways", 0.5]]}}, results.queries, results.values
+    )
+    assert [row[0] for row in blocks(curved)[0].rows] == ["No fan-out"]
+
+
+def test_notes_keep_the_kinds_apart_and_say_what_is_missing(results):
+    results.settings["left_out"] = {"x": "no column 'brand'.", "y": "no column 'brand'."}
+    interval, kinds, left_out, fewer = notes(results)
+    assert "half the width of the 95 % bootstrap interval" in interval
+    assert kinds == NOTE
+    assert left_out == "Left out: x, y. no column 'brand'."
+    assert fewer == "Of 4 queries, not all have items/vendi on 3."
+    del results.settings["left_out"]
+
+
+def printed(results, width):
+    console = Console(file=io.StringIO(), width=width)
+    print_results(console, results)
+    return console.file.getvalue()
 
 
 def test_written_and_printed(results, tmp_path):
     write_results(tmp_path, results)
     text = (tmp_path / "results.md").read_text()
-    assert "| Ways | 0.167 |" in text
-    assert text.endswith(NOTE + "\n")
+    assert "| Ways | 0.500 ±0.500 | 2.000 ±0.000 |" in text
+    assert NOTE in text
     assert Results.load(tmp_path) == results
-    assert len(json.loads((tmp_path / "results.json").read_text())["queries"]) == 3
-    console = Console(file=io.StringIO(), width=200)
-    print_results(console, results)
-    shown = console.file.getvalue()
+    assert len(json.loads((tmp_path / "results.json").read_text())["queries"]) == 4
+    with (tmp_path / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    ways = next(r for r in rows if r["method"] == "Ways" and r["measure"] == "items/recall")
+    assert ways == {
+        "method": "Ways", "measure": "items/recall", "mean": "0.5", "low": "0", "high": "1",
+        "queries": "4",
+    }  # fmt: skip
+    assert len(rows) == 5  # two methods, three measures, one of which one method lacks
+    names = {path.name for path in tmp_path.iterdir()}
+    plots = {
+        f"{name}.{kind}" for name in ("items", "directions", "plane") for kind in ("png", "svg")
+    }
+    assert names == plots | {"results.json", "results.csv", "results.md"}
+    shown = printed(results, 200)
     assert "Returned items: 2 items" in shown
-    assert "second block only" in shown
+    assert "by items/ only" in shown
 
 
-def test_what_cannot_be_compared(plane):
-    with pytest.raises(
-        InputError, match=r"found \(3, 4\) for 'other' and \(2, 3\) for 'No fan-out'"
-    ):
-        evaluate([NoFanout(plane, 2, 3), NoFanout(plane, 3, 4, name="other")], QUERIES, plane, {})
-    with pytest.raises(InputError, match=r"found methods \['No fan-out', 'No fan-out'\] and 3"):
-        evaluate([NoFanout(plane, 2, 3), NoFanout(plane, 2, 3)], QUERIES, plane, {})
-    with pytest.raises(InputError, match="and 0 queries — correct"):
-        evaluate([NoFanout(plane, 2, 3)], [], plane, {})
+def test_plots_are_drawn_only_if_asked(results, tmp_path):
+    write_results(tmp_path, results, plots=False)
+    assert not list(tmp_path.glob("*.png"))
 
 
-def test_nearest_sets_has_directions(plane):
-    method = NearestSets(plane, QUERIES, set_size=2, pool_size=3)
-    found = evaluate([method], QUERIES[:1], plane, {"alignment": alignment}, latency_batches=())
-    assert found.mean("Nearest sets", "directions/alignment") is not None
+def test_markdown_ends_with_the_note(results):
+    assert markdown(blocks(results)).endswith(NOTE + "\n")

@@ -1,0 +1,85 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from r4t.evaluation import resampling
+from r4t.evaluation.resampling import bootstrap, sign_flip
+
+
+def test_bootstrap_of_few_queries_by_hand():
+    # Two queries, 0 and 1: the means 0, ½, 1 have the chances ¼, ½, ¼.
+    assert bootstrap(torch.tensor([[0.0], [1.0]])).tolist() == [[0.0], [1.0]]
+    # Ten queries, one of them 1: the number of ones drawn is binomial (10, 0.1), of which
+    # P(≤ 0) = 0.35 and P(≤ 2) = 0.930, P(≤ 3) = 0.987: from 0 to 3 tenths.
+    values = torch.zeros(10, 1)
+    values[0] = 1
+    low, high = bootstrap(values)
+    assert low.item() == 0
+    assert high.item() == pytest.approx(0.3)
+
+
+def test_bootstrap_of_many_queries_is_the_normal_law():
+    noise = torch.randn(900, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = bootstrap(noise, 5000)
+    half = 1.96 * noise.std(0) / math.sqrt(900)
+    assert torch.allclose((high - low) / 2, half, rtol=0.06)
+    assert torch.allclose((high + low) / 2, noise.mean(0), atol=0.1 * half.min().item())
+
+
+def test_bootstrap_equals_a_slow_loop(monkeypatch):
+    values = torch.rand(7, 3, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(5)
+    drawn = [torch.randint(7, (7,), generator=generator) for _ in range(40)]
+    means = torch.stack([values[rows].double().mean(0) for rows in drawn])
+    monkeypatch.setattr(resampling, "CELLS", 7)  # one draw at a time, as the loop
+    low, high = bootstrap(values, 40, seed=5)
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    assert torch.allclose(torch.stack([low, high]), means.quantile(ends, dim=0))
+
+
+def test_columns_share_their_draws_and_seeds_differ():
+    values = torch.rand(30, 2, generator=torch.Generator().manual_seed(0))
+    both = bootstrap(values)
+    assert torch.allclose(both[:, :1], bootstrap(values[:, :1]))
+    assert torch.equal(both, bootstrap(values))
+    assert not torch.equal(both, bootstrap(values, seed=1))
+
+
+def test_sign_flips_by_hand():
+    # Of the eight signs of (1, 2, 4), only + + + and − − − have a sum of 7.
+    assert sign_flip(torch.tensor([1.0, 2.0, 4.0])) == 0.25
+    # (3, −1): sums ±2 and ±4, all at least 2 away from 0.
+    assert sign_flip(torch.tensor([3.0, -1.0])) == 1.0
+    assert sign_flip(torch.zeros(5)) == 1.0
+
+
+def test_sign_flips_equal_a_slow_loop():
+    differences = torch.randn(9, generator=torch.Generator().manual_seed(2)) + 0.4
+    found = differences.double().tolist()
+    sums = [
+        abs(sum(sign * x for sign, x in zip(signs, found)))
+        for signs in itertools.product((1, -1), repeat=9)
+    ]
+    expected = sum(total >= abs(sum(found)) - 1e-12 for total in sums) / len(sums)
+    assert sign_flip(differences) == pytest.approx(expected)
+    # Drawn instead of all: close to it.
+    assert sign_flip(differences, samples=500) == pytest.approx(expected, abs=0.06)
+    assert sign_flip(-differences) == sign_flip(differences)
+
+
+def test_drawn_sign_flips_are_never_zero_and_follow_the_normal_law():
+    # 20 queries, all 1: only 2 of 2^20 signs reach the sum; none is drawn, one is added.
+    assert sign_flip(torch.ones(20)) == pytest.approx(1 / 10_001)
+    differences = torch.randn(400, generator=torch.Generator().manual_seed(3))
+    z = (differences.sum() / differences.norm()).item()
+    expected = math.erfc(abs(z) / math.sqrt(2))
+    assert sign_flip(differences) == pytest.approx(expected, abs=0.02)
+
+
+def test_memory_is_bounded_by_drawing_in_parts(monkeypatch):
+    assert resampling._chunks(2000, 10_000) == [419] * 4 + [324]
+    monkeypatch.setattr(resampling, "CELLS", 60)
+    assert resampling._chunks(5, 30) == [2, 2, 1]
+    assert resampling._chunks(2, 100) == [1, 1]
