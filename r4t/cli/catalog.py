@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from r4t.errors import InputError
+from r4t.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,8 @@ EPILOG = """Examples:
   r4t catalog wardrobe --out runs/catalog
   r4t catalog items.jsonl --out runs/mine --encoder sentence-transformers/all-MiniLM-L6-v2
   r4t catalog items.parquet --vectors images.npy --encoder clip:openai/clip-vit-base-patch32 --out
-  c"""
+  c
+  r4t catalog wardrobe --collections mean --out runs/outfits"""
 
 
 def parser() -> ArgumentParser:
@@ -29,7 +31,8 @@ def parser() -> ArgumentParser:
 
     verb = ArgumentParser(
         prog="r4t catalog",
-        description="Write a catalog folder: items, embeddings, encoder and fingerprint.",
+        description="Write a catalog folder: items (or collections of items), embeddings, encoder "
+        "and fingerprint.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,6 +54,23 @@ def parser() -> ArgumentParser:
         help="width of the embeddings: 128 for lsa; keeps the first coordinates of other models",
     )
     verb.add_argument("--vectors", type=str, help="own vectors of the items, .npy or .safetensors")
+    verb.add_argument(
+        "--max_length", type=int, help="tokens beyond which a text is cut (256; pretrained models)"
+    )
+    verb.add_argument(
+        "--collections",
+        type=str,
+        help="one entry a set instead of one an item, embedded as text (its own and its items' "
+        "titles) or as mean (of its items' embeddings)",
+    )
+    verb.add_argument(
+        "--first",
+        type=str,
+        help="metadata column of lists: also write its first values, as first_NAME",
+    )
+    verb.add_argument(
+        "--verbatim", action="store_true", help="leave HTML entities in the texts of bundle CSVs"
+    )
     verb.add_argument("--overwrite", action="store_true", help="replace a catalog that is there")
     verb.add_argument("--seed", type=int, default=0, help="of the wardrobe and of LSA")
     verb.add_argument("--size", type=int, default=6000, help="items of the wardrobe")
@@ -64,37 +84,90 @@ def run(argv: list[str]) -> None:
         InputError: The source, the encoder or the vectors are at fault, or the folder is taken.
     """
     args = parser().parse_args(argv)
+    _check(args)
     from r4t.catalog import write_catalog
+    from r4t.data.collections import first_values
 
-    source, origin, wardrobe = _source(args.source, args.seed, args.size)
-    encoder, embeddings = _embed(source.items, args)
+    source, origin, wardrobe = _source(args)
+    if args.first is not None:
+        source = replace(source, items=first_values(source.items, args.first))
+    if args.collections is None:
+        entries = source.items
+        encoder, embeddings = _embed(entries, args)
+    else:
+        origin["collections"] = args.collections
+        entries, encoder, embeddings = _collect(source, args)
     catalog = write_catalog(
-        args.out, source.items, embeddings, encoder, overwrite=args.overwrite, origin=origin
+        args.out, entries, embeddings, encoder, overwrite=args.overwrite, origin=origin
     )
     if wardrobe is not None:
-        wardrobe.write_truth(catalog.folder / "truth")
+        wardrobe.write_truth(catalog.folder / "truth", outfits=args.collections is not None)
     print(f"catalog      {catalog.folder}")
-    print(f"items        {len(catalog):,} (metadata: {', '.join(catalog.columns) or 'none'})")
+    what = "items       " if args.collections is None else "collections "
+    print(f"{what} {len(catalog):,} (metadata: {', '.join(catalog.columns) or 'none'})")
+    if args.collections is not None:
+        print(f"made of      {len(source.items):,} items, by {args.collections}")
     print(f"embeddings   {catalog.dim} dimensions")
     print(f"encoder      {catalog.info['encoder'] or 'none: search with vectors only'}")
     print(f"fingerprint  {catalog.fingerprint}")
-    if source.sets:
+    if source.sets and wardrobe is None and args.collections is None:
         print(f"sets         {len(source.sets):,} (r4t queries {args.out} --sets {args.source} …)")
     if source.note:
         print(f"left out     {source.note}")
 
 
-def _source(name: str, seed: int, size: int) -> tuple[Source, dict[str, Any], Any]:
+def _check(args: Any) -> None:
+    from r4t.data.source import COLLECTIONS
+
+    if args.collections is not None and args.collections not in COLLECTIONS:
+        raise InputError(
+            f"--collections must be {' or '.join(COLLECTIONS)} — found {args.collections!r} — name "
+            f"one of the two.{nearest(args.collections, COLLECTIONS)}"
+        )
+    if args.collections == "text" and args.vectors is not None:
+        raise InputError(
+            "Own vectors are those of items, not of the texts of sets — found --vectors with "
+            "--collections text — use --collections mean, or leave out --vectors."
+        )
+    if args.max_length is not None and (args.encoder in (None, "lsa") or args.max_length < 1):
+        raise InputError(
+            "--max_length is a number of tokens, at least 1, of a pretrained --encoder — found "
+            f"{args.max_length} with the encoder {args.encoder or 'lsa'} — leave it out or name a "
+            "text model."
+        )
+
+
+def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
     """Source, its origin for catalog.json, and the wardrobe where it is one."""
     from r4t.data.source import Source, read_source
 
-    if name != WARDROBE:
-        return read_source(name), {"name": Path(name).resolve().name}, None
+    if args.source != WARDROBE:
+        unasked = args.collections is not None
+        source = read_source(args.source, verbatim=args.verbatim, unasked=unasked)
+        return source, {"name": Path(args.source).resolve().name}, None
     from r4t.data.wardrobe import generate
 
-    wardrobe = generate(seed, size)
-    origin = {"name": WARDROBE, "seed": seed, "size": size}
-    return Source(WARDROBE, wardrobe.items), origin, wardrobe
+    wardrobe = generate(args.seed, args.size)
+    origin = {"name": WARDROBE, "seed": args.seed, "size": args.size}
+    return Source(WARDROBE, wardrobe.items, wardrobe.outfits), origin, wardrobe
+
+
+def _collect(source: Source, args: Any) -> tuple[Items, Encoder | None, Tensor]:
+    """Collections of a source, the encoder of their space and their embeddings."""
+    from r4t.catalog import check_embeddings
+    from r4t.data.collections import collection_items, mean_embeddings
+
+    entries = collection_items(source, titles=args.collections == "text")
+    if args.collections == "text":
+        return entries, *_embed(entries, args)
+    encoder, vectors = _embed(source.items, args)
+    row = {item: n for n, item in enumerate(source.items.ids)}
+    members = [[row[item] for item in entry.items] for entry in source.sets]
+    return (
+        entries,
+        encoder,
+        mean_embeddings(check_embeddings(source.items, vectors, encoder), members),
+    )
 
 
 def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
@@ -107,7 +180,7 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
             dim = 128 if args.dim is None else args.dim
             lsa = LsaEncoder.fit(items.texts, dim, args.seed)
             return lsa, lsa.encode(items.texts)
-        model = _pretrained(args.encoder, args.dim)
+        model = _pretrained(args.encoder, args.dim, args.max_length)
         return model, model.encode(items.texts)
     if args.encoder == "lsa":
         raise InputError(
@@ -122,12 +195,15 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
                 f"{args.dim} — give a width in that range or none."
             )
         vectors = vectors[:, : args.dim]
-    return (None if args.encoder is None else _pretrained(args.encoder, args.dim)), vectors
+    if args.encoder is None:
+        return None, vectors
+    return _pretrained(args.encoder, args.dim, args.max_length), vectors
 
 
-def _pretrained(name: str, dim: int | None) -> Encoder:
+def _pretrained(name: str, dim: int | None, max_length: int | None) -> Encoder:
     from r4t.encoder import ClipTextEncoder, TransformerEncoder
 
+    given = {} if max_length is None else {"max_length": max_length}
     if name.startswith("clip:"):
-        return ClipTextEncoder(name.removeprefix("clip:"), dim)
-    return TransformerEncoder(name, dim)
+        return ClipTextEncoder(name.removeprefix("clip:"), dim, **given)
+    return TransformerEncoder(name, dim, **given)

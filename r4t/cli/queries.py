@@ -20,6 +20,9 @@ EPILOG = """Examples:
   r4t queries runs/catalog --out runs/queries
   r4t queries runs/catalog --out runs/queries --wardrobe oar
   r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing
+  r4t queries runs/clothing --out runs/folds --sets data/bundles/clothing --folds 5
+  r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing --recompose 1.0 \\
+      --slot category
   r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b"""
 
 
@@ -44,6 +47,20 @@ def parser() -> ArgumentParser:
         "--endpoint", type=str, help="OpenAI-compatible address (key: OPENAI_API_KEY)"
     )
     verb.add_argument("--model", type=str, help="name of the endpoint's model")
+    verb.add_argument(
+        "--folds",
+        type=int,
+        help="write fold_0, fold_1, … instead of one split (--sets; 5 is usual)",
+    )
+    verb.add_argument(
+        "--recompose",
+        type=str,
+        help="add training queries with recomposed sets: a share of the training queries (0.5) or "
+        "a count (200)",
+    )
+    verb.add_argument(
+        "--slot", type=str, help="metadata column whose value a swapped item keeps (--recompose)"
+    )
     verb.add_argument("--overwrite", action="store_true", help="replace queries that are there")
     return verb
 
@@ -59,18 +76,29 @@ def run(argv: list[str]) -> None:
     from r4t.catalog import Catalog
     from r4t.data.queries import write_queries
 
-    _check(args)
-    splits, origin, note = _make(Catalog.load(args.catalog), args)
-    write_queries(args.out, splits)
-    kinds = Counter(query.kind for queries in splits.values() for query in queries)
+    there = _check(args)
+    catalog = Catalog.load(args.catalog)
+    made, origin, note = _make(catalog, args)
+    added = [] if args.recompose is None else _recompose(catalog, made, args)
+    for path in there:
+        path.unlink()
+    for name, splits in made.items():
+        write_queries(Path(args.out) / name, splits)
     print(f"queries   {args.out} ({origin})")
-    print("splits    " + ", ".join(f"{name} {len(queries):,}" for name, queries in splits.items()))
+    for name, splits in made.items():
+        sizes = ", ".join(f"{split} {len(queries):,}" for split, queries in splits.items())
+        print(f"{name or 'splits':<9} {sizes}")
+    # Every fold holds the same queries: those of the first tell the kinds of all.
+    kinds = Counter(q.kind for queries in next(iter(made.values())).values() for q in queries)
     print("kinds     " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(kinds.items())))
+    for line in added:
+        print(f"recompose {line}")
     if note:
         print(f"left out  {note}")
 
 
-def _check(args: Any) -> None:
+def _check(args: Any) -> list[Path]:
+    """Refuse what does not go together; return the files that will be replaced."""
     origins = ("sets", "wardrobe", "endpoint")
     named = [f"--{name}" for name in origins if getattr(args, name) is not None]
     if len(named) > 1:
@@ -85,48 +113,74 @@ def _check(args: Any) -> None:
         raise InputError(
             f"--count must be at least 10, for a split 8:1:1 — found {args.count} — ask for more."
         )
-    there = sorted(path.name for path in Path(args.out).glob("*.jsonl"))
-    if there and not args.overwrite:
+    if args.folds is not None and args.sets is None:
         raise InputError(
-            f"Queries are not overwritten unasked — found {', '.join(there)} in {args.out} "
+            "Folds are made of reference sets — found --folds without --sets — name their source "
+            "with --sets."
+        )
+    if args.slot is not None and args.recompose is None:
+        raise InputError(
+            "--slot says what recomposing keeps — found it without --recompose — add --recompose "
+            "or leave it out."
+        )
+    out = Path(args.out)
+    there = sorted([*out.glob("*.jsonl"), *out.glob("fold_*/*.jsonl")])
+    if there and not args.overwrite:
+        names = ", ".join(str(path.relative_to(out)) for path in there[:4])
+        raise InputError(
+            f"Queries are not overwritten unasked — found {names} in {args.out} "
             "— name a new folder or add --overwrite."
         )
+    return there
 
 
-def _make(catalog: Catalog, args: Any) -> tuple[Splits, str, str]:
-    """Queries by split, where they come from, and a note of what was left out."""
+def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
+    """Folder below the one to write → splits; where they come from; what was left out."""
     from r4t.data.phrases import find_phrases, make_queries, split_queries
 
     if args.sets is not None:
-        return _from_sets(catalog, args.sets, args.seed)
+        return _from_sets(catalog, args)
     if args.wardrobe is not None:
-        return _from_wardrobe(catalog, args.wardrobe)
+        splits, origin = _from_wardrobe(catalog, args.wardrobe)
+        return {"": splits}, origin, ""
     if args.endpoint is not None:
         from r4t.data.endpoint import ask_queries
 
         queries, note = ask_queries(catalog.texts, args.endpoint, args.model, args.count, args.seed)
-        return split_queries(queries, args.seed), f"written by {args.model}", note
+        return {"": split_queries(queries, args.seed)}, f"written by {args.model}", note
     phrases = find_phrases(catalog.texts, {name: catalog.column(name) for name in catalog.columns})
     queries, note = make_queries(phrases, args.count, args.seed)
-    return split_queries(queries, args.seed), "from the catalog's phrases", note
+    return {"": split_queries(queries, args.seed)}, "from the catalog's phrases", note
 
 
-def _from_sets(catalog: Catalog, path: str, seed: int) -> tuple[Splits, str, str]:
-    from r4t.data.queries import split_sets
+def _from_sets(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
+    from r4t.data.queries import fold_sets, split_sets
     from r4t.data.source import collect_sets, join_notes, read_source
 
-    source = read_source(path)
-    rows = [(entry.id, entry.query, entry.items) for entry in source.sets]
-    sets, note = collect_sets(rows, set(catalog.ids))
+    _refuse_collections(catalog, "--sets")
+    source = read_source(args.sets)
+    sets, note = collect_sets(source.sets, set(catalog.ids))
     if not sets:
         raise InputError(
-            f"Queries are made of reference sets of the catalog's items — found none in {path} "
+            f"Queries are made of reference sets of the catalog's items — found none in {args.sets} "
             "— name the source that the catalog was made of."
         )
-    return split_sets(sets, seed), f"reference sets of {source.name}", join_notes(source.note, note)
+    origin, note = f"reference sets of {source.name}", join_notes(source.note, note)
+    if args.folds is None:
+        return {"": split_sets(sets, args.seed)}, origin, note
+    folds = fold_sets(sets, args.folds, args.seed)
+    return {f"fold_{n}": splits for n, splits in enumerate(folds)}, origin, note
 
 
-def _from_wardrobe(catalog: Catalog, task: str) -> tuple[Splits, str, str]:
+def _refuse_collections(catalog: Catalog, asked: str) -> None:
+    if (catalog.info["origin"] or {}).get("collections") is not None:
+        raise InputError(
+            f"Reference sets are sets of items — found {asked} for {catalog.folder}, whose entries "
+            "are collections — leave it out, or write a catalog of items."
+        )
+
+
+def _from_wardrobe(catalog: Catalog, task: str) -> tuple[Splits, str]:
     origin = catalog.info["origin"] or {}
     if origin.get("name") != "wardrobe" or "seed" not in origin:
         raise InputError(
@@ -135,10 +189,65 @@ def _from_wardrobe(catalog: Catalog, task: str) -> tuple[Splits, str, str]:
         )
     if task not in ("oar", "wscr"):
         raise InputError(f"--wardrobe must be oar or wscr — found {task!r} — name one of the two.")
+    if task == "wscr":
+        _refuse_collections(catalog, "--wardrobe wscr")
     from r4t.data.wardrobe import generate
 
     wardrobe = generate(origin["seed"], origin["size"])
     splits: Splits = getattr(wardrobe, task)
     for queries in splits.values():
         catalog.rows(item for query in queries for item in query.references)
-    return splits, f"{task} of the wardrobe, seed {origin['seed']}", ""
+    return splits, f"{task} of the wardrobe, seed {origin['seed']}"
+
+
+def _recompose(catalog: Catalog, made: dict[str, Splits], args: Any) -> list[str]:
+    """Add recomposed queries to the training splits; return a line about each."""
+    from r4t.catalog import text_encoder
+    from r4t.data.queries import SPLITS
+    from r4t.data.recompose import Recomposer, recompose
+
+    encoder = text_encoder(catalog)
+    slots = None if args.slot is None else catalog.column(args.slot)
+    rows = {item: row for row, item in enumerate(catalog.ids)}
+    lines = []
+    for name, splits in made.items():
+        train = [query for query in splits[SPLITS[0]] if query.references]
+        if not train:
+            raise InputError(
+                "Recomposing needs training queries with reference sets — found none — add --sets "
+                "or --wardrobe wscr, or leave out --recompose."
+            )
+        wanted = how_many(args.recompose, len(train))
+        vectors = encoder.encode([query.text for query in train])
+        recomposer = Recomposer(train, vectors, rows, catalog.embeddings, slots)
+        others = [query for split in SPLITS[1:] for query in splits[split]]
+        further = recompose(recomposer, wanted, args.seed, others)
+        made[name] = {**splits, SPLITS[0]: [*splits[SPLITS[0]], *further]}
+        bare = len(train) - len(recomposer.bases())
+        lines.append(
+            f"{name + ': ' if name else ''}{len(further):,} of {wanted:,} asked for"
+            + (f"; {bare:,} training queries have no set to recompose" if bare else "")
+        )
+    return lines
+
+
+def how_many(asked: str, queries: int) -> int:
+    """Number of recomposed queries: a share of the training queries, or a count.
+
+    Raises:
+        InputError: It is neither.
+
+    Example:
+        >>> how_many("0.5", 300), how_many("200", 300)
+        (150, 200)
+    """
+    try:
+        count = round(float(asked) * queries) if "." in asked else int(asked)
+    except (ValueError, OverflowError):
+        count = 0
+    if count < 1:
+        raise InputError(
+            f"--recompose must be a share with a point (0.5) or a count (200) — found {asked!r} for "
+            f"{queries} training queries — ask for at least one."
+        )
+    return count

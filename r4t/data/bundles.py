@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import html
+from collections.abc import Callable
 from pathlib import Path
 
-from r4t.data.source import Items, Source, collect_sets, counted, join_notes
+from r4t.data.source import Items, ReferenceSet, Source, collect_sets, counted, join_notes
 from r4t.errors import InputError
 
 FILES = {
@@ -22,21 +23,27 @@ def is_bundles(folder: Path) -> bool:
     return any((folder / name).exists() for name in FILES)
 
 
-def read_bundles(folder: str | Path) -> Source:
+def read_bundles(folder: str | Path, verbatim: bool = False, unasked: bool = False) -> Source:
     """Read the four CSVs; ids stay as they are, HTML entities in texts become characters.
 
     Items are those of `item_titles.csv` in its order, with the metadata `category` (last element of
     the deepest path) and `categories` (the raw text), None where `item_categories.csv` has no row.
     Bundles without an intent or without a titled item are left out and counted in the note.
 
+    Args:
+        folder: Where the files lie.
+        verbatim: Leave the HTML entities in titles and intents.
+        unasked: Keep bundles with an empty intent.
+
     Raises:
         InputError: A file is missing, has other columns, or an id occurs twice or is empty.
     """
     folder = Path(folder)
+    plain: Callable[[str], str] = str if verbatim else html.unescape
     intents, members, titles, categories = (_rows(folder / name) for name in FILES)
     titled = _distinct(titles, folder / "item_titles.csv")
     paths = _distinct(categories, folder / "item_categories.csv")
-    texts = {item: html.unescape(title).strip() for item, title in titled.items()}
+    texts = {item: plain(title).strip() for item, title in titled.items()}
     kept = [item for item, text in texts.items() if text]
     raw = [paths.get(item) for item in kept]
     items = Items(
@@ -49,7 +56,9 @@ def read_bundles(folder: str | Path) -> Source:
         bundles.setdefault(bundle, []).append(item)
     wanted = _distinct(intents, folder / "bundle_intent.csv")
     sets, note = collect_sets(
-        [(b, html.unescape(intent), bundles.get(b, [])) for b, intent in wanted.items()], set(kept)
+        [ReferenceSet(b, plain(text), tuple(bundles.get(b, ()))) for b, text in wanted.items()],
+        set(kept),
+        unasked,
     )
     return Source(
         folder.name,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from r4t.data.source import RESERVED, Items, Source, check_items, collect_sets
+from r4t.data.source import RESERVED, Items, ReferenceSet, Source, check_items, collect_sets
 from r4t.errors import InputError
 
 Placed = tuple[str, dict[str, Any]]
@@ -39,8 +39,15 @@ def read_items(path: str | Path) -> Items:
     return Items(ids, texts, {name: [row.get(name) for row in rows] for name in names})
 
 
-def read_folder(folder: str | Path) -> Source:
-    """Read items.jsonl and, where it exists, sets.jsonl; of a set, `id`, `query` and `items`.
+def read_folder(folder: str | Path, unasked: bool = False) -> Source:
+    """Read items.jsonl and, where it exists, sets.jsonl.
+
+    Of a set, `id`, `query` and `items` are read, and what else it has is its metadata; one without
+    the field `query` has a blank one.
+
+    Args:
+        folder: Where the files lie.
+        unasked: Keep sets without a query.
 
     Raises:
         InputError: As `read_items`; or a set lacks a field, repeats an id or its items are no list
@@ -51,25 +58,29 @@ def read_folder(folder: str | Path) -> Source:
     path = folder / "sets.jsonl"
     if not path.exists():
         return Source(folder.name, items)
-    rows: dict[str, tuple[str, str, list[str]]] = {}
+    found: dict[str, ReferenceSet] = {}
     for place, row in _jsonl(path):
-        members = row.get("items")
-        if not (
-            _text(row.get("id")) and isinstance(row.get("query"), str) and isinstance(members, list)
-        ):
+        entry = _set(row, f"{place} of {path}")
+        if entry.id in found:
             raise InputError(
-                "A set needs an id, a query (a string) and items (a list of ids) "
-                f"— found {json.dumps(row)[:80]} at {place} of {path} — correct the line."
-            )
-        name = _text(row["id"])
-        if name in rows:
-            raise InputError(
-                f"Set ids must be distinct — found {name!r} again at {place} of {path} "
+                f"Set ids must be distinct — found {entry.id!r} again at {place} of {path} "
                 "— rename or remove one of the two."
             )
-        rows[name] = (name, row["query"], [_text(item) for item in members])
-    sets, note = collect_sets(list(rows.values()), set(items.ids))
+        found[entry.id] = entry
+    sets, note = collect_sets(list(found.values()), set(items.ids), unasked)
     return Source(folder.name, items, sets, note)
+
+
+def _set(row: dict[str, Any], place: str) -> ReferenceSet:
+    name, query, members = _text(row.get("id")), row.get("query", ""), row.get("items")
+    good = isinstance(name, str) and name and isinstance(query, str) and isinstance(members, list)
+    if not good:
+        raise InputError(
+            "A set needs an id, a query (a string, if any) and items (a list of ids) "
+            f"— found {json.dumps(row)[:80]} at {place} — correct the line."
+        )
+    rest = {key: value for key, value in row.items() if key not in ("id", "query", "items")}
+    return ReferenceSet(str(name), query, tuple(_text(item) for item in members or ()), rest)
 
 
 def _text(value: Any) -> Any:

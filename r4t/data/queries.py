@@ -14,6 +14,8 @@ from r4t.data.source import ReferenceSet
 from r4t.errors import InputError, nearest
 
 SPLITS = ("train", "val", "test")
+ALL = "all"
+RECOMPOSED = "recomposed"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Query:
     Attributes:
         id: Distinct within a folder of queries.
         text: What is asked, not blank.
-        kind: One of the paper's eight kinds, or "set" for the query of a reference set.
+        kind: One of the paper's eight kinds, "set" for the query of a reference set, "recomposed"
+            for a further training query with a recomposed one.
         references: Ids of the items of one plausible answer; empty where there is none (OAR).
     """
 
@@ -43,28 +46,53 @@ def write_queries(folder: str | Path, splits: Mapping[str, Sequence[Query]]) -> 
 
 
 def read_queries(folder: str | Path, split: str) -> list[Query]:
-    """Read `folder/{split}.jsonl`.
+    """Read `folder/{split}.jsonl`, or every split that is there.
+
+    Args:
+        folder: Where the splits lie.
+        split: ``train``, ``val``, ``test``, or ``all`` for the three in this order without the
+            recomposed queries, whose sets nobody made: for methods that do not learn.
 
     Raises:
         InputError: The file is missing or empty, or a line is not a query.
     """
-    path = Path(folder) / f"{split}.jsonl"
-    if not path.is_file():
-        there = sorted(entry.stem for entry in Path(folder).glob("*.jsonl"))
-        raise InputError(
-            f"Queries are read from {split}.jsonl — found splits {there} in {folder} "
-            f"— write them with `r4t queries` or name another split.{nearest(split, there)}"
-        )
-    queries = [
-        _parse(line, f"line {number} of {path}")
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
-        if line.strip()
-    ]
+    folder = Path(folder)
+    names = [name for name in SPLITS if (folder / f"{name}.jsonl").is_file()]
+    if split == ALL and names:
+        queries = [
+            query
+            for name in names
+            for query in _read(folder / f"{name}.jsonl")
+            if query.kind != RECOMPOSED
+        ]
+        path = folder
+    else:
+        path = folder / f"{split}.jsonl"
+        if not path.is_file():
+            there = sorted(entry.stem for entry in folder.glob("*.jsonl"))
+            if any(folder.glob("fold_*")):
+                raise InputError(
+                    f"Queries are read from {split}.jsonl — found folds in {folder} — name one of "
+                    f"them, such as {folder / 'fold_0'}."
+                )
+            raise InputError(
+                f"Queries are read from {split}.jsonl — found splits {there} in {folder} "
+                f"— write them with `r4t queries` or name another split.{nearest(split, there)}"
+            )
+        queries = _read(path)
     if not queries:
         raise InputError(
             f"A split needs at least one query — found none in {path} — write more queries."
         )
     return queries
+
+
+def _read(path: Path) -> list[Query]:
+    return [
+        _parse(line, f"line {number} of {path}")
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+        if line.strip()
+    ]
 
 
 def _parse(line: str, place: str) -> Query:

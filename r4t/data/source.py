@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from r4t.errors import InputError
 
 RESERVED = ("id", "text")
+COLLECTIONS = ("text", "mean")
+"""What the embedding of a collection is made of."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,19 @@ def check_items(
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """One plausible answer to a query: `items` are ids, distinct, in the order of the source."""
+    """One plausible answer to a query.
+
+    Attributes:
+        id: Distinct within a source.
+        query: What it answers, the set's own text; blank where there is none.
+        items: Ids, distinct, in the order of the source.
+        metadata: Further fields of the set; two sets are equal whatever these say.
+    """
 
     id: str
     query: str
     items: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -114,32 +124,39 @@ class Source:
 
 
 def collect_sets(
-    rows: Sequence[tuple[str, str, Sequence[str]]], known: Container[str]
+    found: Sequence[ReferenceSet], known: Container[str], unasked: bool = False
 ) -> tuple[list[ReferenceSet], str]:
-    """Rows (set id, query, item ids) → usable reference sets, and a note of what was left out.
+    """Sets as they were found → usable reference sets, and a note of what was left out.
 
     Left out are: repeats of an item within a set, items that the catalog does not hold, sets
     without a query and sets without a known item. Ids are never changed.
 
+    Args:
+        found: Sets.
+        known: Ids of the catalog's items.
+        unasked: Keep the sets without a query, with a blank one.
+
     Example:
-        >>> sets, note = collect_sets([("s", "beach", ["a", "a"]), ("t", " ", ["a"])], {"a"})
-        >>> sets
-        [ReferenceSet(id='s', query='beach', items=('a',))]
+        >>> found = [ReferenceSet("s", "beach", ("a", "a")), ReferenceSet("t", " ", ("a",))]
+        >>> sets, note = collect_sets(found, {"a"})
+        >>> [(entry.id, entry.items) for entry in sets]
+        [('s', ('a',))]
         >>> note
         '1 set without a query left out; 1 repeat within a set left out'
     """
     sets: list[ReferenceSet] = []
     blank = bare = unknown = repeats = 0
-    for set_id, query, items in rows:
-        if not query.strip():
+    for entry in found:
+        query = entry.query.strip()
+        if not query and not unasked:
             blank += 1
             continue
-        distinct = list(dict.fromkeys(items))
-        repeats += len(items) - len(distinct)
+        distinct = list(dict.fromkeys(entry.items))
+        repeats += len(entry.items) - len(distinct)
         kept = tuple(item for item in distinct if item in known)
         unknown += len(distinct) - len(kept)
         if kept:
-            sets.append(ReferenceSet(set_id, query.strip(), kept))
+            sets.append(replace(entry, query=query, items=kept))
         else:
             bare += 1
     return sets, join_notes(
@@ -164,7 +181,7 @@ def join_notes(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def read_source(path: str | Path) -> Source:
+def read_source(path: str | Path, *, verbatim: bool = False, unasked: bool = False) -> Source:
     """Read whatever is at `path`: see the error below for the forms understood.
 
     Args:
@@ -172,6 +189,8 @@ def read_source(path: str | Path) -> Source:
             `item_categories.csv`), a folder with `items.jsonl` (and `sets.jsonl`), or one file of
             items (`.jsonl`, `.csv`, `.parquet`) with the fields `id` and `text`; other fields
             become metadata.
+        verbatim: Leave HTML entities of bundle CSVs as they are; `&amp;` becomes `&` by default.
+        unasked: Keep sets without a query (for collections); left out and counted by default.
 
     Raises:
         InputError: Nothing is there, the form is unknown, or the content is faulty.
@@ -186,9 +205,9 @@ def read_source(path: str | Path) -> Source:
             f"A source must be a file or folder — found nothing at {path} — check the path."
         )
     if path.is_dir() and is_bundles(path):
-        return read_bundles(path)
+        return read_bundles(path, verbatim, unasked)
     if path.is_dir() and (path / "items.jsonl").exists():
-        return read_folder(path)
+        return read_folder(path, unasked)
     if path.is_file() and path.suffix in READERS:
         return Source(path.stem, read_items(path))
     found = sorted(entry.name for entry in path.iterdir())[:8] if path.is_dir() else path.suffix

@@ -100,3 +100,118 @@ def test_help_starts_without_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def outfits(source):
+    """The nine items, two sets with metadata and one without a text of its own."""
+    sets = [
+        {"id": "s1", "query": "warm things", "items": ["i0", "i4"], "mood": "calm"},
+        {"id": "s2", "query": "warm things", "items": ["i4", "gone", "i8"]},
+        {"id": "s3", "items": ["i1"]},
+    ]
+    (source / "sets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sets))
+    return source
+
+
+def test_collections_by_mean(outfits, tmp_path, capsys):
+    out = tmp_path / "out"
+    verb.run([str(outfits), "--out", str(out), "--collections", "mean", "--dim", "4"])
+    catalog = Catalog.load(out)
+    assert (catalog.ids, catalog.texts) == (
+        ["s1", "s2", "s3"],
+        ["warm things", "warm things", "red boot"],
+    )
+    assert catalog.column("mood") == ["calm", None, None]
+    assert catalog.column("size") == [2, 2, 1]
+    assert catalog.column("items") == [["i0", "i4"], ["i4", "i8"], ["i1"]]
+    items = LsaEncoder.fit(TITLES, dim=4).encode(TITLES)
+    means = torch.stack([items[[0, 4]].mean(0), items[[4, 8]].mean(0), items[1]])
+    torch.testing.assert_close(catalog.embeddings, torch.nn.functional.normalize(means, dim=1))
+    # The encoder of queries is that of the items.
+    assert torch.equal(text_encoder(catalog).encode(TITLES), items)
+    assert catalog.info["origin"] == {"name": "shop", "collections": "mean"}
+    printed = capsys.readouterr().out
+    for part in (
+        "collections  3 (metadata: mood, size, items)",
+        "made of      9 items, by mean",
+        "left out     1 reference to an item without an entry left out",
+    ):
+        assert part in printed
+    assert "r4t queries" not in printed
+
+
+def test_collections_by_text(outfits, tmp_path):
+    out = tmp_path / "out"
+    verb.run([str(outfits), "--out", str(out), "--collections", "text", "--dim", "2"])
+    catalog = Catalog.load(out)
+    texts = ["warm things: red hat; blue boot", "warm things: blue boot; green coat", "red boot"]
+    assert catalog.texts == texts
+    assert torch.equal(catalog.embeddings, LsaEncoder.fit(texts, dim=2).encode(texts))
+
+
+def test_collections_of_own_vectors(outfits, tmp_path):
+    np.save(tmp_path / "v.npy", 3 * np.eye(9, dtype=np.float32))
+    arguments = [str(outfits), "--out", str(tmp_path / "out"), "--vectors", str(tmp_path / "v.npy")]
+    verb.run([*arguments, "--collections", "mean"])
+    half = 0.5**0.5
+    expected = torch.zeros(3, 9)
+    expected[0, [0, 4]] = expected[1, [4, 8]] = half
+    expected[2, 1] = 1
+    torch.testing.assert_close(Catalog.load(tmp_path / "out").embeddings, expected)
+    with pytest.raises(InputError, match=r"found --vectors with --collections text — use"):
+        verb.run([*arguments, "--overwrite", "--collections", "text"])
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
+    with pytest.raises(InputError, match=r"one row for each of the 9 items — found .*\(3, 3\)"):
+        verb.run([*arguments, "--overwrite", "--collections", "mean"])
+
+
+def test_collections_of_the_wardrobe(tmp_path):
+    from r4t.cli import queries
+    from r4t.data.queries import read_queries
+    from r4t.evaluation.truth import FacetTruth, load_truth
+
+    arguments = ["--size", str(SMALLEST), "--seed", "3", "--collections", "mean"]
+    verb.run(["wardrobe", "--out", str(tmp_path / "w"), *arguments])
+    catalog, wardrobe = Catalog.load(tmp_path / "w"), generate(3, SMALLEST)
+    assert catalog.ids == [outfit.id for outfit in wardrobe.outfits]
+    assert catalog.column("items") == [list(outfit.items) for outfit in wardrobe.outfits]
+    queries.run([str(tmp_path / "w"), "--out", str(tmp_path / "q"), "--wardrobe", "oar"])
+    asked = [query.id for query in read_queries(tmp_path / "q", "all")]
+    truth = FacetTruth(load_truth(tmp_path / "w" / "truth"), catalog.ids)
+    # Of rare combinations of style, occasion and color family there is no outfit among 800.
+    assert truth.fits(asked).any(1).float().mean() == pytest.approx(0.681, abs=0.001)
+    with pytest.raises(InputError, match=r"found --wardrobe wscr for .* entries are collections"):
+        queries.run([str(tmp_path / "w"), "--out", str(tmp_path / "r"), "--wardrobe", "wscr"])
+
+
+def test_first_values_and_verbatim_texts(source, tmp_path):
+    path = tmp_path / "songs.jsonl"
+    rows = [
+        {"id": "a", "text": "home red", "artists": ["Tom", "Ann"]},
+        {"id": "b", "text": "waves blue", "artists": ["Ann"]},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    verb.run([str(path), "--out", str(tmp_path / "s"), "--dim", "2", "--first", "artists"])
+    assert Catalog.load(tmp_path / "s").column("first_artists") == ["Tom", "Ann"]
+    shop = tmp_path / "bundles"
+    shop.mkdir()
+    (shop / "bundle_intent.csv").write_text("bundle ID,intent\n0,rings\n")
+    (shop / "bundle_item.csv").write_text("bundle ID,item ID\n0,1\n")
+    (shop / "item_titles.csv").write_text("item ID,titles\n1,Ring &amp; Box\n2,Hat\n")
+    (shop / "item_categories.csv").write_text("item ID,categories\n")
+    for more, text in (([], "Ring & Box"), (["--verbatim"], "Ring &amp; Box")):
+        verb.run([str(shop), "--out", str(tmp_path / "b"), "--dim", "2", "--overwrite", *more])
+        assert Catalog.load(tmp_path / "b").texts == [text, "Hat"]
+
+
+def test_refused_collections(source, tmp_path):
+    out = ["--out", str(tmp_path / "out")]
+    with pytest.raises(InputError, match=r"found 'means' — name .* Did you mean 'mean'\?"):
+        verb.run([str(source), *out, "--collections", "means"])
+    (source / "sets.jsonl").unlink()
+    with pytest.raises(InputError, match=r"found none in shop — name a source with sets"):
+        verb.run([str(source), *out, "--collections", "text"])
+    with pytest.raises(InputError, match=r"found 64 with the encoder lsa — leave it out"):
+        verb.run([str(source), *out, "--max_length", "64"])
+    assert not (tmp_path / "out").exists()

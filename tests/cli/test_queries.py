@@ -1,6 +1,7 @@
 """r4t queries: the four origins of queries, and what each refuses."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -99,3 +100,96 @@ def test_refusals(shop, wardrobe, tmp_path):
     with pytest.raises(InputError, match=r"found test\.jsonl, train\.jsonl, val\.jsonl in"):
         verb.run([catalog, *out, "--sets", str(shop)])
     verb.run([catalog, *out, "--sets", str(shop), "--overwrite"])
+
+
+def test_folds(shop, tmp_path, capsys):
+    arguments = [str(tmp_path / "catalog"), "--out", str(tmp_path / "q"), "--sets", str(shop)]
+    verb.run([*arguments, "--folds", "5"])
+    printed = capsys.readouterr().out
+    assert "fold_4    train 12, val 4, test 4" in printed
+    assert "kinds     set 20" in printed
+    tested = []
+    for fold in range(5):
+        folder = tmp_path / "q" / f"fold_{fold}"
+        tested += [query.id for query in read_queries(folder, "test")]
+        assert len(read_queries(folder, "all")) == 20
+    assert sorted(tested) == sorted(f"s{n}" for n in range(20))
+    with pytest.raises(InputError, match=r"found fold_0/test\.jsonl, fold_0/train\.jsonl, .* in"):
+        verb.run(arguments)
+    # Fewer folds leave none of the old ones behind, nor does a single split.
+    verb.run([*arguments, "--folds", "3", "--overwrite"])
+    assert sorted(path.parent.name for path in (tmp_path / "q").glob("*/test.jsonl")) == [
+        "fold_0", "fold_1", "fold_2",
+    ]  # fmt: skip
+    verb.run([*arguments, "--overwrite"])
+    assert not list((tmp_path / "q").glob("fold_*/*.jsonl"))
+    assert len(read_queries(tmp_path / "q", "all")) == 20
+
+
+def test_recomposed_training_queries(wardrobe, tmp_path, capsys):
+    arguments = [str(wardrobe), "--wardrobe", "wscr", "--out"]
+    verb.run([*arguments, str(tmp_path / "plain")])
+    capsys.readouterr()
+    verb.run([*arguments, str(tmp_path / "more"), "--recompose", "0.5", "--slot", "category"])
+    plain, more = (
+        {split: read_queries(tmp_path / name, split) for split in SPLITS}
+        for name in ("plain", "more")
+    )
+    total = len(plain["train"])
+    added = more["train"][total:]
+    assert more["train"][:total] == plain["train"]
+    assert (more["val"], more["test"]) == (plain["val"], plain["test"])
+    assert {query.kind for query in added} == {"recomposed"}
+    assert len(added) == round(total / 2)
+    assert f"recompose {len(added):,} of {round(total / 2):,} asked for" in capsys.readouterr().out
+    before = {frozenset(query.references) for part in plain.values() for query in part}
+    assert not {frozenset(query.references) for query in added} & before
+    everything = [query for split in SPLITS for query in plain[split]]
+    assert read_queries(tmp_path / "more", "all") == everything
+    # Nothing but training sets lends items.
+    lent = {item for query in plain["train"] for item in query.references}
+    assert all(set(query.references) <= lent for query in added)
+
+
+def test_recomposed_queries_of_folds(shop, tmp_path):
+    source = tmp_path / "two"
+    source.mkdir()
+    (source / "items.jsonl").write_text((shop / "items.jsonl").read_text())
+    sets = [
+        {"id": f"s{n}", "query": f"hat {n}", "items": [f"i{n}", f"i{n + 1}"]} for n in range(20)
+    ]
+    (source / "sets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sets))
+    arguments = [str(tmp_path / "catalog"), "--out", str(tmp_path / "q"), "--sets", str(source)]
+    verb.run([*arguments, "--folds", "5", "--recompose", "7"])
+    for fold in range(5):
+        splits = {s: read_queries(tmp_path / "q" / f"fold_{fold}", s) for s in SPLITS}
+        assert Counter(query.kind for query in splits["train"]) == {"set": 12, "recomposed": 7}
+        lent = {i for q in splits["train"] if q.kind == "set" for i in q.references}
+        assert {item for query in splits["train"] for item in query.references} == lent
+
+
+@pytest.mark.parametrize("asked", ["0", "-3", "0.0", "many", "1e9", "-0.5", ".", "0.001"])
+def test_no_number_of_recomposed_queries(asked):
+    with pytest.raises(InputError, match=r"with a point .* — found '.*' for 100 training queries"):
+        verb.how_many(asked, 100)
+
+
+def test_refused_folds_and_recomposition(shop, wardrobe, tmp_path):
+    catalog, out = str(tmp_path / "catalog"), ["--out", str(tmp_path / "q")]
+    with pytest.raises(InputError, match=r"found --folds without --sets — name"):
+        verb.run([catalog, *out, "--folds", "5"])
+    with pytest.raises(InputError, match=r"at least 3 folds .* — found 2"):
+        verb.run([catalog, *out, "--sets", str(shop), "--folds", "2"])
+    with pytest.raises(InputError, match=r"found it without --recompose — add --recompose"):
+        verb.run([catalog, *out, "--sets", str(shop), "--slot", "category"])
+    with pytest.raises(InputError, match=r"found no 'catgory' .* Did you mean 'category'\?"):
+        verb.run(
+            [str(wardrobe), *out, "--wardrobe", "wscr", "--recompose", "9", "--slot", "catgory"]
+        )
+    with pytest.raises(InputError, match=r"with reference sets — found none — add --sets"):
+        verb.run([str(wardrobe), *out, "--recompose", "0.5"])
+    collections = str(tmp_path / "collections")
+    catalog_verb.run([str(shop), "--out", collections, "--collections", "mean", "--dim", "2"])
+    with pytest.raises(InputError, match=r"found --sets for .* whose entries are collections"):
+        verb.run([collections, *out, "--sets", str(shop)])
+    assert not (tmp_path / "q").exists()

@@ -102,6 +102,25 @@ def test_write_and_read(tmp_path):
     assert read_queries(tmp_path / "q", "test") == queries[:1]
 
 
+def test_all_joins_the_splits_without_recomposed_queries(tmp_path):
+    splits = {
+        "train": [Query("1", "hats", "set", ("a",)), Query("1+1", "hats", "recomposed", ("b",))],
+        "val": [],
+        "test": [Query("3", "boots", "set", ("c",))],
+    }
+    write_queries(tmp_path / "q", splits)
+    assert [query.id for query in read_queries(tmp_path / "q", "all")] == ["1", "3"]
+    assert [query.id for query in read_queries(tmp_path / "q", "train")] == ["1", "1+1"]
+    write_queries(tmp_path / "bare", {"train": splits["train"][1:]})
+    with pytest.raises(InputError, match=r"at least one query — found none in .*bare — write more"):
+        read_queries(tmp_path / "bare", "all")
+    with pytest.raises(InputError, match=r"from all\.jsonl — found splits \[\] in .*none — write"):
+        read_queries(tmp_path / "none", "all")
+    write_queries(tmp_path / "folds" / "fold_0", splits)
+    with pytest.raises(InputError, match=r"found folds in .*folds — name one .*folds/fold_0\."):
+        read_queries(tmp_path / "folds", "test")
+
+
 def test_refusals(tmp_path):
     with pytest.raises(InputError, match=r"read from val\.jsonl — found splits \[\] in"):
         read_queries(tmp_path, "val")

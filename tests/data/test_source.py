@@ -51,6 +51,34 @@ def test_bundles_by_hand(tmp_path):
     )
 
 
+def test_verbatim_texts_and_unasked_sets(tmp_path):
+    folder = write(tmp_path / "shop", **BUNDLES)
+    source = read_source(folder, verbatim=True, unasked=True)
+    assert source.items.texts == ["Ring, 5&quot;", "Hat", "Cap"]
+    assert source.sets == [
+        ReferenceSet("0", "rings &amp; more", ("007", "8")),
+        ReferenceSet("1", "", ("8",)),
+        ReferenceSet("2", "hats", ("9",)),
+    ]
+    assert "without a query" not in source.note
+
+
+def test_sets_of_a_jsonl_folder_keep_their_metadata_and_need_no_query(tmp_path):
+    sets = lines(
+        {"id": "s1", "query": "hats", "items": [7], "mood": "calm", "tags": ["a"]},
+        {"id": "s2", "items": ["x7"], "mood": "loud"},
+    )
+    folder = write(tmp_path / "j", **{"items.jsonl": lines(*ROWS), "sets.jsonl": sets})
+    source = read_source(folder)
+    assert source.note == "1 set without a query left out"
+    assert [entry.metadata for entry in source.sets] == [{"mood": "calm", "tags": ["a"]}]
+    both = read_source(folder, unasked=True).sets
+    assert [(entry.id, entry.query, entry.metadata["mood"]) for entry in both] == [
+        ("s1", "hats", "calm"),
+        ("s2", "", "loud"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("raw", "category"),
     [
@@ -156,6 +184,7 @@ def test_refused_items(tmp_path, content, message):
     [
         (lines({"id": "s", "query": "q"}), r"A set needs an id, a query .* at line 1 of"),
         (lines({"id": "s", "query": 3, "items": []}), r"A set needs an id, a query"),
+        (lines({"id": ["s"], "query": "q", "items": []}), r"A set needs an id, a query"),
         (lines({"query": "q", "items": []}), r"A set needs an id, a query"),
         (
             lines(*[{"id": "s", "query": "q", "items": [7]}] * 2),
@@ -204,7 +233,8 @@ def test_refused_columns():
     )
 )
 def test_every_reference_is_kept_or_counted(rows):
-    sets, note = collect_sets(rows, {"a", "b"})
+    found = [ReferenceSet(name, query, tuple(items)) for name, query, items in rows]
+    sets, note = collect_sets(found, {"a", "b"})
     counts = {
         part.split(" ", 1)[1]: int(part.split(" ", 1)[0]) for part in note.split("; ") if part
     }

@@ -2,12 +2,14 @@ import hashlib
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
 
 from r4t.data.queries import SPLITS
-from r4t.data.wardrobe import OPEN_QUERIES, generate
+from r4t.data.source import ReferenceSet
+from r4t.data.wardrobe import OPEN_QUERIES, Truth, generate
 from r4t.data.wardrobe.facets import FACETS, FAMILIES, FAMILY_OF, OCCASIONS, facet_words
 from r4t.data.wardrobe.garments import CATEGORIES, MATERIAL_SEASONS, SLOTS
 from r4t.data.wardrobe.phrases import KINDS
@@ -234,3 +236,22 @@ def test_truth_is_written_apart(small, tmp_path):
     held = json.loads(path.read_text())
     assert set(held) == {"items", "queries"}
     assert held["items"][small.items.ids[0]]["style"][0] in STYLES
+
+
+def test_truth_of_outfits_holds_what_their_queries_name(small, tmp_path):
+    truth = small.outfit_truth()
+    assert truth.items.keys() == {outfit.id for outfit in small.outfits}
+    assert truth.queries == small.truth.queries
+    for outfit in small.outfits:
+        for facet, value in truth.queries[outfit.id].items():
+            assert value in truth.items[outfit.id][facet]
+    held = json.loads(small.write_truth(tmp_path, outfits=True).read_text())
+    assert held["items"].keys() == truth.items.keys()
+
+
+def test_truth_of_an_outfit_by_hand(small):
+    # Five items: b and c are said by three of them, more than half; a by two.
+    facets = {f"i{n}": {"style": ("a",) if n < 2 else ("b", "c")} for n in range(5)}
+    outfit = ReferenceSet("o", "q", tuple(facets))
+    drawn = replace(small, truth=Truth(facets, {}), outfits=[outfit])
+    assert drawn.outfit_truth() == Truth({"o": {"style": ("b", "c"), "slot": ("outfit",)}}, {})

@@ -13,6 +13,7 @@ Example:
 
 import json
 import random
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,11 +69,36 @@ class Wardrobe:
     wscr: dict[str, list[Query]]
     truth: Truth
 
-    def write_truth(self, folder: str | Path) -> Path:
-        """Write the truth to `folder/truth.json`, apart from everything training reads."""
+    def outfit_truth(self) -> Truth:
+        """Return the truth of a catalog of outfits: what more than half of its items match.
+
+        An outfit may hold one item of a neighboring style or a quiet color, which so do not count.
+        """
+        facets = {outfit.id: self._majority(outfit) for outfit in self.outfits}
+        return Truth(facets, self.truth.queries)
+
+    def _majority(self, outfit: ReferenceSet) -> dict[str, tuple[str, ...]]:
+        held: dict[str, Counter[str]] = {}
+        for item in outfit.items:
+            for facet, values in self.truth.items[item].items():
+                held.setdefault(facet, Counter()).update(values)
+        common = {
+            facet: tuple(value for value, n in counts.items() if 2 * n > len(outfit.items))
+            for facet, counts in held.items()
+        }
+        return common | {"slot": ("outfit",)}
+
+    def write_truth(self, folder: str | Path, *, outfits: bool = False) -> Path:
+        """Write the truth to `folder/truth.json`, apart from everything training reads.
+
+        Args:
+            folder: Made if missing.
+            outfits: That of a catalog of outfits.
+        """
+        truth = self.outfit_truth() if outfits else self.truth
         path = Path(folder) / TRUTH_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self.truth)) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(asdict(truth)) + "\n", encoding="utf-8")
         return path
 
 

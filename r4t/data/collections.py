@@ -1,0 +1,110 @@
+"""Items and sets → collections: a catalog's items that each stand for a whole set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from r4t.data.source import Items, Source
+from r4t.errors import InputError, nearest
+from r4t.geometry import normalize
+
+OWN_COLUMNS = ("size", "items")
+
+
+def collection_items(source: Source, titles: bool) -> Items:
+    """Make one item of each set: id and text of the set, its metadata, its `size` and `items`.
+
+    Sets of one text stay apart by their ids. A set without a text of its own is called by the
+    titles of its items.
+
+    Args:
+        source: Items and at least one set.
+        titles: Say the titles of the items behind the set's own text: "name: title; title; …".
+
+    Raises:
+        InputError: The source has no set, or a set's metadata is called like an own column.
+
+    Example:
+        >>> from r4t.data.source import ReferenceSet
+        >>> items = Items(["a", "b"], ["red hat", "blue hat"])
+        >>> source = Source("shop", items, [ReferenceSet("s", "hats", ("b", "a"), {"mood": "calm"})])
+        >>> made = collection_items(source, titles=True)
+        >>> made.ids, made.texts
+        (['s'], ['hats: blue hat; red hat'])
+        >>> made.metadata
+        {'mood': ['calm'], 'size': [2], 'items': [['b', 'a']]}
+    """
+    if not source.sets:
+        raise InputError(
+            f"Collections are made of sets of items — found none in {source.name} — name a source "
+            "with sets, or leave out --collections."
+        )
+    names = list(dict.fromkeys(name for entry in source.sets for name in entry.metadata))
+    taken = [name for name in names if name in OWN_COLUMNS]
+    if taken:
+        raise InputError(
+            f"A collection's columns {' and '.join(OWN_COLUMNS)} are its own — found a field "
+            f"{taken[0]!r} in the sets of {source.name} — rename that field."
+        )
+    title = dict(zip(source.items.ids, source.items.texts, strict=True))
+    texts = []
+    for entry in source.sets:
+        listed = "; ".join(title[item] for item in entry.items)
+        texts.append(
+            f"{entry.query}: {listed}" if entry.query and titles else entry.query or listed
+        )
+    metadata: dict[str, list[Any]] = {
+        name: [entry.metadata.get(name) for entry in source.sets] for name in names
+    }
+    metadata["size"] = [len(entry.items) for entry in source.sets]
+    metadata["items"] = [list(entry.items) for entry in source.sets]
+    return Items([entry.id for entry in source.sets], texts, metadata)
+
+
+def mean_embeddings(embeddings: Tensor, members: Sequence[Sequence[int]]) -> Tensor:
+    """Normalized mean of the members of each set.
+
+    Args:
+        embeddings: (N, d) unit vectors.
+        members: M lists of at least one row of ``embeddings``.
+
+    Returns:
+        (M, d) unit vectors; a zero row where the members cancel each other out.
+
+    Example:
+        >>> mean_embeddings(torch.eye(2), [[0, 1], [1]]).tolist()
+        [[0.7071067690849304, 0.7071067690849304], [0.0, 1.0]]
+    """
+    rows = torch.tensor([row for entry in members for row in entry])
+    sizes = torch.tensor([len(entry) for entry in members])
+    return normalize(embedding_bag(rows, embeddings, sizes.cumsum(0) - sizes, mode="mean"))
+
+
+def first_values(items: Items, name: str) -> Items:
+    """Add a column `first_NAME` with the first value of each list in a column of lists.
+
+    Objectives tell items apart by columns of single values; None where an item has none.
+
+    Raises:
+        InputError: There is no such column.
+
+    Example:
+        >>> songs = Items(["a", "b"], ["x", "y"], {"artists": [["Tom", "Ann"], []]})
+        >>> first_values(songs, "artists").metadata["first_artists"]
+        ['Tom', None]
+    """
+    if name not in items.metadata:
+        raise InputError(
+            f"--first names a metadata column of the source — it has {sorted(items.metadata)}, found "
+            f"no {name!r} — name one of them.{nearest(name, items.metadata)}"
+        )
+    firsts = [
+        (value[0] if value else None) if isinstance(value, list) else value
+        for value in items.metadata[name]
+    ]
+    return Items(items.ids, items.texts, {**items.metadata, f"first_{name}": firsts})
