@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from r4t.errors import InputError
 from r4t.evaluation import measures
 from r4t.sets import SetBatch
 
@@ -30,10 +31,6 @@ def test_item_vendi(sets):
 
 def test_mean_cosine(sets):
     assert measures.mean_cosine(sets).tolist() == pytest.approx([2 / 3, 0.5])
-
-
-def test_distinct_items(sets):
-    assert measures.distinct_items(sets).tolist() == [2, 1]
 
 
 def test_pool_recall_and_hit_eq_5(sets):
@@ -91,7 +88,63 @@ def test_order_of_members_and_padding_do_not_matter(sets):
         references=sets.references.flip(1),
     )
     for measure in (
-        measures.item_vendi, measures.mean_cosine, measures.distinct_items,
-        measures.pool_recall, measures.pool_hit,
+        measures.item_vendi, measures.mean_cosine, measures.pool_recall, measures.pool_hit,
     ):  # fmt: skip
         assert torch.allclose(measure(turned), measure(sets), atol=1e-6)
+
+
+def test_recall_and_hit_equal_a_loop_over_sets():
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.stack([torch.randperm(60, generator=generator)[:25] for _ in range(50)])
+    pool[3, 7:] = -1
+    references = torch.stack([torch.randperm(60, generator=generator)[:6] for _ in range(50)])
+    references = torch.where(torch.arange(6) < torch.arange(50).unsqueeze(1) % 7, references, -1)
+    one = torch.ones(50, 1)
+    sets = SetBatch(
+        one, pool[:, :1], one.unsqueeze(1), one.bool(), pool=pool, references=references
+    )
+    recall, hit = measures.pool_recall(sets).tolist(), measures.pool_hit(sets).tolist()
+    for row in range(50):
+        wanted = set(references[row].tolist()) - {-1}
+        found = wanted & set(pool[row].tolist())
+        if wanted:
+            assert recall[row] == pytest.approx(len(found) / len(wanted))
+            assert hit[row] == bool(found)
+        else:
+            assert math.isnan(recall[row])
+            assert math.isnan(hit[row])
+
+
+def test_a_batch_without_any_reference_has_no_recall(sets):
+    sets = sets.extended(references=torch.empty(2, 0, dtype=torch.long))
+    assert measures.pool_recall(sets).isnan().all()
+    assert measures.pool_hit(sets).isnan().all()
+
+
+def looking(*ways, mask=None):
+    """One query to the east, searched with these directions."""
+    directions = torch.tensor([ways], dtype=torch.float)
+    there = torch.ones(1, len(ways), dtype=torch.bool) if mask is None else torch.tensor([mask])
+    items = torch.zeros(1, len(ways), dtype=torch.long)
+    return SetBatch(torch.tensor([[1.0, 0.0]]), items, directions, there, directions=directions)
+
+
+def test_vendi_across_runs_by_hand():
+    # Means (½, ½) and (½, −½) are orthogonal: Vendi 2 of 2 runs.
+    runs = [looking((1, 0), (0, 1)), looking((1, 0), (0, -1))]
+    assert measures.vendi_across_runs(runs).tolist() == pytest.approx([1.0])
+    # The same set in another order is the same mean: 1 of 2.
+    runs = [looking((1, 0), (0, 1)), looking((0, 1), (1, 0))]
+    assert measures.vendi_across_runs(runs).tolist() == pytest.approx([0.5])
+    # A missing member does not count: (1, 0) and (0, 1).
+    runs = [looking((1, 0), (0, 1), mask=[True, False]), looking((0, 1), (0, 1))]
+    assert measures.vendi_across_runs(runs).tolist() == pytest.approx([1.0])
+    # A run without members adds nothing; none at all is no score.
+    empty = looking((1, 0), (0, 1), mask=[False, False])
+    assert measures.vendi_across_runs([empty, runs[1]]).tolist() == pytest.approx([0.5])
+    assert measures.vendi_across_runs([empty, empty]).isnan().all()
+
+
+def test_vendi_across_runs_needs_directions(sets):
+    with pytest.raises(InputError, match="compares directions — found sets without them"):
+        measures.vendi_across_runs([sets, sets])

@@ -1,10 +1,13 @@
+import csv
+import json
 import math
 
 import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.evaluation.results import Results, compare
+from r4t.evaluation.resampling import bootstrap
+from r4t.evaluation.results import Interval, Results, compare
 
 
 def results(first, second):
@@ -16,11 +19,42 @@ def test_mean_passes_over_what_does_not_apply():
     found = results([0.5, None, 0.75], [None, None, None])
     assert found.mean("ours", "items/recall") == 0.625
     assert found.mean("theirs", "items/recall") is None
+    assert found.interval("theirs", "items/recall") is None
+
+
+def test_interval_by_hand():
+    # Of two queries with a value: every draw is a mean of two of 0.5 and 0.75.
+    found = results([0.5, None, 0.75], [1, 1, 1]).interval("ours", "items/recall")
+    assert found == Interval(0.625, 0.5, 0.75, 2)
+    assert found.half == 0.125
+
+
+def test_intervals_do_not_depend_on_the_other_methods():
+    generator = torch.Generator().manual_seed(0)
+    first = torch.rand(50, generator=generator).tolist()
+    second = [*torch.rand(49, generator=generator).tolist(), None]
+    both = results(first, second)
+    alone = Results({}, both.queries, {"ours": both.values["ours"]})
+    assert both.interval("ours", "items/recall") == alone.interval("ours", "items/recall")
+    low, high = bootstrap(torch.tensor(second[:-1], dtype=torch.float64).unsqueeze(1))
+    found = both.interval("theirs", "items/recall")
+    assert (found.low, found.high, found.queries) == (low.item(), high.item(), 49)
+    assert found.low < found.mean < found.high
+
+
+def test_points_of_curves_are_no_methods():
+    curves = {"MMR": [["MMR λ=0.9", 0.9], ["MMR λ=0.1", 0.1], ["not measured", 0.5]]}
+    values = {name: {"items/vendi": [1.0]} for name in ("plain", "MMR λ=0.1", "MMR λ=0.9")}
+    found = Results({"curves": curves}, ["q"], values)
+    assert found.methods == ["plain"]
+    assert found.curves == {"MMR": [("MMR λ=0.1", 0.1), ("MMR λ=0.9", 0.9)]}
 
 
 def test_constant_difference_has_no_width():
     found = compare(results([0.5, 0.25], [0.25, 0.0]), "ours", "theirs", "items/recall")
     assert (found.mean, found.low, found.high, found.queries) == (0.25, 0.25, 0.25, 2)
+    # Of the four signs, ++ and −− reach a mean of 0.25.
+    assert found.p_value == 0.5
 
 
 def test_interval_of_many_queries_is_that_of_the_normal_law():
@@ -43,6 +77,7 @@ def test_comparison_is_paired_seeded_and_antisymmetric():
     assert one == compare(held, "ours", "theirs", "items/recall", seed=1)
     back = compare(held, "theirs", "ours", "items/recall", seed=1)
     assert (back.mean, back.low, back.high) == pytest.approx((-one.mean, -one.high, -one.low))
+    assert back.p_value == one.p_value == 0.5
 
 
 def test_unknown_names():
@@ -51,14 +86,35 @@ def test_unknown_names():
         compare(held, "our", "theirs", "items/recall")
     with pytest.raises(InputError, match=r"\['items/recall'\] — found 'items/recal'"):
         held.mean("ours", "items/recal")
+    with pytest.raises(InputError, match=r"found 'their' — name one of them"):
+        held.interval("their", "items/recall")
     with pytest.raises(InputError, match=r"values of both methods — found none for 'items/recall'"):
         compare(held, "ours", "theirs", "items/recall")
 
 
 def test_saved_and_loaded(tmp_path):
-    held = Results({"k": 2}, ["q"], {"m": {"items/x": [None]}}, {"m": {"1": {"total": 0.5}}})
+    latency = {"m": {"1": {"total": 0.5}}}
+    held = Results({"k": 2}, ["q"], {"m": {"items/x": [None]}}, latency, ["red hat"])
     held.save(tmp_path)
     assert Results.load(tmp_path) == held
+
+
+def test_results_of_before_texts_were_kept_still_load(tmp_path):
+    old = {"settings": {}, "queries": ["q"], "values": {"m": {"items/x": [0.5]}}, "latency": {}}
+    (tmp_path / "results.json").write_text(json.dumps(old))
+    found = Results.load(tmp_path)
+    assert found.texts == []
+    assert found.interval("m", "items/x") == Interval(0.5, 0.5, 0.5, 1)
+
+
+def test_csv_has_a_line_for_each_value(tmp_path):
+    path = results([0.5, None, 0.75], [None] * 3).save_csv(tmp_path / "new")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["method", "measure", "mean", "low", "high", "queries"],
+        ["ours", "items/recall", "0.625", "0.5", "0.75", "2"],
+    ]
 
 
 def test_files_that_hold_no_results(tmp_path):
