@@ -113,8 +113,6 @@ def place_labels(
 
 
 def _written(axes: "Axes", label: Label, font_size: float) -> "Annotation":
-    from matplotlib.patheffects import withStroke
-
     return axes.annotate(
         label.name,
         (label.x, label.y),
@@ -123,7 +121,7 @@ def _written(axes: "Axes", label: Label, font_size: float) -> "Annotation":
         fontsize=font_size,
         color=label.color,
         va="center",
-        path_effects=[withStroke(linewidth=2, foreground="white")],
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         zorder=4,
     )
 
