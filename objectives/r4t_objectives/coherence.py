@@ -72,7 +72,7 @@ class Coherence(Objective):
             self._prepared = catalog, slot_means(catalog.embeddings, codes)
         slots = entries(codes, sets)
         means = self._prepared[1].to(sets.item_embeddings)
-        part = sets.item_embeddings - means[slots.clamp(min=0)]
+        part = sets.item_embeddings - means[slots]
         length = part.norm(dim=-1)
         scale = (length > NO_PART) / length.clamp(min=NO_PART)
         return part @ part.mT * scale.unsqueeze(1) * scale.unsqueeze(2), slots >= 0
@@ -99,23 +99,23 @@ class Coherence(Objective):
 
 
 def slot_means(embeddings: Tensor, codes: Tensor) -> Tensor:
-    """Return the mean embedding (V, d) of each slot, in float64.
+    """Return the mean embedding (V + 1, d) of each slot, in float64.
 
     Args:
         embeddings: (N, d).
-        codes: (N,) number of each item's slot, −1 for none.
+        codes: (N,) number of each item's slot, −1 for none: the last row is the mean of those.
 
     Example:
         >>> slot_means(torch.eye(3), torch.tensor([0, 0, -1])).tolist()
-        [[0.5, 0.5, 0.0]]
+        [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
     """
-    slots = int(codes.max()) + 1
-    total = torch.zeros(slots + 1, embeddings.shape[1], dtype=torch.float64)  # the last: no slot
+    rows = int(codes.max()) + 2
+    place = codes % rows
+    total = torch.zeros(rows, embeddings.shape[1], dtype=torch.float64)
     for start in range(0, len(codes), 1 << 16):  # the embeddings may be larger than memory
-        rows = slice(start, start + (1 << 16))
-        total.index_add_(0, codes[rows] % (slots + 1), embeddings[rows].double())
-    count = torch.bincount(codes % (slots + 1), minlength=slots + 1)
-    return total[:-1] / count[:-1, None]
+        part = slice(start, start + (1 << 16))
+        total.index_add_(0, place[part], embeddings[part].double())
+    return total / torch.bincount(place, minlength=rows).clamp(min=1).unsqueeze(1)
 
 
 def value_codes(column: Sequence[Any]) -> Tensor:
@@ -134,4 +134,5 @@ def value_codes(column: Sequence[Any]) -> Tensor:
     numbers: dict[Any, int] = {}
     rows = [[numbers.setdefault(v, len(numbers)) for v in dict.fromkeys(row)] for row in lists]
     width = max(map(len, rows))
-    return torch.tensor([row + [-1] * (width - len(row)) for row in rows]).view(len(rows), width)
+    filled = [row + [-1] * (width - len(row)) for row in rows]
+    return torch.tensor(filled, dtype=torch.long).view(len(rows), width)

@@ -99,6 +99,16 @@ def test_jaccard_equals_a_loop(catalog_of, chosen):
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_where_no_item_has_a_value_there_is_no_pair(catalog_of, chosen):
+    catalog = catalog_of(ROWS, category=["x", *[None] * 5], none=[None] * 5 + ["x"])
+    sets = chosen(catalog, [[1, 2, 3]])
+    for arguments in ({}, {"slot": "none"}, {"field": "none"}):
+        assert load_objective("coherence", **arguments)(sets).item() == 0
+    empty = catalog_of(ROWS, category=[None] * 6, tags=[[]] * 6)
+    for arguments in ({}, {"field": "category"}, {"field": "tags"}):
+        assert load_objective("coherence", **arguments)(chosen(empty, [[1, 2]])).item() == 0
+
+
 def test_another_catalog_is_prepared_anew_and_copies_leave_it_behind(catalog, catalog_of, chosen):
     coherence = load_objective("coherence")
     sets = chosen(catalog, [[SHIRT_LINEN, SHOE_LINEN]])
