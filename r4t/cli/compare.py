@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -132,9 +132,9 @@ def print_comparison(console: Console, comparison: "Comparison") -> None:
     """Print scores and sets, side by side where the methods fit, else one below the other."""
     for answers in comparison.by_query():
         console.print()
-        console.rule(Text(answers[0].query, "bold"), align="left")
+        console.rule(_text(answers[0].query, "bold"), align="left")
         console.print(_scores(answers))
-        if console.width >= COLUMN * len(answers):
+        if len(answers) > 1 and console.width >= COLUMN * len(answers):
             console.print(_beside(answers))
         else:
             for answer in answers:
@@ -142,7 +142,14 @@ def print_comparison(console: Console, comparison: "Comparison") -> None:
                 console.print(_below(answer, comparison.about.get(answer.method, "")))
     console.print()
     for note in comparison.notes:
-        console.print(Text(note, "dim"))
+        console.print(_text(note, "dim"))
+
+
+def _text(words: str, style: str = "") -> Text:
+    """Words as they are: brackets are no markup, and control characters do nothing."""
+    from r4t.evaluation.answers import readable
+
+    return Text(readable(words), style)
 
 
 def _scores(answers: "Sequence[Answer]") -> Table:
@@ -153,7 +160,7 @@ def _scores(answers: "Sequence[Answer]") -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for answer in answers:
-        table.add_column(Text(answer.method), justify="right")
+        table.add_column(_text(answer.method), justify="right")
     for block, heading in BLOCKS.items():
         names = score_names(answers, block)
         if names:
@@ -176,7 +183,7 @@ def _beside(answers: "Sequence[Answer]") -> Table:
     """A column for each method: its sub-queries, then its items, rank by rank."""
     table = Table(show_lines=True, expand=True)
     for answer in answers:
-        table.add_column(Text(answer.method), overflow="fold", ratio=1)
+        table.add_column(_text(answer.method), overflow="fold", ratio=1)
     if any(answer.directions for answer in answers):
         table.add_row(*(_subqueries(answer, "\n") for answer in answers))
     for rank in range(max(len(answer.items) for answer in answers)):
@@ -197,45 +204,50 @@ def _cell(answer: "Answer", rank: int) -> Text:
     )
 
 
-def _below(answer: "Answer", about: str) -> Table:
+def _below(answer: "Answer", about: str) -> Group:
     """One method's set: rank, title, metadata, number of the direction, cosine."""
     from r4t.evaluation.answers import shown_number
 
     heading = Text.assemble((answer.method, "bold"), ("  " + about, "dim"))
     if answer.directions:
-        heading.append("\n")
-        heading.append(_subqueries(answer, "  "))
-    table = Table(title=heading, title_justify="left", title_style="", box=None, pad_edge=False)
+        heading.append("\n").append(_subqueries(answer, "  "))
+    if not answer.items:
+        return Group(heading, Text("nothing was found"))
+    table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("item", overflow="fold", ratio=3)
-    for name in answer.items[0].metadata if answer.items else ():
-        table.add_column(Text(name), overflow="fold", ratio=1)
+    for name in answer.items[0].metadata:
+        table.add_column(_text(name), overflow="fold", ratio=1)
     if answer.directions:
         table.add_column("by", justify="right")
     table.add_column("cosine", justify="right")
     for rank, item in enumerate(answer.items):
-        cells = [Text(str(rank + 1)), Text(item.title), *map(Text, _metadata(answer, rank, "–"))]
+        cells = [Text(str(rank + 1)), _text(item.title), *map(_text, _metadata(answer, rank, "–"))]
         if answer.directions:
             cells.append(Text(str(item.direction)))
         if item.is_reference:
             cells[1].append(" (in the reference set)", "bold")
         table.add_row(*cells, Text(shown_number(item.cosine, 2)))
-    return table
+    return Group(heading, table)
 
 
 def _metadata(answer: "Answer", rank: int, missing: str | None = None) -> list[str]:
     """Values of the item's metadata; those it lacks as ``missing``, or left out."""
+    from r4t.evaluation.answers import readable
+
     values = answer.items[rank].metadata.values()
-    return [str(v) if v is not None else missing for v in values if v is not None or missing]
+    return [
+        readable(str(v)) if v is not None else missing for v in values if v is not None or missing
+    ]
 
 
 def _subqueries(answer: "Answer", between: str) -> Text:
     """Numbered sub-queries, those that begin with the query as "… what they add"."""
     if not answer.subqueries:
         return Text(f"{answer.directions} directions without words" if answer.directions else "")
-    begin = answer.query.casefold() + " "
-    texts = [
-        f"… {text[len(begin) :]}" if text.casefold().startswith(begin) else text
-        for text in answer.subqueries
-    ]
-    return Text(between.join(f"({number}) {text}" for number, text in enumerate(texts, 1)))
+    from r4t.evaluation.answers import added_words, readable
+
+    added = [added_words(text, answer.query) for text in answer.subqueries]
+    texts = [a if b is None else f"… {b}" for a, b in zip(answer.subqueries, added)]
+    lines = [f"({number}) {readable(text)}" for number, text in enumerate(texts, 1)]
+    return Text(between.join(lines))

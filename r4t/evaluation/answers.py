@@ -84,6 +84,28 @@ def shown_number(value: float, places: int) -> str:
     return f"−{text}" if value < 0 and float(text) else text
 
 
+def readable(text: str) -> str:
+    r"""A text in one line, without the control characters that a model or a file may hold.
+
+    Example:
+        >>> readable("red\n  hat")
+        'red hat'
+    """
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "�" for c in line)
+
+
+def added_words(subquery: str, query: str) -> str | None:
+    """What a sub-query adds to the query that it begins with; None if it does not.
+
+    Example:
+        >>> added_words("beach day hats", "Beach day"), added_words("sandals", "Beach day")
+        ('hats', None)
+    """
+    begin, rest = subquery[: len(query) + 1], subquery[len(query) + 1 :]
+    return rest if rest and begin.casefold() == f"{query} ".casefold() else None
+
+
 def short_columns(catalog: Catalog, most: int = 3) -> list[str]:
     """Names of the first ``most`` columns whose values are single and short enough to read."""
     found = []

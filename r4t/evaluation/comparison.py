@@ -131,11 +131,15 @@ def compare_answers(
     audited, left_out = evaluation._audited(reward)
     directions, items = scores_by_block(reward, audited)
     found: dict[str, list[Answer]] = {method.name: [] for method in lined_up}
+    refused: dict[str, str] = {}
 
     def keep(
         method: str, asked: list[Query], sets: SetBatch, scores: dict[str, list[float | None]]
     ) -> None:
         found[method] += make_answers(method, asked, sets, scores, metadata=metadata)
+        for name, objective in audited.items():
+            if not objective.accepts(sets):
+                refused.setdefault(name, _reason(objective, sets))
 
     results = evaluate(
         lined_up,
@@ -162,7 +166,7 @@ def compare_answers(
             "composite": " + ".join(f"{w:g} {name}" for name, w in reward.weights.items()),
             "seed": str(seed),
         },
-        notes=[*notes, *_unscored(audited, answers, left_out)],
+        notes=[*notes, *_unscored(answers, refused | left_out)],
     )
 
 
@@ -186,23 +190,28 @@ def _scales(
     return known
 
 
-def _unscored(
-    audited: Mapping[str, Objective], answers: Sequence[Answer], left_out: Mapping[str, str]
-) -> list[str]:
-    """A sentence on each installed objective without a score: left out, or in want of a field."""
-    reasons = dict(left_out)
+def _reason(objective: Objective, sets: SetBatch) -> str:
+    """Why an objective does not score such sets, in its own words."""
+    try:
+        objective(sets)
+    except InputError as error:
+        return str(error)
+    return "it does not apply to these sets."
+
+
+def _unscored(answers: Sequence[Answer], reasons: Mapping[str, str]) -> list[str]:
+    """A sentence on each installed objective that scored no answer."""
     scored = {
         name.partition("/")[2]
         for answer in answers
         for name, value in answer.scores.items()
         if value is not None
     }
-    for name, objective in audited.items():
-        if name not in scored:
-            reasons.setdefault(
-                name, f"it needs {', '.join(sorted(objective.needs))}, not all of which are here."
-            )
-    return [f"Not scored: {name}, because: {reason}" for name, reason in sorted(reasons.items())]
+    return [
+        f"Not scored: {name}, because: {reason}"
+        for name, reason in sorted(reasons.items())
+        if name not in scored
+    ]
 
 
 def _line_up(
@@ -244,13 +253,14 @@ def full_names(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
         >>> full_names(["folm", "no-fan-out", "FOLM"], ["R4T-FOLM", "No fan-out"])
         ['R4T-FOLM', 'No fan-out']
     """
-    full = {_letters(name.removeprefix("R4T-")): name for name in known}
+    short = [name.removeprefix("R4T-").casefold() for name in known]
+    full = {_letters(name): whole for name, whole in zip(short, known)}
     full |= {_letters(name): name for name in known}
     for name in wanted:
         if _letters(name) not in full:
             raise InputError(
                 f"Methods to compare are {', '.join(known)} — found '{name}'; name some of them, "
-                f"with commas between.{nearest(name, known)}"
+                f"with commas between.{nearest(name.casefold(), short)}"
             )
     return list(dict.fromkeys(full[_letters(name)] for name in wanted))
 

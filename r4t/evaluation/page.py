@@ -1,10 +1,10 @@
 """Answers of several methods to the same queries → one HTML page that needs nothing but itself."""
 
+import html
 from collections.abc import Container, Mapping, Sequence
-from html import escape
 from importlib.resources import files
 
-from r4t.evaluation.answers import Answer, AnswerItem, shown_number
+from r4t.evaluation.answers import Answer, AnswerItem, added_words, readable, shown_number
 from r4t.evaluation.comparison import Comparison, alone, highest, score_names
 from r4t.evaluation.results import DIRECTIONS, ITEMS
 
@@ -27,7 +27,7 @@ def page(comparison: Comparison) -> str:
     style = files("r4t.evaluation").joinpath("page.css").read_text(encoding="utf-8")
     queries = comparison.by_query()
     sections = [_query(number, found, comparison) for number, found in enumerate(queries, 1)]
-    title = escape(comparison.title)
+    title = _escaped(comparison.title)
     lines = [
         "<!doctype html>",
         '<html lang="en">',
@@ -55,9 +55,13 @@ def page(comparison: Comparison) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
+def _escaped(text: str) -> str:
+    return html.escape(readable(text))
+
+
 def _facts(facts: Mapping[str, str]) -> str:
     shown = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        f"<div><dt>{_escaped(name)}</dt><dd>{_escaped(value)}</dd></div>"
         for name, value in facts.items()
     )
     return f'<dl class="facts">{shown}</dl>' if shown else ""
@@ -67,7 +71,7 @@ def _contents(queries: Sequence[str]) -> str:
     if len(queries) < 2:
         return ""
     links = "".join(
-        f'<li><a href="#query-{number}">{escape(text)}</a></li>'
+        f'<li><a href="#query-{number}">{_escaped(text)}</a></li>'
         for number, text in enumerate(queries, 1)
     )
     return f'<nav aria-label="Queries"><ol>{links}</ol></nav>'
@@ -76,13 +80,13 @@ def _contents(queries: Sequence[str]) -> str:
 def _notes(notes: Sequence[str]) -> str:
     if not notes:
         return ""
-    shown = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    shown = "".join(f"<li>{_escaped(note)}</li>" for note in notes)
     return f"<footer><h2>Notes</h2><ul>{shown}</ul></footer>"
 
 
 def _query(number: int, answers: Sequence[Answer], comparison: Comparison) -> str:
     cards = "\n".join(_method(answer, answers, comparison) for answer in answers)
-    heading = f'<h2 dir="auto">{escape(answers[0].query)}</h2>\n'
+    heading = f'<h2 dir="auto">{_escaped(answers[0].query)}</h2>\n'
     return (
         f'<section class="query" id="query-{number}">\n{heading}'
         f'<div class="methods" style="--columns: {len(answers)}">\n{cards}\n</div>\n</section>'
@@ -94,7 +98,7 @@ def _method(answer: Answer, answers: Sequence[Answer], comparison: Comparison) -
     about = comparison.about.get(answer.method, "")
     return (
         f'<article class="method" style="--hue: var(--h{hue})">\n'
-        f"<header><h3>{escape(answer.method)}</h3><p>{escape(about)}</p></header>\n"
+        f"<header><h3>{_escaped(answer.method)}</h3><p>{_escaped(about)}</p></header>\n"
         f'<div class="scores">{_scores(answer, answers, comparison)}</div>\n'
         f"<div>{_subqueries(answer)}{_items(answer, alone(answers))}</div>\n"
         "</article>"
@@ -124,7 +128,7 @@ def _score(
     scales: Mapping[str, tuple[float, float]],
 ) -> str:
     value = answer.scores.get(name)
-    label = escape(name.removeprefix(block))
+    label = _escaped(name.removeprefix(block))
     if value is None:
         return f'<div class="score"><dt>{label}</dt><dd></dd><dd class="number">–</dd></div>'
     known = [v for other in answers if (v := other.scores.get(name)) is not None]
@@ -162,10 +166,10 @@ def _subqueries(answer: Answer) -> str:
 
 def _said(text: str, query: str) -> str:
     """A sub-query, with the query that it begins with set apart from what it adds."""
-    begins = text.casefold().startswith(query.casefold() + " ")
-    if not begins:
-        return escape(text)
-    return f'<span class="said">{escape(text[: len(query)])}</span>{escape(text[len(query) :])}'
+    added = added_words(text, query)
+    if added is None:
+        return _escaped(text)
+    return f'<span class="said">{_escaped(text[: len(query)])}</span> {_escaped(added)}'
 
 
 def _items(answer: Answer, unique: Container[str]) -> str:
@@ -178,14 +182,14 @@ def _items(answer: Answer, unique: Container[str]) -> str:
 def _item(item: AnswerItem, only: bool) -> str:
     by = "" if item.direction is None else f'<span class="by">{item.direction}</span>'
     chips = "".join(
-        f'<span class="chip" title="{escape(name)}" dir="auto">{escape(str(value))}</span>'
+        f'<span class="chip" title="{_escaped(name)}" dir="auto">{_escaped(str(value))}</span>'
         for name, value in item.metadata.items()
         if value is not None and value != ""
     )
     known = '<span class="reference">in the reference set</span>' if item.is_reference else ""
     return (
         f"<li{' class=only' if only else ''}>"
-        f'<span class="title" dir="auto" title="{escape(item.id)}">{escape(item.title)}</span>'
+        f'<span class="title" dir="auto" title="{_escaped(item.id)}">{_escaped(item.title)}</span>'
         f'<span class="about">{by}<span class="chips">{chips}{known}</span>'
         f'<span class="cosine">{shown_number(item.cosine, 2)}</span></span></li>'
     )

@@ -15,6 +15,7 @@ from r4t.evaluation.answers import (
     checked_columns,
     make_answers,
     read_answers,
+    readable,
     short_columns,
 )
 from r4t.evaluation.baselines import ranked_sets
@@ -144,9 +145,8 @@ def test_an_evaluation_that_ends_early_leaves_the_old_file(plane, tmp_path):
     path = tmp_path / "sets.jsonl"
     path.write_text("old\n", encoding="utf-8")
     sets = fanned_out(plane, "east")
-    with pytest.raises(RuntimeError, match="no more"), AnswerWriter(path) as write:
-        write("FOLM", [BOTH], sets, {})
-        raise RuntimeError("no more")
+    with pytest.raises(InputError, match="found 1 sets for 2"), AnswerWriter(path) as write:
+        write("FOLM", [BOTH, BOTH], sets, {})
     assert [entry.name for entry in tmp_path.glob("sets*")] == ["sets.jsonl"]
     killed = AnswerWriter(path)  # never closed
     killed("FOLM", [BOTH], sets, {})
@@ -156,6 +156,11 @@ def test_an_evaluation_that_ends_early_leaves_the_old_file(plane, tmp_path):
     assert len(read_answers(path)) == 1
     killed.close()  # once more does nothing
     assert not (tmp_path / "sets.jsonl.part").exists()
+
+
+def test_texts_of_models_are_made_readable():
+    assert readable("red\x1b[2J\that\n") == "red�[2J hat"
+    assert readable("  Größe 42 — naïve 👗 ") == "Größe 42 — naïve 👗"
 
 
 def test_files_that_hold_no_answers(tmp_path):
