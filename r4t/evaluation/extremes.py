@@ -129,7 +129,7 @@ class GreedyBound:
         candidates: Items to choose from, C. The time is about
             ``queries · k · C · (1 + len(blends))`` scores of sets.
         blends: Each in [0, 1]: 0 is the item, 1 the query.
-        sets_per_call: Sets scored at once, which bounds the memory.
+        sets_per_call: Sets scored at once; more leave the caches of a processor.
         name: In the tables.
 
     Raises:
@@ -142,7 +142,7 @@ class GreedyBound:
     pool_size: int = 150
     candidates: int = 200
     blends: tuple[float, ...] = (0.5,)
-    sets_per_call: int = 4096
+    sets_per_call: int = 512
     name: str = "Greedy bound"
 
     def __post_init__(self) -> None:

@@ -248,15 +248,16 @@ class Dpp:
 class KMeansFacets:
     """The query's own nearest items, clustered into k facets; of each facet its nearest in turn.
 
-    Clusters the ``depth * pool_size`` nearest items (k-means++ start, seeded by the query's id).
-    Where fewer than k of them differ there are as many facets as differ, and the second items of
-    the facets fill the set.
+    Clusters the ``depth * pool_size`` nearest items (k-means++ start, seeded by the query's id). At
+    depth 1 the pool is that of the plain search in another order; deeper, the far items of every
+    facet enter it and recall falls. Where fewer than k candidates differ there are as many facets as
+    differ, and the second items of the facets fill the set.
     """
 
     searcher: Searcher
     set_size: int = 10
     pool_size: int = 150
-    depth: int = 4
+    depth: int = 1
     seed: int = 0
     name: str = "k-means facets"
 

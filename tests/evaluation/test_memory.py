@@ -109,7 +109,7 @@ def test_ridge_map_is_the_closed_form(turned):
     method = RidgeMap(searcher, training, 2, 20)
     x = searcher.encode([query.text for query in training]).double().numpy()
     rows = searcher.catalog.embeddings.double()
-    y = normalize(rows[:120].view(60, 2, 6).mean(1)).numpy()
+    y = normalize(rows[:120].view(60, 2, 6).mean(1)).numpy() - x
     # Leave-one-out errors by leaving one out, for each penalty; then the normal equations.
     errors = {}
     for penalty in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
@@ -122,7 +122,8 @@ def test_ridge_map_is_the_closed_form(turned):
         centered.T @ centered + method.penalty * np.eye(6), centered.T @ (y - y.mean(0))
     )
     z = searcher.encode([query.text for query in test])
-    expected = normalize(torch.from_numpy((z.numpy() - x.mean(0)) @ slope + y.mean(0)))
+    shift = (z.numpy() - x.mean(0)) @ slope + y.mean(0)
+    expected = normalize(torch.from_numpy(z.numpy() + shift))
     assert torch.allclose(method.map(z).double(), expected, atol=1e-6)
     # It has learned the rotation: the items of unseen queries come first.
     sets = method(test, z)
@@ -130,6 +131,16 @@ def test_ridge_map_is_the_closed_form(turned):
     assert (sets.pool.unsqueeze(1) == own.unsqueeze(2)).any(-1).float().mean() == 1
     assert sets.directions is None
     assert torch.equal(method(test[3:4], z[3:4]).pool, sets.pool[3:4])
+
+
+def test_ridge_map_under_a_heavy_penalty_moves_every_query_alike(turned):
+    searcher, training, test = turned
+    z = searcher.encode([query.text for query in test])
+    known = searcher.encode([query.text for query in training])
+    means = normalize(searcher.catalog.embeddings[:120].view(60, 2, 6).mean(1))
+    expected = normalize(z + (means - known).mean(0))
+    found = RidgeMap(searcher, training, 2, 20, penalties=[1e9]).map(z)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_ridge_map_refuses_what_it_has_seen(turned):

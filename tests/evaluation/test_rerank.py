@@ -267,8 +267,15 @@ def test_k_means_facets_are_those_of_scikit_learn(crowd):
         seed = query_seed(query.id, 0)
         labels = KMeans(6, n_init=1, random_state=seed).fit(vectors).labels_
         assert sets.pool[row].tolist() == near[0][slow_facets(labels.tolist(), 30)].tolist()
-    alone = KMeansFacets(crowd, set_size=6, pool_size=30)(queries[1:2], z[1:2])
+    alone = KMeansFacets(crowd, set_size=6, pool_size=30, depth=4)(queries[1:2], z[1:2])
     assert torch.equal(alone.pool, sets.pool[1:2])
+
+
+def test_k_means_facets_of_the_pool_keep_the_pool(crowd):
+    queries, z = [Query("q", "?", "mood")], crowd.catalog.embeddings[[3]]
+    plain, facets = (method(crowd, 6, 30)(queries, z) for method in (NoFanout, KMeansFacets))
+    assert sorted(facets.pool[0].tolist()) == sorted(plain.pool[0].tolist())
+    assert vendi(facets.item_embeddings) > vendi(plain.item_embeddings)
 
 
 def test_k_means_facets_of_equal_items(crowd, recwarn):
