@@ -107,9 +107,29 @@ class Reward:
         return frozenset().union(*(objective.needs for objective in self.objectives.values()))
 
     @property
+    def weighted_objectives(self) -> dict[str, Objective]:
+        """Objectives whose weight is not 0: those that decide, where the others are audited."""
+        return {
+            name: objective
+            for name, objective in self.objectives.items()
+            if self.weights[name] or name in self._ramps
+        }
+
+    @property
+    def deciding_needs(self) -> frozenset[str]:
+        """Optional ``SetBatch`` fields read by the weighted objectives: those of ``score``."""
+        found = [objective.needs for objective in self.weighted_objectives.values()]
+        return frozenset().union(*found)
+
+    @property
     def partial(self) -> bool:
         """Whether a set may stay without a reward, because a weighted objective may fail on it."""
-        return any(self.objectives[name].partial for name in self._weighted())
+        return any(objective.partial for objective in self.weighted_objectives.values())
+
+    @property
+    def costly(self) -> bool:
+        """Whether a weighted objective costs money or minutes to score."""
+        return any(objective.costly for objective in self.weighted_objectives.values())
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -155,12 +175,10 @@ class Reward:
         found = {name: objective.facts() for name, objective in self.objectives.items()}
         return {name: facts for name, facts in found.items() if facts}
 
-    def _weighted(self) -> list[str]:
-        return [name for name, weight in self.weights.items() if weight or name in self._ramps]
-
     def score(self, sets: SetBatch) -> Tensor:
-        """Return the reward (B,) alone."""
-        return self.total(self.components(sets))
+        """Return the reward (B,) alone; audited objectives are not scored, and cost nothing."""
+        weighted = self.weighted_objectives
+        return self.total({name: objective(sets) for name, objective in weighted.items()})
 
     def __call__(self, sets: SetBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the reward (B,) and the raw components it is made of."""

@@ -139,6 +139,20 @@ def test_an_audited_objective_that_fails_does_not_touch_the_reward():
     assert not reward.partial
 
 
+def test_an_audited_objective_is_not_scored_where_a_reward_only_decides():
+    class Costly(Given):
+        costly = True
+
+        def score(self, sets):
+            raise AssertionError("scored")
+
+    reward = Reward({"first": 1.0, "audited": 0.0}, {"first": Given(), "audited": Costly()})
+    assert reward.score(batch_of(2.0)).tolist() == [2.0]
+    assert not reward.costly
+    assert Reward({"weighted": Ramp(0.0, 1.0, 5)}, {"weighted": Costly()}).costly
+    assert Reward({"diversity": 1.0, "coverage": 0.0}).deciding_needs == frozenset()
+
+
 def test_a_ramp_moves_a_weight_over_the_steps():
     reward = Reward(
         {"first": 1.0, "late": Ramp(0.0, 0.5, steps=10)}, {"first": Given(), "late": Given()}

@@ -18,8 +18,10 @@ from r4t.targets import TargetSets
 pytestmark = pytest.mark.e2e
 
 QUERY = "romantic bold"
-LEARNED = ["Zero-shot", "Best-of-5", "R4T-FOLM", "R4T-Diffusion"]
-METHODS = ["No fan-out", "MMR", *LEARNED]
+LEARNED = ["Zero-shot", "Zero-shot + RRF", "Best-of-5", "R4T-FOLM", "R4T-Diffusion"]
+ENDS = ["Random", "Greedy bound", "Oracle"]
+SEARCHING = [*LEARNED, "Greedy bound"]
+METHODS = ["No fan-out", "MMR", "DPP", "k-means facets", *LEARNED, *ENDS]
 DIRECTIONS = ["groundedness", "diversity", "alignment", "composite"]
 
 
@@ -42,7 +44,7 @@ def ask(capsys, folder, *options):
 
 def check_values(results, methods, measures, applies):
     """Every value of `measures` is finite where `applies`, and None everywhere else."""
-    assert list(results.values) == methods
+    assert results.methods == methods
     for method in methods:
         for measure in measures:
             values = results.values[method][measure]
@@ -98,16 +100,20 @@ def test_the_table_has_every_method(run):
     results = Results.load(run / "results")
     assert results.settings["catalog"] == Run.open(run).fingerprint
     directions = [f"directions/{name}" for name in DIRECTIONS]
-    items = ["vendi", "cosine", "distinct", "facet recall", "pool facet recall"]
-    check_values(results, METHODS, directions, lambda method: method in LEARNED)
+    items = ["vendi", "cosine", "facet recall", "pool facet recall", "alpha nDCG", "diversity"]
+    items += ["complementarity", "coherence"]
+    check_values(results, METHODS, directions, lambda method: method in SEARCHING)
     check_values(results, METHODS, [f"items/{name}" for name in items], lambda method: True)
-    assert results.mean("No fan-out", "items/distinct") == 10
+    across = "directions/vendi across runs"
+    check_values(results, METHODS, [across], lambda method: method in LEARNED)
     assert results.mean("Best-of-5", directions[-1]) > results.mean("Zero-shot", directions[-1])
-    for method in METHODS:
-        for batch in ("1", "64"):
+    for method in sorted(set(METHODS) - set(ENDS)):
+        for batch in ("1", "8"):
             assert 0 < results.latency[method][batch]["total"] < 60
     table = (run / "results" / "results.md").read_text(encoding="utf-8")
     assert all(f"| {method} |" in table for method in METHODS)
+    for plot in ("items", "directions", "plane"):
+        assert (run / "results" / f"{plot}.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("model", ["diffusion", "folm", "zero-shot"])

@@ -112,7 +112,8 @@ def commands(
     ]
     evaluate = ["evaluate", run, "--config", str(configs_folder() / "toy" / "5_evaluate.yaml")]
     if smoke:
-        evaluate += ["--queries", "16", "--latency_calls", "1"]
+        evaluate += ["--queries", "16", "--across_runs", "2"]
+        evaluate += ["--latency_calls", "1", "--latency_batches", "[1, 8]"]
     return [made, asked, *steps, evaluate]
 
 

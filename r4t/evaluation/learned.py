@@ -73,7 +73,7 @@ class BestOf:
     draw: int = 0
 
     def __post_init__(self) -> None:
-        if "references" in self.reward.needs and not self.oracle:
+        if "references" in self.reward.deciding_needs and not self.oracle:
             raise InputError(
                 f"Best-of-{self.samples} must choose without the references, which are the answers "
                 f"— found the objectives {sorted(self.reward.weights)}; choose by others, or mark it "
@@ -90,7 +90,8 @@ class BestOf:
         """Answer B queries."""
         draws = range(self.draw * self.samples, (self.draw + 1) * self.samples)
         sets = _drawn(self.fan_out, queries, z, draws, self.pool_size)
-        scores, _ = self.reward(self._with_references(sets, queries) if self.oracle else sets)
+        known = self._with_references(sets, queries) if self.oracle else sets
+        scores = self.reward.score(known)
         scores = scores.nan_to_num(nan=-torch.inf).view(len(queries), self.samples)
         return sets.select(torch.arange(len(queries)) * self.samples + scores.argmax(1))
 

@@ -219,10 +219,13 @@ class Methods:
         """The ends of the scale: chance, what the objective admits, and those who know."""
         sizes = (self.set_size, self.pool_size)
         builds: dict[str, Build] = {"Random": lambda: RandomItems(searcher, *sizes)}
-        if reward.needs <= KNOWN | {"query_texts"}:
+        if reward.deciding_needs <= KNOWN | {"query_texts"} and not reward.costly:
             builds["Greedy bound"] = lambda: GreedyBound(searcher, reward.score, *sizes)
         else:
-            absent["Greedy bound"] = f"the composite reads {sorted(reward.needs - KNOWN)}"
+            absent["Greedy bound"] = (
+                "it tries thousands of sets, and the composite reads their texts or references, or "
+                "costs money"
+            )
         if truth is not None:
             builds["Oracle"] = lambda: Oracle(searcher, truth, *sizes)
         if all(query.references for query in queries):

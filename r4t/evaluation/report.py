@@ -37,7 +37,7 @@ class Composite:
 
     def accepts(self, sets: SetBatch) -> bool:
         """Whether ``sets`` carries every field that the objectives need."""
-        return self._reward.needs <= sets.present
+        return self._reward.deciding_needs <= sets.present
 
     def __call__(self, sets: SetBatch) -> Tensor:
         """Return (B,) weighted sums."""
@@ -101,8 +101,9 @@ class Evaluation:
             InputError: A name is unknown, or an objective reads references.
         """
         reward = Reward(self.weights, self.objectives)
-        if "references" in reward.needs:
-            named = [n for n, o in reward.objectives.items() if "references" in o.needs]
+        if "references" in reward.deciding_needs:
+            deciding = reward.weighted_objectives
+            named = [name for name in deciding if "references" in deciding[name].needs]
             raise InputError(
                 f"The composite must choose without the references, which are the answers — found "
                 f"{named} among its weights; leave them out: they are measured in the second block."

@@ -211,7 +211,8 @@ def test_scores_are_sorted_by_what_they_read():
 def test_the_composite_needs_what_its_objectives_need(sets_from):
     sets = sets_from([[[1, 0]]], [[[1, 0]]])
     assert Composite(Reward({"diversity": 1.0, "alignment": 1.0})).accepts(sets)
-    assert not Composite(Reward({"diversity": 1.0, "coverage": 0.0})).accepts(sets)
+    assert not Composite(Reward({"diversity": 1.0, "coverage": 0.5})).accepts(sets)
+    assert Composite(Reward({"diversity": 1.0, "coverage": 0.0})).accepts(sets)
 
 
 def test_refusals(wardrobe_run, console):
