@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import fmean, stdev
 from typing import Any
 
 from r4t.errors import InputError
@@ -23,6 +23,7 @@ from r4t.evaluation.table import NOTE, Block, difference_block, markdown, measur
 AGREE = ("set_size", "pool_size", "split", "weights", "encoder", "catalog")
 NAMES = ("report.json", "report.csv", "report.md")
 COLUMNS = ("method", "measure", "runs", "mean", "deviation", "low", "high", "queries")
+Unit = tuple[str, str, str]  # a query: its catalog, id and text
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Report:
         means = self._means(method, measure)
         deviation = stdev(means) if len(means) > 1 else None
         ends = (found.low, found.high, found.queries)
-        return Spread(method, measure, len(means), mean(means), deviation, *ends)
+        return Spread(method, measure, len(means), fmean(means), deviation, *ends)
 
     def _means(self, method: str, measure: str) -> list[float]:
         """The means of those runs that have a value."""
@@ -149,7 +150,7 @@ class Report:
                 for method in (difference.first, difference.second)
             )
             pairs = [a - b for a, b in zip(*values) if a is not None and b is not None]
-            found += [mean(pairs)] if pairs else []
+            found += [fmean(pairs)] if pairs else []
         return found
 
     def notes(self) -> list[str]:
@@ -243,32 +244,49 @@ def _setting(results: Results, key: str, across_catalogs: bool) -> Any:
 
 def _pooled(runs: Sequence[Results]) -> Results:
     """One ``Results`` whose queries are those of all runs, each averaged over the runs it is in."""
-    units: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
-    for results in runs:
-        texts = results.texts if results.texts else [""] * len(results.queries)
-        keys = [
-            (str(results.settings.get("catalog")), *pair) for pair in zip(results.queries, texts)
-        ]
-        for key in keys:
-            units.setdefault(key, {})
-        for method, measures in results.values.items():
-            for measure, numbers in measures.items():
-                for key, number in zip(keys, numbers):
-                    if number is not None:
-                        units[key].setdefault((method, measure), []).append(number)
+    units = _units(runs)
     methods = dict.fromkeys(method for results in runs for method in results.values)
-    measures = list(dict.fromkeys(name for results in runs for name in results.measures))
+    names = list(dict.fromkeys(name for results in runs for name in results.measures))
 
-    def values(method: str, measure: str) -> Values:
+    def averaged(method: str, measure: str) -> Values:
         found = (unit.get((method, measure)) for unit in units.values())
-        return [None if numbers is None else mean(numbers) for numbers in found]
+        return [None if numbers is None else fmean(numbers) for numbers in found]
 
-    settings = {key: runs[0].settings.get(key) for key in (*AGREE, "catalog_items", "curves")}
-    settings["curves"] = settings["curves"] if settings["curves"] is not None else {}
-    ids, texts = ([key[place] for key in units] for place in (1, 2))
+    settings = {key: runs[0].settings.get(key) for key in (*AGREE, "catalog_items")}
+    settings["curves"] = _curves(runs)
     return Results(
         settings,
-        ids,
-        {method: {measure: values(method, measure) for measure in measures} for method in methods},
-        texts=texts,
+        [query for _, query, _ in units],
+        {method: {name: averaged(method, name) for name in names} for method in methods},
+        texts=[text for _, _, text in units],
     )
+
+
+def _units(runs: Sequence[Results]) -> dict[Unit, dict[tuple[str, str], list[float]]]:
+    """Query → (method, measure) → its values in the runs that it is in."""
+    # Results of before texts were kept tell queries apart by their ids alone.
+    with_texts = all(results.texts for results in runs)
+    units: dict[Unit, dict[tuple[str, str], list[float]]] = {}
+    for results in runs:
+        catalog = str(results.settings.get("catalog"))
+        texts = results.texts if with_texts else [""] * len(results.queries)
+        found = [
+            units.setdefault((catalog, query, text), {})
+            for query, text in zip(results.queries, texts)
+        ]
+        for method, values in results.values.items():
+            for measure, numbers in values.items():
+                for unit, number in zip(found, numbers):
+                    if number is not None:
+                        unit.setdefault((method, measure), []).append(number)
+    return units
+
+
+def _curves(runs: Sequence[Results]) -> dict[str, list[tuple[str, float]]]:
+    """The points of every run's curves."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for results in runs:
+        for curve, points in results.curves.items():
+            held = found.setdefault(curve, [])
+            held += [point for point in points if point not in held]
+    return found

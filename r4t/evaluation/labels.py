@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,13 +82,19 @@ def place_labels(
         lines: (x, y) along lines that should, close together.
         font_size: Of the names.
     """
+    from matplotlib.figure import Figure
+
     figure = axes.get_figure()
-    if figure is None:
-        return
+    if not isinstance(figure, Figure):
+        raise TypeError("names are placed in the axes of a whole figure")
     figure.draw_without_rendering()  # settles the layout, so that sizes on paper are known
-    on_paper = axes.transData.transform
-    marks = [tuple(on_paper(point)) for point in points]
-    strokes = [tuple(on_paper(point)) for point in lines]
+
+    def on_paper(place: Place) -> Place:
+        x, y = axes.transData.transform(place)
+        return x, y
+
+    marks = [on_paper(point) for point in points]
+    strokes = [on_paper(point) for point in lines]
     legend = axes.get_legend()
     taken = [] if legend is None else [Box(*legend.get_window_extent().extents)]
     frame = Box(*axes.bbox.extents)
@@ -132,7 +138,7 @@ def _offset(distance: float, angle: float) -> Place:
     return distance * math.cos(turn), (distance + 3) * math.sin(turn)
 
 
-def _side(angle: int) -> str:
+def _side(angle: int) -> Literal["left", "center", "right"]:
     """A name to the right of its point begins there; one to the left ends there."""
     cosine = math.cos(math.radians(angle))
     return "center" if abs(cosine) < 0.1 else "left" if cosine > 0 else "right"

@@ -110,7 +110,8 @@ def evaluate(
             if on_progress is not None:
                 on_progress(method.name, len(chosen))
     set_size, pool_size = sizes[names[0]]
-    kept = {"set_size": set_size, "pool_size": pool_size, "catalog_items": len(searcher.catalog)}
+    kept: dict[str, Any] = {"set_size": set_size, "pool_size": pool_size}
+    kept |= {"catalog_items": len(searcher.catalog)}
     kept |= {"left_out": known.left_out | scores.left_out, "facts": scores.facts()}
     kept |= settings if settings is not None else {}
     measured = {name: scores.kept(found) for name, found in values.items()}
@@ -216,7 +217,9 @@ class _Scores:
     def facts(self) -> dict[str, dict[str, Any]]:
         """What the objectives want stored beside their scores, such as a judge's model."""
         scores = {**self._blocks[DIRECTIONS], **self._blocks[ITEMS]}
-        found = {name: getattr(score, "facts", dict)() for name, score in scores.items()}
+        found: dict[str, dict[str, Any]] = {
+            name: getattr(score, "facts", dict)() for name, score in scores.items()
+        }
         return {name: facts for name, facts in found.items() if facts and name not in self.left_out}
 
 

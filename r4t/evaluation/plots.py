@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from r4t.evaluation.labels import Label, Place, place_labels
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Results
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RECALL, CLOSENESS, DIVERSITY = "items/recall", "items/cosine", "items/vendi"
 WITH, WITHOUT = "#0072b2", "#8c8c8c"  # methods with directions; methods that pick items
 CURVES = ("#d55e00", "#009e73", "#cc79a7", "#e69f00")  # these and WITH: Okabe and Ito
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -126,8 +126,9 @@ class Results:
             rows = [[v for v in self.values[a][b] if v is not None] for a, b in names]
             matrix = torch.tensor(rows, dtype=torch.float64).T
             low, high = bootstrap(matrix)
-            for name, *numbers in zip(names, matrix.mean(0).tolist(), low.tolist(), high.tolist()):
-                found[name] = Interval(*numbers, queries=len(matrix))
+            ends = zip(names, matrix.mean(0).tolist(), low.tolist(), high.tolist())
+            for name, middle, lowest, highest in ends:
+                found[name] = Interval(middle, lowest, highest, len(matrix))
         return found
 
     def of(self, method: str, measure: str) -> Values:

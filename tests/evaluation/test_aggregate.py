@@ -145,9 +145,13 @@ def test_the_same_id_with_another_text_is_another_query():
     assert same.pooled.values["Ours"][RECALL] == [0.5, 1.0, 0.0]
 
 
+def test_results_of_before_texts_were_kept_go_by_ids():
+    old, new = run([1, 1], [0, 0]), run([0, 0], [0, 0], texts=["red", "hat"])
+    assert Report({"a": old, "b": new}).pooled.values["Ours"][RECALL] == [0.5, 0.5]
+
+
 def test_points_of_curves_stay_out(seeds):
-    for results in seeds.values():
-        results.settings["curves"] = {"T": [["Theirs", 0.5]]}
+    seeds["s1"].settings["curves"] = {"T": [["Theirs", 0.5]]}
     assert [spread.method for spread in Report(seeds).spreads()] == ["Ours"]
 
 
