@@ -21,7 +21,8 @@ QUERY = "romantic bold"
 LEARNED = ["Zero-shot", "Zero-shot + RRF", "Best-of-5", "R4T-FOLM", "R4T-Diffusion"]
 ENDS = ["Random", "Greedy bound", "Oracle"]
 SEARCHING = [*LEARNED, "Greedy bound"]
-METHODS = ["No fan-out", "MMR", "DPP", "k-means facets", *LEARNED, *ENDS]
+RERANKED = ["MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
+METHODS = ["No fan-out", *RERANKED, *LEARNED, *ENDS]
 DIRECTIONS = ["groundedness", "diversity", "alignment", "composite"]
 
 

@@ -134,6 +134,9 @@ class Methods:
             "No fan-out": lambda: NoFanout(*sizes),
             "MMR": lambda: Mmr(*sizes),
             "DPP": lambda: Dpp(*sizes),
+            # Re-ranked within No fan-out's own pool: the same recall, other items first.
+            "MMR in pool": lambda: Mmr(*sizes, depth=1, name="MMR in pool"),
+            "DPP in pool": lambda: Dpp(*sizes, depth=1, name="DPP in pool"),
             "k-means facets": lambda: KMeansFacets(*sizes),
         }
 

@@ -56,7 +56,8 @@ def evaluation(run, **changes):
 
 def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, console):
     found = evaluation(wardrobe_run).measure(methods(), console)
-    plain = ["No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map"]
+    plain = ["No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
+    plain += ["Nearest sets", "Ridge map"]
     zero = ["Zero-shot", "Zero-shot + RRF", "Best-of-2", "Best-of-2 (oracle)"]
     ends = ["Random", "Greedy bound", "Oracle", "References (oracle)"]
     assert found.methods == [*plain, *zero, *ends]
@@ -78,6 +79,7 @@ def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, console):
     ]
     assert found.values["No fan-out"]["items/recall"] == pytest.approx(recall, abs=1e-6)
     assert found.values["No fan-out"]["items/coverage"] == pytest.approx(recall, abs=1e-6)
+    assert found.values["MMR in pool"]["items/recall"] == pytest.approx(recall, abs=1e-6)
     # Each end is at its end.
     composite, recalled = "directions/composite", "items/recall"
     assert found.mean("Greedy bound", composite) > found.mean("Best-of-2", composite)
