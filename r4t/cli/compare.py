@@ -198,7 +198,8 @@ def _cell(answer: "Answer", rank: int) -> Text:
         return Text()
     item = answer.items[rank]
     told = [] if item.direction is None else [f"({item.direction})"]
-    told += [*_metadata(answer, rank), *(["in the reference set"] if item.is_reference else [])]
+    told += [value for value in _metadata(answer, rank) if value]
+    told += ["in the reference set"] if item.is_reference else []
     return Text.assemble(
         item.title, "\n", (" · ".join([*told, shown_number(item.cosine, 2)]), "dim")
     )
@@ -222,7 +223,7 @@ def _below(answer: "Answer", about: str) -> Group:
         table.add_column("by", justify="right")
     table.add_column("cosine", justify="right")
     for rank, item in enumerate(answer.items):
-        cells = [Text(str(rank + 1)), _text(item.title), *map(_text, _metadata(answer, rank, "–"))]
+        cells = [Text(str(rank + 1)), _text(item.title), *map(_text, _metadata(answer, rank))]
         if answer.directions:
             cells.append(Text(str(item.direction)))
         if item.is_reference:
@@ -231,14 +232,12 @@ def _below(answer: "Answer", about: str) -> Group:
     return Group(heading, table)
 
 
-def _metadata(answer: "Answer", rank: int, missing: str | None = None) -> list[str]:
-    """Values of the item's metadata; those it lacks as ``missing``, or left out."""
+def _metadata(answer: "Answer", rank: int) -> list[str]:
+    """Values of the item's metadata; those it lacks are empty."""
     from r4t.evaluation.answers import readable
 
     values = answer.items[rank].metadata.values()
-    return [
-        readable(str(v)) if v is not None else missing for v in values if v is not None or missing
-    ]
+    return ["" if value is None else readable(str(value)) for value in values]
 
 
 def _subqueries(answer: "Answer", between: str) -> Text:

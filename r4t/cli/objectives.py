@@ -227,7 +227,7 @@ def examples(entry: Entry, found: "type[Objective]") -> dict[str, str]:
         "init_args": {"weights": {entry.name: 1.0}, **objects},
     }
     keep = {"class_path": "r4t.filters.Filter", "init_args": {"share": 0.25}}
-    uses = {
+    uses: dict[str, dict[str, Any]] = {
         "As a reward, in 1_tune.yaml": {"model": {"init_args": {"reward": reward}}},
         "As a filter, in 2_synthesize.yaml (the best quarter of each query's sets)": {
             "model": {"init_args": {"reward": reward, "keep": keep}}

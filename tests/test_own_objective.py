@@ -1,0 +1,183 @@
+"""A user's objective of ten lines, in a package of their own: found, named in YAML, in the table."""
+
+import csv
+import sys
+
+import pytest
+import yaml
+
+import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
+from r4t.__main__ import main
+from r4t.configs import configs_folder
+from r4t.evaluation.answers import read_answers
+from r4t.evaluation.results import Results
+from r4t.fanout.formats import Expand
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.run import Run
+from r4t.targets import TargetSets
+
+TEN_LINES = '''
+import torch
+from r4t.objective import Objective
+
+class Vegan(Objective):
+    """Share of members that are no leather, wool or silk."""
+    bounds = (0.0, 1.0)
+    needs = frozenset({"catalog"})
+
+    def score(self, sets):
+        kind = [not {"leather", "wool", "silk"} & set(text.split()) for text in sets.catalog.texts]
+        return (torch.tensor(kind)[sets.items.clamp(min=0)] & sets.mask).float().mean(-1)
+'''
+SIZES = ["--set_size", "4", "--pool_size", "8", "--curves", "[]", "--across_runs", "2"]
+EVALUATE = [*SIZES, "--latency_batches", "[]", "--plots", "false", "--queries", "4"]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """What ``pip install greens`` leaves; returns the path of the module."""
+    folder = tmp_path / "site"
+    info = folder / "greens-0.3.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greens\nVersion: 0.3\n")
+    (info / "entry_points.txt").write_text("[r4t.objectives]\nvegan = my_objectives:Vegan\n")
+    (folder / "my_objectives.py").write_text(TEN_LINES)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "my_objectives", raising=False)
+    return folder / "my_objectives.py"
+
+
+@pytest.fixture
+def run(small_run) -> Run:
+    """The small run with small language models, none of them trained."""
+    texts = small_run.searcher().catalog.texts
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(texts, None)
+    for step in ("warm_start", "tune"):
+        model = FanoutModel(lm, tokenizer, Expand(set_size=4), 8)
+        model.save(small_run.step(step) / "model")
+    return small_run
+
+
+@pytest.fixture
+def program(monkeypatch, capsys):
+    """Runs ``r4t`` with arguments → (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["r4t", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as done:
+            code = done.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def overlay(path, init_args, **others):
+    path.write_text(yaml.safe_dump({"model": {"init_args": init_args}, **others}))
+    return path
+
+
+REWARD = {
+    "class_path": "r4t.reward.Reward",
+    "init_args": {"weights": {"groundedness": 0.5, "vegan": 0.5}},
+}
+
+
+def test_it_is_listed(package, program):
+    assert len([line for line in TEN_LINES.splitlines() if line.strip()]) <= 10
+    code, printed, _ = program("objectives")
+    line = next(line for line in printed.splitlines() if line.startswith("vegan "))
+    assert (code, line.split()[:7]) == (0, ["vegan", "0", "…", "1", "catalog", "–", "greens"])
+    assert "Share of members that are no leather" in line
+
+
+def test_yaml_names_it_as_reward_filter_and_metric(package, program, run, tmp_path):
+    toy = configs_folder() / "toy"
+    quick = {"group_size": 2, "max_new_tokens": 6, "micro_batch": 8, "reward": REWARD}
+    few = {"init_args": {"batch_size": 4, "val_queries": 4}}
+    steps = {"max_steps": 2, "val_check_interval": 2, "log_every_n_steps": 1}
+    tune = overlay(tmp_path / "tune.yaml", quick, data=few, trainer=steps)
+    code, _, err = program(
+        "fit", "--config", toy / "1_tune.yaml", "--config", tune, "--run", run.folder
+    )
+    assert code == 0, err
+    (log,) = run.step("tune").glob("logs/*/metrics.csv")
+    logged = [
+        float(value)
+        for row in csv.DictReader(log.open(encoding="utf-8"))
+        for name, value in row.items()
+        if "vegan" in name and value
+    ]
+    assert logged
+    assert all(0 <= value <= 1 for value in logged)
+    half = {"class_path": "r4t.filters.Filter", "init_args": {"floor": 0.5}}
+    alone = {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"vegan": 1.0}}}
+    synthesis = {"reward": alone, "keep": half, "samples": 4, "set_size": 4}
+    made = overlay(tmp_path / "synthesize.yaml", synthesis)
+    code, _, err = program(
+        "synthesize", "--config", toy / "2_synthesize.yaml", "--config", made, "--run", run.folder
+    )
+    assert code == 0, err
+    targets = TargetSets.load(run.step("targets"))
+    assert targets.manifest.dropped["below the floor"] > 0
+    assert targets.tensors(0)["score.vegan"].min() >= 0.5
+    weights = tmp_path / "evaluate.yaml"
+    weights.write_text("weights: {groundedness: 0.5, vegan: 0.5}\n")
+    code, _, err = program("evaluate", run.folder, "--config", weights, *EVALUATE)
+    assert code == 0, err
+    results = Results.load(run.folder / "results")
+    composite = 0.5 * results.mean("Zero-shot", "directions/groundedness")
+    composite += 0.5 * results.mean("Zero-shot", "directions/vegan")
+    assert results.mean("Zero-shot", "directions/composite") == pytest.approx(composite, abs=1e-5)
+
+
+def test_the_table_has_it_without_any_change(package, program, run):
+    code, printed, err = program("evaluate", run.folder, *EVALUATE)
+    assert code == 0, err
+    results = Results.load(run.folder / "results")
+    by_hand = [
+        sum(not {"leather", "wool", "silk"} & set(item.title.split()) for item in answer.items) / 4
+        for answer in read_answers(run.folder / "results" / "sets.jsonl")
+        if answer.method == "MMR"
+    ]
+    assert results.values["MMR"]["items/vegan"] == by_hand
+    assert 0 < sum(by_hand) < 4
+    assert "vegan" in printed
+    assert "vegan" in (run.folder / "results" / "results.md").read_text(encoding="utf-8")
+    code, printed, _ = program("compare", run.folder, "red linen", "--size", "4")
+    line = next(line for line in printed.splitlines() if line.strip().startswith("vegan"))
+    assert (code, len(line.split())) == (0, 1 + 4)  # one number for each method
+
+
+@pytest.mark.parametrize(
+    "fault, reason",
+    [
+        ("import no_such_library\n" + TEN_LINES, "ModuleNotFoundError: No module named 'no_such"),
+        (
+            TEN_LINES.replace("(torch.tensor", "2 + (torch.tensor"),
+            "finite scores within [0.0, 1.0]",
+        ),
+    ],
+    ids=["import", "score"],
+)
+def test_a_broken_one_says_whose_it_is_and_why(package, program, run, fault, reason):
+    package.write_text(fault)
+    code, printed, _ = program("objectives")
+    assert code == 0
+    if "import" in fault.split("\n")[0]:
+        told = " ".join(printed.split())
+        assert "broken: 'vegan' of greens 0.3 (my_objectives.Vegan): " in told
+        assert reason in told
+    # The table and the comparison do without it, and say so.
+    code, printed, err = program("evaluate", run.folder, *EVALUATE)
+    assert code == 0, err
+    left_out = Results.load(run.folder / "results").settings["left_out"]
+    assert reason in left_out["vegan"]
+    code, printed, err = program("compare", run.folder, "red linen", "--size", "4")
+    assert code == 0, err
+    assert "Not scored: vegan, because:" in " ".join(printed.split())
