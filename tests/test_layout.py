@@ -26,7 +26,7 @@ WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.chat"]
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
 # Plain verbs; evaluate names its settings from the class that measures, and that needs torch.
-VERBS = ["catalog", "queries", "retrieve", "compare", "objectives", "init", "quickstart"]
+VERBS = ["catalog", "queries", "report", "retrieve", "compare", "objectives", "init", "quickstart"]
 
 
 def imports():
