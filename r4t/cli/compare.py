@@ -89,12 +89,12 @@ def run(arguments: list[str]) -> None:
         fields=None if options.fields is None else _listed(options.fields),
         index=options.index,
     )
-    console = Console(width=None if Console().is_terminal else 120)
-    print_comparison(console, found)
     path = Path(options.folder) / "results" / "compare.html"
     path = path if options.html is None else Path(options.html)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(found), encoding="utf-8")
+    console = Console(width=None if Console().is_terminal else 120)
+    print_comparison(console, found)
     console.print(f"the same as a page: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
