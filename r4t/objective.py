@@ -4,13 +4,15 @@ Write an objective once and it serves as reward (``r4t.reward``), filter (``r4t.
 (``r4t.metrics``). It is found by name through the entry-point group ``r4t.objectives``.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from r4t.errors import InputError
+from r4t.errors import InputError, PluginError
 from r4t.sets import OPTIONAL, SetBatch
 
 TOLERANCE = 1e-4  # float32 round-off allowed beyond the bounds
@@ -78,16 +80,25 @@ class Objective(ABC):
             InputError: A needed field is missing, or ``score`` returned the wrong type or shape,
                 a value that is not finite (NaN is allowed if ``partial``), or one outside
                 ``bounds``.
+            PluginError: ``score`` raised anything else, which is the cause.
         """
         self._check_fields(sets)
-        scores = self.score(sets)
+        try:
+            low, high = self.bounds
+            scores = self.score(sets)
+        except InputError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"Objective '{self.name}' could not score ({type(self).__module__}, "
+                f"{type(error).__name__}: {error}); repair or uninstall that package."
+            ) from error
         if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
             found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise InputError(
                 f"Objective '{self.name}' must return a tensor of shape ({len(sets)},), one score a "
                 f"query — found {found}; reduce over the members in its score()."
             )
-        low, high = self.bounds
         scores = torch.where(sets.mask.any(-1), scores, torch.full_like(scores, low))
         wrong = ~torch.isfinite(scores) | (scores < low - TOLERANCE) | (scores > high + TOLERANCE)
         if self.partial:
@@ -100,13 +111,41 @@ class Objective(ABC):
             )
         return scores
 
-    def _check_fields(self, sets: SetBatch) -> None:
-        unknown = self.needs - OPTIONAL
+    def check(self) -> None:
+        """Check what the class declares; rewards and plug-in loading do so before any work.
+
+        Raises:
+            InputError: ``bounds`` are not two finite numbers, the lower first, or ``needs`` is no
+                set of the names of optional ``SetBatch`` fields.
+        """
+        bounds, needs = getattr(self, "bounds", None), getattr(self, "needs", None)
+        try:
+            low, high = bounds  # type: ignore[misc]
+            fits = math.isfinite(low) and math.isfinite(high) and low < high
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise InputError(
+                f"Objective '{self.name}' must declare bounds, its lowest and highest score, both "
+                f"finite — found {bounds!r}; write for instance bounds = (0.0, 1.0)."
+            )
+        if not isinstance(needs, (frozenset, set)):
+            raise InputError(
+                f"Objective '{self.name}' must declare needs as a set of field names — found "
+                f'{needs!r}; write for instance needs = frozenset({{"directions"}}).'
+            )
+        self._check_known(needs)
+
+    def _check_known(self, needs: Iterable[str]) -> None:
+        unknown = sorted(set(needs) - OPTIONAL)
         if unknown:
             raise InputError(
-                f"Objective '{self.name}' needs {sorted(unknown)}, which no SetBatch has — "
+                f"Objective '{self.name}' needs {unknown}, which no SetBatch has — "
                 f"the optional fields are {sorted(OPTIONAL)}; correct its 'needs'."
             )
+
+    def _check_fields(self, sets: SetBatch) -> None:
+        self._check_known(self.needs)
         missing = self.needs - sets.present
         if missing:
             raise InputError(

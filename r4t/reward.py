@@ -100,6 +100,8 @@ class Reward:
         self.objectives = {
             name: given[name] if name in given else load_objective(name) for name in weights
         }
+        for objective in self.objectives.values():
+            objective.check()
 
     @property
     def needs(self) -> frozenset[str]:

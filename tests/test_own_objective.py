@@ -162,8 +162,16 @@ def test_the_table_has_it_without_any_change(package, program, run):
             TEN_LINES.replace("(torch.tensor", "2 + (torch.tensor"),
             "finite scores within [0.0, 1.0]",
         ),
+        (
+            TEN_LINES.replace("bounds = ", "limits = "),
+            "must declare bounds, its lowest and highest",
+        ),
+        (
+            TEN_LINES.replace("(torch.tensor", "1 / 0 + (torch.tensor"),
+            "ZeroDivisionError: division",
+        ),
     ],
-    ids=["import", "score"],
+    ids=["import", "score", "bounds", "raise"],
 )
 def test_a_broken_one_says_whose_it_is_and_why(package, program, run, fault, reason):
     package.write_text(fault)

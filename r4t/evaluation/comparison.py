@@ -128,7 +128,7 @@ def compare_answers(
         )
     settings = Methods(size, min(max(size, POOL), len(catalog)), curves=[])
     lined_up, notes = _line_up(settings, run, searcher, queries, reward, methods, seed)
-    audited, left_out = evaluation._audited(reward)
+    audited, left_out = evaluation.audited(reward)
     directions, items = scores_by_block(reward, audited)
     found: dict[str, list[Answer]] = {method.name: [] for method in lined_up}
     refused: dict[str, str] = {}

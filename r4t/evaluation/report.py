@@ -10,7 +10,7 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.evaluation.answers import AnswerWriter
+from r4t.evaluation.answers import AnswerWriter, short_columns
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import ENDS, Lineup, Methods
 from r4t.evaluation.measuring import OnSets, Score, evaluate
@@ -140,10 +140,11 @@ class Evaluation:
         lineup = methods.build(
             run, searcher, queries, reward, training=self.training(run), truth=truth
         )
-        audited, left_out = self._audited(reward)
+        audited, left_out = self.audited(reward)
         directions, items = scores_by_block(reward, audited)
+        columns = short_columns(searcher.catalog)
         progress = _Progress(console, len(lineup.methods) * len(queries))
-        with progress, AnswerWriter(self.folder / SETS_FILE) as writer:
+        with progress, AnswerWriter(self.folder / SETS_FILE, columns) as writer:
             results = evaluate(
                 lineup.methods,
                 queries,
@@ -165,7 +166,7 @@ class Evaluation:
         results.settings["left_out"] = left_out | results.settings["left_out"]
         return results
 
-    def _audited(self, reward: Reward) -> tuple[dict[str, Objective], dict[str, str]]:
+    def audited(self, reward: Reward) -> tuple[dict[str, Objective], dict[str, str]]:
         """The other installed objectives that can be had for nothing, and why not the rest."""
         found: dict[str, Objective] = {}
         left_out: dict[str, str] = {}
@@ -177,9 +178,13 @@ class Evaluation:
                 if objective.costly:
                     left_out[name] = "it costs money: name it in weights (0 is enough) to have it"
                     continue
-                found[name] = objective()
-            except (InputError, TypeError) as error:
+                built = objective()
+                built.check()
+                found[name] = built
+            except InputError as error:
                 left_out[name] = str(error)
+            except Exception as error:  # a stranger's constructor: nobody asked for it
+                left_out[name] = f"it could not be built ({type(error).__name__}: {error})"
         return found, left_out
 
     def _settings(self, run: Run, searcher: TimedSearcher, lineup: Lineup) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from r4t_objectives.constraint import AtMost, Budget, MustInclude
 
-from r4t.errors import InputError
+from r4t.errors import InputError, PluginError
 from r4t.objective import Objective
 from r4t.plugins import installed, load_objective
+from r4t.reward import Reward
 from r4t.sets import Popularity, SetBatch
 
 ITEMS, WIDTH, MEMBERS = 50, 6, 5
@@ -185,6 +186,35 @@ def test_nan_may_mean_not_scored_where_it_is_declared(full_sets):
     scores = Unsure(torch.tensor([math.nan, math.nan, 1.0, 0.5]))(full_sets)
     assert scores[0].isnan()
     assert scores[1:].tolist() == [0.0, 1.0, 0.5]  # without a member: the lower bound
+
+
+def test_what_a_class_declares_is_checked_before_any_work():
+    class Declares(Broken):
+        pass
+
+    for attribute, value, sentence in (
+        ("bounds", (1.0, 0.0), r"lowest and highest score, both finite — found \(1.0, 0.0\)"),
+        ("bounds", (0.0, float("inf")), r"both finite — found \(0.0, inf\); write"),
+        ("bounds", 1.0, r"both finite — found 1.0; write for instance bounds = \(0.0, 1.0\)"),
+        ("needs", ["directions"], r"needs as a set of field names — found \['directions'\]"),
+        ("needs", {"direction"}, r"needs \['direction'\], which no SetBatch has"),
+    ):
+        wrong = Declares(torch.zeros(4))
+        setattr(wrong, attribute, value)
+        with pytest.raises(InputError, match=sentence):
+            Reward({"declares": 1.0}, {"declares": wrong})
+
+
+def test_what_a_score_raises_is_the_cause(full_sets):
+    class Raises(Broken):
+        def score(self, sets):
+            raise KeyError("season")
+
+    with pytest.raises(
+        PluginError, match=r"'raises' could not score .*KeyError: 'season'"
+    ) as caught:
+        Raises(None)(full_sets)
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_missing_and_unknown_fields_are_named(full_sets):
