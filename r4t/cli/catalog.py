@@ -201,8 +201,10 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
 
 
 def _pretrained(name: str, dim: int | None, max_length: int | None) -> Encoder:
+    from r4t.cli.quiet import quiet
     from r4t.encoder import ClipTextEncoder, TransformerEncoder
 
+    quiet()
     given: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
     if name.startswith("clip:"):
         return ClipTextEncoder(name.removeprefix("clip:"), dim, **given)

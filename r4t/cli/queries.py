@@ -226,7 +226,11 @@ def _recompose(catalog: Catalog, made: dict[str, Splits], args: Any) -> list[str
         bare = len(train) - len(recomposer.bases())
         lines.append(
             f"{name + ': ' if name else ''}{len(further):,} of {wanted:,} asked for"
-            + (f"; {bare:,} training queries have no set to recompose" if bare else "")
+            + (
+                f"; {bare:,} training queries of one item or without a known word cannot be"
+                if bare
+                else ""
+            )
         )
     return lines
 

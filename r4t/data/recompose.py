@@ -1,9 +1,9 @@
 """Training queries with reference sets → further ones: the same text, a recomposed set.
 
-The paper augments its WSCR queries by recomposed sets without giving a rule (§7). Here a set is
-recomposed from the sets of its query's nearest training queries: each of its items is swapped with
-the probability `SWAP`, for an item of the same slot out of those sets (any one, by the seed), else
-for the nearest item of those sets. One item at least is swapped and one stays.
+The paper augments its WSCR queries by recomposed sets without giving a rule (§7). Here each item of
+a set is swapped, with the probability `SWAP`, for an item out of the sets of the query's nearest
+training queries: the one nearest to it of the same slot, where there are slots and such an item,
+else the nearest of all. One item at least is swapped and one stays.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from r4t.data.queries import RECOMPOSED, Query
@@ -42,27 +43,28 @@ class Recomposer:
     slots: Sequence[Any] | None = None
     _donors: dict[int, list[str]] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        self._known = (self.vectors != 0).any(1)
+
     def bases(self) -> list[int]:
-        """Positions of the queries that can be recomposed: a known word, two items, a donor."""
-        return [
-            n
-            for n, query in enumerate(self.queries)
-            if len(query.references) > 1 and self.vectors[n].any() and self.donors(n)
-        ]
+        """Positions of the queries that can be recomposed: a known word and two items at least."""
+        known = self._known.tolist()
+        return [n for n, q in enumerate(self.queries) if known[n] and len(q.references) > 1]
 
     def donors(self, base: int) -> list[str]:
         """Items of the `NEIGHBORS` nearest other queries that the base's own set lacks."""
         if base not in self._donors:
-            cosines = self.vectors @ self.vectors[base]
-            order = cosines.argsort(descending=True, stable=True).tolist()
-            others = [n for n in order if n != base and self.vectors[n].any()][:NEIGHBORS]
+            cosines = (self.vectors @ self.vectors[base]).masked_fill(~self._known, -torch.inf)
+            cosines[base] = -torch.inf
+            nearest = cosines.argsort(descending=True, stable=True)[:NEIGHBORS]
+            others = nearest[cosines[nearest] > -torch.inf].tolist()
             found = dict.fromkeys(item for n in others for item in self.queries[n].references)
             own = set(self.queries[base].references)
             self._donors[base] = [item for item in found if item not in own]
         return self._donors[base]
 
     def draw(self, base: int, rng: random.Random) -> tuple[str, ...]:
-        """Return the items of one recomposed set of a query, in the order of the set's slots."""
+        """Return the items of one recomposed set of a query; its own where nothing can be lent."""
         items = list(self.queries[base].references)
         places = [place for place in range(len(items)) if rng.random() < SWAP]
         if not places:
@@ -72,16 +74,15 @@ class Recomposer:
         for place in places:
             free = [item for item in self.donors(base) if item not in items]
             if free:
-                items[place] = self._instead(items[place], free, rng)
+                items[place] = self._instead(items[place], free)
         return tuple(items)
 
-    def _instead(self, item: str, free: list[str], rng: random.Random) -> str:
+    def _instead(self, item: str, free: list[str]) -> str:
+        """Return the free item nearest to ``item``, of its slot if there is one."""
         row = self.rows[item]
-        slot = None if self.slots is None else self.slots[row]
-        if self.slots is not None and slot is not None:
-            same = [other for other in free if self.slots[self.rows[other]] == slot]
-            if same:
-                return rng.choice(same)
+        if self.slots is not None and self.slots[row] is not None:
+            slot, slots = self.slots[row], self.slots
+            free = [other for other in free if slots[self.rows[other]] == slot] or free
         cosines = self.embeddings[[self.rows[other] for other in free]] @ self.embeddings[row]
         return free[int(cosines.argmax())]
 

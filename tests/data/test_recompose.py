@@ -48,6 +48,13 @@ def test_same_slot_comes_before_nearest():
     slots = ["top", None, "shoes", None, "shoes", None, None, "top"]  # a, h: top; c, e: shoes
     made = recompose(one_of_three(slots), 10, seed=0)
     assert {query.references for query in made} == {("h", "e"), ("a", "c")}
+    # Of several items of the slot the nearest is taken: b (1 away), not h (7 away).
+    several = ["top", "top", None, None, "shoes", None, None, "top"]
+    queries = [Query("0", "hats", "set", ("a", "e")), Query("1", "boots", "set", tuple("hcb"))]
+    made = recompose(recomposer(queries, [[1.0, 0.0], [0.9, 0.1]], several), 2, seed=0)
+    hats = {query.references for query in made if query.text == "hats"}
+    assert hats <= {("b", "e"), ("a", "c")}  # no shoes lent: e (4) → c (2 away), not b or h (3)
+    assert hats
     # An item without a slot matches none, not even another without one: it takes the nearest.
     unslotted = recompose(one_of_three([None] * 8), 10, seed=0)
     assert unslotted == recompose(one_of_three(), 10, seed=0)
