@@ -40,7 +40,7 @@ ENCODERS = {"lsa": [], "minilm": ["--encoder", MINILM, "--max_length", "64", "--
 # Playlists have no category: the songs of one artist are a subtopic.
 CATALOG = {"playlists": ["--first", "artists"]}
 SUBTOPICS = {"playlists": ["--subtopic_field", "first_artists"]}
-EVALUATE = ["--split", "all", "--across_runs", "0", "--latency_batches", "[]"]
+EVALUATE = ["--split", "all", "--across_runs", "0", "--latency_batches", "[]", "--curves", "[]"]
 
 
 def commands(name: str, encoder: str, data: Path, runs: Path) -> list[list[str]]:

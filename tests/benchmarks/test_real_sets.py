@@ -14,7 +14,7 @@ def test_commands_of_each_pair():
         "catalog d/playlists --out r/playlists-minilm/catalog --first artists "
         "--encoder MINILM --max_length 64 --verbatim",
         "queries r/playlists-minilm/catalog --out r/playlists-minilm/queries --sets d/playlists",
-        "evaluate r/playlists-minilm --split all --across_runs 0 --latency_batches [] "
+        "evaluate r/playlists-minilm --split all --across_runs 0 --latency_batches [] --curves [] "
         "--pool_size 673 --subtopic_field first_artists",
     ]
 
