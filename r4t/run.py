@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from r4t.catalog import Catalog
-from r4t.data.queries import Query, read_queries
+from r4t.data.queries import RECOMPOSED, Query, read_queries
 from r4t.encoder import load_encoder
 from r4t.errors import InputError
 from r4t.index import build_index
@@ -140,10 +140,11 @@ class Run:
         return read_queries(self.queries, split)
 
     def _popularity(self, catalog: Catalog) -> Popularity | None:
-        """Count the items of the training queries' reference sets; None where there are none."""
+        """Count the items of the training queries' own sets; None where there are none."""
         if not (self.queries / "train.jsonl").is_file():
             return None
-        references = [query.references for query in self.read_queries("train") if query.references]
+        made = [query for query in self.read_queries("train") if query.kind != RECOMPOSED]
+        references = [query.references for query in made if query.references]
         if not references:
             return None
         rows = [row for items in references for row in catalog.rows(items)]

@@ -1,9 +1,11 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from r4t.catalog import write_catalog
+from r4t.data.queries import write_queries
 from r4t.data.source import Items
 from r4t.encoder.lsa import LsaEncoder
 from r4t.errors import InputError
@@ -43,5 +45,11 @@ def test_the_searcher_knows_how_often_training_sets_hold_an_item(small_run):
     assert popularity.sets == 24
     assert popularity.counts[:26].tolist() == [1, *[2] * 23, 1, 0]
     assert popularity.counts.sum() == 48
+    # Sets that nobody made do not count.
+    queries = small_run.read_queries("train")
+    made = replace(queries[0], id="q0+1", kind="recomposed")
+    write_queries(small_run.queries, {"train": [*queries, made]})
+    again = small_run.searcher().popularity
+    assert (again.sets, again.counts.tolist()) == (24, popularity.counts.tolist())
     (small_run.queries / "train.jsonl").unlink()
     assert small_run.searcher().popularity is None

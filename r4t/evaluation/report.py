@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from r4t.data.queries import Query
+from r4t.data.queries import RECOMPOSED, Query
 from r4t.errors import InputError
 from r4t.evaluation.answers import AnswerWriter, short_columns
 from r4t.evaluation.latency import TimedSearcher
@@ -122,9 +122,13 @@ class Evaluation:
         return queries[: self.queries]
 
     def training(self, run: Run) -> list[Query]:
-        """Read the training queries that methods may remember: none where they are asked."""
+        """Read the training queries that methods may remember: none where they are asked.
+
+        Recomposed sets are left out: memory would be of sets that nobody made.
+        """
         there = (run.queries / "train.jsonl").is_file() and self.split in ("test", "val")
-        return run.read_queries("train") if there else []
+        known = run.read_queries("train") if there else []
+        return [query for query in known if query.kind != RECOMPOSED]
 
     def measure(self, methods: Methods, console: Console) -> Results:
         """Run every method on every query; write each set to ``sets.jsonl``.
