@@ -159,12 +159,13 @@ def _codes(name: str, column: Sequence[Any], folder: Path) -> tuple[Tensor, list
     listed = next((value for value in column if isinstance(value, (list, dict))), None)
     if listed is not None:
         raise InputError(
-            f"Items are told apart by a column of single values — found {listed!r} in {name!r} of "
+            f"Items are told apart by a column of single values — found {str(listed)[:60]} in {name!r} of "
             f"{folder} — name another column."
         )
-    values = sorted({value for value in column if value is not None}, key=str)
+    known = [None if value is None or value != value else value for value in column]  # NaN is none
+    values = sorted({value for value in known if value is not None}, key=str)
     number = {value: place for place, value in enumerate(values)}
-    return torch.tensor([-1 if value is None else number[value] for value in column]), values
+    return torch.tensor([-1 if value is None else number[value] for value in known]), values
 
 
 def _numbers(name: str, column: Sequence[Any], folder: Path) -> Tensor:

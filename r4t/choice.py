@@ -13,16 +13,22 @@ CHOICE_FILE = "choice.json"  # how to choose among directions, saved beside a di
 KNOWN = frozenset({"directions", "catalog", "popularity"})  # of a set before its pool is retrieved
 
 
-def check_choice(needs: frozenset[str], names: Iterable[str]) -> None:
-    """Refuse to choose among directions by what is not known before retrieval.
+def check_choice(needs: frozenset[str], names: Iterable[str], costly: bool = False) -> None:
+    """Refuse to choose among directions by what is not known, or costs too much, at query time.
 
     Args:
         needs: Fields that the choosing objectives read.
         names: Of those objectives, for the message.
+        costly: Whether one of them costs money or minutes a call.
 
     Raises:
-        InputError: They need a pool, references or texts.
+        InputError: They need a pool, references or texts, or are costly.
     """
+    if costly:
+        raise InputError(
+            f"Directions are chosen by trying dozens of sets a query, found {sorted(names)}, of "
+            "which one costs money or minutes a set; choose by others."
+        )
     if not needs <= KNOWN:
         raise InputError(
             f"Directions are chosen before their pool, references or texts are known, by objectives "
@@ -37,9 +43,11 @@ def best_members(
     """Keep the ``size`` of M members that a set misses most, by elimination in a few rounds.
 
     A member is needed as much as the score of the others alone is low. Each round drops an equal
-    part of those that are needed least; with several rounds, of two equal members only one goes.
-    For a mean of members (groundedness, alignment) the result is the best choice there is. Adding
-    members one by one instead gives slightly better sets at three times the time.
+    part of those that are needed least. Of members with the same item, each makes the others seem
+    needless, so a round drops a second one of them only after one of every other item. Where no
+    item repeats, the result is the best choice there is for a mean of members (groundedness,
+    alignment). Adding members one by one instead gives slightly better sets at three times the
+    time.
 
     Members that are missing go first. ``score`` must not need the pool, which is not known yet.
 
@@ -53,20 +61,37 @@ def best_members(
         (B, size) positions among the members.
     """
     batch, members = sets.items.shape
-    kept = torch.arange(members).expand(batch, members)
+    device = sets.items.device
+    kept = torch.arange(members, device=device).expand(batch, members)
     for left in range(rounds, 0, -1):
         count = kept.shape[1]
         target = size + (count - size) * (left - 1) // left
         if target == count:
             continue
-        others = ~torch.eye(count, dtype=torch.bool)
-        others = torch.arange(count).expand(count, count)[others].view(count, count - 1)
-        owner = torch.arange(batch).repeat_interleave(count)
+        others = ~torch.eye(count, dtype=torch.bool, device=device)
+        places = torch.arange(count, device=device)
+        others = places.expand(count, count)[others].view(count, count - 1)
+        owner = torch.arange(batch, device=device).repeat_interleave(count)
         alone = score(at_members(sets, owner, kept[:, others].reshape(-1, count - 1)))
         missing = ~sets.mask.gather(1, kept)
-        order = alone.view(batch, count).masked_fill(missing, torch.inf).argsort(dim=1, stable=True)
+        alone = alone.view(batch, count).masked_fill(missing, torch.inf)
+        needed = alone.argsort(dim=1, stable=True)  # most needed first
+        turn = _turn_to_go(sets.items.gather(1, kept).gather(1, needed), missing.gather(1, needed))
+        order = needed.gather(1, turn.argsort(dim=1, descending=True, stable=True))
         kept = kept.gather(1, order[:, :target])
     return kept
+
+
+def _turn_to_go(items: Tensor, missing: Tensor) -> Tensor:
+    """In which turn (B, M) each member may go: after how many less needed ones of the same item.
+
+    Args:
+        items: (B, M) item of each member, most needed first.
+        missing: (B, M), True for a member that is not there: it goes before all.
+    """
+    later = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device)
+    same = (items.unsqueeze(2) == items.unsqueeze(1)) & later.triu(1)
+    return same.sum(-1).masked_fill(missing, -1)
 
 
 def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:

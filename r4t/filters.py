@@ -1,5 +1,6 @@
 """Scores of candidate sets → which to keep: the second door."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ class Filter:
         floor: Lowest score that may stay; None for no floor.
 
     Raises:
-        InputError: ``share`` lies outside (0, 1].
+        InputError: ``share`` lies outside (0, 1], or ``floor`` is NaN.
 
     Example:
         >>> Filter(share=0.5, floor=0.2)(torch.tensor([[0.9, 0.1, 0.5, 0.4]])).kept.tolist()
@@ -45,6 +46,8 @@ class Filter:
             raise InputError(
                 f"A filter's share must lie in (0, 1], found {share}; 0.25 keeps the best quarter."
             )
+        if floor is not None and math.isnan(floor):
+            raise InputError("A filter's floor must be a number, found nan; leave it out for none.")
         self.share = share
         self.floor = floor
 

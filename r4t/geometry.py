@@ -48,6 +48,8 @@ def vendi(
     """
     if not q > 0:
         raise InputError(f"The order q of a Vendi score must be above 0, found {q}; 1 is usual.")
+    if x.shape[-2] == 0:
+        return x.new_zeros(x.shape[:-2])
     rows = x.to(dtype)
     if mask is None:
         mask = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
@@ -67,7 +69,7 @@ def vendi(
     floor = 1e-12 if dtype == torch.float64 else 1e-6
     present = eigenvalues > floor
     safe = torch.where(present, eigenvalues, 1.0)  # no gradient of log or power at 0
-    if q == 1:
+    if abs(q - 1) < 1e-6:  # the limit; the other formula would divide by next to nothing
         entropy = -(safe * safe.log()).sum(-1)
     elif q == math.inf:
         entropy = -safe[..., -1].log()

@@ -32,9 +32,13 @@ class ObjectiveMetric(Metric):
         own = getattr(objective, "name", getattr(objective, "__name__", type(objective).__name__))
         self.state_name = str(own) if name is None else name
         zero = torch.zeros((), dtype=torch.float64)
-        self.add_state(f"{self.state_name}_sum", default=zero, dist_reduce_fx="sum")
-        self.add_state(f"{self.state_name}_count", default=zero.clone(), dist_reduce_fx="sum")
-        self.add_state(f"{self.state_name}_unscored", default=zero.clone(), dist_reduce_fx="sum")
+        self.add_state(f"{self.state_name}_scores_sum", default=zero, dist_reduce_fx="sum")
+        self.add_state(
+            f"{self.state_name}_scores_count", default=zero.clone(), dist_reduce_fx="sum"
+        )
+        self.add_state(
+            f"{self.state_name}_scores_unscored", default=zero.clone(), dist_reduce_fx="sum"
+        )
 
     def update(self, sets: SetBatch | Tensor) -> None:
         """Add the scores of B queries.
@@ -43,9 +47,9 @@ class ObjectiveMetric(Metric):
             sets: What to score, or scores (B,) that were computed already (``Reward.components``).
         """
         scores = sets if isinstance(sets, Tensor) else self.objective(sets)
-        total = getattr(self, f"{self.state_name}_sum")
-        count = getattr(self, f"{self.state_name}_count")
-        unscored = getattr(self, f"{self.state_name}_unscored")
+        total = getattr(self, f"{self.state_name}_scores_sum")
+        count = getattr(self, f"{self.state_name}_scores_count")
+        unscored = getattr(self, f"{self.state_name}_scores_unscored")
         missing = scores.isnan()
         total += scores.double().nansum()
         count += (~missing).sum()
@@ -54,18 +58,19 @@ class ObjectiveMetric(Metric):
     @property
     def unscored(self) -> int:
         """Queries that were left out because they had no score, on this rank."""
-        return int(getattr(self, f"{self.state_name}_unscored"))
+        return int(getattr(self, f"{self.state_name}_scores_unscored"))
 
     def compute(self) -> Tensor:
-        """Return the mean over the queries with a score; 0 where there was none."""
-        count = getattr(self, f"{self.state_name}_count")
-        mean = getattr(self, f"{self.state_name}_sum") / count.clamp(min=1)
-        return mean.float()
+        """Return the mean over the queries with a score; NaN where there was none."""
+        count = getattr(self, f"{self.state_name}_scores_count")
+        return (getattr(self, f"{self.state_name}_scores_sum") / count).float()
 
 
-def objective_metrics(objectives: Mapping[str, Score], prefix: str = "") -> MetricCollection:
-    """Return one metric per objective, logged as ``{prefix}{name}/mean``, none merged with another."""
+def objective_metrics(
+    objectives: Mapping[str, Score], prefix: str = "", stat: str = "mean"
+) -> MetricCollection:
+    """Return one metric per objective, logged as ``{prefix}{name}/{stat}``, none merged."""
     metrics: dict[str, Metric | MetricCollection] = {
         name: ObjectiveMetric(objective, name) for name, objective in objectives.items()
     }
-    return MetricCollection(metrics, prefix=prefix, postfix="/mean", compute_groups=False)
+    return MetricCollection(metrics, prefix=prefix, postfix=f"/{stat}", compute_groups=False)

@@ -69,6 +69,10 @@ class Objective(ABC):
         """Return what should be stored beside the scores (a judge's model, its tokens)."""
         return {}
 
+    def reasons(self) -> list[str]:
+        """Return one reason for each set of the last call, where there are any (a judge's)."""
+        return []
+
     def accepts(self, sets: SetBatch) -> bool:
         """Whether ``sets`` carries every field that this objective needs."""
         return self.needs <= sets.present
@@ -81,24 +85,24 @@ class Objective(ABC):
                 a value that is not finite (NaN is allowed if ``partial``), or one outside
                 ``bounds``.
             PluginError: ``score`` raised anything else, which is the cause.
+            torch.OutOfMemoryError: As it is.
         """
         self._check_fields(sets)
         try:
             low, high = self.bounds
             scores = self.score(sets)
-        except InputError:
+        except (InputError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            raise PluginError(
-                f"Objective '{self.name}' could not score ({type(self).__module__}, "
-                f"{type(error).__name__}: {error}); repair or uninstall that package."
-            ) from error
+            raise self._fault("score", error) from error
         if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
             found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise InputError(
                 f"Objective '{self.name}' must return a tensor of shape ({len(sets)},), one score a "
                 f"query — found {found}; reduce over the members in its score()."
             )
+        if not scores.is_floating_point():  # a count, or yes and no
+            scores = scores.to(sets.item_embeddings.dtype)
         scores = torch.where(sets.mask.any(-1), scores, torch.full_like(scores, low))
         wrong = ~torch.isfinite(scores) | (scores < low - TOLERANCE) | (scores > high + TOLERANCE)
         if self.partial:
@@ -118,7 +122,10 @@ class Objective(ABC):
             InputError: ``bounds`` are not two finite numbers, the lower first, or ``needs`` is no
                 set of the names of optional ``SetBatch`` fields.
         """
-        bounds, needs = getattr(self, "bounds", None), getattr(self, "needs", None)
+        try:
+            bounds, needs = getattr(self, "bounds", None), getattr(self, "needs", None)
+        except Exception as error:
+            raise self._fault("tell its bounds and needs", error) from error
         try:
             low, high = bounds  # type: ignore[misc]
             fits = math.isfinite(low) and math.isfinite(high) and low < high
@@ -135,6 +142,12 @@ class Objective(ABC):
                 f'{needs!r}; write for instance needs = frozenset({{"directions"}}).'
             )
         self._check_known(needs)
+
+    def _fault(self, what: str, error: Exception) -> PluginError:
+        return PluginError(
+            f"Objective '{self.name}' of {type(self).__module__} could not {what} "
+            f"({type(error).__name__}: {error}); leave it out, or tell those who wrote it."
+        )
 
     def _check_known(self, needs: Iterable[str]) -> None:
         unknown = sorted(set(needs) - OPTIONAL)

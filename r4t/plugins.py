@@ -57,5 +57,19 @@ def objective_class(name: str) -> type[Objective]:
 
 
 def load_objective(name: str, **arguments: Any) -> Objective:
-    """Build the objective registered under ``name`` with its constructor ``arguments``."""
-    return objective_class(name)(**arguments)
+    """Build the objective registered under ``name`` with its constructor ``arguments``.
+
+    Raises:
+        InputError: No such objective is installed, or it refuses the arguments.
+        PluginError: Its constructor raised something else, which is the cause.
+    """
+    found = objective_class(name)
+    try:
+        return found(**arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"Objective '{name}' of {found.__module__} could not be built "
+            f"({type(error).__name__}: {error}); give its arguments, or tell those who wrote it."
+        ) from error

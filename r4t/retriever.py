@@ -77,7 +77,7 @@ class DiffusionFanOut:
                 f"a wish for {set_size}; ask for fewer, or distill with a larger set_size."
             )
         if choose_by is not None:
-            check_choice(choose_by.deciding_needs, choose_by.weighted_objectives)
+            check_choice(choose_by.deciding_needs, choose_by.weighted_objectives, choose_by.costly)
         self.searcher = searcher
         self.generator = generator
         self.set_size = set_size

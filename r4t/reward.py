@@ -1,6 +1,8 @@
 """Objectives + weights → one reward per set, with every component kept: the first door."""
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,15 @@ from r4t.errors import InputError
 from r4t.objective import Objective
 from r4t.plugins import load_objective
 from r4t.sets import SetBatch
+
+# What logs, tables and target sets call by these names is something else.
+RESERVED = {
+    *("reward", "composite", "loss", "nll", "parsed", "tokens", "distinct_items"),
+    *("clipped", "kl_new_old", "kl_old_new"),
+    *("compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
+    *("compute_groups", "metric_state", "prefix", "postfix"),  # of a MetricCollection
+}
+NAME = re.compile(r"[^\W\d][\w -]*")
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Ramp:
         steps: Length of the line, at least 1.
 
     Raises:
-        InputError: ``steps`` is below 1.
+        InputError: ``steps`` is below 1, or a weight is not finite.
 
     Example:
         >>> Ramp(begin=0.0, end=0.4, steps=10)(5)
@@ -38,6 +49,11 @@ class Ramp:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"A ramp needs at least 1 step, found {self.steps}; give more.")
+        if not (math.isfinite(self.begin) and math.isfinite(self.end)):
+            raise InputError(
+                f"A ramp leads from one finite weight to another, found {self.begin} and "
+                f"{self.end}; correct them."
+            )
 
     def __call__(self, step: int) -> float:
         """Return the weight at an optimizer step."""
@@ -60,8 +76,9 @@ class Reward:
         given: Names whose objects came through ``objectives``.
 
     Raises:
-        InputError: A name is unknown, ``objectives`` names one that has no weight, or no weight
-            differs from 0.
+        InputError: A name is unknown or means something else in logs and tables, ``objectives``
+            names one that has no weight, a weight is not finite, or none (in the end) differs from
+            0.
 
     Example:
         >>> reward = Reward({"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2})
@@ -92,7 +109,13 @@ class Reward:
             name: weight.end if isinstance(weight, Ramp) else float(weight)
             for name, weight in weights.items()
         }
-        if not any(self.weights.values()) and not self._ramps:
+        _check_names(self.weights)
+        endless = {name: w for name, w in self.weights.items() if not math.isfinite(w)}
+        if endless:
+            raise InputError(
+                f"Weights must be finite numbers, found {endless}; correct them (0 means audited)."
+            )
+        if not any(self.weights.values()):
             raise InputError(
                 f"A reward needs a weight other than 0, found 0 for all of {sorted(weights)}; such "
                 "objectives are only audited: give at least one a weight."
@@ -186,3 +209,13 @@ class Reward:
         """Return the reward (B,) and the raw components it is made of."""
         components = self.components(sets)
         return self.total(components), components
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if not NAME.fullmatch(name) or name in RESERVED or hasattr(torch.nn.ModuleDict, name):
+            raise InputError(
+                f"An objective's name begins with a letter, goes on with letters, digits, spaces, - "
+                f"and _, and means nothing else in logs and tables — found {name!r} among the "
+                "weights; choose another."
+            )

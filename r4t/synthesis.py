@@ -146,6 +146,7 @@ class Synthesizer(LightningModule):
 
     def on_predict_end(self) -> None:
         """Write the manifest: only now do the target sets count as finished."""
+        self.writer.manifest.objectives = self.reward.facts()
         manifest = self.writer.close()
         print(
             f"{manifest.sets} target sets of {manifest.queries} queries in {self.writer.folder} "

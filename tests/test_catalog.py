@@ -191,6 +191,13 @@ def test_columns_as_numbers_and_codes(tmp_path):
     assert catalog.numbers("price").nan_to_num(-1).tolist() == [10, -1, 2.5, 4]
     with pytest.raises(InputError, match=r"columns \['kind', 'price', 'tags'\].*'knd'.*'kind'"):
         catalog.codes("knd")
+    nan = float("nan")
+    sparse = Items(["a", "b", "c"], ["one", "two", "three"], {"size": [nan, 2.0, nan]})
+    assert write_catalog(tmp_path / "d", sparse, torch.eye(3), None).codes("size")[0].tolist() == [
+        -1,
+        0,
+        -1,
+    ]
     with pytest.raises(InputError, match="column of numbers is needed — found 'shoe' in 'kind'"):
         catalog.numbers("kind")
     with pytest.raises(InputError, match=r"single values — found \['a'\] in 'tags'"):

@@ -1,8 +1,10 @@
 import itertools
 
+import pytest
 import torch
 
-from r4t.choice import best_members
+from r4t.choice import best_members, check_choice
+from r4t.errors import InputError
 from r4t.reward import Reward
 
 
@@ -30,6 +32,14 @@ def test_several_rounds_keep_one_of_two_equal_members(sets_from):
     diverse = Reward({"diversity": 1.0})
     found = best_members(sets, lambda s: diverse(s)[0], 3, rounds=2)[0].tolist()
     assert {tuple(rows[0][member]) for member in found} == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_draws_that_agree_lose_their_repeats_first(sets_from):
+    # Six items twice each: each copy makes the other seem needless, yet one of each must stay.
+    rows = [[[float(place == member // 2) for place in range(6)] for member in range(12)]]
+    sets = sets_from(rows, rows).extended(items=torch.arange(12).unsqueeze(0) // 2)
+    found = best_members(sets, Reward({"diversity": 1.0}).score, 6)[0]
+    assert sorted((found // 2).tolist()) == list(range(6))
 
 
 def test_elimination_equals_a_loop(sets_from):
@@ -60,6 +70,13 @@ def test_the_choice_of_all_but_one_equals_trying_all_for_a_sum(sets_from):
         itertools.combinations(range(5), 4), key=lambda keep: values[list(keep)].sum().item()
     )
     assert found == set(best)
+
+
+def test_a_costly_objective_does_not_choose():
+    with pytest.raises(
+        InputError, match=r"dozens of sets a query, found \['judge'\], of which one"
+    ):
+        check_choice(frozenset(), ["judge"], costly=True)
 
 
 def test_missing_members_are_chosen_last(sets_from):

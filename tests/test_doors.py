@@ -1,5 +1,7 @@
 """The three doors: reward, filter, metric."""
 
+import math
+
 import pytest
 import torch
 
@@ -166,6 +168,58 @@ def test_a_ramp_moves_a_weight_over_the_steps():
     assert reward.weights == {"first": 1.0, "late": 0.5}
     with pytest.raises(InputError, match="at least 1 step, found 0"):
         Ramp(0.0, 1.0, steps=0)
+
+
+@pytest.mark.parametrize(
+    "weights, sentence",
+    [
+        ({"given": math.nan}, r"finite numbers, found \{'given': nan\}; correct"),
+        ({"given": math.inf}, r"finite numbers, found \{'given': inf\}; correct"),
+        ({"given": Ramp(1.0, 0.0, steps=5)}, r"weight other than 0, found 0 for all of"),
+        ({"a.b": 1.0}, r"begins with a letter, .* found 'a.b' among the weights; choose"),
+        ({"items": 1.0}, r"means nothing else in logs and tables — found 'items'"),
+        ({"compute": 1.0}, r"found 'compute'"),
+        ({"reward": 1.0}, r"found 'reward'"),
+        ({"1st": 1.0}, r"found '1st'"),
+    ],
+)
+def test_weights_and_names_that_cannot_work_are_refused(weights, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Reward(weights, {name: Given() for name in weights})
+
+
+def test_any_other_name_becomes_a_metric():
+    names = ["update mean", "my-own", "größe", "x"]
+    metrics = objective_metrics({name: Given() for name in names}, prefix="val/")
+    metrics.update(batch_of(2.0))
+    assert metrics.compute() == {f"val/{name}/mean": 2.0 for name in names}
+    Reward(dict.fromkeys(names, 1.0), {name: Given() for name in names})
+
+
+def test_ramps_and_floors_are_finite():
+    with pytest.raises(InputError, match="from one finite weight to another, found 0.0 and nan"):
+        Ramp(0.0, math.nan, steps=3)
+    with pytest.raises(InputError, match="floor must be a number, found nan"):
+        Filter(floor=math.nan)
+
+
+def test_a_count_is_a_score_like_any_other():
+    class Count(Given):
+        bounds = (-0.5, 10.0)
+
+        def score(self, sets):
+            return sets.mask.sum(-1)
+
+    sets = batch_of(1.0, 2.0)
+    sets = sets.extended(mask=torch.tensor([[True], [False]]))
+    assert Count()(sets).tolist() == [1.0, -0.5]  # no member: the lower bound, whole
+
+
+def test_a_metric_without_any_score_is_nan():
+    metric = ObjectiveMetric(Unsure())
+    metric.update(batch_of(0.0, 0.0))
+    assert metric.compute().isnan()
+    assert metric.unscored == 2
 
 
 def test_a_reward_of_nothing_but_audits_is_refused():

@@ -7,6 +7,13 @@ from vendi_score import vendi as peer
 from r4t.geometry import distinct_first, normalize, vendi
 
 
+def test_an_order_next_to_one_is_the_limit():
+    x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    for q in (1 + 3e-16, 1 - 1e-12, 1 + 1e-9):
+        assert vendi(x, q=q).item() == pytest.approx(vendi(x).item(), abs=1e-6)
+    assert vendi(torch.zeros(2, 0, 4), q=math.inf).tolist() == [0, 0]
+
+
 def test_eq2_vendi_by_hand():
     # Two equal rows and one orthogonal: eigenvalues of K/3 are 2/3, 1/3, 0.
     rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])

@@ -94,7 +94,7 @@ class DiffusionRetriever(LightningModule):
         self.searcher = None if self.run is None else self.run.searcher()
         self.pool_size = pool_size
         if choose_by is not None:
-            check_choice(choose_by.deciding_needs, choose_by.weighted_objectives)
+            check_choice(choose_by.deciding_needs, choose_by.weighted_objectives, choose_by.costly)
             if choose_by.given:
                 raise InputError(
                     f"A saved model names the objectives it chooses by, so they must be installed "

@@ -21,12 +21,20 @@ def group_advantage(rewards: Tensor, epsilon: float = 1e-4) -> Tensor:
         >>> group_advantage(torch.tensor([[1.0, 3.0]]), epsilon=0.0).tolist()
         [[-0.7071067690849304, 0.7071067690849304]]
     """
+    return _centered(rewards) / (group_spread(rewards).unsqueeze(1) + epsilon)
+
+
+def group_spread(rewards: Tensor) -> Tensor:
+    """Deviation σ_G (B,) of the rewards of each group (B, G), without those that are NaN."""
+    others = (~rewards.isnan()).sum(1) - 1
+    return (_centered(rewards).square().sum(1) / others.clamp(min=1)).sqrt()
+
+
+def _centered(rewards: Tensor) -> Tensor:
+    """Rewards minus their group's mean; 0 for those that are NaN."""
     scored = ~rewards.isnan()
-    count = scored.sum(1, keepdim=True)
-    mean = rewards.nansum(1, keepdim=True) / count.clamp(min=1)
-    centered = torch.where(scored, rewards - mean, 0.0)
-    spread = (centered.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return centered / (spread + epsilon)
+    mean = rewards.nansum(1, keepdim=True) / scored.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(scored, rewards - mean, 0.0)
 
 
 @dataclass(frozen=True)

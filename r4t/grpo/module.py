@@ -1,5 +1,9 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -13,7 +17,7 @@ from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
-from r4t.grpo.loss import SoftGRPO, group_advantage, policy_statistics
+from r4t.grpo.loss import SoftGRPO, group_advantage, group_spread, policy_statistics
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
@@ -59,6 +63,7 @@ class FanoutModule(LightningModule):
         self.temperature = temperature
         self.pool_size = pool_size
         self.val_metrics = objective_metrics(reward.objectives, prefix="val/")
+        self.val_weighted = objective_metrics(reward.objectives, prefix="val/", stat="weighted")
         self.val_reward = ObjectiveMetric(reward.score, "reward")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -86,18 +91,30 @@ class FanoutModule(LightningModule):
         seeds = [query_seed(query.id, 0) for query in batch]
         sets = self.retrieve(batch, self.fanout.sample(texts, seeds, 1, self.temperature))
         reward, components = self.reward(sets)
+        weighted = self.reward.weighted(components)
         for name, scores in components.items():
             self.val_metrics[name].update(scores)
+            self.val_weighted[name].update(weighted[name])
+            if self.reward.objectives[name].partial:
+                unscored = scores.isnan().float().mean()
+                self._log(f"val/{name}/unscored", unscored, len(batch), bar=False)
         self.val_reward.update(reward)
         self.log_dict(self.val_metrics, batch_size=len(batch))
+        self.log_dict(self.val_weighted, batch_size=len(batch))
         self.log("val/reward/mean", self.val_reward, prog_bar=True, batch_size=len(batch))
-        for name, value in self.reward.weighted(components).items():
-            self._log(f"val/{name}/weighted", value.nanmean(), len(batch), bar=False)
         self._log("val/distinct_items/mean", distinct_count(sets.items).float().mean(), len(batch))
 
     def export(self, folder: str | None = None) -> None:
-        """Write the model; by default where later steps and the retriever look for it."""
-        self.fanout.save(self.run.step(self.step) / "model" if folder is None else folder)
+        """Write the model; by default where later steps and the retriever look for it.
+
+        What the objectives tell of their scores (a judge's model, tokens and cost) goes beside it.
+        """
+        folder = str(self.run.step(self.step) / "model") if folder is None else folder
+        self.fanout.save(folder)
+        facts = self.reward.facts()
+        if facts:
+            text = json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
+            (Path(folder) / "objectives.json").write_text(text, encoding="utf-8")
 
     def _log(self, name: str, value: Tensor | float, batch_size: int, bar: bool = True) -> None:
         across = name.startswith("val/")
@@ -238,13 +255,15 @@ class FanoutTuner(FanoutModule):
         grouped = rewards.view(len(batch), self.group_size)
         advantages = group_advantage(grouped).flatten().to(self.device)
         self._log_rollout(fanouts, sets, grouped, components)
-        self._update(fanouts, advantages, len(batch))
+        # A rollout without a reward has no part in the loss, the KL terms included.
+        mask = fanouts.completion_mask * (~rewards.isnan()).unsqueeze(1).to(self.device)
+        self._update(replace(fanouts, completion_mask=mask), advantages, len(batch))
 
     def _update(self, fanouts: Fanouts, advantages: Tensor, batch_size: int) -> None:
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         rows = range(0, len(advantages), self.micro_batch)
         slices = [slice(start, start + self.micro_batch) for start in rows]
-        tokens = fanouts.completion_mask.sum()
+        tokens = fanouts.completion_mask.sum().clamp(min=1)
         old: list[Tensor] = []  # log π_old of each slice: the policy before the first step
         for update in range(self.updates):
             optimizer.zero_grad()  # type: ignore[union-attr]
@@ -269,7 +288,7 @@ class FanoutTuner(FanoutModule):
     ) -> None:
         size = len(grouped)
         self._log("train/reward/mean", grouped.nanmean(), size)
-        self._log("train/reward/spread", grouped.std(1).nanmean(), size, bar=False)
+        self._log("train/reward/spread", group_spread(grouped).mean(), size, bar=False)
         if self.reward.partial:
             unscored = grouped.isnan().float().mean()
             self._log("train/reward/unscored", unscored, size, bar=False)
@@ -277,6 +296,9 @@ class FanoutTuner(FanoutModule):
         for name, scores in components.items():
             self._log(f"train/{name}/mean", scores.nanmean(), size)
             self._log(f"train/{name}/weighted", weighted[name].nanmean(), size, bar=False)
+            if self.reward.objectives[name].partial:
+                unscored = scores.isnan().float().mean()
+                self._log(f"train/{name}/unscored", unscored, size, bar=False)
         parsed = sum(bool(texts) for texts in fanouts.subqueries) / len(fanouts.subqueries)
         self._log("train/parsed/share", parsed, size, bar=False)
         self._log("train/distinct_items/mean", distinct_count(sets.items).float().mean(), size)

@@ -103,6 +103,7 @@ class Manifest:
         sets: Sets written.
         drawn: Samples drawn before any filter.
         dropped: Reason → samples dropped for it.
+        objectives: What the objectives tell of their scores (a judge's model and cost), by name.
         shards: ``{"name", "sets", "bytes"}`` of each shard, in order.
         format_version: Of this layout.
     """
@@ -116,5 +117,6 @@ class Manifest:
     sets: int = 0
     drawn: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    objectives: dict[str, Any] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
     format_version: int = FORMAT_VERSION

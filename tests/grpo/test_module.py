@@ -154,6 +154,42 @@ def test_every_component_is_logged_raw_and_weighted_along_the_ramp(run):
     assert torch.allclose(record.column("train/reward/mean"), weighted + same)
 
 
+class Moody(Says):
+    """As ``Says``, but cannot score every second set."""
+
+    partial = True
+
+    def score(self, sets):
+        scores = super().score(sets)
+        scores[::2] = torch.nan
+        return scores
+
+    def facts(self):
+        return {"model": "moody"}
+
+
+def test_unscored_rollouts_are_counted_and_teach_nothing(run, tmp_path):
+    record = Record()
+    reward = Reward({"wanted": 1.0}, {"wanted": Moody("boots")})
+    module = FanoutTuner(str(run.folder), reward, group_size=4, max_new_tokens=TOKENS)
+    seen = []
+    update = module._update
+    module._update = lambda *found: (seen.append(found), update(*found))
+    fit(run, module, record, Export(str(tmp_path / "out")), max_steps=2)
+    fanouts, advantages, _ = seen[0]
+    silent = fanouts.completion_mask.sum(1) == 0
+    # Every second one, but for those without a member: they get the lower bound, unasked.
+    assert silent[::2].float().mean() > 0.5
+    assert not silent[1::2].any()
+    assert (advantages[silent] == 0).all()
+    share = pytest.approx(silent.float().mean().item())
+    assert record.column("train/reward/unscored").tolist() == [share]
+    assert record.column("train/wanted/unscored").tolist() == [share]
+    assert record.column("train/reward/mean").isfinite().all()
+    told = json.loads((tmp_path / "out" / "objectives.json").read_text())
+    assert told == {"wanted": {"model": "moody"}}
+
+
 def test_groups_without_spread_leave_the_policy_alone(run):
     module = tuner(run, Same(), group_size=4, loss=SoftGRPO(0.2, 0.0, 0.0))
     before = weights(module)
