@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors seeds configs chat geometry encoder data catalog index sets choice search run
+errors words seeds configs chat geometry encoder data catalog index sets choice search run
 objective plugins reward filters metrics targets
 fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
@@ -22,8 +22,8 @@ WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
-# What a stranger's objective may use: the contract, the set type, the maths, a chat model.
-STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.chat"]
+# What a stranger's objective may use: the contract, sets, the maths, words, a chat model.
+STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.words", "r4t.chat"]
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
 # Plain verbs; evaluate names its settings from the class that measures, and that needs torch.
 VERBS = ["catalog", "queries", "report", "retrieve", "compare", "objectives", "init", "quickstart"]

@@ -1,21 +1,21 @@
 """Sub-queries of a language model → whether they are a fan-out of the form asked for."""
 
-import re
-
 from torch import Tensor
 
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t.words import words
 
 
 class PromptFormat(Objective):
     """Mean of four shares of what makes a list of sub-queries a usable fan-out.
 
     1 if the completion could be parsed at all, else 0; sub-queries written of k asked for; distinct
-    ones among those written; those written that are not the query itself. Texts are compared
-    without regard to case, spaces and punctuation. From 0 (nothing could be parsed) to 1 (k
-    different sub-queries, none of them the query). It reads texts alone: of a sub-query that the
-    encoder does not know, the form is right. Sub-queries beyond k are not read.
+    ones among those written; those written that are not the query itself. Texts are compared by
+    their words (``r4t.words``), without regard to case, spaces and punctuation; of punctuation
+    alone nothing is written. From 0 (nothing could be parsed) to 1 (k different sub-queries, none
+    of them the query). It reads texts alone: of a sub-query that the encoder does not know, the
+    form is right. Sub-queries beyond k are not read.
 
     Example:
         >>> PromptFormat().of(["linen shirt", "Linen shirt.", "Beach day"], "beach day", 4)
@@ -44,20 +44,9 @@ class PromptFormat(Objective):
 
     def of(self, texts: list[str], query: str, set_size: int) -> float:
         """Return the score of one query's sub-queries, of which ``set_size`` were asked for."""
-        words = [plain(text) for text in texts[:set_size]]
-        written = [text for text in words if text]
+        written = [plain for text in texts[:set_size] if (plain := words(text))]
         if not written:
             return 0.0
         distinct = len(set(written)) / len(written)
-        copies = written.count(plain(query)) / len(written)
+        copies = written.count(words(query)) / len(written)
         return (1 + len(written) / set_size + distinct + (1 - copies)) / 4
-
-
-def plain(text: str) -> str:
-    """Return the words alone, in one case.
-
-    Example:
-        >>> plain("Beach-day,  LINEN!")
-        'beach day linen'
-    """
-    return " ".join(re.findall(r"\w+", text.casefold()))

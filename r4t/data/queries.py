@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import re
-import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from r4t.data.source import ReferenceSet
 from r4t.errors import InputError, nearest
+from r4t.words import words
 
 SPLITS = ("train", "val", "test")
 ALL = "all"
@@ -98,8 +97,10 @@ def _read(path: Path) -> list[Query]:
 def _parse(line: str, place: str) -> Query:
     try:
         row = json.loads(line)
-        query = Query(row["id"], row["text"], row.get("kind", ""), tuple(row.get("references", ())))
-        good = all(
+        held = row.get("references", [])
+        references = tuple(dict.fromkeys(held))  # of an item named twice one is meant
+        query = Query(row["id"], row["text"], row.get("kind", ""), references)
+        good = isinstance(held, list) and all(
             isinstance(x, str) for x in (query.id, query.text, query.kind, *query.references)
         )
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -120,7 +121,7 @@ def normalized(text: str) -> str:
         >>> normalized("  Men's   SHOES! ")
         'men s shoes'
     """
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+    return words(text)
 
 
 def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:

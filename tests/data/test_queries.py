@@ -102,6 +102,19 @@ def test_write_and_read(tmp_path):
     assert read_queries(tmp_path / "q", "test") == queries[:1]
 
 
+def test_a_reference_named_twice_is_one(tmp_path):
+    line = '{"id": "1", "text": "hats", "references": ["b", "a", "b"]}'
+    (tmp_path / "test.jsonl").write_text(line)
+    assert read_queries(tmp_path, "test")[0].references == ("b", "a")
+
+
+def test_queries_of_any_script_are_told_apart():
+    texts = ["दिन", "दान", "दीन", "C++", "C#", "C", "Café", "Cafe\u0301"]
+    sets = [ReferenceSet(f"{n}", text, (f"i{n}",)) for n, text in enumerate(texts)]
+    # The last two are one word, its accent typed in two ways.
+    assert group_sets(sets) == [[0], [1], [2], [3], [4], [5], [6, 7]]
+
+
 def test_all_joins_the_splits_without_recomposed_queries(tmp_path):
     splits = {
         "train": [Query("1", "hats", "set", ("a",)), Query("1+1", "hats", "recomposed", ("b",))],
@@ -135,6 +148,8 @@ def test_refusals(tmp_path):
         '{"id": "1"}',
         '{"id": "1", "text": " "}',
         '{"id": 1, "text": "x"}',
+        '{"id": "1", "text": "x", "references": "abc"}',
+        '{"id": "1", "text": "x", "references": [["a"]]}',
     ):
         (tmp_path / "val.jsonl").write_text('{"id": "0", "text": "x"}\n' + line)
         with pytest.raises(

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 import torch
 
@@ -40,6 +42,27 @@ def test_an_expansion_that_repeats_a_word_is_no_copy(sets_from):
     rows = [[[1, 0]]]
     sets = sets_from(rows, rows, texts=[["beach day day"]], query_texts=["beach day"])
     assert load_objective("prompt_format")(sets).item() == 1
+
+
+@pytest.mark.parametrize(
+    "texts", [["दिन", "दान", "दीन"], ["วัน", "วิน", "วีน"], ["C++", "C#", "C"], ["👟", "🎩", "☂️"]]
+)
+def test_different_words_of_any_script_are_no_duplicates(texts):
+    assert load_objective("prompt_format").of(texts, "beach day", 3) == 1
+
+
+def test_a_copy_counts_however_its_accents_are_typed():
+    objective = load_objective("prompt_format")
+    apart = unicodedata.normalize("NFD", "Café")
+    # 1, 2/2, 1/2 and 2/2; then 1, 1/1, 1/1 and 0/1.
+    assert objective.of(["café", apart], "beach", 2) == pytest.approx(3.5 / 4)
+    assert objective.of([apart], "café", 1) == pytest.approx(3 / 4)
+
+
+def test_punctuation_alone_is_nothing_written():
+    # 1, 1/3, 1/1 and 1/1.
+    found = load_objective("prompt_format").of(["...", "-", "straw hat"], "beach", 3)
+    assert found == pytest.approx((3 + 1 / 3) / 4)
 
 
 def test_scores_have_the_type_of_the_query(sets_from):
