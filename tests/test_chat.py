@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -74,35 +75,78 @@ def test_busy_and_broken_answers_are_retried():
     assert chat.usage == Usage(calls=1, retries=3, prompt_tokens=7, completion_tokens=3)
 
 
-def pauses_of(monkeypatch, retries: int, asked: float = 0.0) -> list[float]:
-    """Seconds that a chat waits between attempts at a server that is always busy."""
+def pauses_of(monkeypatch, retries: int, asked: float = 0.0, busy: bool = True) -> list[float]:
+    """Seconds that a chat waits between attempts at a server that never answers."""
     waited: list[float] = []
 
-    def busy(client, request):
-        raise LostError(Failure("Busy", ""), passing=True, wait=asked)
+    def no_answer(client, request):
+        raise LostError(Failure("No", ""), passing=True, busy=busy, wait=asked)
 
     class Clock(threading.Event):
         def wait(self, timeout=None):
             waited.append(timeout)
             return False
 
-    monkeypatch.setattr(r4t.chat, "attempt", busy)
-    Chat("tiny", "http://127.0.0.1:1", retries=retries)._persist({}, retries + 1, Clock())
+    monkeypatch.setattr(r4t.chat, "attempt", no_answer)
+    chat = Chat("tiny", "http://127.0.0.1:1", retries=retries)
+    chat._persist({}, chat.retries, Clock())
     return waited
 
 
 def test_back_off_doubles_with_jitter_and_has_an_end(monkeypatch):
     monkeypatch.setattr(r4t.chat, "BACKOFF", 0.5)
-    pauses = pauses_of(monkeypatch, retries=10)
-    # 0.5 · 2^i, of which half to all is waited, and never more than 60 s: 0.5 · 2^8 = 128 / 2 > 60.
-    assert all(2**i / 4 <= pause <= 2**i / 2 for i, pause in enumerate(pauses[:7]))
-    assert pauses[8:] == [60.0, 60.0]
-    assert len(pauses) == 10
+    pauses = pauses_of(monkeypatch, retries=2000)
+    # 0.5 · 2^i up to 20 s, of which half to all is waited: 0.5 · 2^5 = 16, and 32 is cut to 20.
+    assert all(2**i / 4 <= pause <= 2**i / 2 for i, pause in enumerate(pauses[:6]))
+    assert all(10 <= pause <= 20 for pause in pauses[6:])
+    assert len(pauses) == 2000
 
 
-@pytest.mark.parametrize("asked, waited", [(5.0, 5.0), (600.0, 60.0)])
-def test_a_pause_asked_for_is_kept_within_limits(monkeypatch, asked, waited):
-    assert pauses_of(monkeypatch, 1, asked) == [waited]
+def test_a_busy_server_is_given_about_a_minute_and_a_silent_one_less(monkeypatch):
+    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.5)
+    # 0.5 + 1 + 2 + 4 + 8 + 16 + 20 + 20 = 71.5 s, of which half to all is waited.
+    assert 71.5 / 2 <= sum(pauses_of(monkeypatch, Chat("tiny").retries)) <= 71.5
+    # 0.5 + 1 + 2 + 4 = 7.5 s, and up to five timeouts.
+    assert 7.5 / 2 <= sum(pauses_of(monkeypatch, Chat("tiny").retries, busy=False)) <= 7.5
+
+
+@pytest.mark.parametrize("asked, kept", [(5.0, 5.0), (600.0, 60.0)])
+def test_a_pause_asked_for_is_kept_within_limits_with_jitter(monkeypatch, asked, kept):
+    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.5)
+    pauses = [pauses_of(monkeypatch, 1, asked)[0] for _ in range(20)]
+    assert all(kept + 0.25 <= pause <= kept + 0.5 for pause in pauses)
+    assert len(set(pauses)) == 20  # all that were put off do not come back at once
+
+
+def test_a_busy_server_is_not_a_dead_one():
+    def reply(number, text):  # with five attempts each, a dozen would fail and silence the rest
+        return Reply(status=429) if number < 60 else Reply(text)
+
+    with serving(reply) as seen:
+        chat = Chat("tiny", seen.url, retries=100)
+        texts = [str(n) for n in range(200)]
+        assert [answer.text for answer in chat.ask(said(*texts))] == texts
+    assert chat.usage.retries == 60
+
+
+def test_a_server_that_is_busy_for_ever_is_left_alone_in_the_end():
+    def reply(number, text):  # 4 calls of two attempts each, then one try, which is answered
+        return Reply(status=429) if number < 8 else Reply(text)
+
+    with serving(reply) as seen:
+        chat = Chat("tiny", seen.url, concurrency=1, retries=1)
+        kinds = [failure.kind for failure in chat.ask(said(*"abcdef"))]
+        assert kinds == ["RateLimitError"] * 4 + ["Busy"] * 2
+        assert [answer.text for answer in chat.ask(said(*"abcdef"))] == list("abcdef")
+
+
+def test_who_is_busy_is_not_silent():
+    turns = [Reply(status=500), Reply(status=429), Reply(status=500), Reply("fine")]
+    with serving(replies(*turns)) as seen:
+        chat = Chat("tiny", seen.url, concurrency=1, retries=0)
+        kinds = [getattr(result, "kind", "") for result in chat.ask(said(*"abcd"))]
+    # Two calls without an answer in a row would be silence.
+    assert kinds == ["InternalServerError", "RateLimitError", "InternalServerError", ""]
 
 
 @pytest.mark.parametrize(
@@ -261,6 +305,71 @@ def test_an_answer_is_asked_for_once(tmp_path):
     assert again.usage == Usage(cached=2)  # what is on disk costs nothing
 
 
+def test_without_a_folder_memory_does(monkeypatch):
+    with serving(echo) as seen:
+        chat = Chat("tiny", seen.url, memory=2)
+        asked = [chat.ask(said(text))[0] for text in "abacb"]
+        # a, b; a is known; c takes the place of b, which went unused for longest; b is asked anew.
+        assert [answer.text for answer in asked] == list("ABACB")
+        assert [answer.cached for answer in asked] == [False, False, True, False, False]
+        assert seen.prompts == list("abcb")
+        assert (chat.usage.calls, chat.usage.cached) == (4, 1)
+        chat.forget(said("b")[0])
+        assert not chat.ask(said("b"))[0].cached
+        assert not pickle.loads(pickle.dumps(chat)).ask(said("b"))[0].cached
+
+
+def test_without_memory_or_folder_all_is_asked_anew():
+    with serving(echo) as seen:
+        chat = Chat("tiny", seen.url, concurrency=1)
+        chat.ask(said(*"aa"))
+        chat.ask(said("a"))
+        assert seen.prompts == list("aaa")
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_threads_with_the_same_question_share_a_call(tmp_path, folder):
+    def reply(number, text):
+        return Reply(text.upper(), seconds=0.2)
+
+    with serving(reply) as seen:
+        chat = Chat("tiny", seen.url, **({"cache": tmp_path} if folder else {"memory": 9}))
+        found = in_threads(4, lambda number: chat.ask(said("a", str(number), "a")))
+        assert sorted(seen.prompts) == ["0", "1", "2", "3", "a"]
+    assert [[answer.text for answer in row] for row in found] == [
+        ["A", str(n), "A"] for n in range(4)
+    ]
+    paid = [answer for row in found for answer in row if not answer.cached]
+    assert len(paid) == 5
+    assert (chat.usage.calls, chat.usage.cached) == (5, 7)
+
+
+def test_threads_share_a_failure_and_a_refusal():
+    with serving(lambda number, text: Reply(status=400, seconds=0.2)) as seen:
+        chat = Chat("tiny", seen.url, memory=9)
+        found = in_threads(3, lambda _: chat.ask(said("a"))[0])
+        assert [failure.kind for failure in found] == ["BadRequestError"] * 3
+        assert len(seen.asked) == 1
+        assert chat.ask(said("a"))[0].kind == "BadRequestError"
+        assert len(seen.asked) == 2  # a failure is not kept
+
+    def refused(_):
+        with pytest.raises(InputError, match="found AuthenticationError"):
+            chat.ask(said("a"))
+
+    with serving(lambda number, text: Reply(status=401, seconds=0.2)) as seen:
+        chat = Chat("tiny", seen.url, memory=9)
+        in_threads(3, refused)
+        assert len(seen.asked) == 1
+        refused(0)  # and nobody waits for what was given up
+        assert len(seen.asked) == 2
+
+
+def in_threads(number, call):
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(call, range(number)))
+
+
 def test_the_cache_goes_by_content(tmp_path):
     with serving(echo) as seen:
         Chat("tiny", seen.url, cache=tmp_path).ask(said("a"))
@@ -344,9 +453,10 @@ def test_a_chat_can_be_copied_and_takes_no_key_from_the_environment_along(monkey
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        ({"concurrency": 0}, r"concurrency of at least 1.*found 0, 4 and 60.0"),
-        ({"retries": -1}, r"retries of at least 0.*found 8, -1 and"),
-        ({"timeout": 0.0}, r"timeout above 0 s — found 8, 4 and 0.0"),
+        ({"concurrency": 0}, r"concurrency of at least 1.*found 0, 8, 0 and 60.0"),
+        ({"retries": -1}, r"at least 0 and a timeout.*found 8, -1, 0 and"),
+        ({"timeout": 0.0}, r"timeout above 0 s — found 8, 8, 0 and 0.0"),
+        ({"memory": -1}, r"retries and memory of at least 0.*found 8, 8, -1 and"),
         ({"base_url": "localhost:8000"}, r"begins with http.*found 'localhost:8000' — write"),
         ({"base_url": "http://["}, r"found 'http://\['"),
         ({"key": "schlüssel"}, r"key is plain ASCII text — found other characters"),
@@ -355,6 +465,30 @@ def test_a_chat_can_be_copied_and_takes_no_key_from_the_environment_along(monkey
 def test_arguments_out_of_range(arguments, sentence):
     with pytest.raises(InputError, match=sentence):
         Chat(**{"model": "tiny", "base_url": "http://127.0.0.1:1", **arguments})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hush@host/v1",
+        "https://hush@host/v1",
+        "user:hush@host/v1",
+        "http://host/v1?key=hush",
+        "http://u:hush@[",
+    ],
+)
+def test_an_address_with_a_secret_is_refused_and_not_shown(monkeypatch, url):
+    message = r"address holds no user, password or query — .* the key in OPENAI_API_KEY\.$"
+    with pytest.raises(InputError, match=message) as refused:
+        Chat("tiny", url)
+    assert "hush" not in str(refused.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(InputError, match=message):
+        Chat("tiny")
+
+
+def test_an_at_sign_further_on_is_no_secret():
+    assert Chat("tiny", "http://host/@team/v1").base_url == "http://host/@team/v1"
 
 
 def test_without_the_client(monkeypatch):

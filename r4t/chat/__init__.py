@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import random
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from r4t.chat.answer import Answer, AnswerFolder, Failure, Usage, utf8
+from r4t.chat.answer import Answer, AnswerFolder, Failure, Usage, content_key, utf8
 from r4t.chat.attempt import LostError, attempt, checked_key, checked_url
+from r4t.chat.kept import Kept
 from r4t.errors import InputError
 
 __all__ = ["Answer", "Chat", "Conversation", "Failure", "Usage", "endpoint_error"]
@@ -20,21 +22,25 @@ __all__ = ["Answer", "Chat", "Conversation", "Failure", "Usage", "endpoint_error
 Conversation = Sequence[Mapping[str, str]]  # messages with a "role" and a "content"
 
 BACKOFF = 0.5  # seconds before the first retry; each further one waits twice as long
+LONGEST_PAUSE = 20.0  # seconds: there the doubling ends
 LONGEST_WAIT = 60.0  # seconds, whatever the endpoint asks for
+SILENT_RETRIES = 4  # at most, where nobody answers
+ROUNDS = {"Silence": 2, "Busy": 4}  # calls in vain, by why, for each that may run at a time
 
 
 class Chat:
-    """Asks a model many things at once, patiently and, with a cache, nothing twice.
+    """Asks a model many things at once, patiently and, where answers are kept, nothing twice.
 
     Timeouts, lost connections, 429, 5xx and bodies that are no completion are retried with
-    exponential back-off and jitter, at least as late as a ``Retry-After`` asks for; other refusals
-    are not. What stays unanswered is a ``Failure`` in the place of its answer.
+    exponential back-off and jitter, after what a ``Retry-After`` asks for; other refusals are not.
+    What stays unanswered is a ``Failure`` in the place of its answer.
 
     Two things are not left to be discovered failure by failure. Wrong settings are told at once: a
     key, model or address that is refused before any answer came, or as many refusals of whatever
-    kind as two rounds of calls before the first answer. And after as many silent calls in a row
-    the endpoint counts as dead: the rest fails without being sent, and each further batch tries
-    one call, once, before it sends the others.
+    kind as two rounds of calls before the first answer. And nobody waits for the dead: after two
+    rounds of silent calls in a row (``Silence``), or four that were put off by 429 to the end of
+    their patience (``Busy``: minutes without a single answer), the rest fails without being sent,
+    and each further batch tries one call, once, before it sends the others.
 
     Args:
         model: Its name at the endpoint.
@@ -42,10 +48,11 @@ class Chat:
         key: OPENAI_API_KEY by default; a local server usually takes any.
         parameters: Further fields of each request (``temperature``, ``max_tokens``).
         concurrency: Calls that may run at the same time.
-        retries: Attempts after the first.
+        retries: Attempts after the first; the default is patient for about a minute. No more than
+            four are spent on calls that nobody answers (timeouts, lost connections, 5xx).
         timeout: Seconds without a byte after which a call counts as lost.
-        cache: Folder of answers by endpoint, model, messages and parameters (``AnswerFolder``);
-            None asks anew each time.
+        cache: Folder of answers by endpoint, model, messages and parameters (``AnswerFolder``).
+        memory: Answers to keep in this object, by the same. Without both, all is asked anew.
 
     Attributes:
         usage: Calls, failures and tokens so far.
@@ -62,11 +69,12 @@ class Chat:
         *,
         parameters: Mapping[str, Any] | None = None,
         concurrency: int = 8,
-        retries: int = 4,
+        retries: int = 8,
         timeout: float = 60.0,
         cache: str | Path | None = None,
+        memory: int = 0,
     ) -> None:
-        _check_limits(concurrency, retries, timeout)
+        _check_limits(concurrency, retries, timeout, memory)
         if importlib.util.find_spec("openai") is None:
             raise InputError(
                 "Asking an endpoint needs the openai client — found none installed — install the "
@@ -79,12 +87,13 @@ class Chat:
         self.concurrency = concurrency
         self.retries = retries
         self.timeout = timeout
-        self.cache = None if cache is None else AnswerFolder(Path(cache).expanduser())
+        folder = None if cache is None else AnswerFolder(Path(cache).expanduser())
+        self._kept = None if folder is None and memory == 0 else Kept(memory, folder)
         self.usage = Usage()
         self._key = key  # the environment's is read when it is needed, and never pickled
-        self._limit = 2 * concurrency
         self._answered = False
-        self._silent = 0  # calls in a row to which nobody was there
+        self._limits = {kind: rounds * concurrency for kind, rounds in ROUNDS.items()}
+        self._in_vain: Counter[str] = Counter()  # calls in a row, by kind
         self._refused = 0  # refusals before the first answer
         self._connect()
 
@@ -102,37 +111,23 @@ class Chat:
     def ask(self, conversations: Sequence[Conversation]) -> list[Answer | Failure]:
         """Return an answer or a failure for each conversation, in order.
 
-        With a cache, of equal conversations only one is sent.
+        Where answers are kept, of equal conversations only one is sent, whichever threads ask.
 
         Raises:
             InputError: The endpoint refuses the key, the model, the address or the parameters, or
                 the cache cannot be written.
         """
         requests = [self._request(conversation) for conversation in conversations]
-        if self.cache is None:
-            results = self._send(requests)
-        else:
-            self.cache.open()
-            keys = [self.cache.path(request) for request in requests]
-            asked = dict(zip(keys, requests))
-            hits = {key: self.cache.read(request) for key, request in asked.items()}
-            new = [key for key, hit in hits.items() if hit is None]
-            found: dict[Path, Answer | Failure] = {key: hit for key, hit in hits.items() if hit}
-            found |= zip(new, self._send([asked[key] for key in new]))
-            results = []
-            for key in keys:
-                result = found[key]
-                results.append(result)
-                if isinstance(result, Answer):
-                    found[key] = replace(result, cached=True)
-        self.usage.cached += sum(isinstance(r, Answer) and r.cached for r in results)
-        self.usage.failures += sum(isinstance(r, Failure) for r in results)
+        results = self._send(requests) if self._kept is None else self._recall(self._kept, requests)
+        with self._lock:
+            self.usage.cached += sum(isinstance(r, Answer) and r.cached for r in results)
+            self.usage.failures += sum(isinstance(r, Failure) for r in results)
         return results
 
     def forget(self, conversation: Conversation) -> None:
-        """Remove an answer from the cache, so that it is asked for again."""
-        if self.cache is not None:
-            self.cache.forget(self._request(conversation))
+        """Remove an answer that is kept, so that it is asked for again."""
+        if self._kept is not None:
+            self._kept.forget(self._request(conversation))
 
     def _request(self, conversation: Conversation) -> dict[str, Any]:
         return {
@@ -144,16 +139,35 @@ class Chat:
             "parameters": self.parameters,
         }
 
+    def _recall(self, kept: Kept, requests: Sequence[dict[str, Any]]) -> list[Answer | Failure]:
+        """Send what is not kept and what no other thread is asking for."""
+        keys = [content_key(request) for request in requests]
+        asked = dict(zip(keys, requests))
+        claim = kept.claim(asked)
+        found: dict[str, Answer | Failure] = dict(claim.known)
+        try:
+            found |= zip(claim.mine, self._send([asked[key] for key in claim.mine]))
+        except BaseException as error:
+            kept.abandon(claim.mine, error)
+            raise
+        found |= {key: _free(future.result()) for key, future in claim.others.items()}
+        results = []
+        for key in keys:
+            results.append(found[key])
+            found[key] = _free(found[key])  # the next one with this question
+        return results
+
     def _send(self, requests: Sequence[dict[str, Any]]) -> list[Answer | Failure]:
         """Send all, ``concurrency`` at a time."""
         stop = threading.Event()
         first: list[Answer | Failure] = []
-        if requests and self._silent >= self._limit:
-            self._silent = self._limit - 1  # room for one try; an answer sets it to 0
-            first = [self._persist(requests[0], 1, stop)]
+        if requests and self._hopeless():
+            for kind, most in self._limits.items():  # room for one try; an answer clears them
+                self._in_vain[kind] = min(self._in_vain[kind], most - 1)
+            first = [self._settled(requests[0], 0, stop)]
         with ThreadPoolExecutor(self.concurrency) as pool:
             calls = [
-                pool.submit(self._persist, request, self.retries + 1, stop)
+                pool.submit(self._settled, request, self.retries, stop)
                 for request in requests[len(first) :]
             ]
             try:
@@ -165,34 +179,46 @@ class Chat:
                 raise
         return first + [call.result() for call in calls]
 
+    def _settled(
+        self, request: dict[str, Any], retries: int, stop: threading.Event
+    ) -> Answer | Failure:
+        """Persist, and keep what came."""
+        result = self._persist(request, retries, stop)
+        if self._kept is not None:
+            self._kept.settle(request, result)
+        return result
+
     def _persist(
-        self, request: dict[str, Any], attempts: int, stop: threading.Event
+        self, request: dict[str, Any], retries: int, stop: threading.Event
     ) -> Answer | Failure:
         """Try until there is an answer, no hope, or no attempt left."""
-        tried = 0
+        tried: Counter[bool] = Counter()  # in vain, by whether the endpoint was busy
+        most = {True: retries, False: min(retries, SILENT_RETRIES)}
         while True:
-            if self._silent >= self._limit:
-                return Failure("Silence", f"{self._limit} calls in a row brought no answer")
+            kind = self._hopeless()
+            if kind is not None:
+                return Failure(kind, f"{self._limits[kind]} calls in a row brought no answer")
             with self._lock:
-                self.usage.calls += tried == 0
-                self.usage.retries += tried > 0
+                self.usage.calls += not tried
+                self.usage.retries += bool(tried)
                 if self._client is None:
                     self._client = self._new_client()
-            tried += 1
             try:
                 answer = attempt(self._client, request)
             except LostError as lost:
-                if lost.passing and tried < attempts:
-                    # Jitter from the clock's own seed: processes should not wake together.
-                    pause = BACKOFF * 2 ** (tried - 1) * random.uniform(0.5, 1.0)
-                    if not stop.wait(min(max(pause, lost.wait), LONGEST_WAIT)):
-                        continue
+                tried[lost.busy] += 1
+                more = lost.passing and tried[lost.busy] <= most[lost.busy]
+                if more and not stop.wait(_pause(tried.total(), lost.wait)):
+                    continue
                 self._note_lost(lost)
                 return lost.failure
             self._note_answer(answer)
-            if self.cache is not None:
-                self.cache.write(request, answer)
             return answer
+
+    def _hopeless(self) -> str | None:
+        """Why a call would be in vain, as far as one can tell."""
+        over = (kind for kind, most in self._limits.items() if self._in_vain[kind] >= most)
+        return next(over, None)
 
     def _new_client(self) -> Any:
         import openai
@@ -206,7 +232,8 @@ class Chat:
 
     def _note_answer(self, answer: Answer) -> None:
         with self._lock:
-            self._answered, self._silent = True, 0
+            self._answered = True
+            self._in_vain.clear()
             self.usage.add(answer)
 
     def _note_lost(self, lost: LostError) -> None:
@@ -216,14 +243,31 @@ class Chat:
             InputError: It shows that the settings are wrong.
         """
         with self._lock:
-            if lost.passing or lost.settings:
-                self._silent += 1
+            if lost.busy:  # somebody is there
+                self._in_vain["Silence"] = 0
+                self._in_vain["Busy"] += 1
+            elif lost.passing or lost.settings:
+                self._in_vain["Silence"] += 1
             else:  # somebody is there and refuses this conversation
-                self._silent = 0
+                self._in_vain.clear()
                 self._refused += not self._answered
-            hopeless = lost.settings or self._refused >= self._limit
+            hopeless = lost.settings or self._refused >= 2 * self.concurrency
             if hopeless and not self._answered:
                 raise endpoint_error(lost.failure, self.base_url)
+
+
+def _pause(tried: int, asked: float) -> float:
+    """Seconds to wait after ``tried`` attempts: what the endpoint asks, and then the usual.
+
+    Jitter is from the clock's own seed: threads and processes should not come back together.
+    """
+    usual = min(BACKOFF * 2 ** min(tried - 1, 10), LONGEST_PAUSE)
+    return min(asked, LONGEST_WAIT) + usual * random.uniform(0.5, 1.0)
+
+
+def _free(result: Answer | Failure) -> Answer | Failure:
+    """A result to somebody else's call."""
+    return replace(result, cached=True) if isinstance(result, Answer) else result
 
 
 def endpoint_error(failure: Failure, base_url: str) -> InputError:
@@ -234,9 +278,10 @@ def endpoint_error(failure: Failure, base_url: str) -> InputError:
     )
 
 
-def _check_limits(concurrency: int, retries: int, timeout: float) -> None:
-    if concurrency < 1 or retries < 0 or not timeout > 0:
+def _check_limits(concurrency: int, retries: int, timeout: float, memory: int) -> None:
+    if concurrency < 1 or retries < 0 or not timeout > 0 or memory < 0:
         raise InputError(
-            "An endpoint is asked with a concurrency of at least 1, retries of at least 0 and a "
-            f"timeout above 0 s — found {concurrency}, {retries} and {timeout} — correct them."
+            "An endpoint is asked with a concurrency of at least 1, retries and memory of at least "
+            f"0 and a timeout above 0 s — found {concurrency}, {retries}, {memory} and {timeout} — "
+            "correct them."
         )

@@ -24,7 +24,7 @@ class Answer:
         prompt_tokens: As counted by the endpoint; None where it does not count.
         completion_tokens: Likewise.
         seconds: That the call took, without earlier attempts and waits.
-        cached: Whether it needed no call: it was on disk, or was asked twice in a batch.
+        cached: Whether it needed no call: it was kept, or somebody asked the same at that time.
     """
 
     text: str
@@ -119,7 +119,7 @@ class AnswerFolder:
 
     def path(self, request: Mapping[str, Any]) -> Path:
         """Return where the answer to ``request`` lies."""
-        key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+        key = content_key(request)
         return self.folder / key[:2] / f"{key}.json"
 
     def read(self, request: Mapping[str, Any]) -> Answer | None:
@@ -158,6 +158,16 @@ class AnswerFolder:
             f"Answers are kept in a folder that can be written — found {error} at {self.folder} — "
             "name another folder as cache, or none."
         )
+
+
+def content_key(request: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a request in hexadecimal digits.
+
+    Example:
+        >>> content_key({"model": "tiny"})[:8]
+        '39421ca3'
+    """
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
 def utf8(text: str) -> str:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from r4t.chat.answer import Answer, Failure, utf8
 from r4t.errors import InputError
 
-PASSING = frozenset({408, 409, 425, 429})  # and all of 5xx: another try may do
+BUSY = frozenset({429, 529})  # somebody is there, and asks for patience
+PASSING = frozenset({408, 409, 425}) | BUSY  # and all of 5xx: another try may do
 SETTINGS = frozenset({401, 402, 403, 404, 405})  # wrong key, account, model or address
 OPENAI = "https://api.openai.com/v1"
 
@@ -24,16 +25,24 @@ class LostError(Exception):
         failure: Why.
         passing: Whether another try may do.
         settings: Whether every other request would be refused for the same reason.
+        busy: Whether the endpoint is there and puts the request off (429).
         wait: Seconds that the endpoint asks to wait.
     """
 
     def __init__(
-        self, failure: Failure, *, passing: bool, settings: bool = False, wait: float = 0.0
+        self,
+        failure: Failure,
+        *,
+        passing: bool,
+        settings: bool = False,
+        busy: bool = False,
+        wait: float = 0.0,
     ) -> None:
         super().__init__(failure)
         self.failure = failure
         self.passing = passing
         self.settings = settings
+        self.busy = busy
         self.wait = wait
 
 
@@ -74,8 +83,9 @@ def _refusal(error: Any) -> LostError:
         wait = float(error.response.headers.get("retry-after", 0))
     except ValueError:  # a date; the usual pause will do
         wait = 0.0
+    busy = error.status_code in BUSY
     passing = error.status_code in PASSING or error.status_code >= 500
-    return LostError(failure, passing=passing, wait=wait if wait > 0 else 0.0)
+    return LostError(failure, passing=passing, busy=busy, wait=wait if wait > 0 else 0.0)
 
 
 def _read(body: str, seconds: float) -> Answer:
@@ -100,7 +110,8 @@ def checked_url(url: str | None) -> str:
     """Return an endpoint's address: ``url``, or OPENAI_BASE_URL, or OpenAI's.
 
     Raises:
-        InputError: It is no http address.
+        InputError: It is no http address, or holds what should stay secret: addresses are written
+            into caches, configs and messages.
 
     Example:
         >>> checked_url("http://localhost:8000/v1/")
@@ -112,6 +123,11 @@ def checked_url(url: str | None) -> str:
         good = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         good = False
+    if "@" in (parts.netloc if good else url) or (good and parts.query):
+        raise InputError(
+            "An endpoint's address holds no user, password or query — found one in it — leave it "
+            "out and give the key in OPENAI_API_KEY."
+        )
     if not good:
         raise InputError(
             "An endpoint's address begins with http:// or https:// and names a host — found "
