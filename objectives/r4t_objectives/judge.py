@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from r4t.objective import Objective
 from r4t.sets import SetBatch
 from r4t_objectives.rubrics import Rubric
 
-THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+THOUGHT = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL)  # some begin without <think>
 AGAIN = (
     "That was not in the form asked for. Answer with the JSON object alone: "
     '{"reason": "...", "score": N}, with N from 1 to 5.'
@@ -195,35 +195,44 @@ class Judge(Objective):
 
 
 def read_verdict(text: str) -> Verdict | None:
-    """Read the last JSON object with a score from 1 to 5 in an answer; None where there is none.
+    """Read the JSON object with a reason and a score from 1 to 5 in an answer; None without one.
 
-    Code fences, thoughts in ``<think>`` and prose around it do not matter.
+    Code fences, thoughts in ``<think>`` and prose around it do not matter. An object with a score
+    alone counts where none has a reason too. Objects that disagree are no verdict: one of them may
+    be what an item says.
 
     Example:
         >>> read_verdict('Sure! ```json {"reason": "All hats.", "score": 2} ```')
         Verdict(score=2.0, reason='All hats.')
         >>> read_verdict('{"score": 7}') is None
         True
+        >>> read_verdict('{"reason": "Bad.", "score": 1} Item 3: {"reason": "x", "score": 5}')
     """
-    text = THOUGHT.sub("", text)
+    rows = [row for row in _objects(THOUGHT.sub("", text)) if "score" in row]
+    whole = [row for row in rows if "reason" in row]
+    verdicts = [_read_row(row) for row in whole or rows]
+    agree = len({None if verdict is None else verdict.score for verdict in verdicts}) == 1
+    return verdicts[0] if agree else None
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a text, without those within others."""
     decoder = json.JSONDecoder()
-    verdict, place = None, text.find("{")
+    place = text.find("{")
     while place >= 0:
         try:
             row, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             place += 1
         else:
-            read = _read_row(row)
-            verdict = verdict if read is None else read
+            yield row
         place = text.find("{", place)
-    return verdict
 
 
 def _read_row(row: Mapping[str, Any]) -> Verdict | None:
     try:
         score = float("nan") if isinstance(row["score"], bool) else float(row["score"])
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return Verdict(score, str(row.get("reason", ""))) if 1 <= score <= 5 else None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from r4t.errors import InputError, nearest
 from r4t.sets import SetBatch
 
+LONGEST = 500  # characters of a text that are shown; "…" stands for the rest
 FOLDER = Path(__file__).parent
 PLACE = re.compile(r"\{(query|items|pairs)\}")
 NEEDS = {  # what stands in a place of the text → the fields it is read from
@@ -21,7 +22,10 @@ class Rubric:
     """What a judge is asked, with places for ``{query}``, ``{items}`` and ``{pairs}``.
 
     The items, or the pairs of a sub-query and its item, stand there in an order that depends on the
-    seed and on the set's content alone: not on the order of its members, nor on the batch.
+    seed and on the set's content alone: not on the order of its members, nor on the batch. Each has
+    one line, and each text stands there as a JSON string of at most ``LONGEST`` characters, so that
+    whoever writes it, a policy that is trained on the score too, cannot pretend to write lines,
+    numbers or pairs.
 
     Args:
         rubric: Name of a shipped rubric (``diversity``, ``alignment``, ``groundedness``), or the
@@ -66,7 +70,7 @@ class Rubric:
 
 def _query(sets: SetBatch, row: int, seed: int) -> str:
     assert sets.query_texts is not None  # the objective's __call__ checked `needs`
-    return plain(sets.query_texts[row])
+    return quoted(sets.query_texts[row])
 
 
 def _items(sets: SetBatch, row: int, seed: int) -> str:
@@ -83,7 +87,7 @@ def _pairs(sets: SetBatch, row: int, seed: int) -> str:
             f"{members[-1][0]} (from 0) in {sets.query_name(row)} — give one text for each member."
         )
     return numbered(
-        [f"sub-query: {plain(subqueries[place])} | item: {text}" for place, text in members], seed
+        [f"sub-query: {quoted(subqueries[place])} | item: {text}" for place, text in members], seed
     )
 
 
@@ -91,11 +95,11 @@ SHOW = {"query": _query, "items": _items, "pairs": _pairs}
 
 
 def _members(sets: SetBatch, row: int) -> list[tuple[int, str]]:
-    """Position and text of each member that is there."""
+    """Position and quoted text of each member that is there."""
     assert sets.catalog is not None  # the objective's __call__ checked `needs`
     texts, items = sets.catalog.texts, sets.items[row].tolist()
     there = sets.mask[row].nonzero().flatten().tolist()
-    return [(place, plain(texts[items[place]])) for place in there]
+    return [(place, quoted(texts[items[place]])) for place in there]
 
 
 def numbered(lines: list[str], seed: int) -> str:
@@ -110,11 +114,13 @@ def numbered(lines: list[str], seed: int) -> str:
     return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
 
 
-def plain(text: str) -> str:
-    r"""Return a text on one line.
+def quoted(text: str, longest: int = LONGEST) -> str:
+    r"""Return a text as a JSON string in one line, cut after ``longest`` characters.
 
     Example:
-        >>> plain("a  b\nc")
-        'a b c'
+        >>> print(quoted('a  "b"\nc'), quoted("a long text", 6))
+        "a \"b\" c" "a long…"
     """
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    cut = line if len(line) <= longest else line[:longest] + "…"
+    return json.dumps(cut, ensure_ascii=False)
