@@ -8,24 +8,35 @@ from torch import Tensor
 
 from r4t.objective import Objective
 from r4t.sets import SetBatch
-from r4t_objectives.members import entries
+from r4t_objectives.members import entries, one_of_each
 
 NO_PART = 1e-5  # what is left of an item that is alone in its slot: round-off, not a style
+ROOM = 1 << 24  # numbers at a time to compare lists with
 
 
 class Coherence(Objective):
     """Members belong together: mean likeness of what is left of them without their slot.
 
-    Without a ``field``, the mean over pairs of different items of the cosine of their non-slot
-    parts ``e(c) − mean of e over the items in c's slot``: from −1 (opposite) over 0 (unrelated, or
-    no such pair) to 1 (one style throughout). With a ``field``, the share of such pairs with equal
-    values of it, for lists their mean Jaccard overlap: from 0 (none, or no such pair) to 1 (all).
+    A pair is one of two different items, however often a set repeats them. Without a ``field``, its
+    likeness is the cosine of the non-slot parts ``e(c) − mean of e over the items in c's slot``:
+    from −1 (opposite) over 0 (unrelated) to 1 (one style). With a ``field``, it is 1 for equal
+    values and 0 for others, for lists their Jaccard overlap. Over the pairs there are,
+
+        coherence = min(mean likeness, summed likeness / (k(k − 1)/2)).
+
+    So a set is coherent, 1, where k different items agree. Repeated and missing members, and those
+    without a slot (or, with a field, a value of it), lose pairs of the k asked for: that takes from
+    a positive score in their proportion, and adds nothing to a negative one. Of two items, five
+    times each, 1 of 45 pairs is left; a set without a pair scores 0.
 
     It is *not* low diversity. Diversity sees whole items: a shirt, shoes and a hat are far apart
     because of what they *are*. Coherence takes that away and asks whether what remains, linen and
-    light colors, agrees: a set can be diverse and coherent. Nor does repetition help: two members
-    that are the same item are no pair. A member without a slot (or, with a field, without a value
-    of it) is in no pair.
+    light colors, agrees: a set can be diverse and coherent.
+
+    Small slots say little of style: nothing is left of an item that is alone in its slot (0 with
+    all others), two alone in a slot are opposite by construction (−1 with each other), and two of
+    a slot of n unrelated items have −1/(n − 1) on average. It is no matter of leaving an item out
+    of its own mean: that changes the length of its part, not the direction. Prefer a coarse slot.
 
     Args:
         slot: Metadata column of single values; not read with a ``field``.
@@ -38,7 +49,7 @@ class Coherence(Objective):
     def __init__(self, slot: str = "category", field: str | None = None) -> None:
         self.slot = slot
         self.field = field
-        self._prepared: tuple[Any, Tensor] | None = None  # a catalog, and what was made of it
+        self._prepared: tuple[Any, Any] | None = None  # a catalog, and what was made of it
 
     @property
     def bounds(self) -> tuple[float, float]:  # type: ignore[override]
@@ -51,17 +62,17 @@ class Coherence(Objective):
         return self.field is None
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) mean likeness of the pairs.
+        """Return (B,) likeness of the pairs.
 
         Raises:
             InputError: The catalog has no such column, or the slots are lists.
         """
         likeness, known = self._parts(sets) if self.field is None else self._values(sets)
-        known = known & sets.mask
-        different = sets.items.unsqueeze(2) != sets.items.unsqueeze(1)
-        pairs = different & known.unsqueeze(2) & known.unsqueeze(1)
+        known = known & one_of_each(sets)
+        pairs = (known.unsqueeze(2) & known.unsqueeze(1)).triu(1)
         total = torch.where(pairs, likeness, 0.0).sum((1, 2))
-        return total / pairs.sum((1, 2)).clamp(min=1)
+        asked = sets.set_size * (sets.set_size - 1) // 2
+        return torch.minimum(total / pairs.sum((1, 2)).clamp(min=1), total / max(asked, 1))
 
     def _parts(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
         """Cosines (B, k, k) of the non-slot parts; the members (B, k) that have a slot."""
@@ -83,13 +94,14 @@ class Coherence(Objective):
         assert catalog is not None
         assert self.field is not None
         if self._prepared is None or self._prepared[0] is not catalog:
-            self._prepared = catalog, value_codes(catalog.column(self.field))
-        codes = entries(self._prepared[1], sets)  # (B, k, M)
-        count = (codes >= 0).sum(-1)
-        shared = torch.zeros_like(sets.items).unsqueeze(-1) * count.unsqueeze(1)
-        for code in codes.unbind(-1):
-            held = (code[:, :, None, None] == codes.unsqueeze(1)).any(-1)
-            shared = shared + (held & (code >= 0).unsqueeze(-1))
+            self._prepared = catalog, value_lists(catalog.column(self.field))
+        codes, start = (held.to(sets.items.device) for held in self._prepared[1])
+        items = sets.items.clamp(min=0)
+        count = start[items + 1] - start[items]
+        # At most k times the longest list here are the distinct values of a set.
+        width = sets.set_size * max(int(count.max()), 1) if len(sets) else 1
+        rows = max(ROOM // (sets.set_size * width), 1)
+        shared = torch.cat([shared_values(codes, start, part) for part in items.split(rows)])
         union = count.unsqueeze(2) + count.unsqueeze(1) - shared
         return shared.to(sets.item_embeddings) / union.clamp(min=1), count > 0
 
@@ -118,21 +130,56 @@ def slot_means(embeddings: Tensor, codes: Tensor) -> Tensor:
     return total / torch.bincount(place, minlength=rows).clamp(min=1).unsqueeze(1)
 
 
-def value_codes(column: Sequence[Any]) -> Tensor:
-    """Number the distinct values of each item: (N, M), filled up with −1.
+def value_lists(column: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Number the distinct values of each item.
 
     Args:
         column: N single values or lists of them; None, or an empty list, where there is none.
 
+    Returns:
+        The numbers, item after item; and (N + 1,) where each item's begin, and the last end.
+
     Example:
-        >>> value_codes(["a", None, ["b", "a", "b"]]).tolist()
-        [[0, -1], [-1, -1], [1, 0]]
+        >>> value_lists(["a", None, ["b", "a", "b"]])
+        (tensor([0, 1, 0]), tensor([0, 1, 1, 3]))
     """
-    lists = [
-        value if isinstance(value, list) else [] if value is None else [value] for value in column
-    ]
     numbers: dict[Any, int] = {}
-    rows = [[numbers.setdefault(v, len(numbers)) for v in dict.fromkeys(row)] for row in lists]
-    width = max(map(len, rows))
-    filled = [row + [-1] * (width - len(row)) for row in rows]
-    return torch.tensor(filled, dtype=torch.long).view(len(rows), width)
+    codes: list[int] = []
+    start = [0]
+    for value in column:
+        held = value if isinstance(value, list) else [] if value is None else [value]
+        codes += [numbers.setdefault(one, len(numbers)) for one in dict.fromkeys(held)]
+        start.append(len(codes))
+    return torch.tensor(codes, dtype=torch.long), torch.tensor(start)
+
+
+def shared_values(codes: Tensor, start: Tensor, items: Tensor) -> Tensor:
+    """Return (B, k, k), how many values two items of a set have in common.
+
+    Args:
+        codes: Numbers of the values, as of ``value_lists``.
+        start: (N + 1,) where those of each item begin.
+        items: (B, k) rows of the catalog.
+
+    Example:
+        >>> shared_values(*value_lists(["a", None, ["b", "a"]]), torch.tensor([[0, 1, 2]])).int()
+        tensor([[[1, 0, 1],
+                 [0, 0, 0],
+                 [1, 0, 2]]], dtype=torch.int32)
+    """
+    sets, members = items.shape
+    begin = start[items].flatten()
+    count = start[items + 1].flatten() - begin
+    member = torch.repeat_interleave(count)  # of each value held: whose it is, in all B·k
+    order = torch.arange(len(member), device=items.device) - (count.cumsum(0) - count)[member]
+    owner = member // members
+    # The distinct values of each set are its columns, so that it has no more than it needs.
+    key = owner * (int(codes.max()) + 1 if len(codes) else 1) + codes[begin[member] + order]
+    distinct, number = key.unique(return_inverse=True)
+    first = torch.full((sets,), len(distinct), device=items.device)
+    first = first.scatter_reduce(0, owner, number, "amin")
+    place = number - first[owner]
+    held = torch.zeros(sets, members, int(place.max()) + 1 if len(place) else 0)
+    held = held.to(items.device)
+    held[owner, member % members, place] = 1.0
+    return held @ held.mT

@@ -1,5 +1,7 @@
 import copy
+import itertools
 import pickle
+import time
 
 import pytest
 import torch
@@ -25,10 +27,11 @@ def catalog(catalog_of):
 def test_coherence_of_embeddings_by_hand(catalog, chosen):
     rows = [
         # Mean shirt (1, 0, .5, .5)/√2 leaves (0, 0, ±.5, ∓.5)/√2, and so do the shoes.
-        [SHIRT_LINEN, SHOE_LINEN, -1],  # cosine 1
-        [SHIRT_LINEN, SHOE_LEATHER, -1],  # cosine −1
+        [SHIRT_LINEN, SHOE_LINEN, -1],  # cosine 1, one pair of the three asked for
+        [SHIRT_LINEN, SHOE_LEATHER, -1],  # cosine −1: what is missing does not make it better
         [SHIRT_LINEN, SHIRT_LEATHER, SHOE_LINEN],  # −1, 1, −1
-        [SHIRT_LINEN, SHOE_LINEN, SHIRT_LINEN],  # 1 and 1; the repeated item is no pair
+        [SHIRT_LINEN, SHOE_LINEN, SHIRT_LINEN],  # as without the repeated item
+        [SHIRT_LINEN, SHOE_LEATHER, SHIRT_LINEN],
         [SHIRT_LINEN, SHIRT_LINEN, SHIRT_LINEN],  # no pair of different items
         [SHIRT_LINEN, LONE_HAT, -1],  # nothing is left of the only hat
         [SHIRT_LINEN, SHOE_LINEN, NO_KIND],  # without a slot: in no pair
@@ -36,9 +39,42 @@ def test_coherence_of_embeddings_by_hand(catalog, chosen):
         [SHIRT_LINEN, -1, -1],
         [-1, -1, -1],  # no member: the lower bound
     ]
-    expected = [1, -1, -1 / 3, 1, 0, 0, 1, 0, 0, -1]
+    expected = [1 / 3, -1, -1 / 3, 1 / 3, -1, 0, 0, 1 / 3, 0, 0, -1]
     found = load_objective("coherence")(chosen(catalog, rows))
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_repeating_a_good_pair_does_not_help(catalog_of, chosen):
+    # A hundred shirts and shoes; the first five of each are of one style, roughly.
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(100, 16, generator=generator)
+    rows[:10] += 2 * torch.randn(16, generator=generator)
+    catalog = catalog_of(rows, category=["shirt", "shoe"] * 50)
+    pair, missing, last = [0, 1], [-1] * 8, list(range(90, 98))
+    sets = [list(range(10)), pair * 5, pair + missing, pair + last, [0] * 9 + [1]]
+    distinct, repeated, alone, filled, lopsided = load_objective("coherence")(
+        chosen(catalog, sets)
+    ).tolist()
+    cosine = load_objective("coherence")(chosen(catalog, [pair])).item()
+    assert distinct > 0.5
+    assert cosine > 0.5
+    # One pair of 45 is left, whether the others repeat it or are not there.
+    assert repeated == pytest.approx(cosine / 45)
+    assert alone == lopsided == pytest.approx(repeated)
+    assert abs(filled) < 0.1  # eight that have nothing to do with it are no better
+    opposite = load_objective("coherence")(chosen(catalog, [[0, 91], [0, 0]])).tolist()
+    again = load_objective("coherence")(chosen(catalog, [[0, 91] * 5, [0] * 10])).tolist()
+    assert opposite[0] < 0
+    assert again == pytest.approx(opposite)  # nor does it make a bad pair better
+
+
+def test_two_of_a_small_slot_are_opposite_on_average(catalog_of, chosen):
+    # Unrelated parts within a slot of n sum to zero, so their mean cosine is about −1/(n − 1):
+    # exactly for n = 2, and for n = 3 if all are equally far from the mean.
+    corners = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    catalog = catalog_of([[1, 0, 0], [0, 1, 0], *corners], category=["a", "a", "b", "b", "b"])
+    found = load_objective("coherence")(chosen(catalog, [[0, 1, -1], [2, 3, 4]]))
+    assert found.tolist() == pytest.approx([-1, -1 / 2])
 
 
 def test_coherence_is_not_low_diversity(catalog, chosen):
@@ -57,14 +93,14 @@ def test_coherence_of_a_field_by_hand(catalog, chosen):
     rows = [
         [SHIRT_LINEN, SHOE_LINEN, LONE_HAT],  # 3 of 3 pairs
         [SHIRT_LINEN, SHOE_LINEN, SHOE_LEATHER],  # 1 of 3
-        [SHIRT_LINEN, SHIRT_LINEN, SHOE_LEATHER],  # 0 of 2
-        [SHIRT_LINEN, SHOE_LINEN, NO_KIND],  # 1 of 1
+        [SHIRT_LINEN, SHIRT_LINEN, SHOE_LEATHER],  # 0 of 1
+        [SHIRT_LINEN, SHOE_LINEN, NO_KIND],  # 1 of 1, and 1 of the 3 asked for
         [SHIRT_LINEN, NO_KIND, -1],
         [SHIRT_LINEN, SHIRT_LINEN, -1],
         [-1, -1, -1],
     ]
     coherence = load_objective("coherence", field="style")
-    expected = [1, 1 / 3, 0, 1, 0, 0, 0]
+    expected = [1, 1 / 3, 0, 1 / 3, 0, 0, 0]
     assert coherence(chosen(catalog, rows)).tolist() == pytest.approx(expected)
     assert coherence.bounds == (0.0, 1.0)
     assert not coherence.differentiable
@@ -72,16 +108,19 @@ def test_coherence_of_a_field_by_hand(catalog, chosen):
 
 def test_coherence_of_lists_is_their_jaccard_overlap(catalog, chosen):
     rows = [
-        [SHIRT_LINEN, SHIRT_LEATHER, -1],  # {a, b} and {b, a}: 1
-        [SHIRT_LINEN, SHOE_LINEN, -1],  # {a, b} and {b, c}: 1/3
+        [SHIRT_LINEN, SHIRT_LEATHER, -1],  # {a, b} and {b, a}: 1 of 3 pairs
+        [SHIRT_LINEN, SHOE_LINEN, -1],  # {a, b} and {b, c}: 1/3 of 3
         [SHIRT_LINEN, SHOE_LINEN, SHOE_LEATHER],  # 1/3, 0, 0
-        [SHIRT_LINEN, SHOE_LINEN, LONE_HAT],  # an empty list is no value: 1/3
+        [SHIRT_LINEN, SHOE_LINEN, LONE_HAT],  # an empty list is no value: 1/3 of 3
     ]
     found = load_objective("coherence", field="tags")(chosen(catalog, rows))
-    assert found.tolist() == pytest.approx([1, 1 / 3, 1 / 9, 1 / 3])
+    assert found.tolist() == pytest.approx([1 / 3, 1 / 9, 1 / 9, 1 / 9])
 
 
-def test_jaccard_equals_a_loop(catalog_of, chosen):
+@pytest.mark.parametrize("room", [None, 100])
+def test_jaccard_equals_a_loop(catalog_of, chosen, room, monkeypatch):
+    if room is not None:  # a set at a time
+        monkeypatch.setattr("r4t_objectives.coherence.ROOM", room)
     generator = torch.Generator().manual_seed(0)
     tags = [
         torch.randint(0, 6, (size,), generator=generator).tolist()
@@ -91,12 +130,25 @@ def test_jaccard_equals_a_loop(catalog_of, chosen):
     rows = torch.randint(-1, 40, (25, 6), generator=generator).tolist()
     expected = []
     for row in rows:
-        there = [item for item in row if item >= 0 and tags[item]]
-        pairs = [(set(tags[a]), set(tags[b])) for a in there for b in there if a != b]
-        overlaps = [len(a & b) / len(a | b) for a, b in pairs]
-        expected.append(sum(overlaps) / max(len(overlaps), 1))
+        there = [set(tags[item]) for item in set(row) if item >= 0 and tags[item]]
+        overlaps = [len(a & b) / len(a | b) for a, b in itertools.combinations(there, 2)]
+        expected.append(sum(overlaps) / 15)  # 6·5/2 pairs are asked for
     found = load_objective("coherence", field="tags")(chosen(catalog, rows))
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_long_list_does_not_slow_the_others(catalog_of, chosen):
+    # Once quadratic in the longest list of the catalog: minutes for these sets.
+    generator = torch.Generator().manual_seed(0)
+    tags = [[n % 7, n % 11] for n in range(500)]
+    tags[3] = list(range(300))
+    catalog = catalog_of(torch.randn(500, 3, generator=generator), tags=tags)
+    rows = torch.randint(0, 500, (2000, 10), generator=generator).tolist()
+    sets = chosen(catalog, [[0, 3] * 5, *rows])  # {0} of {0, …, 299} is in common: 1/300 of 45
+    coherence = load_objective("coherence", field="tags")
+    began = time.perf_counter()
+    assert coherence(sets)[0].item() == pytest.approx(1 / 300 / 45)
+    assert time.perf_counter() - began < 5
 
 
 def test_where_no_item_has_a_value_there_is_no_pair(catalog_of, chosen):
