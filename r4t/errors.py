@@ -8,7 +8,7 @@ Example:
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -23,3 +23,20 @@ def nearest(name: str, options: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the option closest to ``name``, or an empty string."""
     matches = difflib.get_close_matches(name, list(options), n=1)
     return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def check_least(numbers: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse numbers that are too small.
+
+    Args:
+        numbers: Name of the setting → the number found and the least that it may be.
+
+    Raises:
+        InputError: Names the first.
+
+    Example:
+        >>> check_least({"size": (10, 1), "runs": (0, 0)})
+    """
+    for name, (found, least) in numbers.items():
+        if found < least:
+            raise InputError(f"{name} must be at least {least}, found {found}; raise it.")

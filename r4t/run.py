@@ -97,7 +97,9 @@ class Run:
             "fingerprint": run.fingerprint,
         }
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(README, encoding="utf-8")
+        readme = folder / "README.md"
+        if not readme.is_file() or readme.read_text(encoding="utf-8").startswith(README[:15]):
+            readme.write_text(README, encoding="utf-8")  # a user's own is left alone
         return run
 
     @classmethod
@@ -105,7 +107,7 @@ class Run:
         """Open the run at ``folder``.
 
         Raises:
-            InputError: ``folder`` is not a run.
+            InputError: ``folder`` is not a run, or its file is damaged.
         """
         folder = Path(folder)
         path = folder / RUN_FILE
@@ -114,10 +116,16 @@ class Run:
                 f"A run is a folder with {RUN_FILE}, found none in {folder}; name a run folder, or "
                 "begin one with 'r4t fit --config 0_warm_start.yaml --run FOLDER'."
             )
-        content = json.loads(path.read_text(encoding="utf-8"))
-        catalog = Path(os.path.normpath(folder / content["catalog"]))
-        queries = Path(os.path.normpath(folder / content["queries"]))
-        return cls(folder, catalog, queries, content["fingerprint"])
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            catalog = Path(os.path.normpath(folder / content["catalog"]))
+            queries = Path(os.path.normpath(folder / content["queries"]))
+            return cls(folder, catalog, queries, content["fingerprint"])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{RUN_FILE} is a JSON object with catalog, queries and fingerprint, found "
+                f"something else in {path}; delete it and begin the run again: its steps stay."
+            ) from None
 
     def searcher(self, backend: str = "torch") -> Searcher:
         """Return the frozen retriever over the run's catalog.

@@ -34,6 +34,15 @@ def test_another_catalog_is_refused(small_run, small_items):
     assert written["fingerprint"] == small_run.fingerprint  # the run is as it was
 
 
+@pytest.mark.parametrize("content", ["{}", "{", "[]", '{"catalog": 1, "queries": 2}'])
+def test_a_damaged_run_file_is_named(small_run, content):
+    (small_run.folder / "run.json").write_text(content)
+    with pytest.raises(
+        InputError, match="run.json is a JSON object with catalog, queries and finger"
+    ):
+        Run.open(small_run.folder)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):
         Run.open(tmp_path)

@@ -1,5 +1,7 @@
 """Results → the differences and ratios that the claims about a run rest on."""
 
+from collections.abc import Sequence
+
 from r4t.evaluation.results import Difference, Results, compare
 
 
@@ -27,9 +29,17 @@ def differences(results: Results) -> list[Difference]:
     for measure, pairs in measures.items():
         for first, second in pairs:
             names = [_full(name, results) for name in (first, second)]
-            if measure in results.measures and None not in names:
+            if _comparable(results, names, measure):
                 found.append(compare(results, names[0] or "", names[1] or "", measure))
     return found
+
+
+def _comparable(results: Results, names: Sequence[str | None], measure: str) -> bool:
+    """Whether both methods are there and some query has a value of the measure for both."""
+    if measure not in results.measures or None in names:
+        return False
+    columns = [results.of(name, measure) for name in names if name is not None]
+    return any(None not in pair for pair in zip(*columns, strict=True))
 
 
 def ratios(results: Results) -> list[str]:
@@ -41,7 +51,7 @@ def ratios(results: Results) -> list[str]:
     lines = []
     if folm and diffusion:
         lines.append(f"R4T-Diffusion reaches {diffusion / folm:.1%} of R4T-FOLM's composite")
-        if "Zero-shot" in results.values:
+        if _comparable(results, ["R4T-FOLM", "Zero-shot"], measure):
             gain = compare(results, "R4T-FOLM", "Zero-shot", measure)
             if gain.low > 0:  # a share of a gain that may be nothing says nothing
                 kept = compare(results, "R4T-Diffusion", "Zero-shot", measure).mean / gain.mean

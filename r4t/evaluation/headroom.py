@@ -6,12 +6,14 @@ would say "copy titles", and every row is given term by term.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from r4t.choice import KNOWN
 from r4t.data.queries import Query
@@ -19,8 +21,8 @@ from r4t.evaluation.baselines import Method
 from r4t.evaluation.extremes import GreedyBound, as_directions
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import Methods
+from r4t.evaluation.measuring import values_of
 from r4t.evaluation.report import COMPOSITE, Composite, Evaluation, run_truth
-from r4t.evaluation.results import listed
 from r4t.evaluation.table import Block, markdown
 from r4t.objective import Objective
 from r4t.reward import Reward
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 JSON_FILE, MARKDOWN_FILE = "headroom.json", "headroom.md"
-# The first of these that the run has is what tuning starts from.
+# The first of these that the run has is what tuning starts from, else the query k times.
+QUERY_ITSELF = "the query itself"
 COLUMNS = ("random", "current", "oracle", "greedy bound", "bound alone")
-CURRENT = ("R4T-FOLM", "Zero-shot", "No fan-out")
+CURRENT = ("R4T-FOLM", "Zero-shot")
 ORACLES = ("References (oracle)", "Oracle")
 GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfils
 
@@ -58,9 +61,12 @@ class Headroom:
 
     @property
     def best(self) -> str:
-        """What bounds the composite: the greedy bound or, where there is none, the oracle."""
+        """What reaches the highest composite: the greedy bound or, without one, a known set."""
         row = self.rows[COMPOSITE]
-        return "oracle" if row["greedy bound"] is None else "greedy bound"
+        if row["greedy bound"] is not None:
+            return "greedy bound"
+        known = {name: _or_lowest(row[name]) for name in ("oracle", "random")}
+        return max(known, key=lambda name: known[name])
 
     def gain(self, name: str) -> float | None:
         """Gain of an objective, or of the composite, from the current sets to the best ones."""
@@ -71,11 +77,13 @@ class Headroom:
         """Say what tuning can gain at most, and how much of it is groundedness."""
         whole = self.gain(COMPOSITE)
         if whole is None:
-            return "There is neither a greedy bound nor an oracle of this composite."
+            return "Neither a greedy bound nor an oracle of this composite can be had."
         row = self.rows[COMPOSITE]
+        # Sets that are there show what can be gained; only the bound says that no more can.
+        most = "most" if self.best == "greedy bound" else "least"
         text = (
-            f"RL can gain at most {whole:.3f} of the composite over {self.current} "
-            f"({row['current']:.3f} → {row[self.best]:.3f}, the {self.best})"
+            f"RL can gain at {most} {whole:.3f} of the composite over {self.current} "
+            f"({row['current']:.3f} → {row[self.best]:.3f}, {self.best})"
         )
         weight = self.weights.get(GROUNDEDNESS)
         grounded = self.gain(GROUNDEDNESS) if weight else None
@@ -109,7 +117,8 @@ def measure_headroom(
     queries = evaluation.asked(run, searcher, console)
     truth = run_truth(run, searcher)
     builders, _ = methods.builders(run, searcher, queries, reward, truth=truth)
-    current = next(name for name in CURRENT if name in builders)
+    builders[QUERY_ITSELF] = lambda: QueryItself(searcher, methods.set_size, methods.pool_size)
+    current = next((name for name in CURRENT if name in builders), QUERY_ITSELF)
     chosen = {"random": "Random", "current": current, "greedy bound": "Greedy bound"}
     chosen["oracle"] = next((name for name in ORACLES if name in builders), "")
     who = {column: builders[name]() for column, name in chosen.items() if name in builders}
@@ -127,7 +136,7 @@ def measure_headroom(
             for term, scores in _scored(reward, asked.fan_out(method)).items():
                 values.setdefault((term, column), []).extend(scores)
         for term, bound in alone.items():
-            found = listed(reward.objectives[term](asked.fan_out(bound)))
+            found = values_of(reward.objectives[term], asked.fan_out(bound))
             values.setdefault((term, "bound alone"), []).extend(found)
         if on_progress is not None:
             on_progress("headroom", len(part))
@@ -138,6 +147,22 @@ def measure_headroom(
     return Headroom(current, len(queries), dict(reward.weights), rows)
 
 
+@dataclass
+class QueryItself:
+    """A fan-out that has collapsed: the query k times. What there is before any model."""
+
+    searcher: Searcher
+    set_size: int = 10
+    pool_size: int = 150
+    name: str = QUERY_ITSELF
+
+    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+        """Answer B queries."""
+        directions = z.unsqueeze(1).expand(-1, self.set_size, -1)
+        texts = [[query.text] * self.set_size for query in queries]
+        return self.searcher.fan_out(z, directions, texts=texts, pool_size=self.pool_size)
+
+
 class _Asked:
     """Some queries, and what is known of them."""
 
@@ -146,7 +171,7 @@ class _Asked:
         texts = [query.text for query in queries]
         self._z = searcher.encode_queries(texts)
         self._known: dict[str, Any] = {"query_texts": texts}
-        if all(query.references for query in queries):
+        if any(query.references for query in queries):
             rows = [searcher.catalog.rows(query.references) for query in queries]
             self._known["references"] = pad_rows(rows)
 
@@ -159,10 +184,11 @@ class _Asked:
 def _scored(reward: Reward, sets: SetBatch) -> dict[str, list[float | None]]:
     """Each objective and the composite, one value a query."""
     scores: dict[str, Objective | Composite] = {**reward.objectives, COMPOSITE: Composite(reward)}
-    return {
-        name: listed(score(sets)) if score.accepts(sets) else [None] * len(sets)
-        for name, score in scores.items()
-    }
+    return {name: values_of(score, sets) for name, score in scores.items()}
+
+
+def _or_lowest(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def blocks(found: Headroom) -> list[Block]:
@@ -183,10 +209,11 @@ def notes(found: Headroom) -> list[str]:
     """Sentences below the table."""
     return [
         found.sentence(),
-        "All are scored as fan-outs; random sets and the oracle search with the items themselves, so "
-        "their groundedness is 1. The greedy bound adds directions one by one (items near the query, "
-        "and blends of item and query), each the best for the composite; 'bound alone' does so for "
-        "one objective. Greedy choices can be beaten, a little: read 'at most' as an estimate.",
+        "All are scored as fan-outs. Random sets and the oracle search with the items themselves, so "
+        "their groundedness is 1; before any model the current fan-out is the query k times. The "
+        "greedy bound adds directions one by one (items near the query, and blends of item and "
+        "query), each the best for the composite; 'bound alone' does so for one objective. Greedy "
+        "choices can be beaten, a little: read 'at most' as an estimate.",
     ]
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor
 
 from r4t.data.queries import RECOMPOSED, Query
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 from r4t.evaluation.answers import AnswerWriter, short_columns
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import ENDS, Lineup, Methods
@@ -35,9 +35,14 @@ class Composite:
     def __init__(self, reward: Reward) -> None:
         self._reward = reward
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Fields that the weighted objectives read."""
+        return self._reward.deciding_needs
+
     def accepts(self, sets: SetBatch) -> bool:
-        """Whether ``sets`` carries every field that the objectives need."""
-        return self._reward.deciding_needs <= sets.present
+        """Whether ``sets`` carries every field that the weighted objectives need."""
+        return self.needs <= sets.present
 
     def __call__(self, sets: SetBatch) -> Tensor:
         """Return (B,) weighted sums."""
@@ -66,6 +71,10 @@ class Evaluation:
         latency_calls: Timed calls a batch size.
         index: ``torch`` or ``faiss``.
         queries: How many queries, the first ones; all by default.
+        out: Folder of the tables; ``RUN/results`` by default, where they replace older ones.
+
+    Raises:
+        InputError: A number is too small.
     """
 
     run: str = "runs/toy"
@@ -80,10 +89,23 @@ class Evaluation:
     latency_calls: int = 3
     index: str = "torch"
     queries: int | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        least = {
+            "batch_size": (self.batch_size, 1),
+            "across_runs": (self.across_runs, 0),
+            "latency_calls": (self.latency_calls, 1),
+            "latency_batches": (min(self.latency_batches, default=1), 1),
+            "queries": (1 if self.queries is None else self.queries, 1),
+        }
+        check_least(least)
 
     @property
     def folder(self) -> Path:
-        """Where the tables go: ``results``, for other splits ``results-SPLIT``."""
+        """Where the tables go: ``out``, or ``RUN/results``, ``RUN/results-SPLIT`` for others."""
+        if self.out is not None:
+            return Path(self.out)
         name = "results" if self.split == "test" else f"results-{self.split}"
         return Path(self.run) / name
 
@@ -167,7 +189,8 @@ class Evaluation:
                 on_progress=progress.advance,
                 on_sets=_for_readers(writer, lineup),
             )
-        results.settings["left_out"] = left_out | results.settings["left_out"]
+            results.settings["left_out"] = left_out | results.settings["left_out"]
+            results.save(self.folder)  # before anything is made of it
         return results
 
     def audited(self, reward: Reward) -> tuple[dict[str, Objective], dict[str, str]]:

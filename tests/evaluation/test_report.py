@@ -6,14 +6,16 @@ from r4t_objectives.constraint import AtMost, Constraint
 from rich.console import Console
 
 from r4t.catalog import write_catalog
-from r4t.data.queries import write_queries
+from r4t.data.queries import Query, write_queries
 from r4t.data.wardrobe import SMALLEST, generate
 from r4t.encoder import LsaEncoder
 from r4t.errors import InputError
 from r4t.evaluation.answers import read_answers
+from r4t.evaluation.claims import differences, ratios
 from r4t.evaluation.headroom import blocks, measure_headroom, notes, write_headroom
 from r4t.evaluation.lineup import Methods
 from r4t.evaluation.report import Composite, Evaluation, scores_by_block
+from r4t.evaluation.results import Results
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -193,7 +195,89 @@ def test_headroom_of_coverage_is_bounded_by_the_references(wardrobe_run, console
     assert found.rows["composite"]["oracle"] == 1.0
     current = found.rows["coverage"]["current"]
     assert found.gain("composite") == pytest.approx(1 - current)
-    assert found.sentence().endswith(f"({current:.3f} → 1.000, the oracle).")
+    gain = f"at least {1 - current:.3f} of the composite over Zero-shot"
+    assert gain in found.sentence()
+    assert found.sentence().endswith(f"({current:.3f} → 1.000, oracle).")
+
+
+def test_before_any_model_the_current_fan_out_is_the_query_itself(wardrobe_run, console, tmp_path):
+    for name in ("catalog", "queries"):
+        shutil.copytree(wardrobe_run.folder / name, tmp_path / name)
+    asked = evaluation(Run(tmp_path, tmp_path, tmp_path, ""), queries=3)
+    found = measure_headroom(asked, methods(), console)
+    assert found.current == "the query itself"
+    searcher = wardrobe_run.searcher()
+    z = searcher.encode([query.text for query in wardrobe_run.read_queries("test")[:3]])
+    nearest = (z @ searcher.catalog.embeddings.T).max(1).values
+    distance = (2 - 2 * nearest).clamp(min=0).sqrt()  # of unit vectors
+    assert found.rows["groundedness"]["current"] == pytest.approx(
+        (1 - distance).mean().item(), abs=1e-4
+    )
+    assert found.rows["alignment"]["current"] == pytest.approx(1.0, abs=1e-5)
+    assert found.rows["diversity"]["current"] == pytest.approx(1 / 5, abs=1e-5)
+
+
+def test_one_query_without_references_counts_for_the_others(wardrobe_run, console, tmp_path):
+    for name in ("catalog", "queries"):
+        shutil.copytree(wardrobe_run.folder / name, tmp_path / name)
+    queries = wardrobe_run.read_queries("test")[:3]
+    queries[1] = Query(queries[1].id, queries[1].text, "mood")
+    write_queries(tmp_path / "queries", {"test": queries})
+    asked = evaluation(Run(tmp_path, tmp_path, tmp_path, ""), weights={"coverage": 1.0})
+    found = measure_headroom(asked, methods(), console)
+    z = wardrobe_run.searcher().encode([queries[0].text, queries[2].text])
+    _, top = wardrobe_run.searcher().index.search(z, 20)
+    catalog = wardrobe_run.searcher().catalog
+    shares = [
+        sum(row in near for row in catalog.rows(query.references)) / len(query.references)
+        for query, near in zip((queries[0], queries[2]), top.tolist())
+    ]
+    assert found.rows["coverage"]["current"] == pytest.approx(sum(shares) / 2, abs=1e-6)
+
+
+def test_a_readme_of_the_user_stays(wardrobe_run, console, tmp_path):
+    for name in ("catalog", "queries"):
+        shutil.copytree(wardrobe_run.folder / name, tmp_path / name)
+    (tmp_path / "README.md").write_text("my notes")
+    found = evaluation(Run(tmp_path, tmp_path, tmp_path, ""), audit=False, out=str(tmp_path / "o"))
+    found.measure(methods(methods=["MMR"], curves=[]), console)
+    assert (tmp_path / "README.md").read_text() == "my notes"
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
+        "results.json",
+        "sets.jsonl",
+    ]
+
+
+def test_a_composite_that_reads_texts_leaves_the_rest_comparable():
+    composite = {"directions/composite": [0.1, 0.2]}
+    none = {"directions/composite": [None, None]}
+    values = {"Zero-shot": composite, "R4T-FOLM": composite, "R4T-Diffusion": none}
+    found = Results({}, ["p", "q"], values)
+    assert [(d.first, d.second) for d in differences(found)] == []
+    values["Best-of-5"] = composite
+    assert len(differences(Results({}, ["p", "q"], values))) == 2
+    assert ratios(found) == []
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0; raise it"),
+        ({"latency_batches": [8, 0]}, "latency_batches must be at least 1, found 0"),
+        ({"latency_calls": 0}, "latency_calls must be at least 1, found 0"),
+        ({"queries": -3}, "queries must be at least 1, found -3"),
+        ({"across_runs": -1}, "across_runs must be at least 0, found -1"),
+    ],
+)
+def test_numbers_that_are_too_small_are_refused_before_any_work(settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Evaluation(**settings)
+
+
+def test_sizes_that_are_too_small_are_refused():
+    for name in ("set_size", "pool_size", "best_of"):
+        with pytest.raises(InputError, match=f"{name} must be at least 1, found 0"):
+            Methods(**{name: 0})
 
 
 def test_scores_are_sorted_by_what_they_read():
