@@ -23,6 +23,7 @@ from r4t.sets import SetBatch
 from r4t_objectives.rubrics import Rubric
 
 THOUGHT = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL)  # some begin without <think>
+MEMORY = 10_000  # answers that an object keeps in memory
 AGAIN = (
     "That was not in the form asked for. Answer with the JSON object alone: "
     '{"reason": "...", "score": N}, with N from 1 to 5.'
@@ -54,7 +55,8 @@ class Judge(Objective):
     * ``groundedness``: each item against its own sub-query, from 1 (no match) to 5; needs ``texts``.
 
     A set that got no answer, or twice one without a score from 1 to 5, scores NaN and is counted
-    (``partial``); it is asked for again next time. The key is read from OPENAI_API_KEY. On several
+    (``partial``); it is asked for again next time. Any other is asked for once: an object remembers
+    its last 10,000 answers, so that the same set has the same score in every column. The key is read from OPENAI_API_KEY. On several
     ranks each keeps its own account of what it spent; the cache is common.
 
     Args:
@@ -64,9 +66,11 @@ class Judge(Objective):
         base_url: OPENAI_BASE_URL, or else OpenAI's own, by default.
         seed: Of the order in which items are shown.
         concurrency: Calls at the same time.
-        retries: Attempts after the first where the endpoint is busy, silent or broken.
+        retries: Attempts after the first where the endpoint is busy, by default for about a minute;
+            no more than four where it is silent or broken.
         timeout: Seconds without a byte after which a call counts as lost.
-        cache: Folder of answers by content, with prompts and reasons to read; None for none.
+        cache: Folder of answers by content, with prompts and reasons to read, for later and for
+            other processes; None for none.
         prices: Per million prompt and completion tokens, for the cost in ``facts``.
         parameters: Further fields of the request; ``{temperature: 0}`` by default (``{}`` for
             models that refuse it).
@@ -91,7 +95,7 @@ class Judge(Objective):
         base_url: str | None = None,
         seed: int = 0,
         concurrency: int = 8,
-        retries: int = 4,
+        retries: int = 8,
         timeout: float = 60.0,
         cache: str | None = "~/.cache/r4t/judge",
         prices: tuple[float, float] | None = None,
@@ -109,6 +113,7 @@ class Judge(Objective):
             retries=retries,
             timeout=timeout,
             cache=cache,
+            memory=MEMORY,
         )
         self.verdicts: list[Verdict] = []
         self._unscored: Counter[str] = Counter()
@@ -133,6 +138,10 @@ class Judge(Objective):
             self.verdicts[row] = verdict
         scores = [verdict.score for verdict in self.verdicts]
         return torch.tensor(scores, dtype=torch.float32, device=sets.query.device)
+
+    def reasons(self) -> list[str]:
+        """Return the model's reason for each set of the last call; "" where it gave no score."""
+        return ["" if math.isnan(v.score) else v.reason for v in self.verdicts]
 
     def facts(self) -> dict[str, Any]:
         """Return the model, the rubric and what this process has asked and spent so far.

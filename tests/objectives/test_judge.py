@@ -296,6 +296,34 @@ def test_another_judge_with_the_same_question_asks_nobody(sets):
         assert len(seen.asked) == 3  # in another order
 
 
+def test_without_a_cache_the_same_set_has_the_same_score_in_every_column(sets):
+    # A model with moods: each answer differs from the one before.
+    with serving(lambda number, text: Reply(verdict(1 + number % 5))) as seen:
+        objective = judge(seen.url, concurrency=1)
+        reward = Reward({"judge": 2.0}, {"judge": objective})
+        total, components = reward(sets)
+        assert objective(many(sets, [1, 0])).tolist() == components["judge"].tolist()[::-1]
+        assert total.tolist() == (2 * components["judge"]).tolist() == [2.0, 4.0]
+        assert len(seen.asked) == 2
+        assert objective.facts()["cached"] == 2
+        judge(seen.url)(sets)  # another object has its own memory
+        assert len(seen.asked) == 4
+
+
+def test_reasons_of_the_last_call(sets):
+    def reply(number, text):
+        return Reply(status=400) if "white" in text else Reply(verdict(4, "hats and boots"))
+
+    with serving(reply) as seen:
+        objective = judge(seen.url)
+        assert objective.reasons() == []
+        with pytest.warns(UserWarning, match="BadRequestError"):
+            objective(many(sets, [0, 1, 0]))
+        assert objective.reasons() == ["hats and boots", "", "hats and boots"]
+        objective(sets.extended(items=sets.items * 0 - 1, mask=sets.mask & False))
+        assert objective.reasons() == ["no member", "no member"]
+
+
 def test_a_failed_call_is_unscored_and_counted(sets):
     def reply(number, text):
         return Reply(status=500) if "white" in text else Reply(verdict(4))
