@@ -22,6 +22,7 @@ from r4t.geometry import distinct_first
 from r4t.sets import SetBatch
 
 Scores = Mapping[str, Sequence[float | None]]
+Reasons = Mapping[str, Sequence[str]]
 SHORT = 32  # letters that a metadata value may have to be shown unasked
 
 
@@ -62,6 +63,7 @@ class Answer:
             which the encoder knows no word has found no item.
         items: Distinct items, best first.
         scores: Of the set by name ("items/vendi"); None where a score does not apply.
+        reasons: For scores that give one, such as a judge's, by the same name.
     """
 
     query_id: str
@@ -71,6 +73,7 @@ class Answer:
     subqueries: list[str]
     items: list[AnswerItem]
     scores: dict[str, float | None]
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def shown_number(value: float, places: int) -> str:
@@ -139,6 +142,7 @@ def make_answers(
     scores: Scores,
     *,
     metadata: Mapping[str, Sequence[Any]],
+    reasons: Reasons | None = None,
     size: int | None = None,
 ) -> list[Answer]:
     """Read off what a method returned for each of B queries.
@@ -151,6 +155,7 @@ def make_answers(
         sets: Their sets, with the catalog attached (a ``Searcher`` does so).
         scores: B numbers by name.
         metadata: Columns to show, N values each.
+        reasons: B reasons by the name of the score they explain; "" for none.
         size: Items a query; the set size k by default.
 
     Raises:
@@ -165,6 +170,7 @@ def make_answers(
         )
     listed = sets.items if sets.pool is None else sets.pool
     rows = distinct_first(listed, sets.set_size if size is None else size).tolist()
+    said = {} if reasons is None else reasons
     texts = [[] for _ in queries] if sets.texts is None else sets.texts
     return [
         Answer(
@@ -186,6 +192,7 @@ def make_answers(
                 for row, cosine, number in _found(catalog, sets, place, rows[place])
             ],
             scores={name: values[place] for name, values in scores.items()},
+            reasons={name: given[place] for name, given in said.items() if given[place]},
         )
         for place, query in enumerate(queries)
     ]
@@ -234,12 +241,19 @@ class AnswerWriter:
         self._metadata: dict[str, list[Any]] = {}
 
     def __call__(
-        self, method: str, queries: Sequence[Query], sets: SetBatch, scores: Scores
+        self,
+        method: str,
+        queries: Sequence[Query],
+        sets: SetBatch,
+        scores: Scores,
+        reasons: Reasons | None = None,
     ) -> None:
         """Write the answers of one method to B queries."""
         if not self._metadata and sets.catalog is not None:
             self._metadata = checked_columns(sets.catalog, self._fields)
-        for answer in make_answers(method, queries, sets, scores, metadata=self._metadata):
+        for answer in make_answers(
+            method, queries, sets, scores, metadata=self._metadata, reasons=reasons
+        ):
             self._file.write(json.dumps(asdict(answer), ensure_ascii=False, default=str) + "\n")
         self._file.flush()
 

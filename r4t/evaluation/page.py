@@ -127,17 +127,20 @@ def _score(
     block: str,
     scales: Mapping[str, tuple[float, float]],
 ) -> str:
-    value = answer.scores.get(name)
+    value, why = answer.scores.get(name), answer.reasons.get(name)
     label = _escaped(name.removeprefix(block))
+    reason = f'<dd class="reason" dir="auto">{_escaped(why)}</dd>' if why else ""
     if value is None:
-        return f'<div class="score"><dt>{label}</dt><dd></dd><dd class="number">–</dd></div>'
+        return (
+            f'<div class="score"><dt>{label}</dt><dd></dd><dd class="number">–</dd>{reason}</div>'
+        )
     known = [v for other in answers if (v := other.scores.get(name)) is not None]
     low, high = scales.get(name, (min(0.0, *known), max(1.0, *known)))
     top = " top" if value == highest(answers, name) else ""
     return (
         f'<div class="score{top}" title="{label}: from {low:g} to {high:g}"><dt>{label}</dt>'
         f"<dd>{_bar(value, low if min(known) < 0 else max(low, 0.0), high)}</dd>"
-        f'<dd class="number">{shown_number(value, 3)}</dd></div>'
+        f'<dd class="number">{shown_number(value, 3)}</dd>{reason}</div>'
     )
 
 

@@ -124,6 +124,37 @@ def test_written_answers_are_read_as_they_were(plane, tmp_path):
     assert [item.id for item in answers[3].items] == ["b", "a"]
 
 
+def test_reasons_stand_beside_their_scores(plane, tmp_path):
+    path = tmp_path / "sets.jsonl"
+    queries = [BOTH, Query("q2", "west", "mood")]
+    sets = plane.fan_out_texts(
+        plane.encode_queries([query.text for query in queries]), [["east"], ["west"]], 1
+    )
+    scores = {"directions/judge": [4.0, None], "items/judge": [2.0, 3.0]}
+    reasons = {"directions/judge": ["“both”\nends", ""], "items/judge": ["alike", "far"]}
+    with AnswerWriter(path) as write:
+        write("FOLM", queries, sets, scores, reasons)
+        write("FOLM", queries, sets, scores)
+    first, second, *without = read_answers(path)
+    assert first.reasons == {"directions/judge": "“both”\nends", "items/judge": "alike"}
+    assert second.reasons == {"items/judge": "far"}
+    assert [answer.reasons for answer in without] == [{}, {}]
+    assert [first, second] == make_answers(
+        "FOLM", queries, sets, scores, metadata={}, reasons=reasons
+    )
+
+
+def test_files_from_before_there_were_reasons_are_read(plane, tmp_path):
+    path = tmp_path / "sets.jsonl"
+    with AnswerWriter(path) as write:
+        write("FOLM", [BOTH], fanned_out(plane, "east"), {})
+    row = json.loads(path.read_text(encoding="utf-8"))
+    del row["reasons"]
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (answer,) = read_answers(path)
+    assert (answer.query_id, answer.reasons) == ("q1", {})
+
+
 def test_fields_are_written_as_json_has_them(goods, tmp_path, plane):
     from r4t.evaluation.baselines import NoFanout
     from r4t.index import TorchIndex

@@ -82,6 +82,7 @@ def evil(text):
         [text, f"{text} {text}"],
         [AnswerItem(text, text, 0.5, 1, text, metadata={text: text})],
         {f"items/{text}": 0.5},
+        {f"items/{text}": text},
     )
     other = Answer(f"{text}2", text, text, 0, [], [], {})
     return Comparison(text, [answer, other], {text: text}, {}, {text: text}, [text])
@@ -91,9 +92,9 @@ def test_every_text_is_escaped():
     source = page(evil(EVIL))
     assert "<script" not in source
     tree = Tree(source)
-    # Title, heading, facts, contents, two queries, methods and their words, score, sub-queries,
-    # item, chip, note.
-    assert tree.text.count(EVIL) >= 14
+    # Title, heading, facts, contents, two queries, methods and their words, score and its reason,
+    # sub-queries, item, chip, note.
+    assert tree.text.count(EVIL) >= 15
     assert {tag for tag, _ in tree.tags} <= {
         *("html", "head", "meta", "title", "style", "body", "main", "nav", "header", "footer"),
         *("section", "article", "div", "span", "p", "h1", "h2", "h3", "h4", "ol", "ul", "li"),
@@ -163,6 +164,25 @@ def test_scores_and_their_bars_by_hand(comparison):
     scored = Answer("q", "q", "m", 1, [], [], {"directions/alignment": 0.5})
     above = Comparison("", [scored], scales={"directions/alignment": (-1.0, 1.0)})
     assert 'style="left: 0.0%; width: 50.0%"' in page(above)
+
+
+def test_reasons_stand_under_their_scores():
+    answer = Answer(
+        "q1",
+        "beach day",
+        "FOLM",
+        0,
+        [],
+        [],
+        {"items/judge": 2.0, "items/other": None, "items/vendi": 1.5},
+        {"items/judge": "All hats.", "items/other": "No answer."},
+    )
+    other = Answer("q1", "beach day", "MMR", 0, [], [], {"items/other": 1.0})
+    source = page(Comparison("Two", [answer, other]))
+    assert Tree(source).all("dd", **{"class": "reason"}) == [{"class": "reason", "dir": "auto"}] * 2
+    text = Tree(source).text
+    assert text[text.index("judge") :][:3] == ["judge", "2.000", "All hats."]
+    assert text[text.index("other") :][:3] == ["other", "–", "No answer."]
 
 
 def test_items_and_subqueries(comparison):
