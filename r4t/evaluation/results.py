@@ -1,9 +1,8 @@
 """Per-query values of several methods ↔ results.json; their means, intervals and differences."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,26 @@ import torch
 from torch import Tensor
 
 from r4t.errors import InputError, nearest
-from r4t.evaluation.resampling import SAMPLES, bootstrap, sign_flip
+from r4t.evaluation.files import write_csv, write_text
+from r4t.evaluation.latency import PARTS
+from r4t.evaluation.resampling import SAMPLES, bootstrap, mean_of_runs, shares, sign_flip
 
-FILE, CSV_FILE = "results.json", "results.csv"
+FILE = "results.json"
+SUMMARY = "summary"
+MEANS = ("method", "measure", "mean", "low", "high", "queries")
 DIRECTIONS, ITEMS = "directions/", "items/"
 
 Values = list[float | None]  # one a query; None where the measure does not apply
 
 
 def listed(scores: Tensor) -> Values:
-    """Numbers (B,) rounded to six places; None for NaN, where a measure does not apply.
+    """Numbers (B,) rounded to nine places; None for NaN, where a measure does not apply.
 
     Example:
         >>> listed(torch.tensor([0.5, torch.nan]))
         [0.5, None]
     """
-    return [None if value != value else round(value, 6) for value in scores.double().tolist()]
+    return [None if value != value else round(value, 9) for value in scores.double().tolist()]
 
 
 @dataclass(frozen=True)
@@ -145,27 +148,46 @@ class Results:
                 )
         return self.values[method].get(measure, [None] * len(self.queries))
 
-    def save(self, folder: str | Path) -> Path:
-        """Write `folder/results.json`, every value of every query."""
+    def save(self, folder: str | Path, differences: Sequence["Difference"] | None = None) -> Path:
+        """Write `folder/results.json`, every value of every query.
+
+        Args:
+            folder: Where.
+            differences: To keep, with all means and intervals, as "summary" for other programs;
+                without them there is no summary.
+        """
         path = Path(folder) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        held = asdict(self)
+        if differences is not None:
+            means = [dict(zip(MEANS, row)) for row in self._rows()]
+            held[SUMMARY] = {"means": means, "differences": [asdict(d) for d in differences]}
+        write_text(path, json.dumps(held) + "\n")
         return path
 
-    def save_csv(self, folder: str | Path) -> Path:
-        """Write `folder/results.csv`: one line for each method and measure that has a value."""
-        path = Path(folder) / CSV_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["method", "measure", "mean", "low", "high", "queries"])
-            for method in self.values:
-                for measure in self.measures:
-                    found = self.interval(method, measure)
-                    if found is not None:
-                        numbers = (f"{x:.6g}" for x in (found.mean, found.low, found.high))
-                        writer.writerow([method, measure, *numbers, found.queries])
-        return path
+    def save_csv(self, folder: str | Path, differences: Sequence["Difference"] = ()) -> Path:
+        """Write `results.csv` (means), `differences.csv` and `latency.csv`, where there are any."""
+        folder = Path(folder)
+        write_csv(folder / "results.csv", MEANS, self._rows())
+        names = [field.name for field in fields(Difference)]
+        write_csv(folder / "differences.csv", names, [astuple(d) for d in differences])
+        parts = (*PARTS, "total")
+        timed = [
+            [method, batch, *(found[part] for part in parts)]
+            for method, batches in self.latency.items()
+            for batch, found in batches.items()
+        ]
+        header = ["method", "batch", *(f"{part} seconds per query" for part in parts)]
+        write_csv(folder / "latency.csv", header, timed)
+        return folder / "results.csv"
+
+    def _rows(self) -> list[list[Any]]:
+        """Method, measure, mean, ends and queries of every method and measure with a value."""
+        return [
+            [method, measure, *astuple(found)]
+            for method in self.values
+            for measure in self.measures
+            if (found := self.interval(method, measure)) is not None
+        ]
 
     @classmethod
     def load(cls, folder: str | Path) -> "Results":
@@ -181,8 +203,8 @@ class Results:
             )
         try:
             held: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**held)
-        except (ValueError, TypeError):
+            return cls(**{name: value for name, value in held.items() if name != SUMMARY})
+        except (ValueError, TypeError, AttributeError):
             raise InputError(
                 f"Results are a JSON object with settings, queries, values and latency — found "
                 f"something else in {path} — run `r4t evaluate` again."
@@ -194,7 +216,7 @@ class Difference:
     """How much higher one method scores than another on the same queries.
 
     Attributes:
-        mean: Mean of (first − second) over queries.
+        mean: Mean of (first − second) over queries; of several runs, the mean of theirs.
         low: Lower end of its 95 % interval.
         high: Upper end; the difference is beyond chance where 0 lies outside.
         queries: Number of queries with both values.
@@ -238,22 +260,39 @@ def compare(
         InputError: A name is unknown, or no query has a value for both methods.
     """
     pairs = zip(results.of(first, measure), results.of(second, measure))
-    differences = torch.tensor(
-        [a - b for a, b in pairs if a is not None and b is not None], dtype=torch.float64
-    )
-    if not len(differences):
+    found = [a - b for a, b in pairs if a is not None and b is not None]
+    if not found:
         raise InputError(
             f"A paired comparison needs queries with values of both methods — found none for "
             f"{measure!r} of {first!r} and {second!r} — compare a measure that both have."
         )
-    low, high = bootstrap(differences.unsqueeze(1), samples, seed).flatten().tolist()
-    return Difference(
-        first,
-        second,
-        measure,
-        differences.mean().item(),
-        low,
-        high,
-        len(differences),
-        sign_flip(differences, seed=seed),
-    )
+    values = torch.tensor(found, dtype=torch.float64).unsqueeze(1)
+    return paired(first, second, measure, values, samples=samples, seed=seed)
+
+
+def paired(
+    first: str,
+    second: str,
+    measure: str,
+    differences: Tensor,
+    strata: Tensor | None = None,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Mean, interval and chance of differences (n, R) of n queries in R runs.
+
+    Args:
+        first: A method.
+        second: The method subtracted.
+        measure: Their measure.
+        differences: NaN where a run has not both values; every query and run has one.
+        strata: As of ``bootstrap``.
+        samples: Number of draws.
+        seed: Of the draws.
+    """
+    values = differences.unsqueeze(-1)
+    low, high = bootstrap(values, samples, seed, strata).flatten().tolist()
+    mean = mean_of_runs(values).item()
+    chance = sign_flip(shares(differences), seed=seed)
+    return Difference(first, second, measure, mean, low, high, len(differences), chance)

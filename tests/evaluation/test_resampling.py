@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from r4t.evaluation import resampling
-from r4t.evaluation.resampling import bootstrap, sign_flip
+from r4t.evaluation.resampling import bootstrap, mean_of_runs, shares, sign_flip
 
 
 def test_bootstrap_of_few_queries_by_hand():
@@ -83,3 +83,66 @@ def test_memory_is_bounded_by_drawing_in_parts(monkeypatch):
     monkeypatch.setattr(resampling, "CELLS", 60)
     assert resampling._chunks(5, 30) == [2, 2, 1]
     assert resampling._chunks(2, 100) == [1, 1]
+
+
+def test_ties_are_ties_however_the_numbers_were_stored():
+    # In thirds: −1 2 2 2 2 −1 2 2 0 with the sum 10. Of the 2^7 · 2 signs of the twos and ones, a sum
+    # of at least 10 needs all six twos plus and at most one of the ones plus … or all signs turned:
+    # twos all plus (12): ones ±1 ±1 give 14, 12, 12, 10: 4. One two minus (8): only 8 + 2 = 10: 6.
+    # 2 · (4 + 6) of 2^8, the zero aside: 20/256 = 0.078125.
+    exact = torch.tensor([-1, 2, 2, 2, 2, -1, 2, 2, 0], dtype=torch.float64) / 3
+    assert sign_flip(exact) == 0.078125
+    assert sign_flip(exact.float()) == 0.078125
+    assert sign_flip(torch.tensor([round(x, 6) for x in exact.tolist()])) == 0.078125
+    assert sign_flip(torch.tensor([round(x, 9) for x in exact.tolist()])) == 0.078125
+
+
+def test_runs_count_alike_whatever_their_number_of_queries():
+    # The review's folds: 5 queries of 1 and 500 of about 0.05.
+    generator = torch.Generator().manual_seed(0)
+    values = torch.full((505, 2, 1), torch.nan, dtype=torch.float64)
+    values[:5, 0] = 1.0
+    values[5:, 1, 0] = 0.05 + 0.1 * torch.randn(500, generator=generator, dtype=torch.float64)
+    strata = torch.tensor([0] * 5 + [1] * 500)
+    mean = mean_of_runs(values)
+    assert mean.item() == pytest.approx((1 + values[5:, 1].mean().item()) / 2)
+    low, high = bootstrap(values, strata=strata)
+    # The first fold does not vary: half the interval of the second.
+    half = 1.96 * values[5:, 1].std().item() / math.sqrt(500) / 2
+    assert low.item() == pytest.approx(mean.item() - half, abs=0.1 * half)
+    assert high.item() == pytest.approx(mean.item() + half, abs=0.1 * half)
+
+
+def test_runs_of_the_same_queries_are_as_their_averages():
+    values = torch.rand(12, 3, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert torch.allclose(mean_of_runs(values), values.mean(1).mean(0))
+    assert torch.allclose(bootstrap(values), bootstrap(values.mean(1)))
+    assert torch.allclose(shares(values[..., 0]), values[..., 0].mean(1))
+
+
+def test_strata_equal_a_slow_loop(monkeypatch):
+    """Runs a and b share two queries; b has three of its own, one without a value."""
+    nan = torch.nan
+    values = torch.tensor([[1.0, 2.0], [3.0, 5.0], [nan, 7.0], [nan, nan], [nan, 9.0]])
+    strata = torch.tensor([0, 0, 1, 1, 1])
+    generator = torch.Generator().manual_seed(6)
+    expected = []
+    for _ in range(50):
+        both = torch.randint(2, (2,), generator=generator).tolist()
+        own = [2 + row for row in torch.randint(3, (3,), generator=generator).tolist()]
+        runs = [[values[row, 0].item() for row in both], [values[r, 1].item() for r in both + own]]
+        known = [[value for value in run if value == value] for run in runs]
+        expected.append(sum(sum(run) / len(run) for run in known) / 2)
+    monkeypatch.setattr(resampling, "CELLS", 5)  # one draw at a time, as the loop
+    low, high = bootstrap(values.unsqueeze(-1), 50, seed=6, strata=strata)
+    ends = torch.tensor(expected, dtype=torch.float64).quantile(
+        torch.tensor([0.025, 0.975]).double()
+    )
+    assert torch.allclose(torch.cat([low, high]), ends)
+
+
+def test_shares_add_up_to_the_mean():
+    values = torch.rand(8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    values[:5, 0] = torch.nan
+    values[6, 2] = torch.nan
+    assert shares(values).mean().item() == pytest.approx(mean_of_runs(values.unsqueeze(-1)).item())

@@ -1,13 +1,14 @@
 import csv
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from r4t.errors import InputError
 from r4t.evaluation.resampling import bootstrap
-from r4t.evaluation.results import Interval, Results, compare
+from r4t.evaluation.results import Interval, Results, compare, listed
 
 
 def results(first, second):
@@ -117,9 +118,60 @@ def test_csv_has_a_line_for_each_value(tmp_path):
     ]
 
 
+def test_csv_of_differences_and_latency(tmp_path):
+    timed = {"encode": 0.001, "generate": 0.0, "search": 0.0025, "total": 0.0035}
+    held = results([0.5, 0.75], [0.25, 0.25])
+    held.latency["ours"] = {"1": timed}
+    held.save_csv(tmp_path, [compare(held, "ours", "theirs", "items/recall")])
+    # Differences ¼ and ½; of the four signs, two reach their mean.
+    assert (tmp_path / "differences.csv").read_text().splitlines() == [
+        "first,second,measure,mean,low,high,queries,p_value",
+        "ours,theirs,items/recall,0.375,0.25,0.5,2,0.5",
+    ]
+    assert (tmp_path / "latency.csv").read_text().splitlines() == [
+        "method,batch,encode seconds per query,generate seconds per query,"
+        "search seconds per query,total seconds per query",
+        "ours,1,0.001,0,0.0025,0.0035",
+    ]
+    # Those of an older evaluation do not stay beside the newer one's means.
+    results([0.5], [0.25]).save_csv(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_the_summary_says_the_same_as_the_csv(tmp_path):
+    held = results([0.5, 0.75], [None, 0.25])
+    difference = compare(held, "ours", "theirs", "items/recall")
+    held.save(tmp_path, [difference])
+    summary = json.loads((tmp_path / "results.json").read_text())["summary"]
+    assert summary["means"][0] == {
+        "method": "ours", "measure": "items/recall", "mean": 0.625, "low": 0.5, "high": 0.75,
+        "queries": 2,
+    }  # fmt: skip
+    assert summary["differences"] == [asdict(difference)]
+    assert Results.load(tmp_path) == held
+    held.save(tmp_path)
+    assert "summary" not in json.loads((tmp_path / "results.json").read_text())
+
+
+def test_values_keep_what_a_float_tells():
+    assert listed(torch.tensor([1 / 3, torch.nan], dtype=torch.float64)) == [0.333333333, None]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    held = results([0.5], [0.25])
+    held.save(tmp_path)
+    held.settings["odd"] = object()
+    with pytest.raises(TypeError):
+        held.save(tmp_path)
+    del held.settings["odd"]
+    assert Results.load(tmp_path) == held
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
 def test_files_that_hold_no_results(tmp_path):
     with pytest.raises(InputError, match=r"results.json — found none in .* — run `r4t evaluate`"):
         Results.load(tmp_path)
-    (tmp_path / "results.json").write_text('{"a": 1}')
-    with pytest.raises(InputError, match=r"found something else in .* — run `r4t evaluate` again"):
-        Results.load(tmp_path)
+    for content in ('{"a": 1}', "[1]", "{"):
+        (tmp_path / "results.json").write_text(content)
+        with pytest.raises(InputError, match=r"found something else in .* — run `r4t evaluate` ag"):
+            Results.load(tmp_path)
