@@ -213,7 +213,7 @@ def test_what_a_score_raises_is_the_cause(full_sets):
             raise KeyError("season")
 
     with pytest.raises(
-        PluginError, match=r"'raises' could not score .*KeyError: 'season'"
+        PluginError, match=r"'raises' of .* could not score .KeyError: 'season'"
     ) as caught:
         Raises(None)(full_sets)
     assert isinstance(caught.value.__cause__, KeyError)
