@@ -1,7 +1,7 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -182,6 +182,25 @@ class WarmStart(FanoutModule):
         return loss
 
 
+@dataclass(frozen=True)
+class Rollout:
+    """What the last training step wrote and what it was worth, for callbacks to read.
+
+    Attributes:
+        queries: B queries.
+        texts: B·G completions; row b·G + g is completion g of query b.
+        subqueries: Their sub-queries.
+        rewards: (B·G,); NaN for one that could not be scored.
+        components: Objective → raw scores (B·G,).
+    """
+
+    queries: list[Query]
+    texts: list[str]
+    subqueries: list[list[str]]
+    rewards: Tensor
+    components: dict[str, Tensor]
+
+
 class FanoutTuner(FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
@@ -243,6 +262,7 @@ class FanoutTuner(FanoutModule):
         self.updates = updates
         self.micro_batch = micro_batch
         self.automatic_optimization = False
+        self.rollout: Rollout | None = None
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Roll out, score, and step the policy ``updates`` times."""
@@ -254,6 +274,7 @@ class FanoutTuner(FanoutModule):
         rewards = self.reward.total(components, self.global_step)
         grouped = rewards.view(len(batch), self.group_size)
         advantages = group_advantage(grouped).flatten().to(self.device)
+        self.rollout = Rollout(batch, fanouts.texts, fanouts.subqueries, rewards, components)
         self._log_rollout(fanouts, sets, grouped, components)
         # A rollout without a reward has no part in the loss, the KL terms included.
         mask = fanouts.completion_mask * (~rewards.isnan()).unsqueeze(1).to(self.device)
