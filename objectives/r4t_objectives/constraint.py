@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -82,7 +83,8 @@ class MustInclude(Rule):
 
     Args:
         field: Metadata column of single values.
-        value: A value that it has somewhere in the catalog.
+        value: A value that it has somewhere in the catalog, as it stands there or as text: 2003 and
+            "2003" are the same year.
     """
 
     def __init__(self, field: str, value: str | int | float | bool) -> None:
@@ -97,7 +99,8 @@ class MustInclude(Rule):
         """
         assert sets.catalog is not None
         codes, values = sets.catalog.codes(self.field)
-        if self.value not in values:
+        number = next((n for n, value in enumerate(values) if same_value(value, self.value)), None)
+        if number is None:
             known = [str(value) for value in values]
             shown = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
             raise InputError(
@@ -105,7 +108,19 @@ class MustInclude(Rule):
                 f"({shown}), found {self.value!r}; name one of them."
                 f"{nearest(str(self.value), known)}"
             )
-        return ((entries(codes, sets) == values.index(self.value)) & chosen).any(-1)
+        return ((entries(codes, sets) == number) & chosen).any(-1)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are equal, or the same when written out.
+
+    A year is 2003 in one file and text in another; but True, which equals 1, is another value.
+
+    Example:
+        >>> same_value(2003, "2003"), same_value(3, 3.0), same_value(1, True)
+        (True, True, False)
+    """
+    return str(one) == str(other) or (bool not in (type(one), type(other)) and one == other)
 
 
 class Constraint(Objective):
@@ -123,6 +138,22 @@ class Constraint(Objective):
 
     bounds = (0.0, 1.0)
     needs = frozenset({"catalog"})
+    example: ClassVar[dict[str, Any]] = {  # what `r4t objectives constraint` prints
+        "rules": [
+            {
+                "class_path": "r4t_objectives.constraint.AtMost",
+                "init_args": {"field": "brand", "count": 2},
+            },
+            {
+                "class_path": "r4t_objectives.constraint.Budget",
+                "init_args": {"field": "price", "total": 150},
+            },
+            {
+                "class_path": "r4t_objectives.constraint.MustInclude",
+                "init_args": {"field": "category", "value": "shoes"},
+            },
+        ]
+    }
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         if not rules:

@@ -51,6 +51,20 @@ def test_must_include_finds_a_value(catalog, chosen):
     assert shares(MustInclude("price", 3.0), chosen(catalog, rows)) == [1, 0, 0, 1]
 
 
+def test_a_value_may_be_written_as_text(catalog_of, chosen):
+    catalog = catalog_of(torch.eye(2), year=[2003, 1], old=[True, False], size=["42", "43"])
+    sets = chosen(catalog, [[0], [1]])
+    assert shares(MustInclude("year", "2003"), sets) == [1, 0]
+    assert shares(MustInclude("year", 2003.0), sets) == [1, 0]
+    assert shares(MustInclude("size", 42), sets) == [1, 0]
+    assert shares(MustInclude("old", True), sets) == [1, 0]
+    for field, value, known in (("year", True, "1, 2003"), ("old", 1, "False, True")):
+        with pytest.raises(InputError, match=rf"in the catalog \({known}\), found {value};"):
+            shares(MustInclude(field, value), sets)
+    with pytest.raises(InputError, match=r"found '2004'; name one of them\. Did you mean '2003'\?"):
+        shares(MustInclude("year", "2004"), sets)
+
+
 def test_constraint_is_the_share_of_rules_kept(catalog, chosen):
     rules = [AtMost("brand", 1), Budget("price", 4), MustInclude("category", "shoe")]
     # Brands once, 3.1, a shoe: 3 of 3. Two of ora, 0.3, a shoe: 2. Two of ora, 5.2, none: 0.
