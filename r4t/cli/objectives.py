@@ -2,13 +2,16 @@
 
 import inspect
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import Enum
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from r4t.errors import InputError
+from r4t.errors import InputError, PluginError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,11 +79,14 @@ def run(arguments: list[str]) -> None:
     console = Console(width=None if Console().is_terminal else 120)
     if options.name is not None:
         found = objective_class(options.name)
-        entry = describe(options.name, installed()[options.name])
+        entry = entry_of(options.name, installed()[options.name])
+        with blamed(entry):
+            fill(entry, found)
+            told = in_full(entry, found)
         if options.json:
-            print(json.dumps(asdict(entry) | in_full(entry, found), indent=2, ensure_ascii=False))
+            print(json.dumps(asdict(entry) | told, indent=2, ensure_ascii=False))
         else:
-            print_one(console, entry, found)
+            print_one(console, entry, told)
         return
     entries = [describe(name, point) for name, point in installed().items()]
     if options.json:
@@ -89,56 +95,97 @@ def run(arguments: list[str]) -> None:
         print_list(console, entries)
 
 
+def entry_of(name: str, point: EntryPoint) -> Entry:
+    """What is known of an objective before its package is imported."""
+    dist = point.dist
+    origin = "" if dist is None else f"{dist.name} {dist.version}"
+    return Entry(name, origin, point.value.replace(":", "."))
+
+
 def describe(name: str, point: EntryPoint) -> Entry:
     """Look at one installed objective; whatever is wrong with it is told, not raised."""
     from r4t.plugins import objective_class
 
-    dist = point.dist
-    origin = "" if dist is None else f"{dist.name} {dist.version}"
-    entry = Entry(name, origin, point.value.replace(":", "."))
+    entry = entry_of(name, point)
     try:
-        found = objective_class(name)
-    except InputError as error:
-        entry.broken = str(error)
-        return entry
-    entry.what = (inspect.getdoc(found) or "").split("\n")[0]
-    try:
-        objective: Objective | None = found()
-    except Exception:  # it wants arguments, which only its user knows
-        objective = None
-    entry.broken = _missing(found, objective)
-    if not entry.broken:
-        bounds, needs, smooth = (_told(found, objective, field) for field in FIELDS)
-        entry.range = None if bounds is None else [float(end) for end in bounds]
-        entry.needs = None if needs is None else sorted(needs)
-        entry.differentiable = smooth
+        fill(entry, objective_class(name))
+    except Exception as error:  # whatever a stranger's class does, the others are listed
+        entry.broken = reason(error)
     return entry
 
 
-FIELDS = ("bounds", "needs", "differentiable")
+def reason(error: Exception) -> str:
+    """An error in words; of one that was not meant for users, its type too."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{type(error).__name__}: {error}; leave it out, or tell those who wrote it."
 
 
-def _told(found: "type[Objective]", objective: "Objective | None", field: str) -> Any:
-    """An attribute of the objective as built without arguments, or else of its class, if fixed."""
-    value = getattr(found if objective is None else objective, field)
-    return None if isinstance(value, property) else value
+@contextmanager
+def blamed(entry: Entry) -> Iterator[None]:
+    """Say of whatever is raised whose it is.
+
+    Raises:
+        InputError: The same, or for an error that was not meant for users a PluginError.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = isinstance(error, InputError) and not isinstance(error, PluginError)
+        raise (InputError if told else PluginError)(
+            f"Objective '{entry.name}' of {entry.origin} is broken: {reason(error)}"
+        ) from error
 
 
-def _missing(found: "type[Objective]", objective: "Objective | None") -> str:
-    """What the class lacks to be an objective; empty if nothing."""
-    from r4t.sets import OPTIONAL
+def fill(entry: Entry, found: "type[Objective]") -> None:
+    """Write into the entry what a class declares, as built without arguments where that is possible.
 
+    Raises:
+        InputError: It lacks a method, or what it declares is refused (``Objective.check``).
+        Exception: Whatever its constructor or its properties raise.
+    """
+    entry.what = (inspect.getdoc(found) or "").split("\n")[0]
     if inspect.isabstract(found):
-        return f"it must define {', '.join(sorted(found.__abstractmethods__))}; add it."
-    if not hasattr(found, "bounds"):
-        return "it must set bounds, its lowest and highest score; add them to the class."
-    bounds, needs = (_told(found, objective, field) for field in ("bounds", "needs"))
-    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
-        return f"its bounds must be its lowest and highest score, found {bounds}; correct them."
-    unknown = sorted(set(needs or ()) - OPTIONAL)
-    if unknown:
-        return f"it needs {unknown}, which no SetBatch has; the fields are {sorted(OPTIONAL)}."
-    return ""
+        raise InputError(f"it must define {', '.join(sorted(found.__abstractmethods__))}; add it.")
+    objective = built(found)
+    (declared(found) if objective is None else objective).check()
+    source = found if objective is None else objective
+    told = (getattr(source, field) for field in ("bounds", "needs", "differentiable"))
+    bounds, needs, smooth = (None if undecided(value) else value for value in told)
+    entry.range = None if bounds is None else [float(end) for end in bounds]
+    entry.needs = None if needs is None else sorted(needs)
+    entry.differentiable = None if smooth is None else bool(smooth)
+
+
+def undecided(value: Any) -> bool:
+    """Whether a class attribute is a property, which arguments decide."""
+    return hasattr(type(value), "__get__")
+
+
+def built(found: "type[Objective]") -> "Objective | None":
+    """An object without arguments; None where there must be some, which only its user knows.
+
+    Raises:
+        Exception: Its constructor asks for none and yet fails: that is no sentence on arguments.
+    """
+    if wanted(found):
+        return None
+    try:
+        return found()
+    except PluginError:
+        raise
+    except InputError:  # rules, the name of a model
+        return None
+
+
+def declared(found: "type[Objective]") -> "Objective":
+    """An object that declares what the class does, as far as arguments do not decide."""
+    from r4t.objective import Objective
+
+    fixed = {field: getattr(found, field, None) for field in ("bounds", "needs")}
+    fixed = {field: value for field, value in fixed.items() if not undecided(value)}
+    parts = {"bounds": (0.0, 1.0), "score": lambda self, sets: sets.mask, **fixed}
+    return type(found.__name__, (Objective,), parts)()
 
 
 def print_list(console: "Console", entries: list[Entry]) -> None:
@@ -174,18 +221,11 @@ def in_full(entry: Entry, found: "type[Objective]") -> dict[str, Any]:
     return {"text": text, "arguments": taken, "examples": examples(entry, found)}
 
 
-def print_one(console: "Console", entry: Entry, found: "type[Objective]") -> None:
-    """Print one objective: what it says of itself, its arguments, how it is named in YAML.
-
-    Raises:
-        InputError: It is broken.
-    """
+def print_one(console: "Console", entry: Entry, told: dict[str, Any]) -> None:
+    """Print one objective: what it says of itself, its arguments, how it is named in YAML."""
     from rich.text import Text
 
-    if entry.broken:
-        raise InputError(f"Objective '{entry.name}' of {entry.origin} is broken: {entry.broken}")
     needs = "by arguments" if entry.needs is None else ", ".join(entry.needs)
-    told = in_full(entry, found)
     facts = [
         f"range     {_range(entry)}, higher is better",
         f"needs     {needs if needs else 'no optional field'}",
@@ -196,7 +236,7 @@ def print_one(console: "Console", entry: Entry, found: "type[Objective]") -> Non
     console.print(Text("\n".join([*facts, "", told["text"]])))
     if told["arguments"]:
         console.print(Text("\nArguments", "bold"))
-        console.print(Text("\n".join(f"  {told}" for told in told["arguments"].values())))
+        console.print(Text("\n".join(f"  {text}" for text in told["arguments"].values())))
     for use, text in told["examples"].items():
         console.print(Text(f"\n{use}", "bold"))
         console.print(Text(text.rstrip()))
@@ -209,19 +249,28 @@ def arguments(found: "type[Objective]") -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind not in kinds}
 
 
+def wanted(found: "type[Objective]") -> list[str]:
+    """Names of the constructor arguments without a default."""
+    return [n for n, p in arguments(found).items() if p.default is inspect.Parameter.empty]
+
+
 def examples(entry: Entry, found: "type[Objective]") -> dict[str, str]:
     """Return YAML for the three uses of an objective.
 
-    Arguments without a default stand as their own names in capitals; of an objective without such,
-    the first argument shows the place.
+    A class may have an ``example``, a dict of constructor arguments as YAML has them: they are shown.
+    Of another, arguments without a default stand as their own names in capitals, or else the first
+    argument shows the place.
     """
     import yaml
 
     taken = arguments(found)
-    wanted = {n: n.upper() for n, p in taken.items() if p.default is inspect.Parameter.empty}
-    shown_arguments = wanted if wanted else {n: p.default for n, p in list(taken.items())[:1]}
-    built = {"class_path": entry.class_path, "init_args": _plain(shown_arguments)}
-    objects = {"objectives": {entry.name: built}} if taken else {}
+    shown_arguments = getattr(found, "example", None)
+    if not isinstance(shown_arguments, dict):
+        shown_arguments = {name: name.upper() for name in wanted(found)} or {
+            name: parameter.default for name, parameter in list(taken.items())[:1]
+        }
+    item = {"class_path": entry.class_path, "init_args": _plain(shown_arguments)}
+    objects = {"objectives": {entry.name: item}} if taken else {}
     reward = {
         "class_path": "r4t.reward.Reward",
         "init_args": {"weights": {entry.name: 1.0}, **objects},
@@ -248,7 +297,10 @@ def examples(entry: Entry, found: "type[Objective]") -> dict[str, str]:
 def _plain(value: Any) -> Any:
     """A default as YAML has it."""
     if isinstance(value, dict):
-        return {name: _plain(held) for name, held in value.items()}
+        return {str(name): _plain(held) for name, held in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(held) for held in value]
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+    if isinstance(value, Enum):
+        return value.name
+    plain = value is None or type(value) in (str, int, float, bool)
+    return value if plain else repr(value)

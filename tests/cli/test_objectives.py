@@ -14,6 +14,10 @@ from r4t.plugins import installed, objective_class
 from r4t.reward import Reward
 
 STRANGE = '''
+import functools
+from enum import Enum
+
+from r4t.errors import InputError, PluginError
 from r4t.objective import Objective
 
 class Pick(Objective):
@@ -29,6 +33,25 @@ class Pick(Objective):
     def score(self, sets):
         return sets.mask.float().mean(-1)
 
+class Level(Enum):
+    LOW = 1
+
+class Sound(Pick):
+    """Whose bounds arguments decide."""
+    example = {"column": "season"}
+
+    def __init__(self, column, level=Level.LOW):
+        self.column = column
+
+    @functools.cached_property
+    def bounds(self):
+        return (0.0, float(len(self.column)))
+
+class Choosy(Pick):
+    """Which wants rules, or a key in the environment."""
+    def __init__(self, level=Level.LOW):
+        raise InputError("A rule is needed, found none; give one.")
+
 class NoBounds(Objective):
     def score(self, sets):
         return sets.mask.float().mean(-1)
@@ -43,14 +66,43 @@ class Wants(NoBounds):
     bounds = (0.0, 1.0)
     needs = frozenset({"weather"})
 
+class Number(NoBounds):
+    bounds = 1.0
+
+class Endless(NoBounds):
+    bounds = (0.0, float("inf"))
+
+class Listed(Pick):
+    needs = ["directions"]
+
+class Fragile(NoBounds):
+    @property
+    def bounds(self):
+        raise KeyError("season")
+
+class Lost(Pick):
+    def __init__(self, path="here"):
+        raise RuntimeError("no file")
+
+class Sunk(Pick):
+    def __init__(self):
+        raise PluginError("The plug-in of the plug-in is gone.")
+
 class Plain:
     pass
 '''
+BOUNDS = "must declare bounds, its lowest and highest score, both finite — found"
 BROKEN = {
-    "nobounds": ("strange:NoBounds", "it must set bounds, its lowest and highest score; add them"),
+    "nobounds": ("strange:NoBounds", f"{BOUNDS} None; write"),
     "noscore": ("strange:NoScore", "it must define score; add it."),
-    "upside": ("strange:Upside", "bounds must be its lowest and highest score, found (1.0, 0.0);"),
-    "wants": ("strange:Wants", "it needs ['weather'], which no SetBatch has; the fields are ["),
+    "upside": ("strange:Upside", f"{BOUNDS} (1.0, 0.0); write"),
+    "wants": ("strange:Wants", "needs ['weather'], which no SetBatch has — the optional fields"),
+    "number": ("strange:Number", f"{BOUNDS} 1.0; write"),
+    "endless": ("strange:Endless", f"{BOUNDS} (0.0, inf); write"),
+    "listed": ("strange:Listed", "declare needs as a set of field names — found ['directions']"),
+    "fragile": ("strange:Fragile", "KeyError: 'season'"),
+    "lost": ("strange:Lost", "RuntimeError: no file; leave it out, or tell those who wrote it."),
+    "sunk": ("strange:Sunk", "The plug-in of the plug-in is gone."),
     "plain": (
         "strange:Plain",
         "must be a subclass of r4t.objective.Objective, found strange:Plain",
@@ -67,7 +119,8 @@ def stranger(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (folder / "strange.py").write_text(STRANGE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 2.5\n")
-    points = {name: path for name, (path, _) in BROKEN.items()} | {"pick": "strange:Pick"}
+    points = {name: path for name, (path, _) in BROKEN.items()}
+    points |= {name.lower(): f"strange:{name}" for name in ("Pick", "Sound", "Choosy")}
     lines = "".join(f"{name} = {path}\n" for name, path in points.items())
     (info / "entry_points.txt").write_text(f"[r4t.objectives]\n{lines}")
     monkeypatch.syspath_prepend(str(folder))
@@ -126,7 +179,7 @@ def test_one_in_full(told):
         told("diversty")
 
 
-@pytest.mark.parametrize("name", [name for name in installed() if name != "constraint"])
+@pytest.mark.parametrize("name", installed())
 def test_the_examples_can_be_used_as_they_are(told, name, monkeypatch):
     monkeypatch.setenv("R4T_JUDGE_MODEL", "a-model")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
@@ -173,12 +226,46 @@ def test_broken_ones_say_whose_they_are_and_why(stranger, told):
         assert listed[name]["origin"] == "strange 2.5"
         whose = f"broken: '{name}' of strange 2.5 ({path.replace(':', '.')}): "
         assert whose + listed[name]["broken"] in printed
-    with pytest.raises(InputError, match="'upside' of strange 2.5 is broken: its bounds must be"):
-        told("upside")
-    with pytest.raises(PluginError, match="'gone' could not be imported"):
+    for name, kind, sentence in (
+        ("upside", InputError, r"must declare bounds, .* found \(1.0, 0.0\)"),
+        ("noscore", InputError, "it must define score; add it"),
+        ("lost", PluginError, "RuntimeError: no file; leave it out"),
+        ("fragile", PluginError, "KeyError: 'season'"),
+        ("sunk", PluginError, "plug-in of the plug-in"),
+    ):
+        for form in ((), ("--json",)):
+            with pytest.raises(
+                InputError, match=f"'{name}' of strange 2.5 is broken: .*{sentence}"
+            ) as caught:
+                told(name, *form)
+            assert type(caught.value) is kind
+            assert caught.value.__cause__ is not None
+    with pytest.raises(PluginError, match="'gone' .*ModuleNotFoundError"):
         told("gone")
-    with pytest.raises(InputError, match="'noscore' of strange 2.5 is broken"):
-        told("noscore")
+
+
+def test_a_reward_refuses_what_the_list_calls_broken(stranger, told):
+    listed = {entry["name"]: entry["broken"] for entry in json.loads(told("--json"))}
+    for name in (*BROKEN, "pick", "sound"):
+        try:
+            found = objective_class(name)
+            wants = "column" in inspect.signature(found).parameters
+            Reward({name: 1.0}, {name: found(column="x") if wants else found()})
+        except (InputError, TypeError, RuntimeError, KeyError):
+            assert listed[name], name
+        else:
+            assert not listed[name], name
+
+
+def test_those_that_want_arguments_are_not_broken(stranger, told):
+    listed = {entry["name"]: entry for entry in json.loads(told("--json"))}
+    assert not any(listed[name]["broken"] for name in ("pick", "sound", "choosy"))
+    assert listed["sound"]["range"] is None  # its arguments decide
+    assert listed["choosy"]["range"] == [0.0, 2.0]
+    told_of = json.loads(told("sound", "--json"))
+    built = yaml.safe_load(next(iter(told_of["examples"].values())))["model"]["init_args"]["reward"]
+    assert built["init_args"]["objectives"]["sound"]["init_args"] == {"column": "season"}
+    assert "level: LOW" in next(iter(json.loads(told("choosy", "--json"))["examples"].values()))
 
 
 def test_a_name_taken_twice_is_one_sentence(stranger, told, tmp_path):
