@@ -33,13 +33,14 @@ def run(arguments: list[str]) -> None:
 
     from rich.console import Console
 
-    from r4t.evaluation.aggregate import Report, load_runs
+    from r4t.evaluation.aggregate import Report
+    from r4t.evaluation.runs import load_runs
     from r4t.evaluation.table import print_blocks
 
     report = Report(load_runs(options.runs), options.across_catalogs)
     differences = report.differences(*options.compare) if options.compare else []
     console = Console(width=None if Console().is_terminal else 120)
-    print_blocks(console, report.blocks(differences), report.notes())
+    print_blocks(console, report.blocks(differences, console.width), report.notes())
     if options.out is not None:
         written = report.write(options.out, differences)
         console.print("written: " + ", ".join(str(path) for path in written), highlight=False)

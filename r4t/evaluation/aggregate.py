@@ -1,29 +1,41 @@
 """Results of several runs (seeds, folds) → their means, spread across runs, and pooled queries."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from r4t.errors import InputError
+from r4t.evaluation.files import write_csv, write_text
+from r4t.evaluation.resampling import bootstrap, mean_of_runs
 from r4t.evaluation.results import (
     DIRECTIONS,
-    FILE,
     ITEMS,
     Difference,
+    Interval,
     Results,
-    Values,
-    compare,
+    check_name,
+    paired,
 )
-from r4t.evaluation.table import NOTE, Block, difference_block, markdown, measure_blocks
+from r4t.evaluation.runs import TOLD, Grid, shared_settings
+from r4t.evaluation.table import (
+    NOTE,
+    WIDTH,
+    Block,
+    difference_block,
+    markdown,
+    measure_blocks,
+    title_of,
+)
 
-AGREE = ("set_size", "pool_size", "split", "weights", "encoder", "catalog")
-NAMES = ("report.json", "report.csv", "report.md")
-COLUMNS = ("method", "measure", "runs", "mean", "deviation", "low", "high", "queries")
-Unit = tuple[str, str, str]  # a query: its catalog, id and text
+NAMES = ("report.json", "report.csv", "report-differences.csv", "report.md")
+Name = tuple[str, str]  # a method and a measure
 
 
 @dataclass(frozen=True)
@@ -32,11 +44,12 @@ class Spread:
 
     Attributes:
         runs: Number of runs that have it.
-        mean: Mean of their means.
+        mean: Mean of their means: every run counts alike.
         deviation: Standard deviation of their means (n − 1); None for a single run.
-        low: Lower end of the 95 % bootstrap interval over queries.
+        low: Lower end of the 95 % bootstrap interval of that mean over queries, drawn among those
+            that the same runs asked, each with its values in all of them.
         high: Upper end.
-        queries: Number of queries; one that occurs in several runs is averaged over them first.
+        queries: Number of queries; one that occurs in several runs counts once.
     """
 
     method: str
@@ -57,6 +70,11 @@ class Report:
         across_catalogs: Whether the runs may have different catalogs, such as seeds of a generated
             one: their queries then are different queries, even of the same id.
 
+    Attributes:
+        runs: As given.
+        settings: In which all runs agree.
+        grid: Their queries, each once.
+
     Raises:
         InputError: There is no run, or two do not agree in what their numbers depend on.
     """
@@ -66,9 +84,25 @@ class Report:
             raise InputError(
                 "A report needs at least one run with results — found none — name run folders."
             )
-        _agree(runs, across_catalogs)
+        self.settings = shared_settings(runs, across_catalogs)
         self.runs = dict(runs)
-        self.pooled = _pooled(list(runs.values()))
+        self.grid = Grid(list(runs.values()))
+
+    @property
+    def measures(self) -> list[str]:
+        """All measures of all runs."""
+        return list(dict.fromkeys(name for run in self.runs.values() for name in run.measures))
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods of all runs, but points of curves."""
+        runs = self.runs.values()
+        points = {name for run in runs for curve in run.curves.values() for name, _ in curve}
+        return [name for name in self._all_methods if name not in points]
+
+    @property
+    def _all_methods(self) -> list[str]:
+        return list(dict.fromkeys(name for run in self.runs.values() for name in run.values))
 
     def spread(self, method: str, measure: str) -> Spread | None:
         """Mean, deviation and interval; None where no run has a value.
@@ -76,37 +110,65 @@ class Report:
         Raises:
             InputError: No run has the method or the measure.
         """
-        found = self.pooled.interval(method, measure)
+        check_name(method, self._all_methods)
+        check_name(measure, self.measures)
+        found = self._intervals.get((method, measure))
         if found is None:
             return None
-        means = self._means(method, measure)
+        means = self._means(self.grid.values(method, measure))
         deviation = stdev(means) if len(means) > 1 else None
         ends = (found.low, found.high, found.queries)
-        return Spread(method, measure, len(means), fmean(means), deviation, *ends)
+        return Spread(method, measure, len(means), found.mean, deviation, *ends)
 
-    def _means(self, method: str, measure: str) -> list[float]:
-        """The means of those runs that have a value."""
-        there = [run for run in self.runs.values() if measure in run.values.get(method, {})]
-        return [m for run in there if (m := run.mean(method, measure)) is not None]
+    @staticmethod
+    def _means(values: Tensor) -> list[float]:
+        """Means of those runs that have a value."""
+        means = values.nanmean(0)
+        return means[~means.isnan()].tolist()
+
+    @cached_property
+    def _intervals(self) -> dict[Name, Interval]:
+        """All intervals at once: columns that miss the same values share their draws."""
+        columns: dict[Name, Tensor] = {}
+        alike: dict[tuple[bool, ...], list[Name]] = {}
+        for name in [(m, measure) for m in self._all_methods for measure in self.measures]:
+            columns[name] = self.grid.values(*name)
+            known = tuple((~columns[name].isnan()).flatten().tolist())
+            if any(known):
+                alike.setdefault(known, []).append(name)
+        found = {}
+        for names in alike.values():
+            stacked = torch.stack([columns[name] for name in names], dim=-1)
+            values, strata = self.grid.answered(stacked)
+            low, high = bootstrap(values, strata=strata)
+            ends = zip(names, mean_of_runs(values).tolist(), low.tolist(), high.tolist())
+            for name, middle, lowest, highest in ends:
+                found[name] = Interval(middle, lowest, highest, len(values))
+        return found
 
     def spreads(self) -> list[Spread]:
         """Every measure of every method."""
-        found = [self.spread(m, name) for m in self.pooled.methods for name in self.pooled.measures]
+        found = [self.spread(m, name) for m in self.methods for name in self.measures]
         return [spread for spread in found if spread is not None]
 
     def differences(self, first: str, second: str) -> list[Difference]:
         """Paired differences of two methods, by every measure that both have.
 
-        A query that occurs in several runs is averaged over them first.
+        Only runs that have both methods count, each alike, by the queries with both values; their
+        mean is that of the runs' mean differences. A query that occurs in several runs is drawn,
+        and its sign is flipped, as one.
 
         Raises:
             InputError: A method is unknown, or there is no such measure.
         """
+        for name in (first, second):
+            check_name(name, self._all_methods)
         found = []
-        for measure in self.pooled.measures:
-            pairs = zip(self.pooled.of(first, measure), self.pooled.of(second, measure))
-            if any(a is not None and b is not None for a, b in pairs):
-                found.append(compare(self.pooled, first, second, measure))
+        for measure in self.measures:
+            values = self._differences(first, second, measure)
+            if not values.isnan().all():
+                kept, strata = self.grid.answered(values.unsqueeze(-1))
+                found.append(paired(first, second, measure, kept.squeeze(-1), strata))
         if not found:
             raise InputError(
                 f"A paired comparison needs queries with values of both methods — found none for "
@@ -114,21 +176,32 @@ class Report:
             )
         return found
 
-    def blocks(self, differences: Sequence[Difference] = ()) -> list[Block]:
+    def _differences(self, first: str, second: str, measure: str) -> Tensor:
+        return self.grid.values(first, measure) - self.grid.values(second, measure)
+
+    def by_run(self, difference: Difference) -> list[float]:
+        """The mean difference of each run that has queries with both values."""
+        names = (difference.first, difference.second, difference.measure)
+        return self._means(self._differences(*names))
+
+    def blocks(self, differences: Sequence[Difference] = (), width: int = WIDTH) -> list[Block]:
         """The tables: mean of run means ± half the interval, and the deviation across runs."""
 
-        def cell(method: str, measure: str) -> str:
+        def cell(method: str, measure: str) -> str | None:
             spread = self.spread(method, measure)
             if spread is None:
-                return "–"
+                return None
             text = f"{spread.mean:.3f} ±{(spread.high - spread.low) / 2:.3f}"
             return text if spread.deviation is None else f"{text}, s {spread.deviation:.3f}"
 
-        title = f"mean of {len(self.runs)} runs ({', '.join(self.runs)})"
+        of = f"mean of {len(self.runs)} runs ({', '.join(self.runs)})"
+        names, methods = self.measures, self.methods
         found = [
             block
             for prefix in (DIRECTIONS, ITEMS)
-            for block in measure_blocks(self.pooled, prefix, cell, title, per_block=4)
+            for block in measure_blocks(
+                methods, names, prefix, cell, title_of(self.settings, prefix, of), width
+            )
         ]
         return [*found, *([self._difference_block(differences)] if differences else [])]
 
@@ -141,152 +214,39 @@ class Report:
         ]
         return Block(block.title, [*block.header, "by run"], rows)
 
-    def by_run(self, difference: Difference) -> list[float]:
-        """The mean difference of each run that has queries with both values."""
-        found = []
-        for run in self.runs.values():
-            values = (
-                run.values.get(method, {}).get(difference.measure, [])
-                for method in (difference.first, difference.second)
-            )
-            pairs = [a - b for a, b in zip(*values) if a is not None and b is not None]
-            found += [fmean(pairs)] if pairs else []
-        return found
-
     def notes(self) -> list[str]:
         """Sentences that belong below the tables."""
         lines = [
-            f"± is half the width of the 95 % bootstrap interval over {len(self.pooled.queries)} "
-            "queries, a query that occurs in several runs averaged over them first; s is the "
+            f"Every run counts alike. ± is half the width of the 95 % bootstrap interval over "
+            f"{len(self.grid.units)} queries, drawn among those that the same runs asked; s is the "
             "standard deviation of the runs' means.",
             NOTE,
         ]
         runs = self.runs.values()
-        held = {name: sum(name in run.values for run in runs) for name in self.pooled.methods}
-        held |= {name: sum(name in run.measures for run in runs) for name in self.pooled.measures}
+        held = {name: sum(name in run.values for run in runs) for name in self.methods}
+        held |= {name: sum(name in run.measures for run in runs) for name in self.measures}
         missing = [f"{name} in {count}" for name, count in held.items() if count < len(runs)]
         if missing:
             lines.append(f"Of {len(runs)} runs, not all have {', '.join(missing)}.")
+        for key in TOLD:
+            told = {name: run.settings.get(key) for name, run in self.runs.items()}
+            if key not in self.settings and any(told.values()):
+                each = ", ".join(f"{value} in {name}" for name, value in told.items())
+                lines.append(f"The runs differ in {key}: {each}.")
         return lines
 
     def write(self, folder: str | Path, differences: Sequence[Difference] = ()) -> list[Path]:
-        """Write `report.json`, `report.csv` and `report.md`; return their paths."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / name for name in NAMES]
-        held = [asdict(spread) for spread in self.spreads()]
+        """Write `report.json`, `report.md` and the tables as .csv; return their paths."""
+        paths = [Path(folder) / name for name in NAMES]
+        spreads = self.spreads()
         content: dict[str, Any] = {
             "runs": list(self.runs),
-            "settings": self.pooled.settings,
-            "spreads": held,
+            "settings": self.settings,
+            "spreads": [asdict(spread) for spread in spreads],
             "differences": [asdict(d) | {"by_run": self.by_run(d)} for d in differences],
         }
-        paths[0].write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        with paths[1].open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(held)
-        text = markdown(self.blocks(differences), self.notes())
-        paths[2].write_text(text, encoding="utf-8")
-        return paths
-
-
-def load_runs(folders: Sequence[str]) -> dict[str, Results]:
-    """Read the results of runs.
-
-    Args:
-        folders: Run folders (``RUN/results`` is read), or folders that hold results themselves.
-
-    Raises:
-        InputError: A folder holds no results, or is named twice.
-    """
-    runs: dict[str, Results] = {}
-    places: dict[Path, str] = {}
-    for folder in folders:
-        below = Path(folder) / "results"
-        place = below if (below / FILE).is_file() else Path(folder)
-        if place.resolve() in places:
-            raise InputError(
-                f"A report takes each run once — found {folder} again after "
-                f"{places[place.resolve()]} — name it once."
-            )
-        places[place.resolve()] = folder
-        runs[folder] = Results.load(place)
-    return runs
-
-
-def _agree(runs: Mapping[str, Results], across_catalogs: bool) -> None:
-    """Refuse runs whose numbers cannot be averaged."""
-    first, *others = runs
-    for key in AGREE:
-        if key == "catalog" and across_catalogs:
-            continue
-        wanted = _setting(runs[first], key, across_catalogs)
-        for name in others:
-            found = _setting(runs[name], key, across_catalogs)
-            if found != wanted:
-                way = ", or add --across-catalogs" if key == "catalog" else ""
-                raise InputError(
-                    f"Runs are averaged where they agree in {key} — found {wanted!r} in {first} "
-                    f"and {found!r} in {name} — report them apart{way}."
-                )
-
-
-def _setting(results: Results, key: str, across_catalogs: bool) -> Any:
-    value = results.settings.get(key)
-    if key == "catalog" and isinstance(value, str):
-        return value[:12]  # of a fingerprint, as elsewhere
-    if key == "encoder" and across_catalogs and isinstance(value, str):
-        # An encoder that was fitted to its catalog has a vocabulary of its own: name and width.
-        return ", ".join(value.split(", ")[:2])
-    return value
-
-
-def _pooled(runs: Sequence[Results]) -> Results:
-    """One ``Results`` whose queries are those of all runs, each averaged over the runs it is in."""
-    units = _units(runs)
-    methods = dict.fromkeys(method for results in runs for method in results.values)
-    names = list(dict.fromkeys(name for results in runs for name in results.measures))
-
-    def averaged(method: str, measure: str) -> Values:
-        found = (unit.get((method, measure)) for unit in units.values())
-        return [None if numbers is None else fmean(numbers) for numbers in found]
-
-    settings = {key: runs[0].settings.get(key) for key in (*AGREE, "catalog_items")}
-    settings["curves"] = _curves(runs)
-    return Results(
-        settings,
-        [query for _, query, _ in units],
-        {method: {name: averaged(method, name) for name in names} for method in methods},
-        texts=[text for _, _, text in units],
-    )
-
-
-def _units(runs: Sequence[Results]) -> dict[Unit, dict[tuple[str, str], list[float]]]:
-    """Query → (method, measure) → its values in the runs that it is in."""
-    # Results of before texts were kept tell queries apart by their ids alone.
-    with_texts = all(results.texts for results in runs)
-    units: dict[Unit, dict[tuple[str, str], list[float]]] = {}
-    for results in runs:
-        catalog = str(results.settings.get("catalog"))
-        texts = results.texts if with_texts else [""] * len(results.queries)
-        found = [
-            units.setdefault((catalog, query, text), {})
-            for query, text in zip(results.queries, texts)
-        ]
-        for method, values in results.values.items():
-            for measure, numbers in values.items():
-                for unit, number in zip(found, numbers):
-                    if number is not None:
-                        unit.setdefault((method, measure), []).append(number)
-    return units
-
-
-def _curves(runs: Sequence[Results]) -> dict[str, list[tuple[str, float]]]:
-    """The points of every run's curves."""
-    found: dict[str, list[tuple[str, float]]] = {}
-    for results in runs:
-        for curve, points in results.curves.items():
-            held = found.setdefault(curve, [])
-            held += [point for point in points if point not in held]
-    return found
+        write_text(paths[0], json.dumps(content, indent=1) + "\n")
+        for path, kind, held in ((paths[1], Spread, spreads), (paths[2], Difference, differences)):
+            write_csv(path, [field.name for field in fields(kind)], [astuple(one) for one in held])
+        write_text(paths[3], markdown(self.blocks(differences), self.notes()))
+        return [path for path in paths if path.is_file()]

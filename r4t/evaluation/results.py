@@ -33,6 +33,19 @@ def listed(scores: Tensor) -> Values:
     return [None if value != value else round(value, 9) for value in scores.double().tolist()]
 
 
+def check_name(name: str, options: Sequence[str]) -> None:
+    """Refuse a method or measure that was not measured.
+
+    Raises:
+        InputError: It is none of ``options``.
+    """
+    if name not in options:
+        raise InputError(
+            f"Results have the names {sorted(options)} — found {name!r} — name one of "
+            f"them.{nearest(name, options)}"
+        )
+
+
 @dataclass(frozen=True)
 class Interval:
     """Mean over queries with its 95 % bootstrap interval.
@@ -140,12 +153,8 @@ class Results:
         Raises:
             InputError: The method or the measure is unknown.
         """
-        for name, options in ((method, list(self.values)), (measure, self.measures)):
-            if name not in options:
-                raise InputError(
-                    f"Results have the names {sorted(options)} — found {name!r} — name one of "
-                    f"them.{nearest(name, options)}"
-                )
+        check_name(method, list(self.values))
+        check_name(measure, self.measures)
         return self.values[method].get(measure, [None] * len(self.queries))
 
     def save(self, folder: str | Path, differences: Sequence["Difference"] | None = None) -> Path:

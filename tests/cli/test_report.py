@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -13,7 +14,7 @@ def runs(tmp_path):
     folders = []
     for seed, ours in enumerate((0.25, 0.5, 0.75)):
         values = {"R4T-FOLM": {"items/recall": [ours]}, "No fan-out": {"items/recall": [0.25]}}
-        settings = {"set_size": 10, "pool_size": 150, "encoder": "LSA"}
+        settings = {"set_size": 10, "pool_size": 150, "encoder": "LSA", "catalog": "b" * 64}
         folders.append(str(tmp_path / f"seed{seed}"))
         Results(settings, ["q"], values).save(f"{folders[-1]}/results")
     return folders
@@ -54,3 +55,19 @@ def test_other_catalogs_must_be_asked_for(runs, tmp_path, capsys):
     run(["report", runs[0], other, "--across-catalogs"])
     # Means 0.25 and 1 of two queries.
     assert "0.625" in capsys.readouterr().out
+
+
+def test_tables_are_as_wide_as_the_terminal(runs, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    for folder in runs:
+        found = Results.load(f"{folder}/results")
+        for values in found.values.values():
+            values |= {f"items/{name}": [0.5] for name in ("groundedness", "diversity", "hit")}
+        found.save(f"{folder}/results")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    run(["report", *runs, "--compare", "R4T-FOLM", "No fan-out"])
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(len(line) for line in printed.splitlines()) <= 80
+    for whole in ("groundedness", "0.500 ±0.000, s 0.250", "R4T-FOLM −"):
+        assert whole in printed
+    assert "…" not in printed.replace(" … ", "")

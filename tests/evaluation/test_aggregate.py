@@ -1,11 +1,13 @@
 import csv
 import json
+from dataclasses import astuple
 
 import pytest
+import torch
 
 from r4t.errors import InputError
-from r4t.evaluation.aggregate import Report, load_runs
-from r4t.evaluation.results import Results
+from r4t.evaluation.aggregate import Report
+from r4t.evaluation.results import Results, compare
 
 SETTINGS = {
     "set_size": 10, "pool_size": 150, "catalog_items": 3000, "split": "test",
@@ -33,16 +35,86 @@ def test_seeds_are_averaged_query_by_query(seeds):
     assert (found.runs, found.mean, found.deviation) == (3, 0.5, 0.25)
     # The queries' averages are 0.25 and 0.75: every draw is a mean of two of them.
     assert (found.low, found.high, found.queries) == (0.25, 0.75, 2)
-    assert report.pooled.values["Ours"][RECALL] == [0.25, 0.75]
 
 
 def test_folds_hold_different_queries():
     report = Report({"f0": run([1.0, 0.0], [0, 0]), "f1": run([1.0], [0], ids=["r"])})
     found = report.spread("Ours", RECALL)
-    # Means ½ and 1; three queries, whose values are 1, 0, 1.
+    # Means ½ and 1; p and q are drawn apart from r: the first mean is 0, ½ or 1, the second 1.
     assert (found.mean, found.queries) == (0.75, 3)
-    assert report.pooled.queries == ["p", "q", "r"]
-    assert report.pooled.values["Ours"][RECALL] == [1.0, 0.0, 1.0]
+    assert (found.low, found.high) == (0.5, 1.0)
+
+
+def test_folds_of_unequal_size_count_alike_in_mean_and_interval():
+    """The review's case: the mean 0.525 had an interval from 0.050 to 0.069."""
+    values = [0.04, 0.06] * 250
+    big = run(values, [0] * 500, ids=[f"q{n}" for n in range(500)])
+    report = Report({"f0": run([1] * 5, [0] * 5, ids="abcde"), "f1": big})
+    found = report.spread("Ours", RECALL)
+    # (1 + 0.05) / 2; the small fold does not vary, the big one by 0.01/√500 = 0.00045, half of it
+    # 0.00022, and 1.96 of these 0.00044.
+    assert found.mean == pytest.approx(0.525)
+    assert (found.low, found.high) == pytest.approx((0.52456, 0.52544), abs=5e-5)
+    (paired,) = report.differences("Ours", "Theirs")
+    assert (paired.mean, paired.low) == pytest.approx((0.525, 0.52456), abs=5e-5)
+    assert paired.queries == 505
+
+
+def test_differences_are_of_runs_that_have_both_methods():
+    """The review's case: B only in seed 0, where A is better; in seed 1, A is far worse."""
+    runs = {"s0": run([0.5, 0.75], [0.25, 0.5]), "s1": run([0, 0], [0, 0])}
+    del runs["s1"].values["Theirs"]
+    report = Report(runs)
+    (found,) = report.differences("Ours", "Theirs")
+    assert (found.mean, found.low, found.high, found.queries) == (0.25, 0.25, 0.25, 2)
+    assert report.by_run(found) == [0.25]
+    (back,) = report.differences("Theirs", "Ours")
+    assert back.mean == -0.25
+
+
+def test_a_difference_is_the_mean_of_those_of_the_runs():
+    # Folds: f0 has p and q (½, 0), f1 has r (1): means ¼ and 1.
+    report = Report({"f0": run([0.5, 0], [0, 0]), "f1": run([1], [0], ids=["r"])})
+    (found,) = report.differences("Ours", "Theirs")
+    assert report.by_run(found) == [0.25, 1.0]
+    assert found.mean == 0.625
+    # p is drawn never, once or twice of two: 0, ¼ or ½ of the first fold.
+    assert (found.low, found.high) == (0.5, 0.75)
+    # Three queries add 3 · (¼, 0, 1) / 2: of the eight signs, ++ on p and r, or −−: 4 of 8.
+    assert found.p_value == 0.5
+
+
+def test_one_run_is_reported_as_it_was_evaluated():
+    generator = torch.Generator().manual_seed(0)
+    ours = [*torch.rand(39, generator=generator, dtype=torch.float64).tolist(), None]
+    theirs = torch.rand(40, generator=generator, dtype=torch.float64).tolist()
+    alone = run(ours, theirs, ids=[f"q{n}" for n in range(40)])
+    report = Report({"s": alone})
+    found, expected = report.spread("Ours", RECALL), alone.interval("Ours", RECALL)
+    assert (found.mean, found.low, found.high, found.queries) == pytest.approx(
+        (expected.mean, expected.low, expected.high, expected.queries)
+    )
+    (paired,) = report.differences("Ours", "Theirs")
+    expected = compare(alone, "Ours", "Theirs", RECALL)
+    assert astuple(paired) == pytest.approx(astuple(expected))
+
+
+def test_intervals_hold_their_means():
+    """Whatever the folds, and whatever is missing."""
+    generator = torch.Generator().manual_seed(1)
+    for sizes in ((2, 30, 300), (50, 50, 50), (1, 1, 40)):
+        runs = {}
+        for number, size in enumerate(sizes):
+            values = (torch.rand(2, size, generator=generator) + number).tolist()
+            values[0][0] = None if size > 2 else values[0][0]
+            ids = [f"q{n}" for n in range(size)]  # shared by the folds, as far as they go
+            runs[f"r{number}"] = run(*values, ids=ids)
+        report = Report(runs)
+        for spread in report.spreads():
+            assert spread.low <= spread.mean <= spread.high
+            assert spread.high - spread.low < 1
+        for difference in report.differences("Ours", "Theirs"):
+            assert difference.low <= difference.mean <= difference.high
 
 
 def test_differences_are_paired_over_all_runs(seeds):
@@ -83,6 +155,7 @@ def test_tables_by_hand(seeds):
     ]
     assert paired.header[-1] == "by run"
     assert paired.rows[0][-1] == "+0.250 +0.250 +0.625"
+    assert "Every run counts alike" in report.notes()[0]
     assert "over 2 queries" in report.notes()[0]
     # One run has no deviation.
     assert Report({"s0": seeds["s0"]}).blocks()[0].rows[0] == ["Ours", "0.250 ±0.250"]
@@ -91,7 +164,8 @@ def test_tables_by_hand(seeds):
 def test_written_as_json_csv_and_markdown(seeds, tmp_path):
     report = Report(seeds)
     paths = report.write(tmp_path / "new", report.differences("Ours", "Theirs"))
-    assert [path.name for path in paths] == ["report.json", "report.csv", "report.md"]
+    names = ["report.json", "report.csv", "report-differences.csv", "report.md"]
+    assert [path.name for path in paths] == names
     held = json.loads(paths[0].read_text())
     assert held["runs"] == ["s0", "s1", "s2"]
     assert held["spreads"][0]["deviation"] == 0.25
@@ -102,52 +176,29 @@ def test_written_as_json_csv_and_markdown(seeds, tmp_path):
     assert (first["method"], first["runs"], first["mean"], first["queries"]) == (
         "Ours", "3", "0.5", "2",
     )  # fmt: skip
-    assert "| Ours | 0.500 ±0.250, s 0.250 |" in paths[2].read_text()
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("set_size", 5),
-        ("pool_size", 100),
-        ("split", "val"),
-        ("weights", {"diversity": 0.5}),
-        ("encoder", "LSA, 8 dimensions, 91 words"),
-    ],
-)
-def test_runs_that_do_not_agree(seeds, key, value):
-    seeds["s2"].settings[key] = value
-    with pytest.raises(InputError, match=f"agree in {key} — found .* in s0 and .* in s2 — report "):
-        Report(seeds)
-
-
-def test_other_catalogs_are_other_queries_and_must_be_asked_for(seeds):
-    seeds["s2"].settings.update(catalog="b" * 64, encoder="LSA, 8 dimensions, 91 words")
-    with pytest.raises(InputError, match="agree in encoder"):
-        Report(seeds)
-    seeds["s2"].settings["encoder"] = SETTINGS["encoder"]
-    with pytest.raises(
-        InputError, match=r"agree in catalog — found 'a{12}' .*--across-catalogs\.$"
-    ):
-        Report(seeds)
-    # A fitted encoder has the vocabulary of its catalog; its name and width must agree.
-    seeds["s2"].settings["encoder"] = "LSA, 8 dimensions, 91 words"
-    assert Report(seeds, across_catalogs=True).spread("Ours", RECALL).queries == 4
-    seeds["s2"].settings["encoder"] = "LSA, 16 dimensions, 91 words"
-    with pytest.raises(InputError, match="found 'LSA, 8 dimensions' in s0 and 'LSA, 16 dim"):
-        Report(seeds, across_catalogs=True)
+    with paths[2].open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    # 1/12 and 2/3 (as above): their mean is 3/8.
+    assert (row["first"], row["mean"], row["p_value"]) == ("Ours", "0.375", "0.5")
+    assert "| Ours | 0.500 ±0.250, s 0.250 |" in paths[3].read_text()
+    # Differences of an older report do not stay.
+    again = report.write(tmp_path / "new")
+    assert [path.name for path in again] == ["report.json", "report.csv", "report.md"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(
+        p.name for p in again
+    )
 
 
 def test_the_same_id_with_another_text_is_another_query():
     same = Report({"a": run([1, 1], [0, 0], texts=["red", "hat"]),
                    "b": run([0, 0], [0, 0], texts=["red", "cap"])})  # fmt: skip
-    assert same.pooled.queries == ["p", "q", "q"]
-    assert same.pooled.values["Ours"][RECALL] == [0.5, 1.0, 0.0]
+    assert same.spread("Ours", RECALL).queries == 3
+    assert [query for _, query, _ in same.grid.units] == ["p", "q", "q"]
 
 
 def test_results_of_before_texts_were_kept_go_by_ids():
     old, new = run([1, 1], [0, 0]), run([0, 0], [0, 0], texts=["red", "hat"])
-    assert Report({"a": old, "b": new}).pooled.values["Ours"][RECALL] == [0.5, 0.5]
+    assert Report({"a": old, "b": new}).spread("Ours", RECALL).queries == 2
 
 
 def test_points_of_curves_stay_out(seeds):
@@ -165,14 +216,16 @@ def test_what_cannot_be_reported(seeds):
         Report(alone).differences("A", "B")
 
 
-def test_runs_are_read_once(seeds, tmp_path):
-    seeds["s0"].save(tmp_path / "run" / "results")
-    seeds["s1"].save(tmp_path / "other")
-    folders = [str(tmp_path / "run"), str(tmp_path / "other")]
-    found = load_runs(folders)
-    assert list(found) == folders
-    assert found[folders[1]].values == seeds["s1"].values
-    with pytest.raises(InputError, match=r"each run once — found .*run/results again after .*run "):
-        load_runs([*folders, str(tmp_path / "run" / "results")])
-    with pytest.raises(InputError, match=r"found none in .* — run `r4t evaluate` first"):
-        load_runs([str(tmp_path)])
+def test_other_catalogs_are_other_queries(seeds):
+    seeds["s2"].settings.update(catalog="b" * 64, catalog_items=60)
+    report = Report(seeds, across_catalogs=True)
+    assert report.spread("Ours", RECALL).queries == 4
+    assert "of the catalog" not in report.blocks()[0].title  # it is another share in each
+
+
+def test_files_of_sub_queries_that_differ_are_told(seeds):
+    for name, results in seeds.items():
+        results.settings["subqueries"] = f"{name}.jsonl"
+    assert Report(seeds).notes()[-1] == (
+        "The runs differ in subqueries: s0.jsonl in s0, s1.jsonl in s1, s2.jsonl in s2."
+    )
