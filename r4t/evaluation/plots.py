@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r4t.evaluation.files import replacing
 from r4t.evaluation.labels import Label, Place, place_labels
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Results
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FIGURES, KINDS = ("items", "directions", "plane"), (".png", ".svg")
 RECALL, CLOSENESS, DIVERSITY = "items/recall", "items/cosine", "items/vendi"
 WITH, WITHOUT = "#0072b2", "#8c8c8c"  # methods with directions; methods that pick items
 CURVES = ("#d55e00", "#009e73", "#cc79a7", "#e69f00")  # these and WITH: Okabe and Ito
@@ -28,28 +30,35 @@ STYLE: Any = {
 def draw(folder: str | Path, results: Results) -> list[Path]:
     """Write `items`, `directions` (bars) and `plane`, as far as there is something to show.
 
+    Those of an older evaluation are replaced, or removed where this one has nothing to show.
+
     Returns:
         The files written.
     """
-    figures = {
-        "items": bars(results, ITEMS),
-        "directions": bars(results, DIRECTIONS),
-        "plane": plane(results),
-    }
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return [
-        path for name, figure in figures.items() if figure for path in _save(figure, folder / name)
-    ]
+    found = (bars(results, ITEMS), bars(results, DIRECTIONS), plane(results))
+    drawn = {name: figure for name, figure in zip(FIGURES, found) if figure is not None}
+    written = [path for name, figure in drawn.items() for path in _save(figure, folder / name)]
+    clear(folder, [name for name in FIGURES if name not in drawn])
+    return written
+
+
+def clear(folder: str | Path, names: Sequence[str] = FIGURES) -> None:
+    """Remove figures that an older evaluation has drawn."""
+    for name in names:
+        for kind in KINDS:
+            (Path(folder) / f"{name}{kind}").unlink(missing_ok=True)
 
 
 def _save(figure: "Figure", stem: Path) -> list[Path]:
     import matplotlib
 
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+    settings: list[dict[str, Any]] = [{"dpi": 200}, {"metadata": {"Date": None}}]
+    paths = [stem.with_suffix(kind) for kind in KINDS]
     with matplotlib.rc_context(STYLE):
-        figure.savefig(paths[0], dpi=200)
-        figure.savefig(paths[1], metadata={"Date": None})
+        for path, setting in zip(paths, settings):
+            with replacing(path) as part:
+                figure.savefig(part, format=path.suffix[1:], **setting)
     return paths
 
 

@@ -1,11 +1,12 @@
 """Results → tables on the terminal, in Markdown and CSV, and plots: what people read."""
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from r4t.evaluation.files import write_text
 from r4t.evaluation.latency import PARTS
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Difference, Results
 
@@ -18,7 +19,9 @@ NOTE = (
     "of pools of equal size. Rank methods with and without directions by items/ only."
 )
 TITLES = {DIRECTIONS: "Directions", ITEMS: "Returned items"}
-PER_BLOCK = 6  # measures with their intervals, so that a terminal of 120 columns shows them
+WIDTH = 120  # letters across, where nobody says
+BORDER = 3  # letters between two columns
+MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -29,22 +32,50 @@ class Block:
     header: list[str]
     rows: list[list[str]]
 
+    def widths(self) -> list[int]:
+        """Letters across of each column: of its cells, and of the longest word above them."""
+        return [
+            max(len(text) for text in (*name.split(), *cells))
+            for name, *cells in zip(self.header, *self.rows)
+        ]
 
-def blocks(results: Results, differences: Sequence[Difference] = ()) -> list[Block]:
-    """Lay results out: directions, returned items, paired differences, milliseconds."""
+    def fitted(self, width: int) -> list[int]:
+        """The same, where a table this wide can have them: names may break between words."""
+        found = self.widths()
+        for number in (0, len(found) - 1, 1):
+            words = [word for row in self.rows for word in row[number].split()]
+            least = max(len(word) for word in (*self.header[number].split(), *words))
+            spare = sum(found) + BORDER * len(found) + 1 - width
+            found[number] = max(least, found[number] - max(spare, 0))
+        return found
 
-    def cell(method: str, measure: str) -> str:
+
+def blocks(
+    results: Results, differences: Sequence[Difference] = (), width: int = WIDTH
+) -> list[Block]:
+    """Lay results out: directions, returned items, paired differences, milliseconds.
+
+    Args:
+        results: Of one evaluation.
+        differences: Between its methods.
+        width: Letters across; measures that do not fit go to a table of their own.
+    """
+
+    def cell(method: str, measure: str) -> str | None:
         interval = results.interval(method, measure)
         if interval is None:
-            return "–"
+            return None
         half = f" ±{interval.half:.3f}" if interval.queries > 1 else ""
         return f"{interval.mean:.3f}{half}"
 
     of = f"mean of {len(results.queries)} queries"
+    names, methods = results.measures, results.methods
     found = [
         block
         for prefix in (DIRECTIONS, ITEMS)
-        for block in measure_blocks(results, prefix, cell, of)
+        for block in measure_blocks(
+            methods, names, prefix, cell, title_of(results.settings, prefix, of), width
+        )
     ]
     found += [difference_block(differences), *_latency_blocks(results)]
     return [block for block in found if block.rows]
@@ -57,10 +88,13 @@ def notes(results: Results) -> list[str]:
         "queries, not of other training runs.",
         NOTE,
     ]
-    reasons: dict[str, list[str]] = {}
-    for name, reason in results.settings.get("left_out", {}).items():
-        reasons.setdefault(reason, []).append(name)
-    lines += [f"Left out: {', '.join(names)}. {reason}" for reason, names in reasons.items()]
+    left_out = _by_reason(results.settings.get("left_out", {}))
+    lines += [f"Left out: {names}. {reason}" for reason, names in left_out.items()]
+    absent = _by_reason(results.settings.get("absent", {}))
+    lines += [
+        f"Not in the table: {names}, for {reason.removesuffix('.')}."
+        for reason, names in absent.items()
+    ]
     fewer = [
         f"{measure} on {_fewest(results, measure)}"
         for measure in results.measures
@@ -71,6 +105,14 @@ def notes(results: Results) -> list[str]:
     return lines
 
 
+def _by_reason(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Reason → all names that share it."""
+    found: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        found.setdefault(reason, []).append(name)
+    return {reason: ", ".join(names) for reason, names in found.items()}
+
+
 def _fewest(results: Results, measure: str) -> int:
     """Fewest queries behind a mean; all where no method has one."""
     found = [results.interval(method, measure) for method in results.methods]
@@ -78,46 +120,59 @@ def _fewest(results: Results, measure: str) -> int:
 
 
 def measure_blocks(
-    results: Results,
+    methods: Sequence[str],
+    measures: Sequence[str],
     prefix: str,
-    cell: Callable[[str, str], str],
-    of: str,
-    per_block: int = PER_BLOCK,
+    cell: Callable[[str, str], str | None],
+    title: str,
+    width: int = WIDTH,
 ) -> list[Block]:
     """Tables of the measures of one kind, a row for each method that has any.
 
     Args:
-        results: What to show.
-        prefix: "directions/" or "items/".
-        cell: Method and measure → what stands there.
-        of: What the numbers are, such as "mean of 200 queries".
-        per_block: Measures in one table.
+        methods: For the rows.
+        measures: For the columns; those of other kinds are passed over.
+        prefix: The kind, "directions/" or "items/".
+        cell: Method and measure → what stands there; None for nothing.
+        title: Above each.
+        width: Letters across; measures that do not fit go to the next table.
     """
-    names = [
-        name
-        for name in results.measures
-        if name.startswith(prefix) and any(results.interval(m, name) for m in results.methods)
+    columns = {
+        name: found
+        for name in measures
+        if name.startswith(prefix)
+        and any((found := {method: cell(method, name) for method in methods}).values())
+    }
+    shown = [m for m in methods if any(found[m] is not None for found in columns.values())]
+
+    def block(names: Sequence[str]) -> Block:
+        rows = [[m, *(columns[name][m] or MISSING for name in names)] for m in shown]
+        return Block(title, ["method", *(name.removeprefix(prefix) for name in names)], rows)
+
+    parts: list[list[str]] = []
+    for name in columns:
+        wide = block([*parts[-1], name]).widths() if parts else []
+        if parts and sum(wide) + BORDER * len(wide) + 1 <= width:
+            parts[-1].append(name)
+        else:
+            parts.append([name])
+    found = [block(part) for part in parts]
+    if len(found) < 2:
+        return found
+    return [
+        replace(one, title=f"{title} ({number} of {len(found)})")
+        for number, one in enumerate(found, 1)
     ]
-    methods = [m for m in results.methods if any(results.interval(m, name) for name in names)]
-    parts = [names[start : start + per_block] for start in range(0, len(names), per_block)]
-    title = f"{TITLES[prefix]}: {_what(results, prefix)}, {of}"
-    found = []
-    for number, part in enumerate(parts, 1):
-        rows = [[method, *(cell(method, name) for name in part)] for method in methods]
-        counted = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
-        header = ["method", *(name.removeprefix(prefix) for name in part)]
-        found.append(Block(title + counted, header, rows))
-    return found
 
 
-def _what(results: Results, prefix: str) -> str:
-    """What the numbers of a block are measured on."""
-    settings = results.settings
+def title_of(settings: Mapping[str, Any], prefix: str, of: str) -> str:
+    """What the numbers of a kind are measured on, and what they are ("mean of 200 queries")."""
     if prefix == DIRECTIONS:
-        return f"{settings['set_size']} directions"
+        return f"{TITLES[prefix]}: {settings['set_size']} directions, {of}"
     pool, items = settings["pool_size"], settings.get("catalog_items")
     share = "" if items is None else f", {pool / items:.1%} of the catalog"
-    return f"{settings['set_size']} items, pool of {pool} distinct items{share}"
+    what = f"{settings['set_size']} items, pool of {pool} distinct items{share}"
+    return f"{TITLES[prefix]}: {what}, {of}"
 
 
 def difference_block(differences: Sequence[Difference]) -> Block:
@@ -139,9 +194,11 @@ def difference_block(differences: Sequence[Difference]) -> Block:
 def _latency_blocks(results: Results) -> list[Block]:
     batches = list(dict.fromkeys(b for timed in results.latency.values() for b in timed))
     parts = (*PARTS, "total")
+    settings = results.settings
+    of = f"{settings['set_size']} items and an ordered pool of {settings['pool_size']}"
     return [
         Block(
-            f"Milliseconds per query, batch {batch}",
+            f"Milliseconds per query, from its text to {of}, batch {batch}",
             ["method", *parts],
             [
                 [method, *(f"{1000 * timed[batch][part]:.3g}" for part in parts)]
@@ -169,30 +226,42 @@ def write_results(
     differences: Sequence[Difference] = (),
     *,
     plots: bool = True,
+    sentences: Sequence[str] = (),
 ) -> None:
-    """Write `results.json` with every value of every query, `results.csv`, `results.md`, and plots.
+    """Write `results.json`, the tables as `results.md` and .csv files, and plots.
+
+    Each file replaces an older one whole; files of an older evaluation for which this one has
+    nothing are removed.
 
     Args:
         folder: Where.
         results: Of one evaluation.
         differences: To show among the tables.
         plots: Whether to draw `items`, `directions` and `plane`, each as .png and .svg.
+        sentences: To stand below the tables, after the notes.
     """
-    results.save(folder)
-    results.save_csv(folder)
-    text = markdown(blocks(results, differences), notes(results))
-    (Path(folder) / "results.md").write_text(text, encoding="utf-8")
-    if plots:
-        from r4t.evaluation.plots import draw
+    from r4t.evaluation.plots import clear, draw
 
+    folder = Path(folder)
+    results.save(folder, differences)
+    results.save_csv(folder, differences)
+    below = [*notes(results), *sentences]
+    write_text(folder / "results.md", markdown(blocks(results, differences), below))
+    if plots:
         draw(folder, results)
+    else:
+        clear(folder)
 
 
 def print_results(
-    console: "Console", results: Results, differences: Sequence[Difference] = ()
+    console: "Console",
+    results: Results,
+    differences: Sequence[Difference] = (),
+    sentences: Sequence[str] = (),
 ) -> None:
-    """Print the blocks as tables, and the notes."""
-    print_blocks(console, blocks(results, differences), notes(results))
+    """Print the blocks as tables, the notes, and more sentences."""
+    found = blocks(results, differences, console.width)
+    print_blocks(console, found, [*notes(results), *sentences])
 
 
 def print_blocks(console: "Console", found: Iterable[Block], below: Sequence[str]) -> None:
@@ -201,8 +270,9 @@ def print_blocks(console: "Console", found: Iterable[Block], below: Sequence[str
 
     for block in found:
         table = Table(title=block.title, title_justify="left")
-        for number, name in enumerate(block.header):
-            table.add_column(name, justify="right" if number else "left", no_wrap=not number)
+        for number, size in enumerate(block.fitted(console.width)):
+            name = textwrap.fill(block.header[number], size, break_long_words=False)
+            table.add_column(name, justify="right" if number else "left", width=size)
         for row in block.rows:
             table.add_row(*row)
         console.print(table)

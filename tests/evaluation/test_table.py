@@ -48,7 +48,9 @@ def test_blocks(results):
     # −¼ or ¾ on each query: of the 16 signs, those with |sum| ≥ 1 are all but the four of sum
     # ±½ (¾ − ¾ + ¼ ± ¼ …): checked against the loop in test_resampling.
     assert paired.rows[0][:3] == ["Ways − No fan-out", "items/recall", "+0.250"]
-    assert seconds.title == "Milliseconds per query, batch 1"
+    assert seconds.title == (
+        "Milliseconds per query, from its text to 2 items and an ordered pool of 3, batch 1"
+    )
     assert seconds.header[1:] == ["encode", "generate", "search", "total"]
     assert seconds.rows[0] == ["No fan-out", "1", "0", "2.5", "3.5"]
 
@@ -65,16 +67,36 @@ def test_one_query_has_no_interval():
     assert blocks(results)[0].rows == [["a", "0.500"]]
 
 
-def test_many_measures_are_split_so_that_120_columns_show_them():
-    values = {f"items/m{n}": [0.25, 0.75] for n in range(8)}
-    results = Results(SETTINGS, ["p", "q"], {"a method of a long name": values})
-    first, second = blocks(results)
-    assert (len(first.header), len(second.header)) == (7, 3)
-    assert first.title.endswith("(1 of 2)")
-    assert second.title.endswith("(2 of 2)")
-    shown = printed(results, 120)
-    assert shown.count("0.500 ±0.250") == 8  # none is cut or folded
-    assert max(len(line) for line in shown.splitlines()) <= 120
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+def test_measures_go_to_as_many_tables_as_the_width_asks_for(width):
+    names = ["groundedness", "diversity", "pool facet recall", "alpha nDCG", "vendi", "cosine"]
+    values = {f"items/{name}": [0.25, 0.75] for name in names}
+    results = Results(SETTINGS, ["p", "q"], {"References (oracle)": values})
+    found = blocks(results, width=width)
+    # The name takes 19 letters, a measure 12 ("0.500 ±0.250", "groundedness"), each with 3 more,
+    # and one border is left: 23 + 15 n letters. n = 2, 3, 5, 6, 6.
+    fit = min(6, (width - 23) // 15)
+    parts = -(-6 // fit)
+    assert [len(block.header) - 1 for block in found][:-1] == [fit] * (parts - 1)
+    assert len(found) == parts
+    if parts > 1:
+        assert found[1].title.endswith(f"mean of 2 queries (2 of {parts})")
+    shown = printed(results, width)
+    assert shown.count("0.500 ±0.250") == 6  # none is cut or folded
+    assert "groundedness" in shown
+    assert "…" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= width
+
+
+def test_differences_fit_a_terminal_of_80_columns():
+    values = {"R4T-Diffusion": {"directions/distinctness": [1.0, 0.5]},
+              "References (oracle)": {"directions/distinctness": [0.5, 0.5]}}  # fmt: skip
+    results = Results(SETTINGS, ["p", "q"], values)
+    pair = compare(results, "R4T-Diffusion", "References (oracle)", "directions/distinctness")
+    shown = printed(results, 80, [pair])
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    for word in ("R4T-Diffusion", "References", "directions/distinctness", "+0.000 … +0.500"):
+        assert word in shown
 
 
 def test_points_of_curves_are_not_in_the_tables(results):
@@ -94,9 +116,9 @@ def test_notes_keep_the_kinds_apart_and_say_what_is_missing(results):
     del results.settings["left_out"]
 
 
-def printed(results, width):
+def printed(results, width, *more):
     console = Console(file=io.StringIO(), width=width)
-    print_results(console, results)
+    print_results(console, results, *more)
     return console.file.getvalue()
 
 
@@ -119,7 +141,7 @@ def test_written_and_printed(results, tmp_path):
     plots = {
         f"{name}.{kind}" for name in ("items", "directions", "plane") for kind in ("png", "svg")
     }
-    assert names == plots | {"results.json", "results.csv", "results.md"}
+    assert names == plots | {"results.json", "results.csv", "results.md", "latency.csv"}
     shown = printed(results, 200)
     assert "Returned items: 2 items" in shown
     assert "by items/ only" in shown
@@ -132,3 +154,49 @@ def test_plots_are_drawn_only_if_asked(results, tmp_path):
 
 def test_markdown_ends_with_the_note(results):
     assert markdown(blocks(results)).endswith(NOTE + "\n")
+
+
+def test_what_is_not_in_the_table_and_more_sentences_stand_below(results, tmp_path):
+    why = "the run has no model yet"
+    results.settings["absent"] = {"A": why, "Greedy bound": "it costs money.", "B": why}
+    write_results(tmp_path, results, plots=False, sentences=["Twice as fast."])
+    shown = printed(results, 200, [], ["Twice as fast."])
+    for text in ((tmp_path / "results.md").read_text(), shown):
+        assert "Not in the table: A, B, for the run has no model yet.\n" in text
+        assert "Not in the table: Greedy bound, for it costs money.\n" in text
+        assert text.endswith("Twice as fast.\n")
+    del results.settings["absent"]
+
+
+def test_json_csv_and_markdown_say_the_same(results, tmp_path):
+    difference = compare(results, "Ways", "No fan-out", "items/recall")
+    write_results(tmp_path, results, [difference], plots=False)
+    summary = json.loads((tmp_path / "results.json").read_text())["summary"]
+    with (tmp_path / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [{**row, "mean": float(row["mean"])} for row in rows] == [
+        {**{name: f"{x:.6g}" if isinstance(x, float) else str(x) for name, x in row.items()},
+         "mean": row["mean"]}
+        for row in summary["means"]
+    ]  # fmt: skip
+    with (tmp_path / "differences.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    (held,) = summary["differences"]
+    assert (held["mean"], float(row["mean"])) == (0.25, 0.25)
+    assert float(row["p_value"]) == held["p_value"]
+    text = (tmp_path / "results.md").read_text()
+    assert (
+        f"| Ways − No fan-out | items/recall | +0.250 | -0.250 … +0.750 | {held['p_value']:.3f} |"
+        in text
+    )
+
+
+def test_files_of_an_older_evaluation_do_not_stay(results, tmp_path):
+    write_results(tmp_path, results, [compare(results, "Ways", "No fan-out", "items/recall")])
+    (tmp_path / "mine.png").write_text("not ours")
+    plain = Results(SETTINGS, ["p"], {"No fan-out": {"items/vendi": [1.0]}})
+    write_results(tmp_path, plain)
+    tables = {"results.json", "results.csv", "results.md", "mine.png"}
+    assert {path.name for path in tmp_path.iterdir()} == tables | {"items.png", "items.svg"}
+    write_results(tmp_path, plain, plots=False)
+    assert {path.name for path in tmp_path.iterdir()} == tables
