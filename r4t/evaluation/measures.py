@@ -41,7 +41,7 @@ def _found(sets: SetBatch) -> tuple[Tensor, Tensor]:
 def pool_recall(sets: SetBatch) -> Tensor:
     """Share (B,) of the reference items that the pool holds (eq. 5); NaN without references."""
     known, found = _found(sets)
-    return found.sum(-1) / known.sum(-1)
+    return found.sum(-1).double() / known.sum(-1)  # in float64, equal shares differ by nothing
 
 
 def pool_hit(sets: SetBatch) -> Tensor:
@@ -125,13 +125,13 @@ def facet_recall(rows: Tensor, fits: Tensor, slots: Tensor) -> Tensor:
 
         >>> fits = torch.tensor([[True, True, True, False]])
         >>> facet_recall(torch.tensor([[1, 0, 3]]), fits, torch.tensor([0, 0, 1, 2]))
-        tensor([0.5000])
+        tensor([0.5000], dtype=torch.float64)
     """
     kinds = torch.nn.functional.one_hot(slots)  # (N, S)
     listed = _listed(rows, fits)
     answerable = (fits.float() @ kinds.float()) > 0
     answered = (listed.float() @ kinds.float()) > 0
-    return answered.sum(-1) / answerable.sum(-1)
+    return answered.sum(-1).double() / answerable.sum(-1)
 
 
 def fit_precision(rows: Tensor, fits: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def fit_precision(rows: Tensor, fits: Tensor) -> Tensor:
         fits: (B, N) bool, from `FacetTruth.fits`.
     """
     distinct = distinct_first(rows, rows.shape[1]) >= 0
-    return _listed(rows, fits).sum(-1) / distinct.sum(-1)
+    return _listed(rows, fits).sum(-1).double() / distinct.sum(-1)
 
 
 def _listed(rows: Tensor, fits: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 from r4t.evaluation import measures
 from r4t.evaluation.baselines import Method
 from r4t.evaluation.known import Known
@@ -25,7 +25,8 @@ from r4t.search import Searcher
 from r4t.sets import SetBatch
 
 Score = Callable[[SetBatch], Tensor]  # an Objective, or any function to (B,) numbers
-OnSets = Callable[[str, list[Query], SetBatch, dict[str, Values]], None]
+Reasons = dict[str, list[str]]  # measure → one a set, "" for none
+OnSets = Callable[[str, list[Query], SetBatch, dict[str, Values], Reasons], None]
 ACROSS_RUNS = DIRECTIONS + "vendi across runs"
 
 
@@ -57,7 +58,9 @@ def evaluate(
         methods: Built on ``searcher``, all with the same set size and pool size.
         queries: Test queries.
         searcher: Encodes them, and times the methods.
-        directions: Name → score of the fan-out, for methods with directions.
+        directions: Name → score of the fan-out, for methods with directions. A score with a method
+            ``from_components`` is offered the scores before it by name, (B,) each, so that nothing
+            is scored twice; where it returns None, it is called as any other.
         items: Name → score of the k distinct items returned, and of their pool.
         optional: Names among both that may be left out: where such a score raises an
             ``InputError`` (its metadata column is not in the catalog), it is dropped for every
@@ -67,20 +70,23 @@ def evaluate(
         subtopic_field: Metadata column whose values are the subtopics of the reference items;
             "category" by default, where the catalog has it. The truth's slots go before it.
         across_runs: Runs N for "vendi across runs", of methods that offer ``with_draw``; 0 for
-            none (paper, §7: 5).
+            none (paper, §7: 5). Methods whose ``repeats`` is False, or that say in ``draws`` that
+            they have fewer than N, have no such value.
         batch_size: Queries per call.
         latency_batches: Batch sizes to time; none for no timing.
         latency_calls: Timed calls per method and batch size, after a first that is not timed.
         untimed: Names of methods that are not timed.
         settings: Kept with the results. Methods that ``settings["curves"]`` names are not timed.
         on_progress: Called with a method's name and the number of queries it has just answered.
-        on_sets: Called with a method's name, B queries, the sets it answered, and their values by
-            measure.
+        on_sets: Called with a method's name, B queries, the sets it answered, their values by
+            measure, and by measure the reasons that a score gave for them (a judge's).
 
     Raises:
         InputError: There is no method or query, two methods have the same name, their sets or
-            pools differ in size, or the catalog has no column ``subtopic_field``.
+            pools differ in size, the catalog has no column ``subtopic_field``, or a number is out
+            of range.
     """
+    _check_numbers(batch_size, across_runs, latency_batches, latency_calls)
     names = [method.name for method in methods]
     if not queries or not methods or len(set(names)) < len(names):
         raise InputError(
@@ -99,14 +105,15 @@ def evaluate(
             sizes[method.name] = _sizes(method.name, sets, sizes)
             got = returned(sets, searcher)
             judge = known.judge(chosen, got) if judge is None else judge
-            found = scores.of_directions(sets)
+            found, reasons = scores.of_directions(sets)
             if across_runs:
                 found[ACROSS_RUNS] = _across_runs(method, chosen, z, sets, across_runs)
-            found |= scores.of_items(got) | judge(got)
+            of_items, more = scores.of_items(got)
+            found |= of_items | judge(got)
             for measure, numbers in found.items():
                 values[method.name].setdefault(measure, []).extend(numbers)
             if on_sets is not None:
-                on_sets(method.name, chosen, sets, found)
+                on_sets(method.name, chosen, sets, found, reasons | more)
             if on_progress is not None:
                 on_progress(method.name, len(chosen))
     set_size, pool_size = sizes[names[0]]
@@ -124,6 +131,26 @@ def evaluate(
                 for batch in latency_batches
             }
     return results
+
+
+def _check_numbers(
+    batch_size: int, across_runs: int, latency_batches: Sequence[int], latency_calls: int
+) -> None:
+    """Refuse what would end the evaluation, or make its numbers void, after hours."""
+    check_least(
+        {
+            "batch_size": (batch_size, 1),
+            "across_runs": (across_runs, 0),
+            "latency_batches": (min(latency_batches, default=1), 1),
+            "latency_calls": (latency_calls, 1),
+        }
+    )
+    if across_runs == 1:
+        raise InputError(
+            "Vendi across runs compares the runs of a method: it needs 2 or more — found "
+            "across_runs 1, which would score every method 1 — set 5 as the paper has it, or 0 for "
+            "none."
+        )
 
 
 def returned(sets: SetBatch, searcher: Searcher) -> SetBatch:
@@ -165,9 +192,11 @@ def _sizes(name: str, sets: SetBatch, sizes: Mapping[str, tuple[int, int]]) -> t
 def _across_runs(
     method: Method, queries: list[Query], z: Tensor, sets: SetBatch, runs: int
 ) -> Values:
-    """Vendi across runs: the method's own draw and the next ones; None without draws."""
+    """Vendi across runs: the method's own draw and the next ones; None without so many."""
     with_draw: Callable[[int], Method] | None = getattr(method, "with_draw", None)
-    if with_draw is None or sets.directions is None:
+    draws: int | None = getattr(method, "draws", None)
+    repeats = getattr(method, "repeats", True) and (draws is None or draws >= runs)
+    if with_draw is None or sets.directions is None or not repeats:
         return [None] * len(sets)
     own = getattr(method, "draw", 0)
     others = [draw for draw in range(runs) if draw != own][: runs - 1]
@@ -188,26 +217,36 @@ class _Scores:
         self._optional = optional
         self.left_out: dict[str, str] = {}
 
-    def of_directions(self, sets: SetBatch) -> dict[str, Values]:
+    def of_directions(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
         """Values of the block "directions"; None of each for sets without directions."""
         return self._values(DIRECTIONS, sets, sets.directions is not None)
 
-    def of_items(self, sets: SetBatch) -> dict[str, Values]:
+    def of_items(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
         """Values of the block "items", of ``returned`` sets."""
         return self._values(ITEMS, sets, True)
 
-    def _values(self, block: str, sets: SetBatch, applies: bool) -> dict[str, Values]:
+    def _values(
+        self, block: str, sets: SetBatch, applies: bool
+    ) -> tuple[dict[str, Values], Reasons]:
         found: dict[str, Values] = {}
+        reasons: Reasons = {}
+        raw: dict[str, Tensor] = {}
         for name, score in self._blocks[block].items():
             if name in self.left_out:
                 continue
             try:
-                found[block + name] = _scored(score, sets) if applies else [None] * len(sets)
+                scores, said = _scored(score, sets, raw) if applies else (None, [])
             except InputError as error:
                 if name not in self._optional:
                     raise
                 self.left_out[name] = str(error)
-        return found
+                continue
+            found[block + name] = _listed(scores, sets)
+            if scores is not None:
+                raw[name] = scores
+            if any(said):
+                reasons[block + name] = said
+        return found, reasons
 
     def kept(self, values: dict[str, Values]) -> dict[str, Values]:
         """Without what was left out after it had been measured on some queries."""
@@ -223,15 +262,35 @@ class _Scores:
         return {name: facts for name, facts in found.items() if facts and name not in self.left_out}
 
 
-def _scored(score: Score, sets: SetBatch) -> Values:
+def values_of(score: Score, sets: SetBatch) -> Values:
     """B values; None where the sets lack what the score needs, or a query has no references."""
-    accepts: Callable[[SetBatch], bool] = getattr(score, "accepts", lambda _: True)
-    if not accepts(sets):
-        return [None] * len(sets)
-    if "references" not in getattr(score, "needs", ()) or sets.references is None:
-        return listed(score(sets))
-    rows = (sets.references >= 0).any(-1).nonzero().flatten()
+    return _listed(_scored(score, sets, {})[0], sets)
+
+
+def _listed(scores: Tensor | None, sets: SetBatch) -> Values:
+    return [None] * len(sets) if scores is None else listed(scores)
+
+
+def _scored(
+    score: Score, sets: SetBatch, before: Mapping[str, Tensor]
+) -> tuple[Tensor | None, list[str]]:
+    """Scores (B,), NaN for queries without the references they need, and the reasons for them.
+
+    None where the sets lack what the score needs. ``before`` holds the scores already found.
+    """
+    composed = getattr(score, "from_components", lambda _: None)(before)
+    if composed is not None:
+        return composed, []
+    if not getattr(score, "accepts", lambda _: True)(sets):
+        return None, []
+    rows = torch.arange(len(sets))
+    if "references" in getattr(score, "needs", ()) and sets.references is not None:
+        rows = (sets.references >= 0).any(-1).nonzero().flatten().cpu()
     values = torch.full((len(sets),), torch.nan, dtype=torch.float64)
+    reasons = [""] * len(sets)
     if len(rows):
-        values[rows] = score(sets.select(rows)).double()
-    return listed(values)
+        asked = sets if len(rows) == len(sets) else sets.select(rows)
+        values[rows] = score(asked).double().cpu()
+        for row, reason in zip(rows.tolist(), getattr(score, "reasons", list)()):
+            reasons[row] = reason
+    return values, reasons

@@ -13,7 +13,7 @@ from r4t.errors import InputError, check_least
 from r4t.evaluation.answers import AnswerWriter, short_columns
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import ENDS, Lineup, Methods
-from r4t.evaluation.measuring import OnSets, Score, evaluate
+from r4t.evaluation.measuring import OnSets, Reasons, Score, evaluate
 from r4t.evaluation.results import Results, Values
 from r4t.evaluation.truth import FacetTruth, load_truth
 from r4t.objective import Objective
@@ -47,6 +47,13 @@ class Composite:
     def __call__(self, sets: SetBatch) -> Tensor:
         """Return (B,) weighted sums."""
         return self._reward.score(sets)
+
+    def from_components(self, scores: Mapping[str, Tensor]) -> Tensor | None:
+        """Return (B,) sums of scores found before: no judge is asked twice. None if one lacks."""
+        parts = self._reward.weighted_objectives
+        if not parts.keys() <= scores.keys():
+            return None
+        return self._reward.total({name: scores[name] for name in parts})
 
 
 @dataclass
@@ -272,8 +279,14 @@ def _for_readers(writer: AnswerWriter, lineup: Lineup) -> OnSets:
     """Write the sets of all methods but the points of curves."""
     points = {name for curve in lineup.curves.values() for name, _ in curve}
 
-    def write(method: str, queries: list[Query], sets: SetBatch, scores: dict[str, Values]) -> None:
+    def write(
+        method: str,
+        queries: list[Query],
+        sets: SetBatch,
+        scores: dict[str, Values],
+        reasons: Reasons,
+    ) -> None:
         if method not in points:
-            writer(method, queries, sets, scores)
+            writer(method, queries, sets, scores, reasons)
 
     return write

@@ -12,8 +12,11 @@ from r4t.errors import InputError
 from r4t.evaluation.baselines import NoFanout
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.measuring import evaluate, returned
+from r4t.evaluation.report import Composite
 from r4t.evaluation.truth import FacetTruth
 from r4t.index import TorchIndex
+from r4t.objective import Objective
+from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import Popularity
 
@@ -173,7 +176,8 @@ def test_batch_size_does_not_matter(plane, truth, results):
     methods = [NoFanout(plane, 2, 3), Ways(plane)]
     again = evaluate(methods, QUERIES, plane, {"alignment": alignment}, {"first": first_row},
                      truth=truth, batch_size=9, **UNTIMED)  # fmt: skip
-    assert again.values == results.values
+    for name, values in results.values.items():
+        assert again.values[name] == {m: pytest.approx(v, abs=1e-6) for m, v in values.items()}
 
 
 def test_no_recall_without_references_and_no_facets_without_truth(plane):
@@ -273,10 +277,83 @@ def test_vendi_across_runs(plane):
     assert found.values["Turning"][name] == pytest.approx([expected] * 3, abs=1e-6)
 
 
+def test_methods_that_cannot_be_repeated_have_no_vendi_across_runs(plane):
+    once, few, enough = (Turning(plane, name=name) for name in ("once", "few", "enough"))
+    once.repeats, few.draws, enough.draws = False, 1, 2
+    found = evaluate([once, few, enough], QUERIES, plane, {}, across_runs=2, **UNTIMED)
+    name = "directions/vendi across runs"
+    assert found.values["once"][name] == found.values["few"][name] == [None] * 3
+    assert found.values["enough"][name] == pytest.approx([1.0] * 3, abs=1e-6)
+
+
+class Judge:
+    """Gives each set a score and a reason, and counts how many it was asked for."""
+
+    def __init__(self, *needs):
+        self.needs, self.asked = frozenset(needs), 0
+
+    def __call__(self, sets):
+        self.asked += len(sets)
+        self._texts = sets.query_texts
+        return torch.linspace(0.25, 0.75, len(sets))
+
+    def reasons(self):
+        return ["" if text == "north" else f"all {text}" for text in self._texts]
+
+
+def test_reasons_are_told_beside_the_scores(plane):
+    told = []
+    queries = [Query("0", "south", "mood"), *QUERIES[:2]]
+    evaluate([Ways(plane)], queries, plane, {"judge": Judge()}, {"judge": Judge("references")},
+             on_sets=lambda *row: told.append(row), **UNTIMED)  # fmt: skip
+    ((_, _, _, scores, reasons),) = told
+    # The first query has no references: nobody asked the second judge about it.
+    assert reasons == {
+        "directions/judge": ["all south", "all east", ""],
+        "items/judge": ["", "all east", ""],
+    }
+    assert scores["items/judge"] == [None, 0.25, 0.75]
+
+
+def test_a_composite_is_made_of_the_scores_shown(plane):
+    """A judge that never says the same twice is asked once for both columns."""
+    judge = Judge()
+    scores = iter(torch.rand(100, generator=torch.Generator().manual_seed(0)).tolist())
+
+    class Moody(Objective):
+        bounds = (0.0, 1.0)
+
+        def score(self, sets):
+            judge.asked += len(sets)
+            return torch.tensor([next(scores) for _ in range(len(sets))])
+
+    class Rows(Objective):
+        bounds = (0.0, 1.0)
+
+        def score(self, sets):
+            return sets.items[:, 0] / 5
+
+    reward = Reward({"moody": 2.0, "rows": -1.0}, {"moody": Moody(), "rows": Rows()})
+    directions = {**reward.objectives, "composite": Composite(reward)}
+    found = evaluate([Ways(plane), NoFanout(plane, 2, 3)], QUERIES, plane, directions,
+                     batch_size=2, **UNTIMED)  # fmt: skip
+    moody, rows, composite = (
+        found.values["Ways"][f"directions/{name}"] for name in ("moody", "rows", "composite")
+    )
+    assert composite == pytest.approx([2 * a - b for a, b in zip(moody, rows)], abs=1e-8)
+    assert judge.asked == 3
+    assert found.values["No fan-out"]["directions/composite"] == [None] * 3
+    # Without its components it scores by itself.
+    alone = evaluate([Ways(plane)], QUERIES, plane, {"composite": Composite(reward)}, **UNTIMED)
+    assert None not in alone.values["Ways"]["directions/composite"]
+    assert judge.asked == 6
+
+
 def test_progress_and_sets_are_told(plane):
     told, shown = [], []
 
-    def on_sets(name, queries, sets, scores):
+    def on_sets(name, queries, sets, scores, reasons):
+        assert reasons == {}  # no score gives one
         shown.append((name, [query.id for query in queries], sets.items.tolist(), scores))
 
     evaluate([Ways(plane, (EAST, EAST))], QUERIES, plane, {"alignment": alignment}, batch_size=2,
@@ -300,6 +377,25 @@ def test_points_of_curves_and_untimed_methods_are_measured_but_not_timed(plane):
     assert list(found.latency) == ["plain"]
     assert found.methods == ["plain", "oracle"]
     assert len(found.values) == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0; raise it"),
+        ({"across_runs": -1}, "across_runs must be at least 0, found -1; raise it"),
+        ({"across_runs": 1}, "needs 2 or more — found across_runs 1, .* — set 5 .* or 0 for none"),
+        ({"latency_batches": (1, 0)}, "latency_batches must be at least 1, found 0; raise it"),
+        ({"latency_calls": 0}, "latency_calls must be at least 1, found 0; raise it"),
+    ],
+)
+def test_numbers_are_checked_before_anything_is_measured(plane, setting, message):
+    def never(queries, z):
+        raise AssertionError("measured")
+
+    never.name = "never"
+    with pytest.raises(InputError, match=message):
+        evaluate([never], QUERIES, plane, {}, **setting)
 
 
 def test_what_cannot_be_compared(plane):
