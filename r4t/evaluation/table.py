@@ -137,16 +137,16 @@ def measure_blocks(
         title: Above each.
         width: Letters across; measures that do not fit go to the next table.
     """
-    columns = {
-        name: found
+    cells = {
+        name: [cell(method, name) for method in methods]
         for name in measures
         if name.startswith(prefix)
-        and any((found := {method: cell(method, name) for method in methods}).values())
     }
-    shown = [m for m in methods if any(found[m] is not None for found in columns.values())]
+    columns = {name: column for name, column in cells.items() if any(column)}
+    shown = [row for row in range(len(methods)) if any(column[row] for column in columns.values())]
 
     def block(names: Sequence[str]) -> Block:
-        rows = [[m, *(columns[name][m] or MISSING for name in names)] for m in shown]
+        rows = [[methods[r], *(columns[name][r] or MISSING for name in names)] for r in shown]
         return Block(title, ["method", *(name.removeprefix(prefix) for name in names)], rows)
 
     parts: list[list[str]] = []
@@ -176,19 +176,23 @@ def title_of(settings: Mapping[str, Any], prefix: str, of: str) -> str:
 
 
 def difference_block(differences: Sequence[Difference]) -> Block:
-    """Paired differences with interval and chance."""
+    """Paired differences with interval and chance; one pair alone stands in the title."""
+    pairs = [f"{d.first} − {d.second}" for d in differences]
     rows = [
         [
-            f"{d.first} − {d.second}",
+            pair,
             d.measure,
             f"{d.mean:+.3f}",
             f"{d.low:+.3f} … {d.high:+.3f}",
             "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}",
         ]
-        for d in differences
+        for pair, d in zip(pairs, differences)
     ]
+    title = "Differences over the same queries"
     header = ["paired difference", "measure", "mean", "95 % interval", "p (sign flips)"]
-    return Block("Differences over the same queries", header, rows)
+    if len(set(pairs)) == 1:
+        return Block(f"{title}: {pairs[0]}", header[1:], [row[1:] for row in rows])
+    return Block(title, header, rows)
 
 
 def _latency_blocks(results: Results) -> list[Block]:
