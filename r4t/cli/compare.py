@@ -49,7 +49,13 @@ def parser() -> ArgumentParser:
         help="Methods of the tables, with commas between (zero-shot,folm,diffusion,mmr,no-fan-out).",
     )
     made.add_argument("--size", type=int, default=10, help="Items a method returns.")
-    made.add_argument("--seed", type=int, default=0, help="Other seeds give other sets.")
+    made.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="Draw of the methods that sample; 0, the default, is that of the tables. The others (MMR, "
+        "No fan-out, …) answer alike at every seed.",
+    )
     made.add_argument(
         "--fields",
         type=str,
@@ -67,7 +73,7 @@ def run(arguments: list[str]) -> None:
         InputError: There is no query, or what ``compare_answers`` raises.
     """
     options = parser().parse_args(arguments)
-    queries = _typed(options.queries)
+    queries: list[Query | str] = [*_typed(options.queries)]
     if options.file is not None:
         queries += read_file(options.file)
     if not queries:
@@ -102,18 +108,16 @@ def _listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def _typed(texts: Sequence[str]) -> "list[Query]":
-    """Queries as they were typed, each once; a text is its own id."""
-    from r4t.data.queries import Query
-
-    return [Query(text, text, "") for text in dict.fromkeys(text.strip() for text in texts) if text]
+def _typed(texts: Sequence[str]) -> list[str]:
+    return [text.strip() for text in texts if text.strip()]
 
 
-def read_file(path: str) -> "list[Query]":
-    """Read queries of a split's ``.jsonl``, or of a text file with one a line.
+def read_file(path: str) -> "Sequence[Query | str]":
+    """Read queries of a split's ``.jsonl``, or the texts of a file with one a line.
 
     Raises:
-        InputError: There is no such file, or a line of a ``.jsonl`` is no query.
+        InputError: There is no such file, a line of a ``.jsonl`` is no query, or a text file is not
+            UTF-8.
     """
     from r4t.data.queries import read_queries
 
@@ -125,7 +129,13 @@ def read_file(path: str) -> "list[Query]":
             f"--queries names a .jsonl or a text file with one query a line — found none at {path}; "
             "correct the path."
         )
-    return _typed(file.read_text(encoding="utf-8-sig").splitlines())
+    try:
+        return _typed(file.read_text(encoding="utf-8-sig").splitlines())
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"--queries names a .jsonl or a text file in UTF-8 — found other bytes at position "
+            f"{error.start} of {path}; save it as UTF-8."
+        ) from error
 
 
 def print_comparison(console: Console, comparison: "Comparison") -> None:

@@ -10,8 +10,9 @@ from r4t.evaluation.answers import Answer, checked_columns, make_answers, short_
 from r4t.evaluation.baselines import Method
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import Methods
-from r4t.evaluation.measuring import evaluate
+from r4t.evaluation.measuring import Reasons, evaluate
 from r4t.evaluation.report import COMPOSITE, Evaluation, scores_by_block
+from r4t.evaluation.results import Values
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.run import Run
@@ -92,7 +93,7 @@ def alone(answers: Sequence[Answer]) -> set[str]:
 
 def compare_answers(
     folder: str | Path,
-    queries: Sequence[Query],
+    queries: Sequence[Query | str],
     *,
     methods: Sequence[str] = UNASKED,
     size: int = 10,
@@ -104,10 +105,12 @@ def compare_answers(
 
     Args:
         folder: Of the run.
-        queries: With distinct ids; where they have references, these score and mark the items.
+        queries: Queries, or texts; a text that the run has a query of stands for that query. Each is
+            asked once. Where they have references, these score and mark the items.
         methods: Names as in the tables; short forms are understood ("folm", "mmr").
         size: Items k a method returns.
-        seed: Other seeds give other draws; 0 gives those of the tables.
+        seed: Number of the draw of methods that sample; 0 gives that of the tables for the run's own
+            queries. Methods that do not sample answer alike at every seed.
         fields: Metadata columns to show; by default the first three whose values are short.
         index: ``torch`` or ``faiss``.
 
@@ -117,33 +120,41 @@ def compare_answers(
     """
     evaluation = Evaluation(run=str(folder), index=index)
     run, reward = evaluation.open(), evaluation.reward()
+    asked = _asked(run, queries)
     searcher = TimedSearcher(run.searcher(index))
     catalog = searcher.catalog
     metadata = checked_columns(catalog, short_columns(catalog) if fields is None else fields)
-    searcher.encode_queries([query.text for query in queries])  # refuses before models are loaded
+    searcher.encode_queries([query.text for query in asked])  # refuses before models are loaded
     if not 1 <= size <= len(catalog):
         raise InputError(
             f"A set holds from 1 to {len(catalog)} items, all of the catalog — found size {size}; "
             "ask for 10, say."
         )
     settings = Methods(size, min(max(size, POOL), len(catalog)), curves=[])
-    lined_up, notes = _line_up(settings, run, searcher, queries, reward, methods, seed)
+    training = evaluation.training(run)
+    lined_up, notes = _line_up(settings, run, searcher, asked, training, reward, methods, seed)
     audited, left_out = evaluation.audited(reward)
     directions, items = scores_by_block(reward, audited)
     found: dict[str, list[Answer]] = {method.name: [] for method in lined_up}
     refused: dict[str, str] = {}
 
     def keep(
-        method: str, asked: list[Query], sets: SetBatch, scores: dict[str, list[float | None]]
+        method: str,
+        answered: list[Query],
+        sets: SetBatch,
+        scores: dict[str, Values],
+        reasons: Reasons,
     ) -> None:
-        found[method] += make_answers(method, asked, sets, scores, metadata=metadata)
+        found[method] += make_answers(
+            method, answered, sets, scores, metadata=metadata, reasons=reasons
+        )
         for name, objective in audited.items():
             if not objective.accepts(sets):
                 refused.setdefault(name, _reason(objective, sets))
 
     results = evaluate(
         lined_up,
-        queries,
+        asked,
         searcher,
         directions,
         items,
@@ -154,7 +165,7 @@ def compare_answers(
     left_out |= results.settings["left_out"]
     answers = [_without(answer, left_out) for row in zip(*found.values()) for answer in row]
     return Comparison(
-        title=_title(queries),
+        title=_title(asked),
         answers=answers,
         about={name: ABOUT.get(name, "") for name in found},
         scales=_scales(reward, {**reward.objectives, **audited}, size),
@@ -168,6 +179,24 @@ def compare_answers(
         },
         notes=[*notes, *_unscored(answers, refused | left_out)],
     )
+
+
+def _asked(run: Run, queries: Sequence[Query | str]) -> list[Query]:
+    """Queries, each once; a text is the run's query of that text, where there is one.
+
+    So a query that is typed has the id, and with it the draws, that it has in the tables.
+    """
+    known: dict[str, Query] = {}
+    if any(isinstance(query, str) for query in queries):
+        for split in ("test", "val", "train"):
+            if (run.queries / f"{split}.jsonl").is_file():
+                for query in run.read_queries(split):
+                    known.setdefault(query.text, query)
+    found: dict[tuple[str, str], Query] = {}
+    for asked in queries:
+        query = known.get(asked, Query(asked, asked, "")) if isinstance(asked, str) else asked
+        found.setdefault((query.id, query.text), query)
+    return list(found.values())
 
 
 def _title(queries: Sequence[Query]) -> str:
@@ -219,17 +248,13 @@ def _line_up(
     run: Run,
     searcher: TimedSearcher,
     queries: Sequence[Query],
+    training: Sequence[Query],
     reward: Reward,
     wanted: Sequence[str],
     seed: int,
 ) -> tuple[list[Method], list[str]]:
     """The wanted methods in their order, and a sentence on each that the run does not have."""
-    asked = {query.id for query in queries}
-    there = (run.queries / "train.jsonl").is_file()
-    training = run.read_queries("train") if there else []
-    builders, absent = settings.builders(
-        run, searcher, queries, reward, training=[q for q in training if q.id not in asked]
-    )
+    builders, absent = settings.builders(run, searcher, queries, reward, training=training)
     names = full_names(wanted, [*builders, *absent])
     if not any(name in builders for name in names):
         raise InputError(

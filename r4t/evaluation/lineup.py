@@ -6,19 +6,23 @@ from functools import cache
 
 from r4t.choice import KNOWN
 from r4t.data.queries import Query
-from r4t.errors import InputError, nearest
+from r4t.errors import InputError, check_least, nearest
 from r4t.evaluation.baselines import Method, NoFanout
 from r4t.evaluation.extremes import GreedyBound, Oracle, RandomItems, ReferenceOracle
-from r4t.evaluation.learned import BestOf, FanOutMethod, GivenSubqueries, Rrf
-from r4t.evaluation.memory import NearestSets, RidgeMap
-from r4t.evaluation.rerank import Dpp, KMeansFacets, Mmr
+from r4t.evaluation.fusion import RankFusion
+from r4t.evaluation.given import Given, read_subqueries
+from r4t.evaluation.kmeans import KMeansFacets
+from r4t.evaluation.learned import BestOf, Drafts, FanOutMethod, RememberingFanOut
+from r4t.evaluation.memory import NearestSets, RidgeMap, keys
+from r4t.evaluation.rerank import Curve, Dpp, Mmr
 from r4t.evaluation.truth import FacetTruth
-from r4t.retriever import MODELS, DiffusionFanOut, FanOut, LanguageFanOut
+from r4t.retriever import MODELS, DiffusionFanOut
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Searcher
 
 Build = Callable[[], Method]
+DPP_CURVE = (0.5, 0.7, 0.9, 0.95, 0.99)
 # They answer no user, and so are not timed.
 ENDS = ("Random", "Greedy bound", "Oracle", "References (oracle)")
 
@@ -49,7 +53,9 @@ class Methods:
         best_of: N of Best-of-N.
         temperature: Of the language models.
         subqueries: JSONL file of sub-queries written elsewhere ("query" or "id", "subqueries").
-        curves: Trade-offs λ at which MMR and DPP are drawn in the plots; none for no curves.
+        curves: Trade-offs λ at which MMR is drawn in the plots; none for no curves.
+        dpp_curves: Those of DPP, which differ most near 1; by default 0.5, 0.7, 0.9, 0.95, 0.99,
+            where ``curves`` has any.
     """
 
     set_size: int = 10
@@ -59,6 +65,16 @@ class Methods:
     temperature: float = 0.9
     subqueries: str | None = None
     curves: list[float] = field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9])
+    dpp_curves: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        check_least(
+            {
+                "set_size": (self.set_size, 1),
+                "pool_size": (self.pool_size, 1),
+                "best_of": (self.best_of, 1),
+            }
+        )
 
     def build(
         self,
@@ -96,13 +112,19 @@ class Methods:
                 )
         kept = [name for name in builders if name in names]
         found = Lineup([builders[name]() for name in kept], absent)
-        for curve, method in (("MMR", Mmr), ("DPP", Dpp)):
-            points = {f"{curve} λ={value:g}": value for value in self.curves if curve in kept}
-            sizes = (searcher, self.set_size, self.pool_size)
-            found.methods += [method(*sizes, value, name=name) for name, value in points.items()]
-            if points:
-                found.curves[curve] = list(points.items())
+        for curve in self._curves(searcher, kept):
+            found.methods += curve.points
+            named = [(point.name, point.trade_off) for point in curve.points]
+            found.curves[curve.method.name] = named
         return found
+
+    def _curves(self, searcher: Searcher, kept: Sequence[str]) -> list[Curve]:
+        sizes = (searcher, self.set_size, self.pool_size)
+        of_dpp = self.dpp_curves
+        if of_dpp is None:
+            of_dpp = list(DPP_CURVE) if self.curves else []
+        curves = [Curve(Mmr(*sizes), self.curves), Curve(Dpp(*sizes), of_dpp)]
+        return [curve for curve in curves if curve.points and curve.method.name in kept]
 
     def builders(
         self,
@@ -121,7 +143,7 @@ class Methods:
         absent: dict[str, str] = {}
         builders = {
             **self._plain(searcher),
-            **self._memory(searcher, training, absent),
+            **self._memory(searcher, queries, training, absent),
             **self._given(searcher, queries),
             **self._models(run, searcher, queries, reward, absent),
             **self._ends(searcher, queries, reward, truth, absent),
@@ -134,18 +156,26 @@ class Methods:
             "No fan-out": lambda: NoFanout(*sizes),
             "MMR": lambda: Mmr(*sizes),
             "DPP": lambda: Dpp(*sizes),
-            # Re-ranked within No fan-out's own pool: the same recall, other items first.
-            "MMR in pool": lambda: Mmr(*sizes, depth=1, name="MMR in pool"),
-            "DPP in pool": lambda: Dpp(*sizes, depth=1, name="DPP in pool"),
+            # Within No fan-out's own pool the set alone is re-ranked: the same recall, cheaply.
+            "MMR in pool": lambda: Mmr(*sizes, depth=1, ordered=self.set_size, name="MMR in pool"),
+            "DPP in pool": lambda: Dpp(*sizes, depth=1, ordered=self.set_size, name="DPP in pool"),
             "k-means facets": lambda: KMeansFacets(*sizes),
         }
 
     def _memory(
-        self, searcher: Searcher, training: Sequence[Query], absent: dict[str, str]
+        self,
+        searcher: Searcher,
+        queries: Sequence[Query],
+        training: Sequence[Query],
+        absent: dict[str, str],
     ) -> dict[str, Build]:
-        known = [query for query in training if query.references]
+        asked = {key for query in queries for key in keys(query)}
+        known = [q for q in training if q.references and asked.isdisjoint(keys(q))]
         if len(known) <= self.set_size:
-            why = "they remember training queries with references, of which there are too few"
+            why = (
+                "they remember training queries with references other than those asked, of which "
+                "there are too few"
+            )
             absent.update({"Nearest sets": why, "Ridge map": why})
             return {}
         sizes = (self.set_size, self.pool_size)
@@ -157,10 +187,13 @@ class Methods:
     def _given(self, searcher: Searcher, queries: Sequence[Query]) -> dict[str, Build]:
         if self.subqueries is None:
             return {}
-        given = GivenSubqueries.read(self.subqueries, searcher, self.set_size, queries)
+        path, sizes = self.subqueries, (self.set_size, self.pool_size)
+        written = read_subqueries(path, queries)
         return {
-            "Given": lambda: FanOutMethod("Given", given, self.pool_size),
-            "Given + RRF": lambda: Rrf("Given + RRF", given, searcher, self.pool_size),
+            "Given": lambda: Given("Given", searcher, written, *sizes, origin=path),
+            "Given + RRF": lambda: Given(
+                "Given + RRF", RankFusion(searcher), written, *sizes, repeats=False, origin=path
+            ),
         }
 
     def _models(
@@ -178,19 +211,10 @@ class Methods:
         builds: dict[str, Build] = {}
         pool = self.pool_size
         if shown["zero-shot"] not in absent:
-            zero = cache(lambda: self._language("zero-shot", run, searcher))
-            best, oracle = f"Best-of-{self.best_of}", f"Best-of-{self.best_of} (oracle)"
-            builds |= {
-                "Zero-shot": lambda: FanOutMethod("Zero-shot", zero(), pool),
-                "Zero-shot + RRF": lambda: Rrf("Zero-shot + RRF", zero(), searcher, pool),
-                best: lambda: BestOf(best, zero(), reward, self.best_of, pool),
-            }
-            if all(query.references for query in queries):
-                covered = Reward({"coverage": 1.0})
-                builds[oracle] = lambda: BestOf(oracle, zero(), covered, self.best_of, pool, True)
+            builds |= self._untuned(run, searcher, queries, reward, absent)
         if shown["folm"] not in absent:
             builds["R4T-FOLM"] = lambda: FanOutMethod(
-                "R4T-FOLM", self._language("folm", run, searcher), pool
+                "R4T-FOLM", self._writing(self._drafts("folm", run), searcher), pool
             )
         if shown["diffusion"] not in absent:
             folder = run.folder / MODELS["diffusion"]
@@ -199,7 +223,38 @@ class Methods:
             )
         return builds
 
-    def _language(self, name: str, run: Run, searcher: Searcher) -> FanOut:
+    def _untuned(
+        self,
+        run: Run,
+        searcher: Searcher,
+        queries: Sequence[Query],
+        reward: Reward,
+        absent: dict[str, str],
+    ) -> dict[str, Build]:
+        """What the language model before tuning writes; the draws are shared by all."""
+        pool = self.pool_size
+        drafts = cache(lambda: self._drafts("zero-shot", run))
+        zero = cache(lambda: self._writing(drafts(), searcher))
+        fused = cache(lambda: self._writing(drafts(), RankFusion(searcher)))
+        best, oracle = f"Best-of-{self.best_of}", f"Best-of-{self.best_of} (oracle)"
+        builds: dict[str, Build] = {
+            "Zero-shot": lambda: FanOutMethod("Zero-shot", zero(), pool),
+            "Zero-shot + RRF": lambda: FanOutMethod(
+                "Zero-shot + RRF", fused(), pool, repeats=False
+            ),
+            best: lambda: BestOf(best, zero(), reward, self.best_of, pool),
+        }
+        if why := _without_references(queries):
+            absent[oracle] = why
+        else:
+            covered = Reward({"coverage": 1.0})
+            builds[oracle] = lambda: BestOf(oracle, zero(), covered, self.best_of, pool, True)
+        return builds
+
+    def _writing(self, drafts: Drafts, searcher: Searcher) -> RememberingFanOut:
+        return RememberingFanOut(searcher, drafts, self.temperature)
+
+    def _drafts(self, name: str, run: Run) -> Drafts:
         from r4t.fanout.model import FanoutModel
 
         folder = run.folder / MODELS[name]
@@ -209,7 +264,7 @@ class Methods:
                 f"Methods are compared at one set size — {folder} writes {model.form.set_size} "
                 f"sub-queries, found set_size {self.set_size}; set it to that number."
             )
-        return LanguageFanOut(searcher, model, self.temperature)
+        return Drafts(model)
 
     def _ends(
         self,
@@ -231,6 +286,14 @@ class Methods:
             )
         if truth is not None:
             builds["Oracle"] = lambda: Oracle(searcher, truth, *sizes)
-        if all(query.references for query in queries):
+        if why := _without_references(queries):
+            absent["References (oracle)"] = why
+        else:
             builds["References (oracle)"] = lambda: ReferenceOracle(searcher, *sizes)
         return builds
+
+
+def _without_references(queries: Sequence[Query]) -> str:
+    """How many queries have no references; empty if all have some."""
+    bare = sum(not query.references for query in queries)
+    return f"{bare} of {len(queries)} queries have no references" if bare else ""

@@ -58,14 +58,14 @@ class NearestSets:
         self._known = searcher.encode([query.text for query in self.training])
         self._places: dict[tuple[str, str], list[int]] = {}
         for row, query in enumerate(self.training):
-            for key in _keys(query):
+            for key in keys(query):
                 self._places.setdefault(key, []).append(row)
 
     def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
         """Answer B queries."""
         closeness = z @ self._known.T
         for row, query in enumerate(queries):
-            own = [place for key in _keys(query) for place in self._places.get(key, [])]
+            own = [place for key in keys(query) for place in self._places.get(key, [])]
             closeness[row, own] = -torch.inf
         scores, nearest = closeness.topk(self.set_size, dim=-1)
         self._check(queries, scores)
@@ -115,7 +115,7 @@ class RidgeMap:
 
     Raises:
         InputError: Fewer than 2 training queries have references; or, when called, a query is one
-            of the training queries (the same id).
+            of the training queries (the same id or normalized text).
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class RidgeMap:
         self.searcher = searcher
         self.set_size, self.pool_size = set_size, pool_size
         known = _with_references(self.name, training, 2)
-        self._ids = {query.id for query in known}
+        self._seen = {key for query in known for key in keys(query)}
         queries = searcher.encode([query.text for query in known]).double()
         means = torch.stack([self._mean(query) for query in known]).double()
         fitted = RidgeCV(penalties).fit(queries.numpy(), (means - queries).numpy())
@@ -151,19 +151,19 @@ class RidgeMap:
 
     def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
         """Answer B queries."""
-        leaked = sorted({query.id for query in queries} & self._ids)
+        leaked = [query for query in queries if not self._seen.isdisjoint(keys(query))]
         if leaked:
             raise InputError(
                 f"Ridge map must not have seen the answers — found {len(leaked)} of {len(queries)} "
-                f"queries among its training queries, such as id {leaked[0]!r} — evaluate on another "
-                "split, or leave it out."
+                f"queries among its training queries, by id or text, such as {leaked[0].text!r} "
+                f"(id {leaked[0].id!r}) — evaluate on another split, or leave it out."
             )
         _, ranking = self.searcher.index.search(self.map(z), self.pool_size)
         return ranked_sets(self.searcher, z, ranking, self.set_size, queries)
 
 
-def _keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:
-    """What two queries must not share for one to be memory for the other."""
+def keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:
+    """What two queries must not share for one to be memory for the other: id, normalized text."""
     return ("id", query.id), ("text", normalized(query.text))
 
 

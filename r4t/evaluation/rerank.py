@@ -1,27 +1,34 @@
-"""A query's own nearest items → an order that differs more: MMR, greedy DPP, k-means facets.
+"""A query's own nearest items → an order that differs more: MMR and greedy DPP.
 
 The orders are pure functions of the candidates' relevance (cosine with the query) and similarity
 (cosine with each other); the methods search, order and take the first P as pool, of which the
 first k are the set.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 from r4t.evaluation.baselines import ranked_sets
+from r4t.geometry import distinct_first
 from r4t.search import Searcher
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
 
 # What is left of a candidate (its squared distance from the span of those chosen) counts as
 # nothing below this; float32 cosines are exact to about 1e-7, a Cholesky factor to about 1e-5.
 VANISHED = 1e-4
+LIMIT = 1000  # items of a pool that are picked greedily; the rest follows by relevance
+NEAREST = 4000  # items of the catalog among which they are picked
+CELLS = (
+    1 << 25
+)  # numbers held at once, 128 MiB: similarities, embeddings and factors of a few queries
+
+Order = Callable[[Tensor, Tensor, int, float], Tensor]  # as mmr_order, dpp_order
 
 
 def mmr_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float) -> Tensor:
@@ -112,77 +119,87 @@ def dpp_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
         row = row.where(own > VANISHED, 0.0)  # what has vanished adds nothing to the span
         factor[:, len(picks) - 1] = row
         left = left - row.square()
+        if not (left > VANISHED).any():
+            rest = relevance.where(gain > -torch.inf, -torch.inf)
+            rest = rest.argsort(dim=1, descending=True, stable=True)[:, : size - len(picks)]
+            return torch.cat([torch.stack(picks, dim=1), rest], dim=1)
 
 
-def facet_order(labels: Tensor, size: int) -> Tensor:
-    """Take the best of each facet, then the second of each, and so on.
+@dataclass
+class Reranked(ABC):
+    """The query's own nearest items in another order; what ``Mmr`` and ``Dpp`` have in common.
 
-    Args:
-        labels: (B, C) facet of each candidate, the candidates best first.
-        size: How many to take, at most C.
+    The items picked greedily come first; where they are fewer than the pool, the nearest of the
+    others follow by relevance. At depth 1 the pool is that of the plain search, and so its recall.
 
-    Returns:
-        (B, size) positions among the candidates; facets in the order of their best.
+    Attributes:
+        searcher: The retriever.
+        set_size: Number k of items.
+        pool_size: Number P of distinct items.
+        trade_off: λ in [0, 1]: 1 ranks by relevance alone, 0 by difference alone.
+        depth: Items are picked among the ``depth * pool_size`` nearest, at most ``NEAREST``; of a
+            pool beyond ``LIMIT``, among the ``depth * LIMIT`` nearest. Time and memory of a query
+            grow with the square of their number.
+        ordered: How many of the pool are picked greedily; the whole pool by default, at most
+            ``LIMIT``.
+        name: In the tables.
 
-    Example:
-        >>> facet_order(torch.tensor([[2, 2, 0, 2, 0, 1]]), 6).tolist()
-        [[0, 2, 5, 1, 4, 3]]
+    Raises:
+        InputError: ``trade_off`` is outside [0, 1], or ``ordered`` or ``depth`` is below 1.
     """
-    member = torch.nn.functional.one_hot(labels)  # (B, C, facets)
-    turn = member.cumsum(1).gather(2, labels.unsqueeze(-1)).squeeze(-1)
-    first = torch.where(member.any(1), member.argmax(1), labels.shape[1])
-    place = first.argsort(dim=1, stable=True).argsort(dim=1).gather(1, labels)
-    return (turn * member.shape[2] + place).argsort(dim=1)[:, :size]
-
-
-Order = Callable[[Tensor, Tensor, int, float], Tensor]  # as mmr_order, dpp_order
-
-
-class Reranks(Protocol):
-    """What re-ranking needs to know: how many items, out of how many."""
 
     searcher: Searcher
-    set_size: int
-    pool_size: int
-    depth: int
+    set_size: int = 10
+    pool_size: int = 150
+    trade_off: float = 0.5
+    depth: int = 4
+    ordered: int | None = None
+    name: str = "Re-ranked"
 
+    def __post_init__(self) -> None:
+        _check_trade_off(self.name, self.trade_off)
+        least = {"depth": (self.depth, 1)}
+        if self.ordered is not None:
+            least["ordered"] = (self.ordered, 1)
+        check_least({f"{name} of {self.name}": found for name, found in least.items()})
 
-def rerank_curve(
-    method: Reranks, order: Order, trade_offs: Sequence[float], queries: list[Query], z: Tensor
-) -> list[SetBatch]:
-    """Re-rank the nearest items of B queries once for each trade-off.
+    @property
+    @abstractmethod
+    def order(self) -> Order:
+        """How the items are picked."""
 
-    The candidates and their similarities, which take most of the time, are shared.
+    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+        """Answer B queries."""
+        (ranking,) = self.rankings([self.trade_off], z)
+        return ranked_sets(self.searcher, z, ranking, self.set_size, queries)
 
-    Args:
-        method: Its searcher, sizes and depth are used, its own trade-off is not.
-        order: ``mmr_order`` or ``dpp_order``.
-        trade_offs: Each in [0, 1].
-        queries: B queries.
-        z: (B, d) their unit vectors.
+    def rankings(self, trade_offs: Sequence[float], z: Tensor) -> list[Tensor]:
+        """Rank for B queries (B, d) at each of several trade-offs: as many rankings (B, P).
 
-    Returns:
-        One batch of B sets for each trade-off.
-    """
-    relevance, rows = _nearest(method, z)
-    candidates = method.searcher.embeddings(rows)
-    similarity = candidates @ candidates.mT
-    return [
-        ranked_sets(
-            method.searcher,
-            z,
-            rows.gather(1, order(relevance, similarity, method.pool_size, trade_off)),
-            method.set_size,
-            queries,
-        )
-        for trade_off in trade_offs
-    ]
+        The candidates and their similarities, which take most of the time, are shared.
+        """
+        limit = min(self.pool_size, LIMIT)
+        count = min(self.depth * limit, NEAREST, len(self.searcher.catalog))
+        picked = min(limit if self.ordered is None else self.ordered, limit, count)
+        relevance, rows = self.searcher.index.search(z, max(self.pool_size, count))
+        cells = count * (count + z.shape[1] + picked)
+        size = max(1, CELLS // cells)
+        parts = [
+            self._ranked(trade_offs, near, found, count, picked)
+            for near, found in zip(relevance.split(size), rows.split(size), strict=True)
+        ]
+        return [torch.cat(of_one) for of_one in zip(*parts, strict=True)]
 
-
-def _nearest(method: Reranks, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Relevance and rows (B, C) of the ``depth · P`` items nearest to each query, best first."""
-    most = min(method.depth * method.pool_size, len(method.searcher.catalog))
-    return method.searcher.index.search(z, max(method.pool_size, most))
+    def _ranked(
+        self, trade_offs: Sequence[float], relevance: Tensor, rows: Tensor, count: int, picked: int
+    ) -> list[Tensor]:
+        """A ranking (B, P) of the rows (B, M), best first, for each trade-off."""
+        relevance = relevance[:, :count].float()
+        items = self.searcher.embeddings(rows[:, :count]).float()
+        similarity = items @ items.mT
+        picks = [self.order(relevance, similarity, picked, trade_off) for trade_off in trade_offs]
+        chosen = [torch.cat([rows.gather(1, places), rows], dim=1) for places in picks]
+        return [distinct_first(ranking, self.pool_size) for ranking in chosen]
 
 
 def _check_trade_off(name: str, trade_off: float) -> None:
@@ -194,91 +211,81 @@ def _check_trade_off(name: str, trade_off: float) -> None:
 
 
 @dataclass
-class Mmr:
-    """The query's own nearest items, re-ranked for difference; the pool is re-ranked as well.
+class Mmr(Reranked):
+    """The query's own nearest items, re-ranked by maximal marginal relevance; so is the pool."""
 
-    ``trade_off`` is λ; it chooses among the ``depth * pool_size`` nearest items.
-
-    Raises:
-        InputError: ``trade_off`` is outside [0, 1].
-    """
-
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
     trade_off: float = 0.7
-    depth: int = 4
     name: str = "MMR"
 
-    def __post_init__(self) -> None:
-        _check_trade_off(self.name, self.trade_off)
-
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
-        """Answer B queries."""
-        return rerank_curve(self, mmr_order, [self.trade_off], queries, z)[0]
+    @property
+    def order(self) -> Order:
+        """Maximal marginal relevance."""
+        return mmr_order
 
 
 @dataclass
-class Dpp:
+class Dpp(Reranked):
     """The query's own nearest items, re-ranked by a greedy determinantal point process.
 
-    ``trade_off`` is λ; it chooses among the ``depth * pool_size`` nearest items. Logarithms of
-    determinants are larger than cosines, so the same difference needs a λ nearer to 1 than MMR's.
-
-    Raises:
-        InputError: ``trade_off`` is outside [0, 1].
+    Logarithms of determinants are larger than cosines, so the same difference needs a λ nearer to 1
+    than MMR's.
     """
 
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
     trade_off: float = 0.9
-    depth: int = 4
     name: str = "DPP"
 
-    def __post_init__(self) -> None:
-        _check_trade_off(self.name, self.trade_off)
+    @property
+    def order(self) -> Order:
+        """Greedy MAP inference."""
+        return dpp_order
 
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
-        """Answer B queries."""
-        return rerank_curve(self, dpp_order, [self.trade_off], queries, z)[0]
+
+class Curve:
+    """A re-ranking at several trade-offs: one method for each, which share the work.
+
+    Whichever is asked first ranks the batch for all; the others read it. Only the rankings of the
+    last batch are kept.
+
+    Args:
+        method: Its own trade-off is not used.
+        trade_offs: Each in [0, 1]; twice the same counts once.
+
+    Attributes:
+        points: The methods, named "MMR λ=0.3".
+
+    Raises:
+        InputError: A trade-off is outside [0, 1].
+    """
+
+    def __init__(self, method: Reranked, trade_offs: Sequence[float]) -> None:
+        for trade_off in trade_offs:
+            _check_trade_off(method.name, trade_off)
+        self.method = method
+        named = {f"{method.name} λ={trade_off:g}": trade_off for trade_off in trade_offs}
+        self.points = [Point(self, trade_off, name) for name, trade_off in named.items()]
+        self._asked: Tensor | None = None
+        self._rankings: dict[float, Tensor] = {}
+
+    def ranking(self, trade_off: float, z: Tensor) -> Tensor:
+        """The ranking (B, P) of one of the trade-offs for B queries (B, d)."""
+        if self._asked is None or not torch.equal(z, self._asked):
+            trade_offs = [point.trade_off for point in self.points]
+            found = self.method.rankings(trade_offs, z)
+            self._rankings = dict(zip(trade_offs, found, strict=True))
+            self._asked = z.clone()
+        return self._rankings[trade_off]
 
 
 @dataclass
-class KMeansFacets:
-    """The query's own nearest items, clustered into k facets; of each facet its nearest in turn.
+class Point:
+    """A re-ranking at one of a curve's trade-offs."""
 
-    Clusters the ``depth * pool_size`` nearest items (k-means++ start, seeded by the query's id). At
-    depth 1 the pool is that of the plain search in another order; deeper, the far items of every
-    facet enter it and recall falls. Where fewer than k candidates differ there are as many facets as
-    differ, and the second items of the facets fill the set.
-    """
-
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
-    depth: int = 1
-    seed: int = 0
-    name: str = "k-means facets"
+    curve: Curve
+    trade_off: float
+    name: str
 
     def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
         """Answer B queries."""
-        from threadpoolctl import threadpool_limits
-
-        _, rows = _nearest(self, z)
-        # One thread, so that sums, and with them the facets, come out the same on every machine.
-        with threadpool_limits(1):
-            labels = [
-                self._cluster(query, vectors)
-                for query, vectors in zip(queries, self.searcher.embeddings(rows), strict=True)
-            ]
-        order = facet_order(torch.stack(labels), self.pool_size)
-        return ranked_sets(self.searcher, z, rows.gather(1, order), self.set_size, queries)
-
-    def _cluster(self, query: Query, vectors: Tensor) -> Tensor:
-        """Facet (C,) of each of a query's candidates (C, d)."""
-        from sklearn.cluster import KMeans
-
-        facets = min(self.set_size, len(vectors.unique(dim=0)))
-        means = KMeans(facets, n_init=1, random_state=query_seed(query.id, self.seed))
-        return torch.from_numpy(means.fit(vectors.numpy()).labels_).long()
+        method = self.curve.method
+        ranking = self.curve.ranking(self.trade_off, z)
+        return ranked_sets(method.searcher, z, ranking, method.set_size, queries)

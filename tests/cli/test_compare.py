@@ -13,6 +13,7 @@ from r4t.diffusion.network import SetTransformer
 from r4t.errors import InputError
 from r4t.evaluation.answers import Answer, AnswerItem
 from r4t.evaluation.comparison import Comparison, compare_answers
+from r4t.evaluation.memory import RidgeMap
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -49,8 +50,8 @@ def compared(capsys):
 
 
 def test_all_methods_on_the_terminal_and_as_a_page(run, compared):
-    printed = compared(run.folder, "red linen", "blue wool", *SIZE)
-    for text in (*ALL, "red linen", "blue wool", "groundedness", "composite", "vendi"):
+    printed = compared(run.folder, "linen red", "wool blue", *SIZE)
+    for text in (*ALL, "linen red", "wool blue", "groundedness", "composite", "vendi"):
         assert text in printed
     assert max(map(len, printed.splitlines()[:-1])) <= 120
     notes = " ".join(printed.split())
@@ -62,7 +63,7 @@ def test_all_methods_on_the_terminal_and_as_a_page(run, compared):
     source = path.read_text(encoding="utf-8")
     assert source.count("<article") == 2 * len(ALL)
     assert [method for method in ALL if f"<h3>{method}</h3>" not in source] == []
-    again = compared(run.folder, "red linen", "blue wool", *SIZE)
+    again = compared(run.folder, "linen red", " wool blue", "linen red", *SIZE)  # each once
     assert (again, path.read_text(encoding="utf-8")) == (printed, source)
 
 
@@ -129,10 +130,43 @@ def test_queries_of_a_file_bring_their_references(run, compared, tmp_path):
     assert printed.count("(in the reference set)") >= 4
     assert "coverage, because" not in printed
     (tmp_path / "typed.txt").write_text("red linen\n\n  blue wool \nred linen\n", encoding="utf-8")
-    typed = read_file(str(tmp_path / "typed.txt"))
-    assert [(query.id, query.text) for query in typed] == [
-        (t, t) for t in ("red linen", "blue wool")
-    ]
+    assert read_file(str(tmp_path / "typed.txt")) == ["red linen", "blue wool", "red linen"]
+
+
+def test_typed_queries_are_those_of_the_run_where_it_has_them(run):
+    own = run.read_queries("test")[2]
+    asked = ["hats", own.text, own, "hats", run.read_queries("train")[0].text]
+    found = compare_answers(run.folder, asked, methods=["zero-shot", "ridge-map"], size=4)
+    assert [answers[0].query_id for answers in found.by_query()] == ["hats", own.id, "q0"]
+    zero, ridge = found.by_query()[1]
+    # Seed 0 is the draw of the tables, which goes by the query's id.
+    model = FanoutModel.load(run.step("warm_start") / "model")
+    (written,) = model.sample([own.text], [query_seed(own.id, 0)], 1, 0.9).subqueries
+    assert zero.subqueries == written
+    assert zero.scores["items/recall"] is not None  # it has its references
+    assert ridge.items
+    # Another spelling is another query, but no method may remember its twin.
+    (twin,) = compare_answers(run.folder, ["Red LINEN!"], methods=["ridge-map"], size=4).answers
+    known = [query for query in run.read_queries("train") if query.id != "q0"]
+    z = run.searcher().encode(["Red LINEN!"])
+    alone = RidgeMap(run.searcher(), known, 4, 10)([Query("?", "Red LINEN!", "")], z)
+    ids = run.searcher().catalog.ids
+    assert [item.id for item in twin.items] == [ids[row] for row in alone.items[0].tolist()]
+
+
+def test_methods_that_do_not_sample_answer_alike_at_every_seed(run):
+    names = ["mmr", "k-means facets", "random", "nearest sets", "no-fan-out"]
+    first, other = (
+        compare_answers(run.folder, ["red linen"], methods=names, size=4, seed=seed).answers
+        for seed in (0, 3)
+    )
+    assert first == other
+
+
+def test_why_an_oracle_is_missing(run):
+    asked = ["red linen", "hats"]  # the first is a query of the run, with references
+    found = compare_answers(run.folder, asked, methods=["mmr", "references (oracle)"], size=4)
+    assert "References (oracle) is missing: 1 of 2 queries have no references." in found.notes
 
 
 def test_a_run_is_compared_as_far_as_it_has_come(small_run, compared):
@@ -202,6 +236,9 @@ def test_refusals(run, small_run, compared, tmp_path):
         compared(folder, "red linen", *SIZE, "--fields", "nown")
     with pytest.raises(InputError, match="one query a line — found none at .*gone.txt; correct"):
         compared(folder, "--queries", tmp_path / "gone.txt")
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(InputError, match=r"in UTF-8 — found other bytes at position 3 of .*latin"):
+        compared(folder, "--queries", tmp_path / "latin.txt")
     with pytest.raises(InputError, match=r"from gone.jsonl — found splits"):
         compared(folder, "--queries", tmp_path / "gone.jsonl")
     with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):

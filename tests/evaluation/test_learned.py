@@ -1,13 +1,13 @@
-import json
-from collections import defaultdict
-
 import pytest
 import torch
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.evaluation.learned import BestOf, FanOutMethod, GivenSubqueries, Rrf, fused_ranking
+from r4t.evaluation.fusion import RankFusion
+from r4t.evaluation.latency import measure_latency
+from r4t.evaluation.learned import BestOf, Drafts, FanOutMethod, RememberingFanOut
 from r4t.objective import Objective
+from r4t.retriever import LanguageFanOut
 from r4t.reward import Reward
 from r4t.seeds import query_seed
 
@@ -151,112 +151,94 @@ def test_an_oracle_needs_references(plane, fan_out):
         ask(plane, method, [KNOWN[0], QUERIES[1]])
 
 
-def slow_fusion(rankings, constant):
-    scores = defaultdict(float)
-    for rank in range(len(rankings[0])):
-        for ranking in rankings:
-            if ranking[rank] >= 0:
-                scores[ranking[rank]] += 1 / (constant + rank + 1)
-    return sorted(scores, key=scores.get, reverse=True)
+class Author:
+    """A language model of two words; counts what it writes."""
+
+    class form:
+        set_size = 2
+
+    def __init__(self):
+        self.calls = []
+
+    def sample(self, queries, seeds, group_size, temperature):
+        self.calls.append(list(zip(queries, seeds, strict=True)))
+        words = ["east", "north", "west", "south"]
+        written = [[words[seed % 4], words[seed // 4 % 4]] for seed in seeds]
+        return type("Written", (), {"subqueries": written})
 
 
-@pytest.mark.parametrize("constant", [60.0, 1.0])
-def test_fusion_against_a_slow_loop(constant):
-    generator = torch.Generator().manual_seed(0)
-    rankings = torch.stack([
-        torch.stack([torch.randperm(40, generator=generator)[:15] for _ in range(5)])
-        for _ in range(8)
-    ])  # fmt: skip
-    rankings[3, 2] = -1  # a member that is missing
-    fused = fused_ranking(rankings, constant)
-    for row, line in zip(fused.tolist(), rankings.tolist()):
-        expected = slow_fusion(line, constant)
-        assert row == expected + [-1] * (75 - len(expected))
-    assert torch.equal(fused_ranking(rankings[3:4], constant), fused[3:4])
+def test_each_draw_is_written_once_for_all_methods(plane):
+    author = Author()
+    drafts = Drafts(author)
+    zero = RememberingFanOut(plane, drafts)
+    fused = RememberingFanOut(RankFusion(plane), drafts)
+    reward = Reward({"north": 1.0}, {"north": North()})
+    methods = [
+        FanOutMethod("Zero-shot", zero, 3),
+        FanOutMethod("Zero-shot + RRF", fused, 3),
+        BestOf("Best-of-5", zero, reward, 5, 3),
+        BestOf("Best-of-5", zero, Reward({"coverage": 1.0}), 5, 3, oracle=True),
+    ]
+    for method in methods:
+        bare = method.uncached()
+        sets, anew = ask(plane, method, KNOWN), ask(plane, bare, KNOWN)
+        assert sets.texts == anew.texts
+        assert torch.equal(sets.pool, anew.pool)
+        assert sets.query_texts == anew.query_texts
+        assert (bare.name, bare.pool_size) == (method.name, 3)
+    # Of each query the remembering ones have written draw 0, then 1 to 4; the bare ones wrote
+    # 1 + 1 + 5 + 5 draws of each besides.
+    assert sum(map(len, author.calls)) == 2 * (5 + 12)
+    author.calls.clear()
+    for draw in range(1, 5):
+        ask(plane, methods[0].with_draw(draw), KNOWN)
+    assert author.calls == []
+    # Other draws, and another temperature, are written.
+    ask(plane, methods[0].with_draw(5), KNOWN)
+    ask(plane, FanOutMethod("hot", RememberingFanOut(plane, drafts, 1.5), 3), KNOWN)
+    assert [len(call) for call in author.calls] == [2, 2]
 
 
-def test_rank_fusion_by_hand(plane, fan_out):
-    # East ranks a b c, north d c b. With 1/(1 + rank): a 1/2, d 1/2, b 1/3 + 1/4, c 1/4 + 1/3.
-    # b and c tie at 7/12; east is named first, and its second is b. Then a, then d.
-    method = Rrf("fused", fan_out, plane, pool_size=4, depth=3, constant=1.0, draw=3)
-    sets = ask(plane, method)
-    assert [sorted(row[:2]) for row in sets.pool.tolist()] == [[1, 2]] * 2
-    assert [row[2:] for row in sets.pool.tolist()] == [[0, 3]] * 2
-    plain = ask(plane, FanOutMethod("one", fan_out, pool_size=4, draw=3))
-    assert torch.equal(sets.items, plain.items)
-    assert torch.equal(sets.directions, plain.directions)
-    # With 60 a b c d still come first; fewer ranks than the pool: the fan-out's own pool follows.
-    shallow = ask(plane, Rrf("fused", fan_out, plane, pool_size=4, depth=1, draw=3))
-    assert shallow.pool.tolist() == plain.pool.tolist()
-    assert method.with_draw(1).draw == 1
+def test_drafts_write_what_is_asked_twice_in_one_call_once_and_forget_the_oldest():
+    author = Author()
+    drafts = Drafts(author, most=3)
+    first = drafts.subqueries(["a", "b", "a"], [1, 1, 1], 0.9)
+    assert author.calls == [[("a", 1), ("b", 1)]]
+    assert first == [["north", "east"]] * 3
+    drafts.subqueries(["c", "d"], [1, 1], 0.9)  # a is forgotten
+    drafts.subqueries(["b", "c", "d"], [1, 1, 1], 0.9)
+    assert author.calls[1:] == [[("c", 1), ("d", 1)]]
+    drafts.subqueries(["a"], [1], 0.9)
+    assert author.calls[2:] == [[("a", 1)]]
+    # More than are kept, in one call: all are answered.
+    many = drafts.subqueries(list("efghi"), [0, 1, 2, 3, 4], 0.9)
+    assert [subqueries[0] for subqueries in many] == ["east", "north", "west", "south", "east"]
 
 
-def test_rank_fusion_passes_over_missing_members(plane):
-    given = GivenSubqueries(plane, {"east": [["north"]], "north": [["nonsense", "west"]]}, 3)
-    sets = ask(plane, Rrf("fused", given, plane, pool_size=3))
-    assert sets.mask.tolist() == [[True, False, False], [False, True, False]]
-    assert sets.pool[0].tolist()[:2] == [3, 2]
-    assert sets.pool[1, 0] == 4
-    assert (sets.pool >= 0).all()
+@pytest.mark.parametrize("kind", ["single", "best"])
+def test_timing_never_reads_from_memory(plane, kind):
+    author = Author()
+    fan_out = RememberingFanOut(plane, Drafts(author))
+    reward = Reward({"north": 1.0}, {"north": North()})
+    methods = {
+        "single": FanOutMethod("single", fan_out, 3),
+        "best": BestOf("best", fan_out, reward, 3, 3),
+    }
+    ask(plane, methods[kind])
+    author.calls.clear()
+    measure_latency(methods[kind], plane, QUERIES, batch=2, calls=3)
+    # One call that is not timed and three that are, all of the two queries seen before.
+    assert [len(call) for call in author.calls] == [{"single": 2, "best": 6}[kind]] * 4
 
 
-def written(tmp_path, *rows):
-    path = tmp_path / "subqueries.jsonl"
-    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+def test_methods_without_memory_are_timed_as_they_are(plane, fan_out):
+    method = FanOutMethod("one", fan_out, pool_size=3)
+    assert method.uncached() == method
+    bare = FanOutMethod("one", LanguageFanOut(plane, Author()), 3)
+    assert bare.uncached() == bare
 
 
-def test_given_subqueries(plane, tmp_path):
-    path = written(
-        tmp_path,
-        {"query": "east", "subqueries": ["north", "east", "south"]},
-        "",
-        {"id": "q", "subqueries": ["west"]},
-        {"id": "of another split", "subqueries": ["east"]},
-    )
-    given = GivenSubqueries.read(path, plane, set_size=2, queries=QUERIES)
-    sets = ask(plane, FanOutMethod("given", given, pool_size=3))
-    assert sets.texts == [["north", "east"], ["west"]]
-    assert sets.mask.tolist() == [[True, True], [True, False]]
-    assert sets.items.tolist() == [[3, 0], [4, -1]]
-    assert sets.query_texts == ["east", "north"]
-    assert (sets.pool >= 0).all()
-
-
-def test_several_lines_of_a_query_are_several_fan_outs(plane, tmp_path):
-    lines = [{"query": "east", "subqueries": [name]} for name in ("north", "east", "south")]
-    given = GivenSubqueries.read(written(tmp_path, *lines), plane, set_size=1)
-    texts = [given(["east"], plane.encode_queries(["east"]), [seed]).texts for seed in range(4)]
-    assert texts == [[["north"]], [["east"]], [["south"]], [["north"]]]
-
-
-def test_queries_without_given_subqueries(plane, tmp_path):
-    path = written(tmp_path, {"query": "east", "subqueries": ["north"]})
-    given = GivenSubqueries.read(path, plane)
-    with pytest.raises(InputError, match=r"none for 1 of 2, such as 'north', in .*\.jsonl — add"):
-        ask(plane, FanOutMethod("given", given, pool_size=3))
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "{",
-        "[1]",
-        {"query": "east"},
-        {"subqueries": ["north"]},
-        {"query": 3, "subqueries": ["north"]},
-        {"query": "east", "subqueries": []},
-        {"query": "east", "subqueries": "north"},
-        {"query": "east", "subqueries": ["north", " "]},
-    ],
-)
-def test_a_file_that_holds_no_subqueries(plane, tmp_path, line):
-    path = written(tmp_path, {"query": "east", "subqueries": ["north"]}, line)
-    with pytest.raises(InputError, match=r'"id" or "query" .* at line 2 of .* — correct the line'):
-        GivenSubqueries.read(path, plane)
-
-
-def test_no_file_of_subqueries(plane, tmp_path):
-    with pytest.raises(InputError, match=r"JSONL file — found none at .*nowhere — name the file"):
-        GivenSubqueries.read(tmp_path / "nowhere", plane)
+def test_what_vendi_across_runs_is_measured_of(fan_out):
+    assert FanOutMethod("one", fan_out).repeats
+    assert not FanOutMethod("fused", fan_out, repeats=False).with_draw(2).repeats
+    assert not BestOf("best", fan_out, Reward({"diversity": 1.0})).with_draw(1).repeats

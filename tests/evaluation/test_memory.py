@@ -147,7 +147,13 @@ def test_ridge_map_refuses_what_it_has_seen(turned):
     searcher, training, test = turned
     method = RidgeMap(searcher, training, 2, 20)
     asked = [test[0], training[5]]
-    with pytest.raises(InputError, match=r"found 1 of 2 queries .* such as id '5' — evaluate on"):
+    with pytest.raises(
+        InputError, match=r"found 1 of 2 queries .* by id or text, such as 'q5' \(id '5'\)"
+    ):
         method(asked, searcher.encode([query.text for query in asked]))
+    # The same words under another id are the same query.
+    twin = Query("typed", " Q5!", "")
+    with pytest.raises(InputError, match=r"found 1 of 1 queries .* such as ' Q5!' \(id 'typed'\)"):
+        method([twin], searcher.encode(["q5"]))
     with pytest.raises(InputError, match=r"Ridge map needs at least 2 .* found 1 — leave it out"):
         RidgeMap(searcher, training[:1])

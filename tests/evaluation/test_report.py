@@ -65,7 +65,7 @@ def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, console):
     assert found.methods == [*plain, *zero, *ends]
     assert found.curves == {
         "MMR": [("MMR λ=0.2", 0.2), ("MMR λ=0.8", 0.8)],
-        "DPP": [("DPP λ=0.2", 0.2), ("DPP λ=0.8", 0.8)],
+        "DPP": [(f"DPP λ={x:g}", x) for x in (0.5, 0.7, 0.9, 0.95, 0.99)],
     }
     assert sorted(found.settings["absent"]) == ["R4T-Diffusion", "R4T-FOLM"]
     queries = wardrobe_run.read_queries("test")[:6]

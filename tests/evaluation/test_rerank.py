@@ -1,29 +1,19 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
-from sklearn.cluster import KMeans
 
 from r4t.catalog import write_catalog
 from r4t.data.queries import Query
 from r4t.data.source import Items
 from r4t.errors import InputError
+from r4t.evaluation import rerank
 from r4t.evaluation.baselines import NoFanout
-from r4t.evaluation.rerank import (
-    Dpp,
-    KMeansFacets,
-    Mmr,
-    dpp_order,
-    facet_order,
-    mmr_order,
-    rerank_curve,
-)
+from r4t.evaluation.rerank import Curve, Dpp, Mmr, dpp_order, mmr_order
 from r4t.geometry import normalize, vendi
 from r4t.index import TorchIndex
 from r4t.search import Searcher
-from r4t.seeds import query_seed
 
 EAST, NORTH = Query("1", "east", "set"), Query("2", "north", "set")
 ORDERS = pytest.mark.parametrize("order", [mmr_order, dpp_order])
@@ -206,15 +196,111 @@ def test_re_ranked_with_trade_off_one_is_no_fanout(plane):
         assert names(again.items) == names(plain.items)
 
 
-@pytest.mark.parametrize("method, order", [(Mmr, mmr_order), (Dpp, dpp_order)])
-def test_a_curve_is_the_method_at_each_trade_off(plane, method, order):
-    z = plane.encode_queries(["east", "north"])
-    trade_offs = [0.0, 0.4, 0.9]
-    curve = rerank_curve(method(plane, 2, 4), order, trade_offs, [EAST, NORTH], z)
-    for trade_off, sets in zip(trade_offs, curve, strict=True):
-        alone = answer(method(plane, 2, 4, trade_off=trade_off), EAST, NORTH)
-        assert torch.equal(sets.pool, alone.pool)
-        assert torch.equal(sets.items, alone.items)
+BOTH = pytest.mark.parametrize("method", [Mmr, Dpp])
+
+
+@BOTH
+def test_a_curve_is_the_method_at_each_trade_off(plane, method):
+    curve = Curve(method(plane, 2, 4), [0.0, 0.4, 0.9, 0.4])
+    assert [point.trade_off for point in curve.points] == [0.0, 0.4, 0.9]
+    assert [point.name for point in curve.points][1] == f"{curve.method.name} λ=0.4"
+    for asked in ([EAST, NORTH], [NORTH], [NORTH, EAST]):
+        z = plane.encode_queries([query.text for query in asked])
+        for point in curve.points:
+            alone = answer(method(plane, 2, 4, trade_off=point.trade_off), *asked)
+            sets = point(asked, z)
+            assert torch.equal(sets.pool, alone.pool)
+            assert torch.equal(sets.items, alone.items)
+            assert sets.query_texts == [query.text for query in asked]
+
+
+def test_a_curve_searches_once_a_batch(crowd):
+    searches = []
+
+    class Counted:
+        def search(self, directions, top_k):
+            searches.append(len(directions))
+            return TorchIndex(crowd.catalog.embeddings).search(directions, top_k)
+
+    searcher = Searcher(crowd.catalog, None, Counted())
+    curve = Curve(Mmr(searcher, 3, 20), [0.2, 0.5, 0.8])
+    queries = [Query(f"q{n}", "?", "set") for n in range(4)]
+    for rows in ([0, 1, 2, 3], [4, 5, 6, 7], [4, 5]):
+        z = crowd.catalog.embeddings[rows]
+        for point in curve.points:
+            point(queries[: len(rows)], z)
+    assert searches == [4, 4, 2]
+
+
+@pytest.fixture
+def crowd(tmp_path):
+    """300 items of 24 dimensions."""
+    rows = normalize(torch.randn(300, 24, generator=torch.Generator().manual_seed(0)))
+    names = [str(n) for n in range(300)]
+    catalog = write_catalog(tmp_path / "crowd", Items(names, names), rows, None)
+    return Searcher(catalog, None, TorchIndex(catalog.embeddings))
+
+
+def asked(searcher, method, rows=(3, 50, 170)):
+    queries = [Query(str(row), "?", "set") for row in rows]
+    return method(queries, searcher.catalog.embeddings[list(rows)])
+
+
+@BOTH
+def test_only_the_first_are_ordered_and_the_rest_follows_by_relevance(crowd, method):
+    plain = asked(crowd, NoFanout(crowd, 5, 40))
+    whole = asked(crowd, method(crowd, 5, 40, 0.2, depth=1))
+    few = asked(crowd, method(crowd, 5, 40, 0.2, depth=1, ordered=5))
+    assert torch.equal(few.items, whole.items)
+    assert not torch.equal(few.items, plain.items)
+    for mine, near in zip(few.pool.tolist(), plain.pool.tolist(), strict=True):
+        assert mine[5:] == [row for row in near if row not in mine[:5]]
+    # At depth 1 the pool is the plain one, so its recall is; deeper it is not.
+    assert torch.equal(few.pool.sort().values, plain.pool.sort().values)
+    deeper = asked(crowd, method(crowd, 5, 40, 0.2, ordered=5))
+    assert not torch.equal(deeper.pool.sort().values, plain.pool.sort().values)
+    assert torch.equal(deeper.items, asked(crowd, method(crowd, 5, 40, 0.2)).items)
+
+
+@BOTH
+def test_a_large_pool_is_ordered_as_far_as_is_feasible(crowd, method, monkeypatch):
+    # With a limit of 20, a pool of 60 begins as a pool of 20 does, the best of 80; 40 nearest follow.
+    small = asked(crowd, method(crowd, 5, 20))
+    monkeypatch.setattr(rerank, "LIMIT", 20)
+    large = asked(crowd, method(crowd, 5, 60))
+    assert torch.equal(large.pool[:, :20], small.pool)
+    near = asked(crowd, NoFanout(crowd, 5, 60)).pool
+    for mine, plain in zip(large.pool.tolist(), near.tolist(), strict=True):
+        assert mine[20:] == [row for row in plain if row not in mine[:20]][:40]
+    # Picked among the 30 nearest at most.
+    monkeypatch.setattr(rerank, "NEAREST", 30)
+    nearest = asked(crowd, NoFanout(crowd, 5, 30)).pool
+    picked = asked(crowd, method(crowd, 5, 60)).pool[:, :20]
+    assert (picked.unsqueeze(2) == nearest.unsqueeze(1)).any(-1).all()
+
+
+@BOTH
+def test_parts_of_a_batch_are_the_batch(crowd, method, monkeypatch):
+    together = asked(crowd, method(crowd, 5, 40))
+    monkeypatch.setattr(rerank, "CELLS", 1)
+    assert torch.equal(asked(crowd, method(crowd, 5, 40)).pool, together.pool)
+
+
+@BOTH
+def test_no_more_numbers_are_held_than_the_limit(crowd, method, monkeypatch):
+    # 160 candidates of 24 dimensions, 40 picked: 160 · (160 + 24 + 40) = 35,840 numbers a query.
+    monkeypatch.setattr(rerank, "CELLS", 2 * 35_840)
+    sizes = []
+    order = mmr_order if method is Mmr else dpp_order
+
+    def seen(relevance, similarity, size, trade_off):
+        sizes.append(tuple(similarity.shape))
+        assert similarity.dtype == torch.float32
+        return order(relevance, similarity, size, trade_off)
+
+    monkeypatch.setattr(method, "order", property(lambda _: seen))
+    asked(crowd, method(crowd, 5, 40), range(5))
+    assert sizes == [(2, 160, 160), (2, 160, 160), (1, 160, 160)]
 
 
 @pytest.mark.parametrize("method, name", [(Mmr, "MMR"), (Dpp, "DPP")])
@@ -224,64 +310,14 @@ def test_a_trade_off_out_of_range(plane, method, name, trade_off):
         method(plane, trade_off=trade_off)
 
 
-def slow_facets(labels, size):
-    groups = {}
-    for place, label in enumerate(labels):
-        groups.setdefault(label, []).append(place)
-    turns = itertools.zip_longest(*groups.values())
-    return [place for turn in turns for place in turn if place is not None][:size]
+def test_a_trade_off_out_of_range_on_a_curve(plane):
+    with pytest.raises(InputError, match=r"trade-off of DPP must lie .* found 2 —"):
+        Curve(Dpp(plane), [0.5, 2])
 
 
-def test_facets_in_turn_against_a_slow_loop():
-    labels = torch.randint(0, 6, (20, 40), generator=torch.Generator().manual_seed(0))
-    for size in (3, 10, 40):
-        expected = [slow_facets(line, size) for line in labels.tolist()]
-        assert facet_order(labels, size).tolist() == expected
-
-
-def test_k_means_facets_by_hand(plane):
-    # Nearest to the east: a 0, b 10, c 30, then d 90 and f 270. Three facets: abc, d, f.
-    sets = answer(KMeansFacets(plane, set_size=3, pool_size=5, depth=1), EAST)
-    assert names(sets.items)[0][0] == "a"
-    assert sorted(names(sets.items)[0]) == ["a", "d", "f"]
-    assert names(sets.pool)[0][3:] == "bc"
-
-
-@pytest.fixture
-def crowd(tmp_path):
-    """200 items of 16 dimensions; the last 40 are all the same."""
-    rows = normalize(torch.randn(200, 16, generator=torch.Generator().manual_seed(0)))
-    rows[160:] = rows[160]
-    items = Items([str(n) for n in range(200)], [f"item {n}" for n in range(200)])
-    catalog = write_catalog(tmp_path / "crowd", items, rows, None)
-    return Searcher(catalog, None, TorchIndex(catalog.embeddings))
-
-
-def test_k_means_facets_are_those_of_scikit_learn(crowd):
-    queries = [Query(f"q{n}", "?", "mood") for n in range(3)]
-    z = crowd.catalog.embeddings[[3, 50, 170]]
-    sets = KMeansFacets(crowd, set_size=6, pool_size=30, depth=4)(queries, z)
-    for row, query in enumerate(queries):
-        _, near = crowd.index.search(z[row : row + 1], 120)
-        vectors = crowd.catalog.embeddings[near[0]].numpy()
-        seed = query_seed(query.id, 0)
-        labels = KMeans(6, n_init=1, random_state=seed).fit(vectors).labels_
-        assert sets.pool[row].tolist() == near[0][slow_facets(labels.tolist(), 30)].tolist()
-    alone = KMeansFacets(crowd, set_size=6, pool_size=30, depth=4)(queries[1:2], z[1:2])
-    assert torch.equal(alone.pool, sets.pool[1:2])
-
-
-def test_k_means_facets_of_the_pool_keep_the_pool(crowd):
-    queries, z = [Query("q", "?", "mood")], crowd.catalog.embeddings[[3]]
-    plain, facets = (method(crowd, 6, 30)(queries, z) for method in (NoFanout, KMeansFacets))
-    assert sorted(facets.pool[0].tolist()) == sorted(plain.pool[0].tolist())
-    assert vendi(facets.item_embeddings) > vendi(plain.item_embeddings)
-
-
-def test_k_means_facets_of_equal_items(crowd, recwarn):
-    # All 40 candidates of this query are one and the same item: one facet, by relevance.
-    sets = KMeansFacets(crowd, 5, 40, depth=1)([Query("q", "?", "mood")], crowd.embeddings(
-        torch.tensor([170])))  # fmt: skip
-    assert sorted(sets.pool[0].tolist()) == list(range(160, 200))
-    assert not [warning for warning in recwarn if "distinct clusters" in str(warning.message)]
-    assert np.unique(sets.item_embeddings[0].numpy(), axis=0).shape == (1, 16)
+@BOTH
+def test_sizes_out_of_range(plane, method):
+    with pytest.raises(InputError, match=r"ordered of MMR must be at least 1, found 0; raise it"):
+        method(plane, ordered=0, name="MMR")
+    with pytest.raises(InputError, match=r"depth of DPP must be at least 1, found -1; raise it"):
+        method(plane, depth=-1, name="DPP")
