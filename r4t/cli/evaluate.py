@@ -84,12 +84,9 @@ def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", pl
 
     results = evaluation.measure(methods, console)
     compared = differences(results)
-    write_results(evaluation.folder, results, compared, plots=plots)
-    print_results(console, results, compared)
-    for line in ratios(results):
-        console.print(line, highlight=False)
-    for name, why in results.settings["absent"].items():
-        console.print(f"not in the table: {name}, for {why}", highlight=False)
+    sentences = ratios(results)
+    write_results(evaluation.folder, results, compared, plots=plots, sentences=sentences)
+    print_results(console, results, compared, sentences=sentences)
     console.print(
         f"In {evaluation.folder}: the table (results.md, .csv), every value of every query "
         "(results.json), every set (sets.jsonl)",

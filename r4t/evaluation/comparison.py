@@ -11,8 +11,9 @@ from r4t.evaluation.baselines import Method
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import Methods
 from r4t.evaluation.measuring import Reasons, evaluate
-from r4t.evaluation.report import COMPOSITE, Evaluation, scores_by_block
+from r4t.evaluation.report import Evaluation
 from r4t.evaluation.results import Values
+from r4t.evaluation.scores import COMPOSITE, scores_by_block
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.run import Run

@@ -1,20 +1,19 @@
 """A run → its table: baselines and models on test queries, compared, timed, with every set kept."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from torch import Tensor
 
 from r4t.data.queries import RECOMPOSED, Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation.answers import AnswerWriter, short_columns
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import ENDS, Lineup, Methods
-from r4t.evaluation.measuring import OnSets, Reasons, Score, evaluate
+from r4t.evaluation.measuring import OnSets, Reasons, evaluate
 from r4t.evaluation.results import Results, Values
+from r4t.evaluation.scores import described, scores_by_block
 from r4t.evaluation.truth import FacetTruth, load_truth
 from r4t.objective import Objective
 from r4t.plugins import installed, load_objective, objective_class
@@ -23,37 +22,8 @@ from r4t.run import RUN_FILE, Run
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
-COMPOSITE = "composite"
 EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
-OF_DIRECTIONS = frozenset({"directions", "texts"})
 SETS_FILE = "sets.jsonl"
-
-
-class Composite:
-    """A reward as one more score of the table: its weighted sum."""
-
-    def __init__(self, reward: Reward) -> None:
-        self._reward = reward
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Fields that the weighted objectives read."""
-        return self._reward.deciding_needs
-
-    def accepts(self, sets: SetBatch) -> bool:
-        """Whether ``sets`` carries every field that the weighted objectives need."""
-        return self.needs <= sets.present
-
-    def __call__(self, sets: SetBatch) -> Tensor:
-        """Return (B,) weighted sums."""
-        return self._reward.score(sets)
-
-    def from_components(self, scores: Mapping[str, Tensor]) -> Tensor | None:
-        """Return (B,) sums of scores found before: no judge is asked twice. None if one lacks."""
-        parts = self._reward.weighted_objectives
-        if not parts.keys() <= scores.keys():
-            return None
-        return self._reward.total({name: scores[name] for name in parts})
 
 
 @dataclass
@@ -192,7 +162,7 @@ class Evaluation:
                 latency_batches=self.latency_batches,
                 latency_calls=self.latency_calls,
                 untimed=ENDS,
-                settings=self._settings(run, searcher, lineup),
+                settings=self._settings(run, searcher, lineup, methods),
                 on_progress=progress.advance,
                 on_sets=_for_readers(writer, lineup),
             )
@@ -219,34 +189,30 @@ class Evaluation:
                 left_out[name] = str(error)
         return found, left_out
 
-    def _settings(self, run: Run, searcher: TimedSearcher, lineup: Lineup) -> dict[str, Any]:
+    def _settings(
+        self, run: Run, searcher: TimedSearcher, lineup: Lineup, methods: Methods
+    ) -> dict[str, Any]:
+        """What the numbers depend on; `r4t report` averages runs that agree in it."""
+        objectives = self.objectives if self.objectives is not None else {}
         return {
             "run": str(run.folder),
             "split": self.split,
             "weights": self.weights,
+            "objectives": {name: described(given) for name, given in objectives.items()},
+            "audit": self.audit,
+            "across_runs": self.across_runs,
+            "subtopic_field": self.subtopic_field,
+            "index": self.index,
+            "queries_limit": self.queries,
+            "methods": methods.methods,
+            "best_of": methods.best_of,
+            "temperature": methods.temperature,
+            "subqueries": methods.subqueries,
             "catalog": run.fingerprint,
             "encoder": "none" if searcher.encoder is None else searcher.encoder.describe(),
             "curves": lineup.curves,
             "absent": lineup.absent,
         }
-
-
-def scores_by_block(
-    reward: Reward, audited: Mapping[str, Objective]
-) -> tuple[dict[str, Score], dict[str, Score]]:
-    """Sort scores into those of the fan-out and those of the items returned.
-
-    The fan-out is judged as training judges it, by the composite and all its objectives, and by
-    what reads directions or texts. Items are judged by all that reads neither. Distinctness belongs
-    to the fan-out alone: the items returned are distinct for every method.
-    """
-    every = {**reward.objectives, **audited}
-    reads = {name for name, objective in every.items() if objective.needs & OF_DIRECTIONS}
-    alone = reads | ({"distinctness"} & set(every))
-    seen = alone | set(reward.objectives)
-    directions: dict[str, Score] = {name: every[name] for name in every if name in seen}
-    items: dict[str, Score] = {name: every[name] for name in every if name not in alone}
-    return directions | {COMPOSITE: Composite(reward)}, items
 
 
 class _Progress:

@@ -14,8 +14,9 @@ from r4t.evaluation.answers import read_answers
 from r4t.evaluation.claims import differences, ratios
 from r4t.evaluation.headroom import blocks, measure_headroom, notes, write_headroom
 from r4t.evaluation.lineup import Methods
-from r4t.evaluation.report import Composite, Evaluation, scores_by_block
+from r4t.evaluation.report import Evaluation
 from r4t.evaluation.results import Results
+from r4t.evaluation.scores import Composite, described, scores_by_block
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -135,6 +136,21 @@ def test_an_objective_with_arguments_is_named_among_the_weights(wardrobe_run, co
         brands = [brand[row[item.id]] for item in answer.items]
         kept.append(float(all(brands.count(b) <= 1 for b in brands if b is not None)))
     assert found.values["MMR"]["items/one brand"] == kept
+
+
+def test_settings_tell_what_the_numbers_depend_on(wardrobe_run, console):
+    given = {"rules": Constraint([AtMost("brand", 1)])}
+    weights = {"diversity": 1.0, "rules": 0.0}
+    settings = {"weights": weights, "objectives": given, "audit": False, "across_runs": 0}
+    few = methods(methods=["MMR"], curves=[])
+    found = evaluation(wardrobe_run, **settings).measure(few, console).settings
+    rule = {"class": "r4t_objectives.constraint.AtMost", "field": "brand", "count": 1}
+    told = {"class": "r4t_objectives.constraint.Constraint", "rules": [rule]}
+    assert found["objectives"] == {"rules": told}
+    assert (found["across_runs"], found["queries_limit"], found["best_of"]) == (0, 6, 2)
+    assert found["methods"] == ["MMR"]
+    assert json.loads(json.dumps(found)) == found  # no addresses of objects
+    assert described({"a": (1, None)}) == {"a": [1, None]}
 
 
 def test_all_queries_leave_no_room_for_memory(wardrobe_run, console):

@@ -1,0 +1,85 @@
+"""Objectives → the scores of the table: a composite, two blocks, and what to tell of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from r4t.evaluation.measuring import Score
+from r4t.objective import Objective
+from r4t.reward import Reward
+from r4t.sets import SetBatch
+
+COMPOSITE = "composite"
+OF_DIRECTIONS = frozenset({"directions", "texts"})
+
+
+class Composite:
+    """A reward as one more score of the table: its weighted sum."""
+
+    def __init__(self, reward: Reward) -> None:
+        self._reward = reward
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Fields that the weighted objectives read."""
+        return self._reward.deciding_needs
+
+    def accepts(self, sets: SetBatch) -> bool:
+        """Whether ``sets`` carries every field that the weighted objectives need."""
+        return self.needs <= sets.present
+
+    def __call__(self, sets: SetBatch) -> Tensor:
+        """Return (B,) weighted sums."""
+        return self._reward.score(sets)
+
+    def from_components(self, scores: Mapping[str, Tensor]) -> Tensor | None:
+        """Return (B,) sums of scores found before: no judge is asked twice. None if one lacks."""
+        parts = self._reward.weighted_objectives
+        if not parts.keys() <= scores.keys():
+            return None
+        return self._reward.total({name: scores[name] for name in parts})
+
+
+def described(part: Any) -> Any:
+    """Class and public arguments of an objective, or of what it is made of, as plain values.
+
+    Example:
+        >>> from r4t.filters import Filter
+        >>> described(Filter(share=0.5))
+        {'class': 'r4t.filters.Filter', 'share': 0.5, 'floor': None}
+    """
+    if isinstance(part, (str, int, float, bool)) or part is None:
+        return part
+    if isinstance(part, (list, tuple)):
+        return [described(value) for value in part]
+    if isinstance(part, Mapping):
+        return {str(name): described(value) for name, value in part.items()}
+    kind = f"{type(part).__module__}.{type(part).__qualname__}"
+    held = {name: value for name, value in vars(part).items() if not name.startswith("_")}
+    plain = {name: value for name, value in held.items() if _is_plain(value)}
+    return {"class": kind, **{name: described(value) for name, value in plain.items()}}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(part) or hasattr(part, "__dict__") for part in value)
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def scores_by_block(
+    reward: Reward, audited: Mapping[str, Objective]
+) -> tuple[dict[str, Score], dict[str, Score]]:
+    """Sort scores into those of the fan-out and those of the items returned.
+
+    The fan-out is judged as training judges it, by the composite and all its objectives, and by
+    what reads directions or texts. Items are judged by all that reads neither. Distinctness belongs
+    to the fan-out alone: the items returned are distinct for every method.
+    """
+    every = {**reward.objectives, **audited}
+    reads = {name for name, objective in every.items() if objective.needs & OF_DIRECTIONS}
+    alone = reads | ({"distinctness"} & set(every))
+    seen = alone | set(reward.objectives)
+    directions: dict[str, Score] = {name: every[name] for name in every if name in seen}
+    items: dict[str, Score] = {name: every[name] for name in every if name not in alone}
+    return directions | {COMPOSITE: Composite(reward)}, items
