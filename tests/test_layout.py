@@ -21,6 +21,7 @@ WITH_LIGHTNING = ["callbacks", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]
+WITH_LIGHTNING += ["grpo.watch", "grpo.watchdog", "grpo.snapshot"]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 # What a stranger's objective may use: the contract, sets, the maths, words, a chat model.
 STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.words", "r4t.chat"]
