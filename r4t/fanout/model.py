@@ -187,6 +187,30 @@ class FanoutModel(nn.Module):
 
         The temperature is the one they were sampled at, so that this is the sampling policy.
         """
+        return _chosen(self._logits(fanouts, temperature), fanouts.completion_ids)
+
+    def log_probs_and_entropy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return ``log_probs``, and with no second pass the entropy at each of their tokens.
+
+        The entropy (B·G, T) is that of the policy over the vocabulary, in nats, from 0 (it knows
+        the next token) to the logarithm of the vocabulary's size; without gradient.
+        """
+        logits = self._logits(fanouts, temperature)
+        with torch.no_grad():  # row by row: one more copy of all logits would not be cheap
+            entropy = torch.stack([_entropy(row) for row in logits])
+        return _chosen(logits, fanouts.completion_ids), entropy
+
+    def truncated(self, fanouts: Fanouts) -> Tensor:
+        """Return (B·G,) bool: neither an end of sequence nor a complete list within the limit."""
+        ends = (fanouts.completion_ids == self.tokenizer.eos_token_id) & (
+            fanouts.completion_mask > 0
+        )
+        text, count = self.form.contract.end(self.form.set_size)
+        complete = torch.tensor([found.count(text) >= count for found in fanouts.texts])
+        return ~(ends.any(1) | complete.to(ends.device))
+
+    def _logits(self, fanouts: Fanouts, temperature: float) -> Tensor:
+        """Logits (B·G, T, V) of each completion token over ``temperature``, in float32."""
         ids = torch.cat([fanouts.prompt_ids, fanouts.completion_ids], 1)
         mask = torch.cat([fanouts.prompt_mask, fanouts.completion_mask], 1)
         length = fanouts.completion_ids.shape[1]
@@ -198,9 +222,7 @@ class FanoutModel(nn.Module):
             use_cache=False,
             logits_to_keep=length + 1,
         )
-        logits = output.logits[:, :-1].float() / temperature
-        chosen = logits.gather(-1, fanouts.completion_ids.unsqueeze(-1)).squeeze(-1)
-        return chosen - logits.logsumexp(-1)
+        return output.logits[:, :-1].float() / temperature
 
     def teach(self, queries: Sequence[str], additions: Sequence[Sequence[str]]) -> Fanouts:
         """Return given fan-outs as tokens, as if the model had written them (warm start)."""
@@ -264,3 +286,15 @@ class FanoutModel(nn.Module):
         real &= ~(complete.to(ends.device).unsqueeze(1) & ends)
         subqueries = [self.form.parse(query, text) for query, text in zip(queries, texts)]
         return Fanouts(ids, mask, completion, real.long(), texts, subqueries)
+
+
+def _chosen(logits: Tensor, ids: Tensor) -> Tensor:
+    """Log-probabilities (n, T) of the tokens ``ids`` (n, T) under ``logits`` (n, T, V)."""
+    chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+    return chosen - logits.logsumexp(-1)
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    """Entropy (T,) in nats of ``logits`` (T, V)."""
+    log_probs = logits.log_softmax(-1)
+    return -(log_probs.exp() * log_probs).nansum(-1)

@@ -1,7 +1,7 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from r4t.data.queries import Query
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
-from r4t.grpo.loss import SoftGRPO, group_advantage, group_spread, policy_statistics
+from r4t.grpo.loss import Extent, SoftGRPO, flat_groups, group_spread, policy_statistics
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
@@ -201,6 +201,23 @@ class Rollout:
     components: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What the updates on one rollout learn from; each row is a completion.
+
+    Attributes:
+        fanouts: n completions.
+        advantages: (n,).
+        mask: (n, T), 1 for a token that has a part in the loss.
+        weights: (n,) of the tokens of each completion, by the loss's normalization.
+    """
+
+    fanouts: Fanouts
+    advantages: Tensor
+    mask: Tensor
+    weights: Tensor
+
+
 class FanoutTuner(FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
@@ -212,7 +229,7 @@ class FanoutTuner(FanoutModule):
         reward: Trained on.
         lm: Where the language model comes from; the warm-started one by default.
         form: What it reads and writes; by default what the model was saved with, or ``Expand``.
-        loss: Clip and KL coefficients.
+        loss: Clip and KL coefficients, normalization, and which rollouts have a part in it.
         group_size: Rollouts G a query, at least 2.
         updates: Optimizer steps a rollout; from the second on the KL terms act.
         micro_batch: Rollouts in one forward pass; gradients are accumulated over all of them.
@@ -222,7 +239,7 @@ class FanoutTuner(FanoutModule):
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
 
     Raises:
-        InputError: ``group_size`` is below 2.
+        InputError: ``group_size`` is below 2, ``updates`` or ``micro_batch`` below 1.
     """
 
     step = "tune"
@@ -247,6 +264,7 @@ class FanoutTuner(FanoutModule):
                 f"group_size must be at least 2, found {group_size}; an advantage compares the "
                 "rollouts of one query with each other."
             )
+        check_least({"updates": (updates, 1), "micro_batch": (micro_batch, 1)})
         super().__init__(
             run,
             Pretrained("warm_start/model") if lm is None else lm,
@@ -273,36 +291,75 @@ class FanoutTuner(FanoutModule):
         components = self.reward.components(sets)
         rewards = self.reward.total(components, self.global_step)
         grouped = rewards.view(len(batch), self.group_size)
-        advantages = group_advantage(grouped).flatten().to(self.device)
+        truncated = self.fanout.truncated(fanouts)
         self.rollout = Rollout(batch, fanouts.texts, fanouts.subqueries, rewards, components)
         self._log_rollout(fanouts, sets, grouped, components)
-        # A rollout without a reward has no part in the loss, the KL terms included.
-        mask = fanouts.completion_mask * (~rewards.isnan()).unsqueeze(1).to(self.device)
-        self._update(replace(fanouts, completion_mask=mask), advantages, len(batch))
+        self._log("train/truncated/share", truncated.float().mean(), len(batch), bar=False)
+        flat = flat_groups(grouped).float().mean()
+        self._log("train/zero_variance/share", flat, len(batch), bar=False)
+        part = self.loss.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
+        mask = fanouts.completion_mask * part.view(-1, 1).to(self.device)
+        advantages = self.loss.advantages(grouped).flatten().to(self.device)
+        self._update(fanouts, advantages, mask, len(batch))
 
-    def _update(self, fanouts: Fanouts, advantages: Tensor, batch_size: int) -> None:
+    def _update(self, fanouts: Fanouts, advantages: Tensor, mask: Tensor, batch_size: int) -> None:
+        """Step the policy ``updates`` times on what ``mask`` (n, T) leaves of a rollout.
+
+        Where no rank has an advantage there is nothing to learn: the policy stays where it sampled
+        from, and there the KL terms push nowhere on average. Such a step is counted, but no weight
+        moves, neither by the optimizer's momentum nor by its decay.
+        """
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
-        rows = range(0, len(advantages), self.micro_batch)
-        slices = [slice(start, start + self.micro_batch) for start in rows]
-        tokens = fanouts.completion_mask.sum().clamp(min=1)
-        old: list[Tensor] = []  # log π_old of each slice: the policy before the first step
-        for update in range(self.updates):
+        lengths = mask.sum(1)
+        telling = ((advantages != 0) & (lengths > 0)).sum()
+        # Ranks go backward together or not at all; one with nothing to tell gives zeros.
+        tokens, telling = self.trainer.strategy.reduce(
+            torch.stack([lengths.sum(), telling]), reduce_op="sum"
+        )
+        extent = Extent(lengths, tokens, self.trainer.world_size, self.fanout.max_new_tokens)
+        lesson = Lesson(fanouts, advantages, mask, self.loss.weights(extent))
+        old: Tensor | None = None  # log π_old: of the policy before the first step
+        for _ in range(self.updates):
             optimizer.zero_grad()  # type: ignore[union-attr]
-            for number, part in enumerate(slices):
-                micro = fanouts.rows(part)
-                log_probs = self.fanout.log_probs(micro, self.temperature)
-                if update == 0:
-                    old.append(log_probs.detach())
-                mask = micro.completion_mask
-                loss = self.loss(log_probs, old[number], advantages[part], mask) / tokens
-                self.manual_backward(loss)
-                if update == self.updates - 1 and part is slices[-1]:
-                    found = policy_statistics(log_probs, old[number], mask, self.loss.clip)
-                    for name, value in found.items():
-                        self._log(f"train/{name}/mean", value, batch_size, bar=False)
+            with torch.set_grad_enabled(bool(telling)):
+                loss, log_probs, spread = self._pass(lesson, old)
+            if old is None:
+                old, entropy = log_probs, spread
+            statistics = policy_statistics(log_probs, old, mask, self.loss.clip)
             self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
             optimizer.step()  # type: ignore[union-attr]
             schedule.step()  # type: ignore[union-attr]
+        sampled = fanouts.completion_mask
+        statistics["entropy"] = (entropy * sampled).sum() / sampled.sum().clamp(min=1)
+        statistics["loss"] = loss
+        for name, value in statistics.items():
+            self._log(f"train/{name}/mean", value, batch_size, bar=False)
+
+    def _pass(self, lesson: Lesson, old: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Go through the micro-batches once, and add up their gradients where there are any.
+
+        Args:
+            lesson: n completions.
+            old: (n, T) log π_old; none in the first pass, which is over the policy that sampled.
+
+        Returns:
+            The loss, log π_θ (n, T) and the entropy (n, T), all without gradient.
+        """
+        losses, log_probs, entropies = [], [], []
+        for start in range(0, len(lesson.mask), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
+            fanouts = lesson.fanouts.rows(part)
+            found, entropy = self.fanout.log_probs_and_entropy(fanouts, self.temperature)
+            before = found.detach() if old is None else old[part]
+            loss = self.loss(
+                found, before, lesson.advantages[part], lesson.mask[part], lesson.weights[part]
+            )
+            if loss.requires_grad:
+                self.manual_backward(loss)
+            losses.append(loss.detach())
+            log_probs.append(found.detach())
+            entropies.append(entropy)
+        return torch.stack(losses).sum(), torch.cat(log_probs), torch.cat(entropies)
 
     def _log_rollout(
         self, fanouts: Fanouts, sets: SetBatch, grouped: Tensor, components: dict[str, Tensor]

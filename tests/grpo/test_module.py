@@ -1,5 +1,6 @@
 """Warm start and Soft-GRPO on a small run: they learn, and a step is what the equations say."""
 
+import copy
 import json
 import shutil
 import warnings
@@ -14,7 +15,7 @@ from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.grpo.data import QueryData
-from r4t.grpo.loss import SoftGRPO
+from r4t.grpo.loss import NORMALIZATIONS, SoftGRPO
 from r4t.grpo.module import FanoutTuner, WarmStart
 from r4t.objective import Objective
 from r4t.reward import Ramp, Reward
@@ -53,8 +54,9 @@ class Record(Callback):
         self.logged, self.gradients = [], []
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        parts = [p.grad.flatten() for p in pl_module.fanout.parameters()]
-        self.gradients.append(torch.cat(parts).clone())
+        grads = [p.grad for p in pl_module.fanout.parameters()]
+        none = all(grad is None for grad in grads)  # a step that is counted, not made
+        self.gradients.append(None if none else torch.cat([g.flatten() for g in grads]).clone())
 
     def on_train_batch_end(self, trainer, pl_module, *_):
         self.logged.append({name: v.item() for name, v in trainer.callback_metrics.items()})
@@ -176,8 +178,9 @@ def test_unscored_rollouts_are_counted_and_teach_nothing(run, tmp_path):
     update = module._update
     module._update = lambda *found: (seen.append(found), update(*found))
     fit(run, module, record, Export(str(tmp_path / "out")), max_steps=2)
-    fanouts, advantages, _ = seen[0]
-    silent = fanouts.completion_mask.sum(1) == 0
+    fanouts, advantages, mask, _ = seen[0]
+    silent = mask.sum(1) == 0
+    assert torch.equal(mask[~silent], fanouts.completion_mask[~silent])
     # Every second one, but for those without a member: they get the lower bound, unasked.
     assert silent[::2].float().mean() > 0.5
     assert not silent[1::2].any()
@@ -190,16 +193,110 @@ def test_unscored_rollouts_are_counted_and_teach_nothing(run, tmp_path):
     assert told == {"wanted": {"model": "moody"}}
 
 
-def test_groups_without_spread_leave_the_policy_alone(run):
-    module = tuner(run, Same(), group_size=4, loss=SoftGRPO(0.2, 0.0, 0.0))
-    before = weights(module)
-    record = Record()
-    fit(run, module, record, max_steps=4)
-    assert all(gradient.abs().max() == 0 for gradient in record.gradients)
-    # What is left of AdamW is its weight decay: 1 − rate·0.01 a step.
-    rates = [1e-3 * module.rate(step) for step in range(4)]
-    kept = torch.tensor([1 - 0.01 * rate for rate in rates], dtype=torch.float64).prod()
-    assert torch.allclose(weights(module).double(), kept * before.double(), rtol=1e-6, atol=1e-9)
+def test_without_any_spread_steps_are_counted_and_nothing_moves(run):
+    # KL weights that do not cancel, a decay, and the momentum of two real steps before.
+    reward = Reward({"wanted": Ramp(1.0, 0.0, steps=2), "same": 1.0}, {
+        "wanted": Says("boots"), "same": Same()
+    })  # fmt: skip
+    module = FanoutTuner(
+        str(run.folder), reward, group_size=4, max_new_tokens=TOKENS, loss=SoftGRPO(0.2, 0.05, 0.5)
+    )
+    record, ends = Record(), []
+
+    class Weights(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            ends.append((trainer.global_step, weights(pl_module)))
+
+    fit(run, module, record, Weights(), max_steps=6)  # 3 rollouts of 2 updates
+    assert [step for step, _ in ends] == [2, 4, 6]
+    assert [gradient is None for gradient in record.gradients] == [False] * 2 + [True] * 4
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert torch.equal(ends[0][1], ends[2][1])
+    assert module.lr_schedulers().last_epoch == 6
+    flat = record.column("train/zero_variance/share")
+    assert flat[0] < 1
+    assert flat[1:].tolist() == [1.0, 1.0]
+    for name in ("kl_new_old", "kl_old_new", "clipped"):
+        assert record.column(f"train/{name}/mean")[1:].tolist() == [0.0, 0.0]
+    assert (record.column("train/entropy/mean") > 0.1).all()
+
+
+class FirstOnly(Says):
+    """As ``Says`` for the first half of the sets; 0 for the others, as for unparsable ones."""
+
+    def score(self, sets):
+        scores = super().score(sets)
+        scores[len(scores) // 2 :] = 0.0
+        return scores
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_flat_groups_keep_their_kl_terms_unless_skipped(run, skip):
+    record, seen = Record(), []
+    loss = SoftGRPO(0.2, 0.0, 0.05, skip_flat_groups=skip)
+    module = tuner(run, FirstOnly("boots"), group_size=8, loss=loss)
+    update = module._update
+    module._update = lambda *found: (seen.append(found), update(*found))
+    fit(run, module, record, batch_size=8, max_steps=2)
+    fanouts, advantages, mask, _ = seen[0]
+    share = record.column("train/zero_variance/share").item()
+    assert 0.5 <= share < 1
+    flat = (advantages.view(8, 8) == 0).all(1)
+    assert flat.float().mean().item() == share
+    sampled = fanouts.completion_mask.view(8, 8, -1)
+    kept = mask.view(8, 8, -1)
+    assert torch.equal(kept[~flat], sampled[~flat])
+    assert torch.equal(kept[flat], torch.zeros_like(sampled[flat]) if skip else sampled[flat])
+
+
+def test_completions_without_an_end_are_counted_and_may_leave_the_loss(run):
+    """With 6 tokens some lists of four are complete or ended; the reference reads the text."""
+    for masked in (False, True):
+        record, seen = Record(), []
+        loss = SoftGRPO(mask_truncated=masked)
+        module = tuner(run, Says("boots"), group_size=4, max_new_tokens=9, loss=loss)
+        update = module._update
+        module._update = lambda *found, update=update, seen=seen: (
+            seen.append(found),
+            update(*found),
+        )
+        fit(run, module, record, max_steps=2)
+        fanouts, _, mask, _ = seen[0]
+        eos = module.fanout.tokenizer.eos_token_id
+        cut = torch.tensor([
+            text.count("\n") < SIZE and eos not in ids[real.bool()].tolist()
+            for text, ids, real in zip(
+                fanouts.texts, fanouts.completion_ids, fanouts.completion_mask
+            )
+        ])  # fmt: skip
+        assert 0 < cut.sum() < len(cut)
+        # What was cut off is as long as could be.
+        assert (fanouts.completion_mask[cut].sum(1) == 9).all()
+        share = pytest.approx(cut.float().mean().item())
+        assert record.column("train/truncated/share").tolist() == [share]
+        assert torch.equal(mask[~cut], fanouts.completion_mask[~cut])
+        assert torch.equal(mask[cut], fanouts.completion_mask[cut] * (not masked))
+
+
+def test_the_entropy_is_that_of_the_policy_that_sampled(run):
+    record, seen = Record(), []
+    module = tuner(run, Says("boots"), group_size=4, micro_batch=7, temperature=0.8)
+    start = copy.deepcopy(module.fanout)
+    update = module._update
+    module._update = lambda *found: (seen.append(found[0]), update(*found))
+    fit(run, module, record, max_steps=2)
+    fanouts, total, tokens = seen[0], 0.0, 0
+    with torch.no_grad():  # one completion at a time, without padding
+        for row in range(len(fanouts.texts)):
+            prompt = fanouts.prompt_ids[row][fanouts.prompt_mask[row] > 0]
+            written = fanouts.completion_ids[row][fanouts.completion_mask[row] > 0]
+            logits = start.lm(torch.cat([prompt, written])[None]).logits[0]
+            policy = torch.distributions.Categorical(logits=logits[len(prompt) - 1 : -1] / 0.8)
+            total, tokens = total + policy.entropy().sum().item(), tokens + len(written)
+            alone = policy.log_prob(written)
+            found = start.log_probs(fanouts.rows(slice(row, row + 1)), 0.8)[0]
+            assert torch.allclose(found[: len(written)], alone, atol=1e-4)
+    assert record.column("train/entropy/mean").item() == pytest.approx(total / tokens, abs=1e-4)
 
 
 def test_same_seed_same_weights(run):
@@ -211,12 +308,17 @@ def test_same_seed_same_weights(run):
     assert not torch.equal(ends[0], ends[2])
 
 
-def test_micro_batches_add_up_to_one_batch(run):
+@pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
+def test_micro_batches_add_up_to_one_batch(run, name):
     whole, parts = Record(), Record()
     for record, size in ((whole, 1000), (parts, 5)):  # 8 queries x 4 rollouts: 7 parts, one of 2
-        module = tuner(run, Says("boots"), group_size=4, micro_batch=size)
+        loss = SoftGRPO(normalization=name)
+        module = tuner(run, Says("boots"), group_size=4, micro_batch=size, loss=loss)
         fit(run, module, record, max_steps=2)
     assert len(whole.gradients) == 2
+    for name in ("loss", "entropy", "kl_new_old", "kl_old_new", "clipped"):
+        first, second = whole.column(f"train/{name}/mean"), parts.column(f"train/{name}/mean")
+        assert torch.allclose(first, second, rtol=0.02, atol=1e-4)
     scale = whole.gradients[0].abs().max()
     assert scale > 1e-3
     assert (parts.gradients[0] - whole.gradients[0]).abs().max() < 1e-4 * scale
@@ -233,7 +335,7 @@ def test_the_first_update_is_the_policy_gradient(run):
     module._update = lambda *found: (seen.update(found=found), update(*found))
     before = [p.detach().clone() for p in module.fanout.parameters()]
     fit(run, module, record, max_steps=1)
-    fanouts, advantages, _ = seen["found"]
+    fanouts, advantages, _, _ = seen["found"]
     with torch.no_grad():
         for parameter, value in zip(module.fanout.parameters(), before):
             parameter.copy_(value)
@@ -279,6 +381,91 @@ def test_two_processes_agree_on_the_weights(run, tmp_path):
     exported = FanoutModel.load(tmp_path / "out")
     found = torch.cat([p.detach().flatten() for p in exported.parameters()])
     assert torch.equal(found, torch.tensor(first))
+
+
+class Report(Callback):
+    """Writes what a rank logs and its gradients: forked processes return little else."""
+
+    def __init__(self, folder):
+        self.folder, self.record, self.lengths = folder, Record(), []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.record.on_before_optimizer_step(trainer, pl_module, optimizer)
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.record.on_train_batch_end(trainer, pl_module)
+
+    def on_fit_end(self, trainer, pl_module):
+        found = {
+            "loss": self.record.column("train/loss/mean").tolist(),
+            "tokens": self.record.column("train/tokens/mean").tolist(),
+            "flat": self.record.column("train/zero_variance/share").tolist(),
+            "gradients": [None if g is None else g.tolist() for g in self.record.gradients],
+            "weights": weights(pl_module).tolist(),
+            "steps": trainer.global_step,
+        }
+        path = self.folder / f"{trainer.world_size}-{trainer.global_rank}.json"
+        path.write_text(json.dumps(found))
+
+
+def reports(run, folder, ranks, objective, batch_size, max_steps, **arguments):
+    """What each of ``ranks`` processes reports."""
+    module = tuner(run, objective, group_size=4, micro_batch=20, **arguments)
+    several = {"strategy": "ddp_fork", "devices": ranks} if ranks > 1 else {}
+    fit(run, module, Report(folder), batch_size=batch_size, max_steps=max_steps, **several)
+    return [json.loads((folder / f"{ranks}-{rank}.json").read_text()) for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
+def test_two_processes_equal_one_at_the_same_global_batch(run, tmp_path, name):
+    """All 24 queries in one batch, or 12 on each of two ranks that sample unevenly long."""
+    # So high a weight of one KL term makes a loss whose scale shows the normalization.
+    arguments = {"loss": SoftGRPO(0.2, 0.0, 0.5, name), "updates": 1}
+    two = reports(run, tmp_path, 2, Says("boots"), batch_size=12, max_steps=1, **arguments)
+    [one] = reports(run, tmp_path, 1, Says("boots"), batch_size=24, max_steps=1, **arguments)
+    assert abs(two[0]["tokens"][0] - two[1]["tokens"][0]) > 0.1
+    assert sum(rank["tokens"][0] for rank in two) / 2 == pytest.approx(one["tokens"][0])
+    assert two[0]["gradients"] == two[1]["gradients"]
+    found, expected = (torch.tensor(report["gradients"][0]) for report in (two[0], one))
+    loss = (two[0]["loss"][0] + two[1]["loss"][0]) / 2
+    same = abs(loss - one["loss"][0]) < 1e-5 and torch.allclose(found, expected, atol=1e-5)
+    assert same == (name != "bnpo")  # whose tokens weigh more on the rank with fewer
+
+
+class OneRank(Says):
+    """As ``Says`` on rank 0; on another, what ``score`` gives an unparsable completion."""
+
+    def score(self, sets):
+        scores = super().score(sets)
+        rank = torch.distributed.get_rank()
+        return scores if rank == 0 else torch.zeros_like(scores)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_rank_without_anything_to_tell_does_not_hang_the_others(run, tmp_path, skip):
+    loss = SoftGRPO(skip_flat_groups=skip)
+    found = reports(run, tmp_path, 2, OneRank("boots"), 4, max_steps=4, loss=loss)
+    assert [report["steps"] for report in found] == [4, 4]
+    assert found[1]["flat"] == [1.0, 1.0]
+    assert max(found[0]["flat"]) < 1
+    assert found[0]["weights"] == found[1]["weights"]
+    assert max(abs(part) for part in found[0]["gradients"][0]) > 1e-3
+
+
+def test_ranks_without_anything_to_tell_count_their_steps(run, tmp_path):
+    found = reports(run, tmp_path, 2, Same(), 4, max_steps=4)
+    before = weights(tuner(run, Same())).tolist()
+    for report in found:
+        assert report["steps"] == 4
+        assert report["gradients"] == [None] * 4
+        assert report["weights"] == before
+
+
+def test_settings_too_small_are_refused(run):
+    with pytest.raises(InputError, match="updates must be at least 1, found 0; raise it"):
+        tuner(run, Same(), updates=0)
+    with pytest.raises(InputError, match="micro_batch must be at least 1, found 0; raise it"):
+        tuner(run, Same(), micro_batch=0)
 
 
 def test_a_group_of_one_is_refused(run):
