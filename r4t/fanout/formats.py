@@ -7,18 +7,23 @@ add to the query).
 """
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Any, Protocol
 
-from r4t.errors import InputError, nearest
+from r4t.errors import InputError
+from r4t.fanout.reading import list_ends, read_entries, without_tags
+from r4t.fanout.templates import filled, template
 
 
 class Contract(Protocol):
-    """How a list of entries is asked for, written and read."""
+    """How a list of entries is asked for, written and read.
+
+    Attributes:
+        think: Whether the model may think before its list.
+    """
+
+    think: bool
 
     def prompt(self, query: str, set_size: int, entry: str) -> str:
         """Return what the model is told; ``entry`` is ``full`` or ``expand``."""
@@ -32,6 +37,12 @@ class Contract(Protocol):
     def end(self, set_size: int) -> tuple[str, int]:
         """Return a string and how often it stands in a complete list of ``set_size`` entries."""
 
+    def complete(self, completion: str, set_size: int) -> bool:
+        """Whether the list of ``set_size`` entries is complete: what follows is not read."""
+
+    def spec(self, entry: str) -> dict[str, Any]:
+        """Return what ``load_format`` rebuilds the contract from."""
+
 
 class Lines:
     r"""One entry a line after the bare query; what a small model can learn from scratch.
@@ -40,6 +51,8 @@ class Lines:
         >>> Lines().read("linen shirt\n\n straw hat ")
         ['linen shirt', 'straw hat']
     """
+
+    think = False
 
     def prompt(self, query: str, set_size: int, entry: str) -> str:
         """Return the query and a line break."""
@@ -57,16 +70,30 @@ class Lines:
         """Return the line break, once for each entry."""
         return "\n", set_size
 
+    def complete(self, completion: str, set_size: int) -> bool:
+        """Whether there are as many line breaks as entries."""
+        return completion.count("\n") >= set_size
+
+    def spec(self, entry: str) -> dict[str, Any]:
+        """Return the name."""
+        return {"name": "Lines"}
+
 
 class JsonList:
     """The paper's prompt contract: think if you like, then a JSON list inside ``<queries>``.
 
+    Completions are read forgivingly, see ``r4t.fanout.reading``. The template goes along with a
+    saved model, which is asked later as it was asked in training.
+
     Args:
         task: ``oar`` or ``wscr``, for the prompts that ship; or the path of a text file with the
-            fields ``{query}`` and ``{set_size}``.
+            slot ``{query}`` and, if you like, ``{set_size}`` and ``{think}``.
+        think: Whether the prompt allows a thought inside ``<think>`` first. Chat templates that
+            know ``enable_thinking`` are told the same.
+        template: The text itself in place of the file's.
 
     Raises:
-        InputError: There is no such prompt, or the file lacks a field.
+        InputError: There is no such prompt, or its slots are not right.
 
     Example:
         >>> JsonList().read('<think>hm</think><queries>["linen shirt", "straw hat",]</queries>')
@@ -75,62 +102,39 @@ class JsonList:
         []
     """
 
-    def __init__(self, task: str = "oar") -> None:
+    def __init__(self, task: str = "oar", think: bool = True, template: str | None = None) -> None:
         self.task = task
+        self.think = think
+        self.template = template
         self._template("full")
 
     def prompt(self, query: str, set_size: int, entry: str) -> str:
-        """Return the template with the query and the number of sub-queries filled in."""
-        template = self._template(entry)
-        return template.replace("{query}", query).replace("{set_size}", str(set_size))
+        """Return the template with its slots filled in."""
+        return filled(self._template(entry), query, set_size, self.think)
 
     def write(self, entries: Sequence[str]) -> str:
-        """Return the entries as JSON inside ``<queries>``."""
-        return f"<queries>{json.dumps(list(entries), ensure_ascii=False)}</queries>"
+        """Return the entries as JSON inside ``<queries>``; a tag within an entry is escaped."""
+        return f"<queries>{without_tags(json.dumps(list(entries), ensure_ascii=False))}</queries>"
 
     def read(self, completion: str) -> list[str]:
-        """Return the strings of the first JSON list inside ``<queries>``, trimmed, none blank.
-
-        A missing closing tag, a code fence and a trailing comma are forgiven.
-        """
-        answer = re.sub(r"<think>.*?(</think>|$)", "", completion, flags=re.DOTALL)
-        block = re.search(r"<queries>(.*?)(?:</queries>|$)", answer, flags=re.DOTALL)
-        bracket = re.search(r"\[.*\]", block.group(1) if block else "", flags=re.DOTALL)
-        if bracket is None:
-            return []
-        text = re.sub(r",\s*\]$", "]", bracket.group(0))
-        try:
-            entries = json.loads(text)
-        except json.JSONDecodeError:
-            return []
-        return [entry.strip() for entry in entries if isinstance(entry, str) and entry.strip()]
+        """Return the entries of the first list inside ``<queries>``, trimmed, none blank."""
+        return read_entries(completion)
 
     def end(self, set_size: int) -> tuple[str, int]:
         """Return the closing tag, once."""
         return "</queries>", 1
 
+    def complete(self, completion: str, set_size: int) -> bool:
+        """Whether the closing tag is there, outside of any thought."""
+        return list_ends(completion)
+
+    def spec(self, entry: str) -> dict[str, Any]:
+        """Return task and template."""
+        text = self._template(entry)
+        return {"name": "JsonList", "task": self.task, "think": self.think, "template": text}
+
     def _template(self, entry: str) -> str:
-        shipped = resources.files("r4t.fanout") / "prompts"
-        names = {
-            path.name.removesuffix(f"_{entry}.txt")
-            for path in shipped.iterdir()
-            if path.name.endswith(f"_{entry}.txt")
-        }
-        if self.task in names:
-            template = (shipped / f"{self.task}_{entry}.txt").read_text(encoding="utf-8")
-        elif Path(self.task).is_file():
-            template = Path(self.task).read_text(encoding="utf-8")
-        else:
-            raise InputError(
-                f"A prompt must be one of {sorted(names)} or the path of a text file, found "
-                f"'{self.task}'; correct 'task'.{nearest(self.task, names)}"
-            )
-        if "{query}" not in template:
-            raise InputError(
-                f"A prompt must contain the field {{query}}, found none in '{self.task}'; "
-                "put it where the broad query belongs."
-            )
-        return template
+        return template(self.task, entry, self.template)
 
 
 class FanoutFormat(ABC):
@@ -172,7 +176,7 @@ class FanoutFormat(ABC):
 
     def spec(self) -> dict[str, Any]:
         """Return what ``load_format`` rebuilds the format from."""
-        contract = {"name": type(self.contract).__name__, **vars(self.contract)}
+        contract = self.contract.spec(self.entry)
         return {"format": self.entry, "set_size": self.set_size, "contract": contract}
 
 

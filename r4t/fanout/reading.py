@@ -1,0 +1,290 @@
+"""Completion → the entries of the list in it, also where a model wrote the list carelessly.
+
+The answer is what stands in ``<queries>`` outside of any thought; of several such blocks it is the
+first with an entry. Nothing outside the tag is read: a list in a thought or in prose may be a draft
+or an echo of the prompt. Within the tag:
+
+* Valid JSON is read exactly: strings, those of nested lists, and of an object the value that names
+  itself a query (else its lists, else the values of numbered keys, else its first string). Numbers
+  and ``null`` are no entries. What follows the list is not read.
+* Forgiven are code fences, missing, trailing and doubled commas, single, smart and missing quotes,
+  quotes within quotes, numbers and bullets before entries, brackets that never open or close, one
+  entry a line, ``<query>`` tags, and a closing tag that is missing or cut.
+* A string that is open where the completion was cut off is dropped: it is half an entry.
+* Entries are trimmed, their white space is made single, blank ones are dropped. Repeats stay: an
+  objective should see them.
+"""
+
+import re
+
+_THOUGHT = re.compile(r"(</?think>)", re.IGNORECASE)
+_TAG = re.compile(r"<\s*(/?)\s*queries\s*>", re.IGNORECASE)
+_ELEMENT = re.compile(r"<(query|item|li|q)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+_CLOSERS = {'"': '"', "'": "'", "`": "`'", "“": '”“"', "„": '“”"', "‘": "’‘'", "«": "»"}
+_QUOTES = "".join(_CLOSERS)
+_LIST = re.compile(rf"[\[{{]\s*(?=[\[{{{_QUOTES}]|\w+\s*:)")
+_BRACKET = re.compile(r"\s*(?:```\w*\s*)?(?=[\[{])(?!\[\d+\])")  # [1] numbers a line
+_QUOTED = re.compile(rf"\s*(?:```\w*\s*)?(?=[{_QUOTES}])(?!```)")
+# A quote closes a text where nothing of the text can follow.
+_AFTER = re.compile(rf"[ \t]*(?:[,;:\]}}\n{_QUOTES}]|//|#|</|$)")
+_MARK = re.compile(r"(?:\(?\d{1,3}[.):](?!\d)|\[\d+\]|[-*+•‣▪–—](?=\s))\s*")
+_INNER_MARK = re.compile(r"(?:(\d{1,3})[.)]|[-*•])\s+(?=\S)")
+_NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?", re.IGNORECASE)
+_CONSTANTS = {"null", "none", "true", "false", "nan", "undefined"}
+_NAME = re.compile(r"(?:sub|search)?[ _-]?(?:query|text|string|title|term|phrase|value)s?\d*|q\d*")
+_ESCAPE = re.compile(
+    r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U(00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4})|(.))",
+    re.DOTALL,
+)
+_CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+
+
+def read_entries(completion: str) -> list[str]:
+    r"""Return the entries of a completion, none if there is no list in it; never raises.
+
+    Example:
+        >>> read_entries('<think>["no"]</think><queries>["linen shirt", "straw hat",]</queries>')
+        ['linen shirt', 'straw hat']
+        >>> read_entries("<queries>\n1. linen shirt\n2. straw hat\n</queries>")
+        ['linen shirt', 'straw hat']
+        >>> read_entries('<queries>[{"query": "linen shirt"}, {"query": "straw h')
+        ['linen shirt']
+    """
+    for block, cut in _blocks(outside_thoughts(completion)):
+        entries = [" ".join(_whole(entry).split()) for entry in _entries(block, cut)]
+        entries = [entry for entry in entries if entry]
+        if entries:
+            return _without_marks(entries)
+    return []
+
+
+def outside_thoughts(completion: str) -> str:
+    """Return what stands outside of ``<think>``.
+
+    A thought that never ends takes all that follows; one that the chat template began, of which
+    only the end is there, takes all before.
+
+    Example:
+        >>> outside_thoughts("<think>hm</think>yes"), outside_thoughts("hm</think>yes")
+        ('yes', 'yes')
+    """
+    text, thinking = "", False
+    for piece in _THOUGHT.split(completion):
+        tag = piece.lower()
+        if tag == "</think>" and not thinking:
+            text = ""
+        elif tag not in ("<think>", "</think>") and not thinking:
+            text += piece
+        thinking = tag == "<think>" or (thinking and tag != "</think>")
+    return text
+
+
+def list_ends(completion: str) -> bool:
+    """Whether the list is complete: its closing tag is there, outside of any thought.
+
+    Example:
+        >>> list_ends("<queries>[]</queries>"), list_ends("<think>then </queries>")
+        (True, False)
+    """
+    return any(tag.group(1) for tag in _TAG.finditer(outside_thoughts(completion)))
+
+
+def without_tags(text: str) -> str:
+    r"""Return JSON in which no string has a tag that reading goes by: its ``<`` is escaped.
+
+    Example:
+        >>> print(without_tags('["a </queries> b < c"]'))
+        ["a \u003c/queries> b < c"]
+    """
+    return re.sub(r"<(?=\s*/?\s*(?:queries|think)\s*>)", r"\\u003c", text, flags=re.IGNORECASE)
+
+
+def _blocks(text: str) -> list[tuple[str, bool]]:
+    """What follows each opening tag, and whether the completion was cut off in it."""
+    pieces = _TAG.split(text)  # text, slash, text, slash, text …
+    blocks = [
+        (pieces[place + 1], place + 2 == len(pieces))
+        for place in range(1, len(pieces), 2)
+        if not pieces[place]
+    ]
+    return [(_without_part(block) if cut else block, cut) for block, cut in blocks]
+
+
+def _without_part(block: str, tag: str = "</queries") -> str:
+    """A block without the beginning of a closing tag at its end."""
+    for length in range(len(tag), 1, -1):
+        if block.endswith(tag[:length]):
+            return block[:-length]
+    return block
+
+
+def _entries(block: str, cut: bool) -> list[str]:
+    if found := _LIST.search(block):
+        return _Scan(block, cut).read(found.start())
+    if found := _BRACKET.match(block):
+        return _Scan(block, cut).read(found.end())
+    if found := _QUOTED.match(block):  # a list without its bracket
+        return _Scan("[" + block[found.end() :], cut).read(0)
+    if elements := _ELEMENT.findall(block):
+        return [text for _, text in elements]
+    return _lines(block)
+
+
+def _lines(block: str) -> list[str]:
+    """One entry a line; where lines are numbered or have bullets, only those."""
+    lines = [line.strip() for line in block.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("```") and line[-1] != ":"]
+    marked = [line for line in lines if _MARK.match(line)]
+    if len(lines) == 1 and not marked:
+        lines = lines[0].split(",")
+    bare = [_bare(line) for line in marked or lines]
+    return [line for line in bare if any(map(str.isalnum, line))]
+
+
+def _bare(text: str) -> str:
+    """A text without quotes, without what numbers or decorates it, and without its comma."""
+    text = _MARK.sub("", text.strip().replace("```", ""), count=1)
+    return text.strip().rstrip(",;").strip(_QUOTES + "”’»*_ ")
+
+
+class _Scan:
+    """Reads a list character by character; a stack holds the lists and objects that are open.
+
+    Each level is a list of items: the key before it (None without one), the entries in it, and
+    whether it is a list or an object itself.
+    """
+
+    def __init__(self, text: str, cut: bool) -> None:
+        self.text, self.cut = text, cut
+        self.levels: list[list[tuple[str | None, list[str], bool]]] = [[]]
+        self.keys: list[str | None] = [None]
+        self.bare = ""
+        self.fresh = False  # the last item ended and no comma has come: a colon makes it a key
+
+    def read(self, place: int) -> list[str]:
+        """Return the entries from the bracket at ``place`` on, to the end of the first list."""
+        while place < len(self.text):
+            char = self.text[place]
+            if char in "[{":
+                self._open()
+                place += 1
+            elif len(self.levels) == 1:
+                place += 1  # between objects without a list around them
+            elif char in "]}":
+                self._flush()
+                self._close()
+                if char == "]" and len(self.levels) == 1 and self.levels[0][-1][1]:
+                    break
+                place += 1
+            elif char in _QUOTES and self._may_open():
+                place = self._string(place)
+            else:
+                self._plain(char)
+                place += 1
+        if not self.cut:
+            self._flush()
+        while len(self.levels) > 1:
+            self._close()
+        return [entry for _, entries, _ in self.levels[0] for entry in entries]
+
+    def _open(self) -> None:
+        self.bare = ""
+        self.fresh = False
+        self.levels.append([])
+        self.keys.append(None)
+
+    def _plain(self, char: str) -> None:
+        if char in ",;\n":
+            self._flush()
+            self.fresh = False
+        elif char == ":" and self.fresh:
+            self.keys[-1] = self.levels[-1].pop()[1][0]
+            self.fresh = False
+        elif char == ":" and re.fullmatch(r"\s*\w+", self.bare):
+            self.keys[-1] = self.bare.strip()
+            self.bare = ""
+        else:
+            self.bare += char
+            self.fresh = self.fresh and char.isspace()
+
+    def _may_open(self) -> bool:
+        """Whether a quote here begins a text; not within a word that has no quotes."""
+        bare = self.bare.strip()
+        return not any(map(str.isalpha, bare)) or bare.lower() in ("u", "b", "r", "f")
+
+    def _string(self, start: int) -> int:
+        """Add the text that the quote at ``start`` begins; return the place after it."""
+        self.bare = ""
+        closers = _CLOSERS[self.text[start]]
+        place = start + 1
+        while place < len(self.text) and self.text[place] != "\n":
+            if self.text[place] in closers and _AFTER.match(self.text, place + 1):
+                self._add(_unescaped(self.text[start + 1 : place]))
+                return place + 1
+            place += 2 if self.text[place] == "\\" else 1
+        if place < len(self.text) or not self.cut:  # the quote was forgotten, not cut off
+            self._add(_unescaped(self.text[start + 1 : place]).rstrip(" ,]}"))
+        return place
+
+    def _flush(self) -> None:
+        text = _bare(self.bare)
+        word = text.lower()
+        plain = any(map(str.isalpha, word)) and word not in _CONSTANTS
+        if plain and not _NUMBER.fullmatch(word) and not self.bare.strip().startswith(("//", "#")):
+            self._add(text)
+        self.bare = ""
+
+    def _add(self, text: str) -> None:
+        self.levels[-1].append((self.keys[-1], [text], False))
+        self.keys[-1] = None
+        self.fresh = True
+
+    def _close(self) -> None:
+        items = self.levels.pop()
+        self.keys.pop()
+        self.bare = ""
+        self.fresh = False
+        self.levels[-1].append((self.keys[-1], _chosen(items), True))
+        self.keys[-1] = None
+
+
+def _chosen(items: list[tuple[str | None, list[str], bool]]) -> list[str]:
+    """The entries of a list; of an object those of the values that are the queries."""
+    keyed = [(key.strip().lower(), *rest) for key, *rest in items if key is not None]
+    if not keyed:
+        return [entry for _, entries, _ in items for entry in entries]
+    picks = (
+        [entries for key, entries, _ in keyed if _NAME.fullmatch(key)],
+        [entries for _, entries, nested in keyed if nested],
+        [entries for key, entries, _ in keyed if key[-1:].isdecimal()],
+        [keyed[0][1]],
+    )
+    chosen = next((pick for pick in picks if any(pick)), [])
+    return [entry for entries in chosen for entry in entries]
+
+
+def _unescaped(text: str) -> str:
+    r"""A text with ``\n``, ``\"``, ``\u00e9``, ``\xe9`` and the like resolved."""
+
+    def resolved(match: re.Match[str]) -> str:
+        code = match.group(1) or match.group(2) or match.group(3)
+        return chr(int(code, 16)) if code else _CONTROLS.get(match.group(4), match.group(4))
+
+    return _ESCAPE.sub(resolved, text)
+
+
+def _whole(text: str) -> str:
+    """A text whose pairs of surrogates are one character; half a pair cannot be encoded."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _without_marks(entries: list[str]) -> list[str]:
+    """Entries without the numbers 1 … n or the bullets that all of several begin with."""
+    while len(entries) > 1:
+        marks = [_INNER_MARK.match(entry) for entry in entries]
+        numbers = [mark and mark.group(1) for mark in marks]
+        counted = numbers == [str(place + 1) for place in range(len(entries))]
+        if not counted and (not all(marks) or any(numbers)):
+            break
+        entries = [entry[mark.end() :] for entry, mark in zip(entries, marks) if mark]
+    return entries
