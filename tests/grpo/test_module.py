@@ -250,7 +250,7 @@ def test_flat_groups_keep_their_kl_terms_unless_skipped(run, skip):
 
 
 def test_completions_without_an_end_are_counted_and_may_leave_the_loss(run):
-    """With 6 tokens some lists of four are complete or ended; the reference reads the text."""
+    """Within 9 tokens some lists of four are complete or ended; the reference reads the text."""
     for masked in (False, True):
         record, seen = Record(), []
         loss = SoftGRPO(mask_truncated=masked)
@@ -347,6 +347,17 @@ def test_the_first_update_is_the_policy_gradient(run):
     expected = torch.cat([part.flatten() for part in gradient])
     expected = expected / max(1.0, expected.norm().item())  # clipped to length 1
     assert (record.gradients[0] - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_equal_kl_terms_act_from_the_second_update_on(run):
+    records = [Record(), Record()]
+    for record, weight in zip(records, (0.0, 0.4)):
+        loss = SoftGRPO(0.2, weight, weight)
+        fit(run, tuner(run, Says("boots"), group_size=4, loss=loss), record, max_steps=2)
+    without, with_kl = (record.gradients for record in records)
+    # At ρ = 1 token by token what one adds, the other takes away, up to float32.
+    assert (with_kl[0] - without[0]).abs().max() < 1e-5 * without[0].abs().max()
+    assert (with_kl[1] - without[1]).abs().max() > 1e-2 * without[1].abs().max()
 
 
 def test_validation_repeats_itself(run):
