@@ -158,6 +158,7 @@ class LanguageFanOut:
             query_texts=list(texts),
             references=references,
             pool_size=pool_size,
+            anchor=self.model.form.anchor,
         )
 
 

@@ -7,7 +7,7 @@ from r4t.catalog import Catalog
 from r4t.data.queries import Query
 from r4t.encoder import Encoder
 from r4t.errors import InputError
-from r4t.geometry import distinct_first
+from r4t.geometry import distinct_first, normalize
 from r4t.index import Index
 from r4t.sets import Popularity, SetBatch, pad_rows
 
@@ -132,10 +132,23 @@ class Searcher:
         query_texts: list[str] | None = None,
         references: Tensor | None = None,
         pool_size: int | None = None,
+        anchor: float = 0.0,
     ) -> SetBatch:
         """Encode B lists of sub-queries and retrieve for them, as ``fan_out`` does.
 
         A list shorter than ``set_size`` leaves members masked; each distinct text is encoded once.
+
+        Args:
+            query: (B, d) unit vectors.
+            subqueries: B lists of texts.
+            set_size: Number k of sub-queries asked for.
+            query_texts: As in ``fan_out``.
+            references: As in ``fan_out``.
+            pool_size: As in ``fan_out``.
+            anchor: Share a of the query in each direction, see ``anchored``; at 0 a direction is
+                the sub-query's vector, untouched. Objectives see the anchored directions:
+                groundedness and alignment are those of what is searched with, not of the text
+                alone. A text of which the encoder knows no word stays masked.
         """
         distinct = list(dict.fromkeys(text for texts in subqueries for text in texts[:set_size]))
         directions = torch.zeros(len(subqueries), set_size, query.shape[1])
@@ -146,6 +159,7 @@ class Searcher:
                 rows = [place[text] for text in texts[:set_size]]
                 directions[row, : len(rows)] = vectors[rows]
         kept = [texts[:set_size] for texts in subqueries]
+        directions = anchored(query, directions, anchor)
         return self.fan_out(
             query,
             directions,
@@ -161,6 +175,7 @@ class Searcher:
         subqueries: list[list[str]],
         set_size: int,
         pool_size: int | None = None,
+        anchor: float = 0.0,
     ) -> SetBatch:
         """Retrieve for G fan-outs of each of B queries: B·G sets, with references where known.
 
@@ -169,6 +184,7 @@ class Searcher:
             subqueries: B·G lists; row b·G + g is fan-out g of query b.
             set_size: Number k of sub-queries asked for.
             pool_size: Number P of distinct items; no pool by default.
+            anchor: Share of the query in each direction, as in ``fan_out_texts``.
         """
         group_size = len(subqueries) // len(queries)
         texts = [query.text for query in queries]
@@ -184,6 +200,7 @@ class Searcher:
             query_texts=[text for text in texts for _ in range(group_size)],
             references=references,
             pool_size=pool_size,
+            anchor=anchor,
         )
 
     def embeddings(self, items: Tensor) -> Tensor:
@@ -198,3 +215,43 @@ class Searcher:
                 f"{len(self.catalog)} items in {self.catalog.folder}; ask for fewer."
             )
         return pool_size
+
+
+def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
+    """Pull directions toward their query: ``normalize(a·query + (1 − a)·direction)``.
+
+    Args:
+        query: (B, d) unit vectors.
+        directions: (B, k, d) unit vectors; a zero row, which stands for nothing, stays zero.
+        anchor: a, from 0 (the directions as they are, bit for bit) to below 1 (the query, k times).
+
+    Returns:
+        (B, k, d).
+
+    Raises:
+        InputError: ``anchor`` is out of that range.
+
+    Example:
+        >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
+        >>> anchored(east, north, 0.5)
+        tensor([[[0.7071, 0.7071],
+                 [0.0000, 0.0000]]])
+    """
+    check_anchor(anchor)
+    if anchor == 0:
+        return directions
+    real = (directions != 0).any(-1, keepdim=True)
+    return normalize(anchor * query.unsqueeze(1) + (1 - anchor) * directions) * real
+
+
+def check_anchor(anchor: float) -> None:
+    """Refuse a share of the query that is not from 0 to below 1.
+
+    Raises:
+        InputError: So it is.
+    """
+    if not 0 <= anchor < 1:
+        raise InputError(
+            f"anchor must be from 0 (the sub-query alone) to below 1 (the query alone), found "
+            f"{anchor}; 0 is the paper's."
+        )

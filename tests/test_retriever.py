@@ -141,6 +141,21 @@ def test_the_language_model_searches_with_what_it_writes(run):
     assert sets.mask.sum() == len(texts)
 
 
+def test_a_saved_anchor_is_searched_with(run):
+    saved = FanoutModel.load(run.step("tune") / "model")
+    plain = Retriever.load(run.folder, "folm").fan_out
+    FanoutModel(saved.lm, saved.tokenizer, Expand(set_size=4, anchor=0.6), 12).save(
+        run.step("tune") / "model"
+    )
+    fan_out = Retriever.load(run.folder, "folm").fan_out
+    vectors = fan_out.searcher.encode_queries(["red linen"])
+    before, after = (each(["red linen"], vectors, [9]) for each in (plain, fan_out))
+    assert after.texts == before.texts
+    mixed = 0.6 * vectors[0] + 0.4 * before.directions[0]
+    expected = mixed / mixed.norm(dim=-1, keepdim=True) * before.mask[0].unsqueeze(-1)
+    assert torch.allclose(after.directions[0], expected, atol=1e-6)
+
+
 def test_refusals(run, generator, plane):
     retriever = Retriever.load(run.folder)
     with pytest.raises(InputError, match="found size 0; ask for 10"):

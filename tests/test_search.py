@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from r4t.data.queries import Query
 from r4t.errors import InputError
+from r4t.search import anchored
 
 
 @pytest.fixture
@@ -62,3 +64,56 @@ def test_a_catalog_of_own_vectors_needs_an_encoder(searcher):
         InputError, match="Text queries need a text encoder — catalog .* own vectors"
     ):
         searcher.encode_queries(["red"])
+
+
+def test_anchored_directions_by_hand():
+    # q = (1, 0); (0, 1) at a = 0.4: (0.4, 0.6)/√0.52; (−0.6, 0.8) at a = 0.4: (0.04, 0.48)/√0.232.
+    query = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    directions = torch.tensor([[[0.0, 1.0], [-0.6, 0.8]], [[1.0, 0.0], [0.0, 0.0]]])
+    found = anchored(query, directions, 0.4)
+    first = [[0.4 / 0.52**0.5, 0.6 / 0.52**0.5], [0.04 / 0.232**0.5, 0.48 / 0.232**0.5]]
+    second = [[0.6 / 0.52**0.5, 0.4 / 0.52**0.5], [0.0, 0.0]]
+    assert torch.allclose(found, torch.tensor([first, second]), atol=1e-6)
+    assert anchored(query, directions, 0.0) is directions
+    # Halfway between opposites lies nothing: a zero row, which finds nothing.
+    assert (anchored(query[:1], -query[None, :1], 0.5) == 0).all()
+
+
+def test_anchored_subqueries_search_and_score_between_query_and_text(searcher):
+    query = searcher.encode_queries(["red linen", "blue wool"])
+    texts = [["wool coat", "zzzz qqqq"], ["silk dress", "red"]]
+    plain = searcher.fan_out_texts(query, texts, 3, pool_size=5)
+    same = searcher.fan_out_texts(query, texts, 3, pool_size=5, anchor=0.0)
+    sets = searcher.fan_out_texts(query, texts, 3, pool_size=5, anchor=0.7)
+    assert torch.equal(same.directions, plain.directions)
+    assert torch.equal(same.pool, plain.pool)
+    # An unknown text and a missing one stay masked, however strong the anchor.
+    assert sets.mask.tolist() == plain.mask.tolist() == [[True, False, False], [True, True, False]]
+    assert (sets.directions[~sets.mask] == 0).all()
+    for row in range(2):
+        for member in sets.mask[row].nonzero().flatten().tolist():
+            mixed = 0.7 * query[row] + 0.3 * plain.directions[row, member]
+            expected = mixed / mixed.norm()
+            assert torch.allclose(sets.directions[row, member], expected, atol=1e-6)
+            best = (searcher.catalog.embeddings @ expected).max()
+            found = searcher.catalog.embeddings[sets.items[row, member]] @ expected
+            assert found.item() == pytest.approx(best.item(), abs=1e-6)
+    assert sets.texts == plain.texts
+
+
+def test_groups_are_anchored_to_their_own_query(searcher):
+    queries = [Query("q1", "red linen", "set"), Query("q2", "blue wool", "set")]
+    texts = [["coat"], ["dress"], ["coat"], ["shirt"]]
+    groups = searcher.fan_out_groups(queries, texts, 1, anchor=0.5)
+    vectors = searcher.encode_queries(["red linen", "red linen", "blue wool", "blue wool"])
+    assert torch.equal(
+        groups.directions, searcher.fan_out_texts(vectors, texts, 1, anchor=0.5).directions
+    )
+    assert not torch.equal(groups.directions[0], groups.directions[2])  # both are "coat"
+
+
+@pytest.mark.parametrize("anchor", [-0.1, 1.0, float("nan")])
+def test_an_anchor_out_of_range_is_refused(searcher, anchor):
+    query = searcher.encode_queries(["red linen"])
+    with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found"):
+        searcher.fan_out_texts(query, [["red"]], 1, anchor=anchor)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from r4t.errors import InputError
 from r4t.fanout.reading import list_ends, read_entries, without_tags
 from r4t.fanout.templates import filled, template
+from r4t.search import check_anchor
 
 
 class Contract(Protocol):
@@ -143,15 +144,22 @@ class FanoutFormat(ABC):
     Args:
         contract: How the list is written; ``Lines`` by default.
         set_size: Number k of sub-queries asked for.
+        anchor: Share a of the query in the direction that a sub-query means, from 0 (none, as in
+            the paper) to below 1: ``normalize(a·query + (1 − a)·sub-query)``. Groundedness and
+            alignment see that direction. It goes along with a saved model.
     """
 
     entry: str
 
-    def __init__(self, contract: Contract | None = None, set_size: int = 10) -> None:
+    def __init__(
+        self, contract: Contract | None = None, set_size: int = 10, anchor: float = 0.0
+    ) -> None:
         if set_size < 1:
             raise InputError(f"set_size must be at least 1, found {set_size}; ask for 10, say.")
+        check_anchor(anchor)
         self.contract: Contract = Lines() if contract is None else contract
         self.set_size = set_size
+        self.anchor = anchor
 
     def prompt(self, query: str) -> str:
         """Return what the model is told."""
@@ -177,7 +185,12 @@ class FanoutFormat(ABC):
     def spec(self) -> dict[str, Any]:
         """Return what ``load_format`` rebuilds the format from."""
         contract = self.contract.spec(self.entry)
-        return {"format": self.entry, "set_size": self.set_size, "contract": contract}
+        return {
+            "format": self.entry,
+            "set_size": self.set_size,
+            "anchor": self.anchor,
+            "contract": contract,
+        }
 
 
 class Full(FanoutFormat):
@@ -209,6 +222,7 @@ class Expand(FanoutFormat):
         contract: How the list is written; ``Lines`` by default.
         set_size: Number k of sub-queries asked for.
         words: Most words that an entry may add, at least 1.
+        anchor: Share of the query in each direction, see ``FanoutFormat``.
 
     Example:
         >>> Expand().parse("beach day", "linen shirt\nvery wide brimmed straw hat\n")
@@ -218,9 +232,13 @@ class Expand(FanoutFormat):
     entry = "expand"
 
     def __init__(
-        self, contract: Contract | None = None, set_size: int = 10, words: int = 3
+        self,
+        contract: Contract | None = None,
+        set_size: int = 10,
+        words: int = 3,
+        anchor: float = 0.0,
     ) -> None:
-        super().__init__(contract, set_size)
+        super().__init__(contract, set_size, anchor)
         if words < 1:
             raise InputError(f"words must be at least 1, found {words}; the paper adds 1 to 3.")
         self.words = words
@@ -250,5 +268,5 @@ def load_format(spec: dict[str, Any]) -> FanoutFormat:
             f"{sorted(formats)}, found '{name}' and '{spec['format']}'; "
             "save it again with this version."
         )
-    arguments = {key: spec[key] for key in ("set_size", "words") if key in spec}
+    arguments = {key: spec[key] for key in ("set_size", "words", "anchor") if key in spec}
     return formats[spec["format"]](contracts[name](**contract), **arguments)

@@ -250,12 +250,12 @@ class _Scan:
 
 def _chosen(items: list[tuple[str | None, list[str], bool]]) -> list[str]:
     """The entries of a list; of an object those of the values that are the queries."""
-    keyed = [(key.strip().lower(), *rest) for key, *rest in items if key is not None]
+    keyed = [(key.strip().lower(), found, deep) for key, found, deep in items if key is not None]
     if not keyed:
         return [entry for _, entries, _ in items for entry in entries]
     picks = (
         [entries for key, entries, _ in keyed if _NAME.fullmatch(key)],
-        [entries for _, entries, nested in keyed if nested],
+        [entries for _, entries, deep in keyed if deep],
         [entries for key, entries, _ in keyed if key[-1:].isdecimal()],
         [keyed[0][1]],
     )

@@ -39,6 +39,17 @@ def test_formats_survive_saving():
     assert (form.entry, form.set_size, form.contract.task) == ("expand", 4, "wscr")
 
 
+def test_the_anchor_goes_along_with_the_format():
+    assert load_format(Expand(set_size=4, words=2, anchor=0.3).spec()).anchor == 0.3
+    assert load_format(Full(anchor=0.25).spec()).anchor == 0.25
+    assert Full().anchor == 0
+    spec = Full().spec()
+    del spec["anchor"]  # saved before there was one
+    assert load_format(spec).anchor == 0
+    with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found 1.5"):
+        Full(anchor=1.5)
+
+
 def test_what_cannot_be_a_format_is_refused():
     with pytest.raises(InputError, match="set_size must be at least 1, found 0"):
         Full(set_size=0)
