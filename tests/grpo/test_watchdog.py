@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule
 
 from r4t.callbacks import Export
 from r4t.errors import InputError
 from r4t.fanout.model import FanoutModel
-from r4t.grpo.collapse import REWARD, Rises, Rule
+from r4t.grpo.collapse import REWARD, AuditGap, Narrows, Rises, Rule
 from r4t.grpo.gaming import gaming
+from r4t.grpo.history import BestWindow
 from r4t.grpo.watchdog import RollBack, Stop, Warn, Watchdog
 
 
@@ -252,6 +254,26 @@ def test_means_of_two_processes(tiny, tmp_path):
     assert json.dumps(first["rows"]) == json.dumps(second["rows"])
     means = [(one + other) / 2 for one, other in zip(first["own"], second["own"])]
     assert [row[REWARD] for row in first["rows"]] == pytest.approx(means)
+
+
+WRITTEN = """
+watchdog:
+  window: 5
+  reference: r4t.grpo.history.BestWindow
+  action: {class_path: r4t.grpo.watchdog.RollBack, init_args: {slower: 0.5}}
+  rules:
+  - {class_path: r4t.grpo.collapse.Narrows, init_args: {metric: train/diversity/mean, fall: 0.2}}
+  - {class_path: r4t.grpo.collapse.AuditGap, init_args: {fall: 0.05}}
+"""
+
+
+def test_a_config_names_its_classes():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Watchdog, "watchdog")
+    built = parser.instantiate(parser.parse_string(WRITTEN)).watchdog
+    assert (built.window, built.patience, built.action.slower) == (5, 3, 0.5)
+    assert type(built.reference) is BestWindow
+    assert built.rules == [Narrows("train/diversity/mean", fall=0.2), AuditGap(fall=0.05)]
 
 
 def test_a_module_without_rollouts_is_refused():
