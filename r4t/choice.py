@@ -43,11 +43,10 @@ def best_members(
     """Keep the ``size`` of M members that a set misses most, by elimination in a few rounds.
 
     A member is needed as much as the score of the others alone is low. Each round drops an equal
-    part of those that are needed least. Of members with the same item, each makes the others seem
-    needless, so a round drops a second one of them only after one of every other item. Where no
-    item repeats, the result is the best choice there is for a mean of members (groundedness,
-    alignment). Adding members one by one instead gives slightly better sets at three times the
-    time.
+    part of those that are needed least. Members with the same item make each other seem needless,
+    so the most needed one of them waits until the others are gone. Where no item repeats, the
+    result is the best choice there is for a mean of members (groundedness, alignment). One member a
+    round gives slightly better sets at more than twice the time.
 
     Members that are missing go first. ``score`` must not need the pool, which is not known yet.
 
@@ -76,22 +75,21 @@ def best_members(
         missing = ~sets.mask.gather(1, kept)
         alone = alone.view(batch, count).masked_fill(missing, torch.inf)
         needed = alone.argsort(dim=1, stable=True)  # most needed first
-        turn = _turn_to_go(sets.items.gather(1, kept).gather(1, needed), missing.gather(1, needed))
-        order = needed.gather(1, turn.argsort(dim=1, descending=True, stable=True))
+        waits = _waits(sets.items.gather(1, kept).gather(1, needed)) & ~missing.gather(1, needed)
+        order = needed.gather(1, waits.int().argsort(dim=1, descending=True, stable=True))
         kept = kept.gather(1, order[:, :target])
     return kept
 
 
-def _turn_to_go(items: Tensor, missing: Tensor) -> Tensor:
-    """In which turn (B, M) each member may go: after how many less needed ones of the same item.
+def _waits(items: Tensor) -> Tensor:
+    """Which members (B, M) wait: the first with its item, where others have it too.
 
     Args:
         items: (B, M) item of each member, most needed first.
-        missing: (B, M), True for a member that is not there: it goes before all.
     """
+    same = items.unsqueeze(2) == items.unsqueeze(1)
     later = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device)
-    same = (items.unsqueeze(2) == items.unsqueeze(1)) & later.triu(1)
-    return same.sum(-1).masked_fill(missing, -1)
+    return (same & later.triu(1)).any(-1) & ~(same & later.tril(-1)).any(-1)
 
 
 def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:
