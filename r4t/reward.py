@@ -17,7 +17,9 @@ from r4t.sets import SetBatch
 # What logs, tables and target sets call by these names is something else.
 RESERVED = {
     *("reward", "composite", "loss", "nll", "parsed", "tokens", "distinct_items"),
-    *("clipped", "kl_new_old", "kl_old_new"),
+    *("clipped", "kl_new_old", "kl_old_new", "entropy", "truncated", "zero_variance"),
+    *("subqueries", "duplicate_subqueries", "query_copies", "universal_subqueries"),
+    *("commonest_word", "alarms"),
     *("compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
     *("compute_groups", "metric_state", "prefix", "postfix"),  # of a MetricCollection
 }

@@ -32,6 +32,7 @@ README = """# A run of r4t
 | `run.json` | which catalog and queries the run uses, and the catalog's fingerprint |
 | `catalog/`, `queries/` | items and split queries, unless `run.json` names other places |
 | `warm_start/model/` | step 0: a language model taught to write fan-outs (Zero-shot) |
+| `tune/samples/` | what the model wrote while it was tuned, with scores |
 | `tune/model/` | step 1: the same model tuned by Soft-GRPO (R4T-FOLM) |
 | `targets/` | step 2: target sets synthesized by it, with scores and sub-query texts |
 | `distill/model/` | step 3: the diffusion retriever distilled from them (R4T-Diffusion) |

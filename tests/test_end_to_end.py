@@ -106,7 +106,8 @@ def test_the_table_has_every_method(run):
     check_values(results, METHODS, directions, lambda method: method in SEARCHING)
     check_values(results, METHODS, [f"items/{name}" for name in items], lambda method: True)
     across = "directions/vendi across runs"
-    check_values(results, METHODS, [across], lambda method: method in LEARNED)
+    once = ["Zero-shot", "R4T-FOLM", "R4T-Diffusion"]  # one draw an answer, as in the paper
+    check_values(results, METHODS, [across], lambda method: method in once)
     assert results.mean("Best-of-5", directions[-1]) > results.mean("Zero-shot", directions[-1])
     for method in sorted(set(METHODS) - set(ENDS)):
         for batch in ("1", "8"):
