@@ -76,8 +76,6 @@ class Pretrained:
                 f"— '{self.path}' could not be loaded ({str(error).splitlines()[0]}); check the "
                 "name, the network, or run the step that writes the folder."
             ) from error
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
         # from_pretrained leaves eval mode, which also turns gradient checkpointing off.
         return model.train(), tokenizer
 
@@ -104,7 +102,7 @@ class TinyQwen3:
         width: Hidden width; the head width is 32.
         layers: Number of layers.
         vocabulary: Largest number of tokens.
-        max_length: Longest sequence in tokens.
+        max_length: Longest sequence, prompt and completion, in tokens.
         seed: Seed of the initial weights.
         word_length: Length of the word vectors that embeddings begin as; 0 leaves them random.
     """
@@ -114,7 +112,7 @@ class TinyQwen3:
         width: int = 128,
         layers: int = 4,
         vocabulary: int = 4096,
-        max_length: int = 256,
+        max_length: int = 1024,
         seed: int = 0,
         word_length: float = 0.5,
     ) -> None:

@@ -1,6 +1,7 @@
 """Queries → G sampled fan-outs each, with their tokens and log-probabilities."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    LogitsProcessor,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
+from r4t.fanout.fit import check_room, end_ids, in_chat, ready, unreached
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
+from r4t.fanout.sampling import EndTokens, ListComplete, SeededSampling
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Fanouts:
         prompt_mask: (B·G, P), 1 for a token of the prompt.
         completion_ids: (B·G, T) token ids, padded on the right.
         completion_mask: (B·G, T), 1 for a sampled token, the end-of-sequence token included.
-        texts: B·G completions as text.
+        texts: B·G completions as text; with the ``<think>`` of a chat template that begins one.
         subqueries: B·G lists of at most k sub-queries; empty where nothing could be parsed.
     """
 
@@ -45,63 +43,19 @@ class Fanouts:
         return Fanouts(*(getattr(self, name)[selection] for name in self.__dataclass_fields__))
 
 
-class SeededSampling(LogitsProcessor):
-    """Samples by adding Gumbel noise, from one generator a query, before a greedy choice.
-
-    ``argmax(logits / temperature + Gumbel)`` is an exact sample from the softmax, and the draw of a
-    query depends on its own seed alone: not on its batch, its rank or the global random state.
-    ``generate`` takes no generator of its own.
-
-    Args:
-        seeds: One a query.
-        group_size: Rows G of each query.
-        temperature: Above 0.
-    """
-
-    def __init__(self, seeds: Sequence[int], group_size: int, temperature: float) -> None:
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.group_size = group_size
-        self.temperature = temperature
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return the perturbed logits (B·G, V)."""
-        noise = [
-            torch.empty(self.group_size, scores.shape[1]).exponential_(generator=generator)
-            for generator in self.generators
-        ]
-        gumbel = -torch.cat(noise).log().to(scores.device)
-        return scores.float() / self.temperature + gumbel
-
-
-class ListComplete(StoppingCriteria):
-    """Stops a completion once its list is complete: what follows would not be read.
-
-    Args:
-        tokenizer: Decodes.
-        prompt_length: Number of prompt tokens.
-        end: String and count that complete a list (``Contract.end``).
-    """
-
-    def __init__(self, tokenizer: Any, prompt_length: int, end: tuple[str, int]) -> None:
-        self.tokenizer = tokenizer
-        self.prompt_length = prompt_length
-        self.text, self.count = end
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        """Return (B·G,), True for the complete lists."""
-        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_length :])
-        done = [text.count(self.text) >= self.count for text in texts]
-        return torch.tensor(done, device=input_ids.device)
-
-
 class FanoutModel(nn.Module):
     """A causal language model that writes fan-outs in a format.
 
     Args:
         lm: The language model.
-        tokenizer: Its tokenizer, padding on the left.
+        tokenizer: Its tokenizer, with or without a chat template. One without a pad token pads
+            with its end token from here on, which a warning says.
         form: What it reads and writes.
-        max_new_tokens: Longest completion in tokens.
+        max_new_tokens: Longest completion in tokens, at least 1.
+
+    Raises:
+        InputError: The tokenizer has no end token, its chat template fails, or the prompt alone
+            leaves no room for a completion in the model's context.
     """
 
     def __init__(
@@ -112,27 +66,33 @@ class FanoutModel(nn.Module):
         max_new_tokens: int = 64,
     ) -> None:
         super().__init__()
+        check_least({"max_new_tokens": (max_new_tokens, 1)})
+        ready(tokenizer)
         self.lm = lm
         self.tokenizer: Any = tokenizer
         self.form = form
         self.max_new_tokens = max_new_tokens
+        self.end_ids = end_ids(tokenizer, lm.generation_config)
+        self._ends = EndTokens(tokenizer, form, lm.config.get_text_config().vocab_size)
+        self._told = False  # that k was not reached
+        check_room(lm, self.prompt_tokens([""])[1], [""], max_new_tokens, "max_new_tokens")
+
+    def prompts(self, queries: Sequence[str]) -> list[str]:
+        """Return what the model is told for each query, through any chat template."""
+        prompts = [self.form.prompt(query) for query in queries]
+        return in_chat(self.tokenizer, prompts, self.form.contract.think)
+
+    def opening(self) -> str:
+        """Return ``<think>`` if the chat template begins a thought for the model, else nothing."""
+        return "<think>" if self.prompts([""])[0].rstrip().endswith("<think>") else ""
 
     def prompt_tokens(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return prompts (B, P) and their mask, padded on the left, through any chat template."""
-        prompts = [self.form.prompt(query) for query in queries]
-        if self.tokenizer.chat_template:
-            prompts = [
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": prompt}],
-                    add_generation_prompt=True,
-                    tokenize=False,
-                )
-                for prompt in prompts
-            ]
         batch = self.tokenizer(
-            prompts,
+            self.prompts(queries),
             return_tensors="pt",
             padding=True,
+            padding_side="left",
             add_special_tokens=not self.tokenizer.chat_template,
         )
         device = self.lm.device
@@ -154,19 +114,24 @@ class FanoutModel(nn.Module):
             group_size: Completions G a query.
             temperature: Above 0; 1 samples from the model as it is, toward 0 grows greedy.
 
+        A first rollout of several completions a query in which none lists all k sub-queries is
+        warned of, with the counts.
+
         Raises:
-            InputError: The temperature is not above 0.
+            InputError: The temperature is not above 0, or a prompt leaves no room for
+                ``max_new_tokens`` in the model's context.
         """
         if temperature <= 0:
             raise InputError(
                 f"The temperature must be above 0, found {temperature}; 0.9 is the paper's."
             )
+        ids, mask = self.prompt_tokens(queries)
+        check_room(self.lm, mask, queries, self.max_new_tokens, "max_new_tokens")
         was_training = self.lm.training
         self.lm.eval()
-        ids, mask = self.prompt_tokens(queries)
         ids = ids.repeat_interleave(group_size, 0)
         mask = mask.repeat_interleave(group_size, 0)
-        end = self.form.contract.end(self.form.set_size)
+        ends = ListComplete(self._ends, ids.shape[1], self.opening())
         output = self.lm.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
@@ -174,13 +139,22 @@ class FanoutModel(nn.Module):
             do_sample=False,
             logits_processor=[SeededSampling(seeds, group_size, temperature)],
             pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-            stopping_criteria=[ListComplete(self.tokenizer, ids.shape[1], end)],
+            eos_token_id=self.end_ids,
+            repetition_penalty=1.0,  # a model's own settings would change the policy unseen
+            no_repeat_ngram_size=0,
+            stopping_criteria=[ends],
         )
         self.lm.train(was_training)
         completion = output[:, ids.shape[1] :]
         repeated = [query for query in queries for _ in range(group_size)]
-        return self._fanouts(ids, mask, completion, repeated)
+        fanouts = self._fanouts(ids, mask, completion, repeated)
+        if group_size > 1 and not self._told:
+            self._told = True
+            cut = int(self.truncated(fanouts).sum())
+            said = unreached(fanouts.subqueries, self.form.set_size, cut, self.max_new_tokens)
+            if said:
+                warnings.warn(said, stacklevel=3)  # past no_grad
+        return fanouts
 
     def log_probs(self, fanouts: Fanouts, temperature: float) -> Tensor:
         """Return log π (B·G, T) of the completion tokens at ``temperature``, in float32.
@@ -202,12 +176,16 @@ class FanoutModel(nn.Module):
 
     def truncated(self, fanouts: Fanouts) -> Tensor:
         """Return (B·G,) bool: neither an end of sequence nor a complete list within the limit."""
-        ends = (fanouts.completion_ids == self.tokenizer.eos_token_id) & (
-            fanouts.completion_mask > 0
-        )
-        text, count = self.form.contract.end(self.form.set_size)
-        complete = torch.tensor([found.count(text) >= count for found in fanouts.texts])
-        return ~(ends.any(1) | complete.to(ends.device))
+        ends = self._is_end(fanouts.completion_ids) & (fanouts.completion_mask > 0)
+        return ~(ends.any(1) | self._complete(fanouts.texts).to(ends.device))
+
+    def _complete(self, texts: Sequence[str]) -> Tensor:
+        """Whether each of n texts is a complete list, (n,)."""
+        contract, size = self.form.contract, self.form.set_size
+        return torch.tensor([contract.complete(text, size) for text in texts], dtype=torch.bool)
+
+    def _is_end(self, ids: Tensor) -> Tensor:
+        return torch.isin(ids, torch.tensor(self.end_ids, device=ids.device))
 
     def _logits(self, fanouts: Fanouts, temperature: float) -> Tensor:
         """Logits (B·G, T, V) of each completion token over ``temperature``, in float32."""
@@ -225,8 +203,18 @@ class FanoutModel(nn.Module):
         return output.logits[:, :-1].float() / temperature
 
     def teach(self, queries: Sequence[str], additions: Sequence[Sequence[str]]) -> Fanouts:
-        """Return given fan-outs as tokens, as if the model had written them (warm start)."""
-        texts = [self.form.complete(query, words) for query, words in zip(queries, additions)]
+        """Return given fan-outs as tokens, as if the model had written them (warm start).
+
+        A thought that the chat template begins ends at once.
+
+        Raises:
+            InputError: A prompt leaves no room for its fan-out in the model's context.
+        """
+        opening = self.opening()
+        start = "\n</think>\n\n" if opening else ""
+        texts = [
+            start + self.form.complete(query, words) for query, words in zip(queries, additions)
+        ]
         ids, mask = self.prompt_tokens(queries)
         eos = self.tokenizer.eos_token
         batch = self.tokenizer(
@@ -236,9 +224,11 @@ class FanoutModel(nn.Module):
             padding_side="right",
             add_special_tokens=False,
         )
+        texts = [opening + text for text in texts]
         subqueries = [self.form.parse(query, text) for query, text in zip(queries, texts)]
         completion = batch["input_ids"].to(ids.device)
         completion_mask = batch["attention_mask"].to(ids.device)
+        check_room(self.lm, mask, queries, completion_mask.sum(1), "the fan-out taught")
         return Fanouts(ids, mask, completion, completion_mask, texts, subqueries)
 
     def save(self, folder: str | Path) -> None:
@@ -269,21 +259,18 @@ class FanoutModel(nn.Module):
     def _fanouts(
         self, ids: Tensor, mask: Tensor, completion: Tensor, queries: Sequence[str]
     ) -> Fanouts:
-        ended = (completion == self.tokenizer.eos_token_id).cumsum(1)
-        # A token counts up to and with the first end of sequence; padding follows a stop string.
-        after_end = (ended - (completion == self.tokenizer.eos_token_id).long()) > 0
-        real = ~after_end
-        if self.tokenizer.pad_token_id != self.tokenizer.eos_token_id:
+        is_end = self._is_end(completion)
+        # A token counts up to and with the first end of sequence; padding follows a complete list.
+        real = (is_end.cumsum(1) - is_end.long()) == 0
+        if self.tokenizer.pad_token_id not in self.end_ids:
             real &= completion != self.tokenizer.pad_token_id
+        opening = self.opening()
         texts = [
-            self.tokenizer.decode(row[keep], skip_special_tokens=True)
+            opening + self.tokenizer.decode(row[keep], skip_special_tokens=True)
             for row, keep in zip(completion, real)
         ]
         # What follows a complete list was never sampled, even if it looks like an end token.
-        text, count = self.form.contract.end(self.form.set_size)
-        complete = torch.tensor([found.count(text) >= count for found in texts])
-        ends = completion == self.tokenizer.eos_token_id
-        real &= ~(complete.to(ends.device).unsqueeze(1) & ends)
+        real &= ~(self._complete(texts).to(real.device).unsqueeze(1) & is_end)
         subqueries = [self.form.parse(query, text) for query, text in zip(queries, texts)]
         return Fanouts(ids, mask, completion, real.long(), texts, subqueries)
 
