@@ -12,7 +12,7 @@ from r4t.errors import InputError
 from r4t.evaluation.baselines import NoFanout
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.measuring import evaluate, returned
-from r4t.evaluation.report import Composite
+from r4t.evaluation.scores import Composite
 from r4t.evaluation.truth import FacetTruth
 from r4t.index import TorchIndex
 from r4t.objective import Objective

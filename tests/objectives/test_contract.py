@@ -29,7 +29,14 @@ CASES += [
     ("coherence", {"field": "color"}),
     ("coherence", {"field": "tags"}),
 ]
-every_case = pytest.mark.parametrize("name, arguments", CASES, ids=str)
+# Names and numbers alone: the address of an object would differ from one process to the next.
+every_case = pytest.mark.parametrize(
+    "name, arguments",
+    CASES,
+    ids=[
+        f"{number}-{name}-{'-'.join(arguments)}" for number, (name, arguments) in enumerate(CASES)
+    ],
+)
 
 
 @pytest.fixture
