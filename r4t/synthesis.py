@@ -159,7 +159,7 @@ class Synthesizer(LightningModule):
         fanouts = self.fanout.sample(texts, seeds, self.samples, self.temperature)
         form = self.fanout.form
         return self.searcher.fan_out_groups(
-            batch, fanouts.subqueries, form.set_size, self.pool_size
+            batch, fanouts.subqueries, form.set_size, self.pool_size, form.anchor
         )
 
     def _fill(self, sets: SetBatch, chosen: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,8 +56,9 @@ class Judge(Objective):
 
     A set that got no answer, or twice one without a score from 1 to 5, scores NaN and is counted
     (``partial``); it is asked for again next time. Any other is asked for once: an object remembers
-    its last 10,000 answers, so that the same set has the same score in every column. The key is read from OPENAI_API_KEY. On several
-    ranks each keeps its own account of what it spent; the cache is common.
+    its last 10,000 answers, so that the same set has the same score in every column. The key is
+    read from OPENAI_API_KEY. On several ranks each keeps its own account of what it spent; the
+    cache is common.
 
     Args:
         rubric: One of those above, or the path of a text file with ``{items}`` or ``{pairs}``, and

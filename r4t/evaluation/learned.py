@@ -177,6 +177,7 @@ class RememberingFanOut:
             query_texts=list(texts),
             references=references,
             pool_size=pool_size,
+            anchor=self.drafts.model.form.anchor,
         )
 
     def uncached(self) -> LanguageFanOut:

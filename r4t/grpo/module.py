@@ -82,7 +82,7 @@ class FanoutModule(LightningModule):
         """Retrieve for G fan-outs of each query: B·G sets."""
         form = self.fanout.form
         return self.searcher.fan_out_groups(
-            queries, fanouts.subqueries, form.set_size, self.pool_size
+            queries, fanouts.subqueries, form.set_size, self.pool_size, form.anchor
         )
 
     def validation_step(self, batch: list[Query], batch_idx: int) -> None:

@@ -1,9 +1,8 @@
 import pytest
 
-from r4t.cli import init, objectives
+from r4t.cli import init
 from r4t.configs import configs_folder
 from r4t.errors import InputError
-from r4t.plugins import installed
 
 
 def test_configs_are_copied_to_be_edited(tmp_path, capsys):
@@ -24,17 +23,3 @@ def test_nothing_is_overwritten(tmp_path):
         init.run([str(tmp_path)])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
     assert mine.read_text() == "mine\n"
-
-
-def test_objectives_are_listed_with_what_they_need(capsys):
-    objectives.run([])
-    printed = capsys.readouterr().out
-    rows = {
-        cells[1].strip(): cells
-        for line in printed.splitlines()
-        if len(cells := line.split("│")) > 5
-    }
-    assert rows.keys() >= set(installed())
-    assert rows["coverage"][2].strip() == "pool, references"
-    assert rows["diversity"][3].strip() == "(0.0, 1.0)"
-    assert rows["diversity"][4].strip() == "r4t"

@@ -155,6 +155,7 @@ class Author:
     """A language model of two words; counts what it writes."""
 
     class form:
+        anchor = 0.0
         set_size = 2
 
     def __init__(self):
