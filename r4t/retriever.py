@@ -150,16 +150,20 @@ class LanguageFanOut:
         pool_size: int | None = None,
     ) -> SetBatch:
         """Return the sets of B queries."""
-        fanouts = self.model.sample(texts, seeds, 1, self.temperature)
         return self.searcher.fan_out_texts(
             vectors,
-            fanouts.subqueries,
+            self.subqueries(texts, seeds),
             self.model.form.set_size,
             query_texts=list(texts),
             references=references,
             pool_size=pool_size,
             anchor=self.model.form.anchor,
         )
+
+    def subqueries(self, texts: Sequence[str], seeds: Sequence[int]) -> list[list[str]]:
+        """Write the sub-queries of B queries."""
+        written: list[list[str]] = self.model.sample(texts, seeds, 1, self.temperature).subqueries
+        return written
 
 
 @dataclass(frozen=True)

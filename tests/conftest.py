@@ -1,6 +1,7 @@
 """One thread (forking after multi-threaded work hangs), the real sets, a small run."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from r4t.__main__ import main
 from r4t.catalog import write_catalog
 from r4t.data.queries import Query, write_queries
 from r4t.data.source import Items
@@ -86,3 +88,21 @@ def make_sets(directions, items, mask=None, query=None, **fields) -> SetBatch:
 def sets_from():
     """The builder of ``SetBatch`` from nested lists."""
     return make_sets
+
+
+@pytest.fixture
+def program(monkeypatch, capsys):
+    """Runs ``r4t`` with arguments → (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["r4t", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as done:
+            code = done.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
-from r4t.__main__ import main
 from r4t.configs import configs_folder
 from r4t.evaluation.answers import read_answers
 from r4t.evaluation.results import Results
@@ -57,24 +56,6 @@ def run(small_run) -> Run:
         model = FanoutModel(lm, tokenizer, Expand(set_size=4), 8)
         model.save(small_run.step(step) / "model")
     return small_run
-
-
-@pytest.fixture
-def program(monkeypatch, capsys):
-    """Runs ``r4t`` with arguments → (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["r4t", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as done:
-            code = done.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 def overlay(path, init_args, **others):

@@ -157,12 +157,13 @@ class GreedyBound:
     def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
         """Answer B queries."""
         texts = [query.text for query in queries]
-        found = self.searcher.fan_out(z, self._directions(z))
+        candidates = self._directions(z)
+        found = self.searcher.fan_out(z, candidates)
         chosen = torch.empty(len(z), 0, dtype=torch.long)
         while chosen.shape[1] < self.set_size:
             scores = self._scores(found, texts, chosen).scatter(1, chosen, -torch.inf)
             chosen = torch.cat([chosen, scores.argmax(1, keepdim=True)], dim=1)
-        directions = self._directions(z).take_along_dim(chosen.unsqueeze(-1), 1)
+        directions = candidates.take_along_dim(chosen.unsqueeze(-1), 1)
         return self.searcher.fan_out(z, directions, query_texts=texts, pool_size=self.pool_size)
 
     def _directions(self, z: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ would say "copy titles", and every row is given term by term.
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from r4t.choice import KNOWN
 from r4t.data.queries import Query
 from r4t.evaluation.baselines import Method
 from r4t.evaluation.extremes import GreedyBound, as_directions
+from r4t.evaluation.files import write_text
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import Methods
 from r4t.evaluation.measuring import values_of
@@ -101,8 +102,6 @@ def measure_headroom(
     evaluation: Evaluation,
     methods: Methods,
     console: "Console",
-    *,
-    on_progress: Callable[[str, int], None] | None = None,
 ) -> Headroom:
     """Score random sets, the current retriever, an oracle and the greedy bounds as fan-outs.
 
@@ -110,7 +109,6 @@ def measure_headroom(
         evaluation: Which run, split and weights; objectives may read references here.
         methods: At what sizes.
         console: Where queries that are left out are named.
-        on_progress: Called with who answered and the number of queries.
     """
     run = evaluation.open()
     searcher = TimedSearcher(run.searcher(evaluation.index))
@@ -139,8 +137,6 @@ def measure_headroom(
         for term, bound in alone.items():
             found = values_of(reward.objectives[term], asked.fan_out(bound))
             values.setdefault((term, "bound alone"), []).extend(found)
-        if on_progress is not None:
-            on_progress("headroom", len(part))
     rows = {
         term: {column: _mean(values.get((term, column), [])) for column in COLUMNS}
         for term in [*reward.objectives, COMPOSITE]
@@ -220,11 +216,8 @@ def notes(found: Headroom) -> list[str]:
 
 def write_headroom(folder: str | Path, found: Headroom) -> None:
     """Write `headroom.json` and `headroom.md`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JSON_FILE).write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
-    text = markdown(blocks(found), notes(found))
-    (folder / MARKDOWN_FILE).write_text(text, encoding="utf-8")
+    write_text(Path(folder) / JSON_FILE, json.dumps(asdict(found), indent=2) + "\n")
+    write_text(Path(folder) / MARKDOWN_FILE, markdown(blocks(found), notes(found)))
 
 
 def _number(value: float | None) -> str:

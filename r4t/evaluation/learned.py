@@ -148,7 +148,7 @@ class Drafts:
         return [found[key] for key in keys]
 
 
-class RememberingFanOut:
+class RememberingFanOut(LanguageFanOut):
     """A language fan-out that takes its sub-queries from drafts.
 
     Args:
@@ -158,31 +158,16 @@ class RememberingFanOut:
     """
 
     def __init__(self, searcher: Searcher, drafts: Drafts, temperature: float = 0.9) -> None:
-        self.searcher, self.drafts, self.temperature = searcher, drafts, temperature
+        super().__init__(searcher, drafts.model, temperature)
+        self.drafts = drafts
 
-    def __call__(
-        self,
-        texts: Sequence[str],
-        vectors: Tensor,
-        seeds: Sequence[int],
-        *,
-        references: Tensor | None = None,
-        pool_size: int | None = None,
-    ) -> SetBatch:
-        """Return the sets of B queries."""
-        return self.searcher.fan_out_texts(
-            vectors,
-            self.drafts.subqueries(texts, seeds, self.temperature),
-            self.drafts.model.form.set_size,
-            query_texts=list(texts),
-            references=references,
-            pool_size=pool_size,
-            anchor=self.drafts.model.form.anchor,
-        )
+    def subqueries(self, texts: Sequence[str], seeds: Sequence[int]) -> list[list[str]]:
+        """Take the sub-queries of B queries from the drafts."""
+        return self.drafts.subqueries(texts, seeds, self.temperature)
 
     def uncached(self) -> LanguageFanOut:
         """Return the same fan-out, which writes anew each time."""
-        return LanguageFanOut(self.searcher, self.drafts.model, self.temperature)
+        return LanguageFanOut(self.searcher, self.model, self.temperature)
 
 
 def uncached(fan_out: FanOut) -> FanOut:

@@ -11,7 +11,6 @@ import torch
 import yaml
 
 import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
-from r4t.__main__ import main
 from r4t.catalog import write_catalog
 from r4t.configs import configs_folder
 from r4t.data.queries import Query, write_queries
@@ -48,24 +47,6 @@ class PerMember(Objective):
     def score(self, sets):
         return sets.mask.float()
 """
-
-
-@pytest.fixture
-def program(monkeypatch, capsys):
-    """Runs ``r4t`` with arguments → (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["r4t", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as done:
-            code = done.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture
