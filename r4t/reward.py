@@ -19,7 +19,7 @@ RESERVED = {
     *("reward", "composite", "loss", "nll", "parsed", "tokens", "distinct_items"),
     *("clipped", "kl_new_old", "kl_old_new", "entropy", "truncated", "zero_variance"),
     *("subqueries", "duplicate_subqueries", "query_copies", "universal_subqueries"),
-    *("commonest_word", "alarms"),
+    *("commonest_word", "alarms", "generate", "encode", "search", "score", "update", "step"),
     *("compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
     *("compute_groups", "metric_state", "prefix", "postfix"),  # of a MetricCollection
 }

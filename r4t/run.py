@@ -128,11 +128,12 @@ class Run:
                 f"something else in {path}; delete it and begin the run again: its steps stay."
             ) from None
 
-    def searcher(self, backend: str = "torch") -> Searcher:
+    def searcher(self, backend: str = "torch", cached: int = 0) -> Searcher:
         """Return the frozen retriever over the run's catalog.
 
         Args:
             backend: Of the index: ``torch`` or ``faiss``.
+            cached: How many texts' vectors and sub-queries' items it keeps; none by default.
 
         Raises:
             InputError: The catalog is not the one the run was begun with.
@@ -142,7 +143,7 @@ class Run:
         folder = self.catalog / "encoder"
         encoder = load_encoder(folder) if folder.is_dir() else None
         index = build_index(catalog.embeddings, backend)
-        return Searcher(catalog, encoder, index, self._popularity(catalog))
+        return Searcher(catalog, encoder, index, self._popularity(catalog), cached)
 
     def read_queries(self, split: str) -> list[Query]:
         """Return the queries of ``train``, ``val`` or ``test``."""

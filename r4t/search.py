@@ -1,15 +1,20 @@
 """Directions → sets of catalog items: the frozen retriever R (paper, §1)."""
 
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
+from r4t.cache import Cache
 from r4t.catalog import Catalog
 from r4t.data.queries import Query
 from r4t.encoder import Encoder
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 from r4t.geometry import distinct_first, normalize
 from r4t.index import Index
 from r4t.sets import Popularity, SetBatch, pad_rows
+from r4t.stopwatch import Stopwatch
 
 
 class Searcher:
@@ -20,6 +25,13 @@ class Searcher:
         encoder: Turns texts into directions; None for a catalog of own vectors without one.
         index: Searches the catalog's embeddings.
         popularity: Of the items in the training sets, where there are any; carried along.
+        cached: How many texts' vectors, and how many sub-queries' items, to keep for the next time
+            that they are asked for; 0 for none. Most sub-queries of a tuning repeat.
+        watch: Is told the seconds of encoding and of searching.
+
+    Attributes:
+        vectors: Text → its vector, where texts are kept.
+        found: Sub-query, the query it is anchored to, and depth → rows found, likewise.
     """
 
     def __init__(
@@ -28,11 +40,17 @@ class Searcher:
         encoder: Encoder | None,
         index: Index,
         popularity: Popularity | None = None,
+        cached: int = 0,
+        watch: Stopwatch | None = None,
     ) -> None:
+        check_least({"cached": (cached, 0)})
         self.catalog = catalog
         self.encoder = encoder
         self.index = index
         self.popularity = popularity
+        self.watch = watch
+        self.vectors = Cache[str, Tensor](cached) if cached else None
+        self.found = Cache[tuple[Hashable, int], Tensor](cached) if cached else None
 
     def encode(self, texts: list[str]) -> Tensor:
         """Return (n, d) unit vectors of ``texts``; a zero row where no word is known.
@@ -45,7 +63,11 @@ class Searcher:
                 f"Text queries need a text encoder — catalog {self.catalog.folder} holds own vectors "
                 "without one; write it again with --encoder, or search with vectors."
             )
-        return self.encoder.encode(texts)
+        with self._part("encode"):
+            if self.vectors is None or not texts:
+                return self.encoder.encode(texts)
+            encode = self.encoder.encode
+            return torch.stack(self.vectors.get(texts, lambda new: _rows(encode(new))))
 
     def encode_queries(self, texts: list[str]) -> Tensor:
         """Return (B, d) unit vectors of queries.
@@ -80,6 +102,7 @@ class Searcher:
         query_texts: list[str] | None = None,
         references: Tensor | None = None,
         pool_size: int | None = None,
+        keys: list[list[Hashable]] | None = None,
     ) -> SetBatch:
         """Retrieve the top-1 item of each direction and, if asked, the pool of all together.
 
@@ -95,33 +118,39 @@ class Searcher:
             query_texts: B texts of the queries, carried along.
             references: (B, R) reference rows, carried along.
             pool_size: Number P of distinct items; no pool by default.
+            keys: B lists that name the first members; members of one name, in this call or a later
+                one, have one direction and are searched for once. The others are masked.
 
         Raises:
             InputError: ``pool_size`` exceeds the catalog.
         """
         real = directions.abs().sum(-1) > 0
         mask = real if mask is None else mask & real
-        batch, members, width = directions.shape
         depth = 1 if pool_size is None else self._checked(pool_size)
-        _, found = self.index.search(directions.reshape(-1, width), depth)
-        found = found.view(batch, members, depth).masked_fill(~mask.unsqueeze(-1), -1)
-        items = found[..., 0]
-        pool = None
-        if pool_size is not None:
-            pool = distinct_first(found.transpose(1, 2).reshape(batch, -1), pool_size)
-        return SetBatch(
-            query=query,
-            items=items,
-            item_embeddings=self.embeddings(items),
-            mask=mask,
-            directions=directions * mask.unsqueeze(-1),
-            texts=texts,
-            pool=pool,
-            references=references,
-            query_texts=query_texts,
-            catalog=self.catalog,
-            popularity=self.popularity,
-        )
+        with self._part("search"):
+            if keys is None:
+                _, found = self.index.search(directions.flatten(0, 1), depth)
+                found = found.view(*directions.shape[:2], depth)
+            else:
+                found = self._find(directions, keys, depth)
+            found = found.masked_fill(~mask.unsqueeze(-1), -1)
+            items = found[..., 0]
+            pool = None
+            if pool_size is not None:
+                pool = distinct_first(found.transpose(1, 2).flatten(1), pool_size)
+            return SetBatch(
+                query=query,
+                items=items,
+                item_embeddings=self.embeddings(items),
+                mask=mask,
+                directions=directions * mask.unsqueeze(-1),
+                texts=texts,
+                pool=pool,
+                references=references,
+                query_texts=query_texts,
+                catalog=self.catalog,
+                popularity=self.popularity,
+            )
 
     def fan_out_texts(
         self,
@@ -150,16 +179,21 @@ class Searcher:
                 groundedness and alignment are those of what is searched with, not of the text
                 alone. A text of which the encoder knows no word stays masked.
         """
-        distinct = list(dict.fromkeys(text for texts in subqueries for text in texts[:set_size]))
-        directions = torch.zeros(len(subqueries), set_size, query.shape[1])
+        kept = [texts[:set_size] for texts in subqueries]
+        distinct = list(dict.fromkeys(text for texts in kept for text in texts))
+        directions = torch.zeros(len(kept), set_size, query.shape[1])
         if distinct:
             vectors = self.encode(distinct)
             place = {text: row for row, text in enumerate(distinct)}
-            for row, texts in enumerate(subqueries):
-                rows = [place[text] for text in texts[:set_size]]
-                directions[row, : len(rows)] = vectors[rows]
-        kept = [texts[:set_size] for texts in subqueries]
+            for row, texts in enumerate(kept):
+                directions[row, : len(texts)] = vectors[[place[text] for text in texts]]
         directions = anchored(query, directions, anchor)
+        # What a sub-query finds depends on its text and, if anchored, on its query.
+        owners: Sequence[Hashable] = range(len(kept)) if query_texts is None else query_texts
+        keys: list[list[Hashable]] = [
+            [(text, owner) if anchor else text for text in texts]
+            for owner, texts in zip(owners, kept)
+        ]
         return self.fan_out(
             query,
             directions,
@@ -167,6 +201,7 @@ class Searcher:
             query_texts=query_texts,
             references=references,
             pool_size=pool_size,
+            keys=keys,
         )
 
     def fan_out_groups(
@@ -208,6 +243,31 @@ class Searcher:
         vectors = self.catalog.embeddings[items.clamp(min=0)]
         return torch.where(items.unsqueeze(-1) >= 0, vectors, 0.0)
 
+    def _find(self, directions: Tensor, keys: list[list[Hashable]], depth: int) -> Tensor:
+        """Search for each key once; return rows (B, k, depth), −1 for members without a key."""
+        rows = torch.full((*directions.shape[:2], depth), -1, dtype=torch.long)
+        there = torch.zeros(directions.shape[:2], dtype=torch.bool)
+        for row, names in enumerate(keys):
+            there[row, : len(names)] = True
+        members = directions[there]
+        asked = [(key, depth) for names in keys for key in names]
+        first = {key: place for place, key in reversed(list(enumerate(asked)))}
+
+        def search(wanted: list[tuple[Hashable, int]]) -> list[Tensor]:
+            return _rows(self.index.search(members[[first[key] for key in wanted]], depth)[1])
+
+        cache = (
+            Cache[tuple[Hashable, int], Tensor](len(asked) or 1)
+            if self.found is None
+            else self.found
+        )
+        if asked:
+            rows[there] = torch.stack(cache.get(asked, search))
+        return rows
+
+    def _part(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.watch is None else self.watch.part(name)
+
     def _checked(self, pool_size: int) -> int:
         if pool_size > len(self.catalog):
             raise InputError(
@@ -215,6 +275,11 @@ class Searcher:
                 f"{len(self.catalog)} items in {self.catalog.folder}; ask for fewer."
             )
         return pool_size
+
+
+def _rows(table: Tensor) -> list[Tensor]:
+    """Rows that do not keep the whole table in memory."""
+    return [row.clone() for row in table]
 
 
 def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:

@@ -117,3 +117,59 @@ def test_an_anchor_out_of_range_is_refused(searcher, anchor):
     query = searcher.encode_queries(["red linen"])
     with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found"):
         searcher.fan_out_texts(query, [["red"]], 1, anchor=anchor)
+
+
+def test_what_is_kept_changes_nothing_and_is_found_again(small_run):
+    plain, kept = small_run.searcher(), small_run.searcher(cached=50)
+    queries = [Query(name, text, "set") for name, text in (("a", "red linen"), ("b", "blue wool"))]
+    written = [["red hat", "wool", "red hat"], ["wool", "zzzz qqqq"], [], ["silk coat"]]
+    for anchor, pool in ((0.0, None), (0.0, 6), (0.4, 6)):
+        asked = [searcher.fan_out_groups(queries, written, 3, pool, anchor) for searcher in
+                 (plain, kept, kept)]  # fmt: skip
+        for found in asked[1:]:
+            for name in ("query", "items", "mask", "directions", "item_embeddings"):
+                assert torch.equal(getattr(found, name), getattr(asked[0], name)), (anchor, name)
+            assert pool is None or torch.equal(found.pool, asked[0].pool)
+
+
+def test_texts_are_encoded_once_and_sub_queries_searched_for_once(small_run):
+    searcher = small_run.searcher(cached=50)
+    encoded, searched = [], []
+    encode, search = searcher.encoder.encode, searcher.index.search
+
+    class Encoder:
+        def encode(self, texts):
+            encoded.extend(texts)
+            return encode(texts)
+
+    class Index:
+        def search(self, directions, depth):
+            searched.append(len(directions))
+            return search(directions, depth)
+
+    searcher.encoder, searcher.index = Encoder(), Index()
+    queries = [Query("a", "red linen", "set"), Query("b", "blue wool", "set")]
+    written = [["red hat", "wool"], ["wool", "silk"]]
+    searcher.fan_out_groups(queries, written, 2)
+    searcher.fan_out_groups(queries, [["silk", "wool"], ["coat"]], 2)
+    assert encoded == ["red linen", "blue wool", "red hat", "wool", "silk", "coat"]
+    assert searched == [3, 1]
+    # 4 + 3 sub-queries; the texts of both queries are asked for each time.
+    assert (searcher.found.take(), searcher.vectors.take()) == ((7, 4), (10, 6))
+    # An anchored direction depends on the query: "wool" is searched for once for each.
+    searcher.fan_out_groups(queries, [["wool"], ["wool"]], 1, anchor=0.5)
+    assert searched == [3, 1, 2]
+
+
+def test_what_is_kept_is_bounded_and_does_not_hold_on_to_whole_batches(small_run):
+    searcher = small_run.searcher(cached=3)
+    searcher.encode(["red", "blue", "green", "wool", "silk"])
+    assert list(searcher.vectors._values) == ["green", "wool", "silk"]
+    assert all(
+        kept.untyped_storage().nbytes() == kept.nbytes for kept in searcher.vectors._values.values()
+    )
+
+
+def test_a_negative_number_of_texts_to_keep_is_refused(small_run):
+    with pytest.raises(InputError, match="cached must be at least 0, found -1"):
+        small_run.searcher(cached=-1)

@@ -40,6 +40,7 @@ class RankFusion(Searcher):
 
     def fan_out(self, *args: Any, **kwargs: Any) -> SetBatch:
         """As ``Searcher.fan_out``, but for the pool."""
+        kwargs.pop("keys", None)  # every direction's ranking is needed, in its place
         plain = copy(self._searcher)
         plain.index = seen = _Seen(plain.index)
         sets = plain.fan_out(*args, **kwargs)

@@ -1,49 +1,17 @@
 """A method and queries → seconds per query, for encoding, generating and searching apart."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.index import Index
 from r4t.search import Searcher
 from r4t.sets import SetBatch
+from r4t.stopwatch import Stopwatch
 
 PARTS = ("encode", "generate", "search")
-
-
-class Stopwatch:
-    """Adds up seconds by part; a part timed inside another counts for the outer one."""
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds: dict[str, float] = {}
-        self._clock = clock
-        self._running = False
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Time a block as part of ``name``."""
-        if self._running:
-            yield
-            return
-        self._running = True
-        start = self.read()
-        try:
-            yield
-        finally:
-            self._running = False
-            self.seconds[name] = self.seconds.get(name, 0.0) + self.read() - start
-
-    def read(self) -> float:
-        """Seconds now, after the accelerator has done what it was given."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return self._clock()
 
 
 class TimedIndex:
@@ -66,20 +34,14 @@ class TimedSearcher(Searcher):
     "generate": a language model, a denoiser, a re-ranking.
     """
 
+    watch: Stopwatch
+
     def __init__(self, searcher: Searcher, watch: Stopwatch | None = None) -> None:
-        self.watch = Stopwatch() if watch is None else watch
-        index = TimedIndex(searcher.index, self.watch)
-        super().__init__(searcher.catalog, searcher.encoder, index, searcher.popularity)
-
-    def encode(self, texts: list[str]) -> Tensor:
-        """As ``Searcher.encode``."""
-        with self.watch.part("encode"):
-            return super().encode(texts)
-
-    def fan_out(self, *args: Any, **kwargs: Any) -> SetBatch:
-        """As ``Searcher.fan_out``."""
-        with self.watch.part("search"):
-            return super().fan_out(*args, **kwargs)
+        watch = Stopwatch() if watch is None else watch
+        index = TimedIndex(searcher.index, watch)
+        super().__init__(
+            searcher.catalog, searcher.encoder, index, searcher.popularity, watch=watch
+        )
 
 
 def measure_latency(

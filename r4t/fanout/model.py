@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r4t.errors import InputError, check_least
+from r4t.fanout.backend import Backend, Prompts, Transformers
 from r4t.fanout.fit import check_room, end_ids, in_chat, ready, unreached
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
-from r4t.fanout.sampling import EndTokens, ListComplete, SeededSampling
+from r4t.fanout.sampling import EndTokens
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class FanoutModel(nn.Module):
             with its end token from here on, which a warning says.
         form: What it reads and writes.
         max_new_tokens: Longest completion in tokens, at least 1.
+        backend: What runs it while it writes; ``Transformers`` by default.
 
     Raises:
         InputError: The tokenizer has no end token, its chat template fails, or the prompt alone
@@ -64,6 +66,7 @@ class FanoutModel(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         form: FanoutFormat,
         max_new_tokens: int = 64,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         check_least({"max_new_tokens": (max_new_tokens, 1)})
@@ -72,8 +75,9 @@ class FanoutModel(nn.Module):
         self.tokenizer: Any = tokenizer
         self.form = form
         self.max_new_tokens = max_new_tokens
+        self.backend: Backend = Transformers() if backend is None else backend
         self.end_ids = end_ids(tokenizer, lm.generation_config)
-        self._ends = EndTokens(tokenizer, form, lm.config.get_text_config().vocab_size)
+        self.ends = EndTokens(tokenizer, form, lm.config.get_text_config().vocab_size)
         self._told = False  # that k was not reached
         check_room(lm, self.prompt_tokens([""])[1], [""], max_new_tokens, "max_new_tokens")
 
@@ -127,25 +131,9 @@ class FanoutModel(nn.Module):
             )
         ids, mask = self.prompt_tokens(queries)
         check_room(self.lm, mask, queries, self.max_new_tokens, "max_new_tokens")
-        was_training = self.lm.training
-        self.lm.eval()
-        ids = ids.repeat_interleave(group_size, 0)
-        mask = mask.repeat_interleave(group_size, 0)
-        ends = ListComplete(self._ends, ids.shape[1], self.opening())
-        output = self.lm.generate(  # type: ignore[operator]
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            logits_processor=[SeededSampling(seeds, group_size, temperature)],
-            pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.end_ids,
-            repetition_penalty=1.0,  # a model's own settings would change the policy unseen
-            no_repeat_ngram_size=0,
-            stopping_criteria=[ends],
-        )
-        self.lm.train(was_training)
-        completion = output[:, ids.shape[1] :]
+        prompts = Prompts(ids, mask, self.opening(), seeds, group_size, temperature)
+        completion = self.backend.generate(self, prompts)
+        ids, mask = ids.repeat_interleave(group_size, 0), mask.repeat_interleave(group_size, 0)
         repeated = [query for query in queries for _ in range(group_size)]
         fanouts = self._fanouts(ids, mask, completion, repeated)
         if group_size > 1 and not self._told:

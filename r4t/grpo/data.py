@@ -1,11 +1,15 @@
 """A run's queries → batches of ``Query`` for stages 1 and 2."""
 
+import os
+
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
+from r4t.data.loader import ResumableLoader
 from r4t.data.queries import Query
+from r4t.errors import check_least
 from r4t.run import Run
 
 
@@ -22,6 +26,10 @@ class QueryData(LightningDataModule):
         batch_size: Queries B a step and rank.
         val_queries: How many validation queries to use, the first ones; all by default.
         synthesize_queries: How many training queries to synthesize for; all by default.
+        seed: Of the order of the training queries; that of ``seed_everything`` by default.
+
+    Raises:
+        InputError: A number is below 1.
     """
 
     def __init__(
@@ -30,16 +38,29 @@ class QueryData(LightningDataModule):
         batch_size: int = 16,
         val_queries: int | None = None,
         synthesize_queries: int | None = None,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
+        numbers = {"val_queries": val_queries, "synthesize_queries": synthesize_queries}
+        check_least(
+            {name: (1 if number is None else number, 1) for name, number in numbers.items()}
+            | {"batch_size": (batch_size, 1)}
+        )
         self.run = run
         self.batch_size = batch_size
         self.val_queries = val_queries
         self.synthesize_queries = synthesize_queries
+        self.seed = seed
 
     def train_dataloader(self) -> DataLoader:
-        """Return shuffled batches of training queries."""
-        return self._loader("train", None, shuffle=True)
+        """Return shuffled batches of training queries, in an order that can be resumed."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
+        ranks = {}
+        if self.trainer is not None:
+            ranks = {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
+        return ResumableLoader(
+            self._queries("train", None), self.batch_size, seed, collate=as_list, **ranks
+        )
 
     def val_dataloader(self) -> DataLoader:
         """Return batches of validation queries, in order."""
@@ -59,7 +80,14 @@ class QueryData(LightningDataModule):
         """Return the batch as it is: queries are text (and Lightning refuses frozen classes)."""
         return batch
 
-    def _loader(self, split: str, count: int | None, shuffle: bool = False) -> DataLoader:
+    def _loader(self, split: str, count: int | None) -> DataLoader:
+        return DataLoader(
+            self._queries(split, count),  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            collate_fn=as_list,
+        )
+
+    def _queries(self, split: str, count: int | None) -> list[Query]:
         run = Run.open(self.run)
         queries, unknown = run.searcher().searchable(run.read_queries(split))
         if unknown:
@@ -67,11 +95,4 @@ class QueryData(LightningDataModule):
                 f"{len(unknown)} of {len(unknown) + len(queries)} {split} queries are left out, "
                 f"because the encoder knows none of their words: {[q.text for q in unknown[:3]]} …"
             )
-        queries = queries[:count]
-        return DataLoader(
-            queries,  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=shuffle and len(queries) >= self.batch_size,
-            collate_fn=as_list,
-        )
+        return queries[:count]

@@ -1,7 +1,7 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,12 +17,16 @@ from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
-from r4t.grpo.loss import Extent, SoftGRPO, flat_groups, group_spread, policy_statistics
+from r4t.grpo.loss import Extent, SoftGRPO, policy_statistics
+from r4t.grpo.rollout import Lesson, Rollout, component_numbers, rollout_numbers, speed_numbers
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.seeds import query_seed
 from r4t.sets import SetBatch
+from r4t.stopwatch import Stopwatch
+
+CACHED = 2**16  # texts; about 100 MB at width 384
 
 
 class FanoutModule(LightningModule):
@@ -37,6 +41,8 @@ class FanoutModule(LightningModule):
         max_new_tokens: Longest completion in tokens.
         temperature: Of sampling, above 0.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
+        cached: How many texts' vectors and sub-queries' items to keep for the next time that they
+            are written; 0 for none.
     """
 
     step: str
@@ -51,10 +57,12 @@ class FanoutModule(LightningModule):
         max_new_tokens: int,
         temperature: float,
         pool_size: int | None,
+        cached: int = CACHED,
     ) -> None:
         super().__init__()
         self.run = Run.open(run)
-        self.searcher = self.run.searcher()
+        self.searcher = self.run.searcher(cached=cached)
+        self.watch = self.searcher.watch = Stopwatch()
         source, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
         form = form or lm.saved_form(self.run.folder) or Expand()
         self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens)
@@ -182,42 +190,6 @@ class WarmStart(FanoutModule):
         return loss
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """What the last training step wrote and what it was worth, for callbacks to read.
-
-    Attributes:
-        queries: B queries.
-        texts: B·G completions; row b·G + g is completion g of query b.
-        subqueries: Their sub-queries.
-        rewards: (B·G,); NaN for one that could not be scored.
-        components: Objective → raw scores (B·G,).
-    """
-
-    queries: list[Query]
-    texts: list[str]
-    subqueries: list[list[str]]
-    rewards: Tensor
-    components: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What the updates on one rollout learn from; each row is a completion.
-
-    Attributes:
-        fanouts: n completions.
-        advantages: (n,).
-        mask: (n, T), 1 for a token that has a part in the loss.
-        weights: (n,) of the tokens of each completion, by the loss's normalization.
-    """
-
-    fanouts: Fanouts
-    advantages: Tensor
-    mask: Tensor
-    weights: Tensor
-
-
 class FanoutTuner(FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
@@ -237,6 +209,8 @@ class FanoutTuner(FanoutModule):
         max_new_tokens: Longest completion in tokens.
         temperature: Of the sampling policy; log-probabilities are taken at the same one.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
+        cached: How many texts' vectors and sub-queries' items to keep, because most sub-queries
+            are written again; the ones unused for longest go first. 0 for none.
 
     Raises:
         InputError: ``group_size`` is below 2, ``updates`` or ``micro_batch`` below 1.
@@ -258,6 +232,7 @@ class FanoutTuner(FanoutModule):
         max_new_tokens: int = 64,
         temperature: float = 0.9,
         pool_size: int | None = None,
+        cached: int = CACHED,
     ) -> None:
         if group_size < 2:
             raise InputError(
@@ -274,6 +249,7 @@ class FanoutTuner(FanoutModule):
             max_new_tokens,
             temperature,
             pool_size,
+            cached,
         )
         self.loss = SoftGRPO() if loss is None else loss
         self.group_size = group_size
@@ -284,23 +260,30 @@ class FanoutTuner(FanoutModule):
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Roll out, score, and step the policy ``updates`` times."""
+        watch, size = self.watch, len(batch)
         texts = [query.text for query in batch]
         seeds = [query_seed(query.id, self.global_step + 1) for query in batch]
-        fanouts = self.fanout.sample(texts, seeds, self.group_size, self.temperature)
+        with watch.part("generate"):
+            fanouts = self.fanout.sample(texts, seeds, self.group_size, self.temperature)
+            truncated = self.fanout.truncated(fanouts)
         sets = self.retrieve(batch, fanouts)
-        components = self.reward.components(sets)
-        rewards = self.reward.total(components, self.global_step)
-        grouped = rewards.view(len(batch), self.group_size)
-        truncated = self.fanout.truncated(fanouts)
-        self.rollout = Rollout(batch, fanouts.texts, fanouts.subqueries, rewards, components)
-        self._log_rollout(fanouts, sets, grouped, components)
-        self._log("train/truncated/share", truncated.float().mean(), len(batch), bar=False)
-        flat = flat_groups(grouped).float().mean()
-        self._log("train/zero_variance/share", flat, len(batch), bar=False)
+        with watch.part("score"):
+            components = self.reward.components(sets)
+            rewards = self.reward.total(components, self.global_step)
+        grouped = rewards.view(size, self.group_size)
+        advantages = self.loss.advantages(grouped).flatten()
+        self.rollout = Rollout(
+            batch, fanouts.texts, fanouts.subqueries, rewards, components, advantages
+        )
         part = self.loss.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
         mask = fanouts.completion_mask * part.view(-1, 1).to(self.device)
-        advantages = self.loss.advantages(grouped).flatten().to(self.device)
-        self._update(fanouts, advantages, mask, len(batch))
+        self._log_all(rollout_numbers(self.rollout, fanouts, sets, truncated), size)
+        self._log_all(component_numbers(self.rollout, self.reward, self.global_step), size)
+        with watch.part("update"):
+            self._update(fanouts, advantages.to(self.device), mask, size)
+            self.fanout.backend.sync(self.fanout)
+        self._log_all(speed_numbers(watch.take(), int(fanouts.completion_mask.sum())), size)
+        self._log_all(self._hits(), size)
 
     def _update(self, fanouts: Fanouts, advantages: Tensor, mask: Tensor, batch_size: int) -> None:
         """Step the policy ``updates`` times on what ``mask`` (n, T) leaves of a rollout.
@@ -361,24 +344,18 @@ class FanoutTuner(FanoutModule):
             entropies.append(entropy)
         return torch.stack(losses).sum(), torch.cat(log_probs), torch.cat(entropies)
 
-    def _log_rollout(
-        self, fanouts: Fanouts, sets: SetBatch, grouped: Tensor, components: dict[str, Tensor]
-    ) -> None:
-        size = len(grouped)
-        self._log("train/reward/mean", grouped.nanmean(), size)
-        self._log("train/reward/spread", group_spread(grouped).mean(), size, bar=False)
-        if self.reward.partial:
-            unscored = grouped.isnan().float().mean()
-            self._log("train/reward/unscored", unscored, size, bar=False)
-        weighted = self.reward.weighted(components, self.global_step)
-        for name, scores in components.items():
-            self._log(f"train/{name}/mean", scores.nanmean(), size)
-            self._log(f"train/{name}/weighted", weighted[name].nanmean(), size, bar=False)
-            if self.reward.objectives[name].partial:
-                unscored = scores.isnan().float().mean()
-                self._log(f"train/{name}/unscored", unscored, size, bar=False)
-        parsed = sum(bool(texts) for texts in fanouts.subqueries) / len(fanouts.subqueries)
-        self._log("train/parsed/share", parsed, size, bar=False)
-        self._log("train/distinct_items/mean", distinct_count(sets.items).float().mean(), size)
-        length = fanouts.completion_mask.sum(1).float().mean()
-        self._log("train/tokens/mean", length, size, bar=False)
+    def _hits(self) -> dict[str, float]:
+        """Share of this step's sub-queries whose vectors and items were there already."""
+        caches = {"encode": self.searcher.vectors, "search": self.searcher.found}
+        found = {}
+        for part, cache in caches.items():
+            if cache is not None:
+                asked, made = cache.take()
+                found[f"train/{part}/hits"] = 1 - made / asked if asked else 0.0
+        return found
+
+    def _log_all(self, numbers: Mapping[str, Tensor | float], batch_size: int) -> None:
+        shown = {"train/reward/mean", "train/distinct_items/mean"}
+        shown |= {f"train/{name}/mean" for name in self.reward.objectives}
+        for name, value in numbers.items():
+            self._log(name, value, batch_size, bar=name in shown)

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from r4t.errors import InputError
 from r4t.grpo.gaming import gaming
-from r4t.grpo.module import Rollout
+from r4t.grpo.rollout import Rollout
 
 Row = dict[str, Any]
 SHOWN = ("reward", "query", "subqueries", "completion")
@@ -38,14 +38,12 @@ def sample_rows(rollout: Rollout, number: int, step: int) -> list[Row]:
 
     Returns:
         B·G rows, groups together. What could not be scored is None; objectives begin with
-        ``score/``; ``advantage`` is there where the rollout tells it.
+        ``score/``.
     """
     group = len(rollout.texts) // len(rollout.queries)
     columns = {"reward": rollout.rewards.tolist()}
     columns |= {f"score/{name}": found.tolist() for name, found in rollout.components.items()}
-    advantages = getattr(rollout, "advantages", None)
-    if advantages is not None:
-        columns["advantage"] = advantages.flatten().tolist()
+    columns["advantage"] = rollout.advantages.tolist()
     rows = []
     for place, (text, subqueries) in enumerate(zip(rollout.texts, rollout.subqueries)):
         query = rollout.queries[place // group]

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.grpo.gaming import gaming
-from r4t.grpo.module import Rollout
+from r4t.grpo.rollout import Rollout
 from r4t.grpo.watch import FanoutStatistics, SampleTable, extremes, markdown, sample_rows
 
 NAN = float("nan")
@@ -24,6 +24,7 @@ def rollout():
         [["red hat wool"], ["red hat straw", "red hat silk"], ["blue coat a|b"], []],
         torch.tensor([0.25, 0.75, 0.5, NAN]),
         {"diversity": torch.tensor([1.0, 0.5, 0.0, NAN])},
+        torch.tensor([-1.0, 1.0, 0.0, 0.0]),
     )
 
 
@@ -43,6 +44,7 @@ def test_a_row_is_a_completion_with_its_scores():
         "subqueries": ["red hat straw", "red hat silk"],
         "reward": 0.75,
         "score/diversity": 0.5,
+        "advantage": 1.0,
     }
     assert [(row["query_id"], row["fanout"]) for row in rows] == [
         ("q1", 0),
@@ -53,12 +55,6 @@ def test_a_row_is_a_completion_with_its_scores():
     assert rows[3]["reward"] is None
     assert rows[3]["score/diversity"] is None
     assert rows[3]["subqueries"] == []
-
-
-def test_advantages_are_told_where_the_rollout_has_them():
-    told = SimpleNamespace(**vars(rollout()), advantages=torch.tensor([[-1.0, 1.0], [0.5, 0.0]]))
-    rows = sample_rows(told, number=1, step=2)
-    assert [row["advantage"] for row in rows] == [-1.0, 1.0, 0.5, 0.0]
 
 
 def test_the_best_and_the_worst():
