@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LogitsProcessor
 
-from r4t.fanout import model as fanout_model
+from r4t.fanout import backend
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -42,7 +42,7 @@ def say(monkeypatch):
                 self.step += 1
                 return logits
 
-        monkeypatch.setattr(fanout_model, "SeededSampling", Scripted)
+        monkeypatch.setattr(backend, "SeededSampling", Scripted)
         found = model.sample(["linen"] * len(texts), seeds=[0] * len(texts))
         return found, [len(script) for script in scripts]
 
