@@ -228,8 +228,12 @@ class FanoutModel(nn.Module):
         (folder / SPEC_FILE).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "FanoutModel":
+    def load(cls, folder: str | Path, backend: Backend | None = None) -> "FanoutModel":
         """Load what ``save`` wrote, in evaluation mode.
+
+        Args:
+            folder: Where it lies.
+            backend: What runs it while it writes; ``Transformers`` by default.
 
         Raises:
             InputError: ``folder`` is not a saved fan-out model.
@@ -242,7 +246,7 @@ class FanoutModel(nn.Module):
             )
         spec = json.loads(path.read_text(encoding="utf-8"))
         lm, tokenizer = Pretrained(str(Path(folder).resolve())).build([], Path())
-        return cls(lm.eval(), tokenizer, load_format(spec), spec["max_new_tokens"])
+        return cls(lm.eval(), tokenizer, load_format(spec), spec["max_new_tokens"], backend)
 
     def _fanouts(
         self, ids: Tensor, mask: Tensor, completion: Tensor, queries: Sequence[str]
