@@ -255,7 +255,9 @@ class FanoutModel(nn.Module):
         # A token counts up to and with the first end of sequence; padding follows a complete list.
         real = (is_end.cumsum(1) - is_end.long()) == 0
         if self.tokenizer.pad_token_id not in self.end_ids:
-            real &= completion != self.tokenizer.pad_token_id
+            # A pad token with others after it was sampled: what follows was written after it.
+            others = (completion != self.tokenizer.pad_token_id).flip(1)
+            real &= others.cumsum(1).flip(1) > 0
         opening = self.opening()
         texts = [
             opening + self.tokenizer.decode(row[keep], skip_special_tokens=True)

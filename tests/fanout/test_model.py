@@ -60,6 +60,21 @@ def test_the_end_of_sequence_counts_and_what_follows_does_not(model):
     assert fanouts.subqueries == [["beach red"], ["beach red red red"]]
 
 
+def test_a_pad_token_that_was_sampled_leaves_no_hole(model):
+    eos, pad = model.tokenizer.eos_token_id, model.tokenizer.pad_token_id
+    a = model.tokenizer("red")["input_ids"][0]
+    completion = torch.tensor([[a, pad, a, pad, pad], [pad, eos, pad, pad, pad], [a, eos, a, a, a]])
+    ids, mask = model.prompt_tokens(["beach"] * 3)
+    fanouts = model._fanouts(ids, mask, completion, ["beach"] * 3)
+    assert fanouts.completion_mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 0, 0, 0]]
+    # The third token's probability is that after all that was written.
+    seen = torch.cat([ids[0], completion[0, :2]])[None]
+    with torch.no_grad():
+        expected = model.lm(seen).logits[0, -1].log_softmax(-1)[a]
+        found = model.log_probs(fanouts, temperature=1.0)[0, 2]
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
 def test_words_that_keep_company_begin_near_each_other():
     texts = ["red linen shirt", "red linen dress", "blue wool coat", "blue wool hat"] * 5
     lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=400).build(texts, None)

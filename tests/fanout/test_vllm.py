@@ -247,6 +247,7 @@ def test_adapted_weights_are_sent_merged_under_plain_names(make, linked):
     with serving(make()) as seen:
         model = make(backend=backend(seen, send_weights=True))
         plain = [name for name, _ in model.lm.named_parameters()]
+        torch.manual_seed(0)
         config = peft.LoraConfig(r=2, target_modules="all-linear")
         model.lm = peft.get_peft_model(model.lm, config)
         with torch.no_grad():
