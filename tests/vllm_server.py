@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,9 @@ import torch
 from transformers import StoppingCriteria
 
 from r4t.fanout import vllm
+from r4t.fanout.backend import Prompts, Transformers
 from r4t.fanout.sampling import SeededSampling
+from r4t.seeds import query_seed
 
 CONTEXT = 768
 # What vLLM 0.31 knows of what is sent here; it ignores unknown fields, which would hide typing errors.
@@ -87,7 +90,8 @@ def serving(
                 return failure, {"error": {"message": "so it is"}}
             with writing:  # one after the other is faster on a few cores
                 found = write(row)
-            return 200, {"choices": [_choice(*row) for row in enumerate(found)]}
+            choices = [_choice(*row) for row in enumerate(found)]
+            return 200, {"choices": choices[::-1]}  # each says which it is
         if path == "/update_weights":
             seen.announced.append(row["update_info"])
         if path == "/finish_weight_update":
@@ -123,6 +127,7 @@ def serving(
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
+        request_queue_size = 128  # all may come at once
 
     server = Server(("127.0.0.1", 0), Handler)
     seen = Seen(f"http://127.0.0.1:{server.server_port}")
@@ -143,16 +148,17 @@ def _choice(index: int, found: Choice) -> dict[str, Any]:
 
 
 def sampled(model: Any) -> Callable[[dict[str, Any]], list[Choice]]:
-    """Sample from the model as it is when asked; the first of a request's seed comes first."""
+    """Sample from the model as it is when asked; completion i from the request's seed + i."""
 
     def write(row: dict[str, Any]) -> list[Choice]:
         prompt = torch.tensor([row["prompt"]]).repeat(row["n"], 1)
+        seeds = [row["seed"] + place for place in range(row["n"])]
         output = model.lm.generate(
             input_ids=prompt,
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=row["max_tokens"],
             do_sample=False,
-            logits_processor=[SeededSampling([row["seed"]], row["n"], row["temperature"])],
+            logits_processor=[SeededSampling(seeds, 1, row["temperature"])],
             eos_token_id=row["stop_token_ids"],
             pad_token_id=model.tokenizer.pad_token_id,
             stopping_criteria=[StopString(model.tokenizer, row, prompt.shape[1])],
@@ -167,6 +173,18 @@ def sampled(model: Any) -> Callable[[dict[str, Any]], list[Choice]]:
         return found
 
     return write
+
+
+class SeedsOfServer(Transformers):
+    """The model itself writes, from the seeds that a server's completions have."""
+
+    def generate(self, model: Any, prompts: Prompts) -> torch.Tensor:
+        group = prompts.group_size
+        first = [query_seed(str(seed), 0) for seed in prompts.seeds]
+        seeds = [seed + place for seed in first for place in range(group)]
+        ids, mask = (part.repeat_interleave(group, 0) for part in (prompts.ids, prompts.mask))
+        alone = replace(prompts, ids=ids, mask=mask, seeds=seeds, group_size=1)
+        return super().generate(model, alone)
 
 
 def scripted(tokenizer: Any, texts: list[str]) -> Callable[[dict[str, Any]], list[Choice]]:

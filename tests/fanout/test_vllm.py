@@ -8,7 +8,6 @@ import inspect
 import pickle
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -17,14 +16,13 @@ import torch.multiprocessing as mp
 
 from r4t.errors import InputError
 from r4t.fanout import vllm
-from r4t.fanout.backend import Transformers
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.fanout.vllm import VllmServer
 from r4t.seeds import query_seed
 from tests.chat_server import nobody
-from tests.vllm_server import replace_broadcast, scripted, serving
+from tests.vllm_server import SeedsOfServer, replace_broadcast, scripted, serving
 
 QUERIES = ["red linen", "beach day in green", "wool"]
 SEEDS = [5, 6, 7]
@@ -79,14 +77,6 @@ def frozen(make):
         return model
 
     return connect
-
-
-class SeedsOfServer(Transformers):
-    """The model itself writes, from the seeds that a server is sent."""
-
-    def generate(self, model, prompts):
-        seeds = [query_seed(str(seed), 0) for seed in prompts.seeds]
-        return super().generate(model, replace(prompts, seeds=seeds))
 
 
 def test_a_server_writes_what_the_model_would_write(make, frozen):

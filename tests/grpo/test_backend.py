@@ -1,14 +1,12 @@
 """Tuning and synthesis write through a server: the same as without, and never with old weights."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 
 from r4t.errors import InputError
-from r4t.fanout.backend import Transformers
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -17,19 +15,10 @@ from r4t.filters import Filter
 from r4t.grpo.data import QueryData
 from r4t.grpo.watchdog import RollBack
 from r4t.reward import Reward
-from r4t.seeds import query_seed
 from r4t.synthesis import SynthesisTrainer, Synthesizer
-from tests.vllm_server import replace_broadcast, sampled, serving
+from tests.vllm_server import SeedsOfServer, replace_broadcast, sampled, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:No completion of the first rollout")
-
-
-class SeedsOfServer(Transformers):
-    """The model itself writes, from the seeds that a server is sent."""
-
-    def generate(self, model, prompts):
-        seeds = [query_seed(str(seed), 0) for seed in prompts.seeds]
-        return super().generate(model, replace(prompts, seeds=seeds))
 
 
 @pytest.fixture
