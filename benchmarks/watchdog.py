@@ -9,6 +9,7 @@ in a row at which one of these holds:
 * *narrow*: the Vendi score of what is retrieved is below half of what it was before tuning;
 * *blind*: what is retrieved answers the query less than half as well as before tuning: true-facet
   recall where the truth is known, recall of the reference set in the pool elsewhere;
+* *deaf*: more than half of the sub-queries add what most other queries get as well;
 * *silent*: fewer than 70 % of the completions can be parsed.
 
 The watchdog is replayed on what each rollout logged, with the rules, window and patience that it has
@@ -36,9 +37,9 @@ def collapse(rows: list[dict[str, float]]) -> tuple[int, str] | None:
         rows: Held-out measurements in their order, the first before tuning.
 
     Example:
-        >>> rows = [{"rollout": 10 * n, "diversity": d, "recall": 0.4, "parsed": 1.0}
-        ...         for n, d in enumerate((0.6, 0.2, 0.5, 0.2, 0.2))]
-        >>> collapse(rows)
+        >>> held = {"recall": 0.4, "parsed": 1.0, "universal_subqueries": 0.0}
+        >>> vendi = enumerate((0.6, 0.2, 0.5, 0.2, 0.2))
+        >>> collapse([{"rollout": 10 * n, "diversity": d, **held} for n, d in vendi])
         (30, 'narrow')
     """
     held = [(row["rollout"], signs(rows[0], row)) for row in rows[1:]]
@@ -50,11 +51,12 @@ def collapse(rows: list[dict[str, float]]) -> tuple[int, str] | None:
 
 
 def signs(before: dict[str, float], now: dict[str, float]) -> set[str]:
-    """Return which of narrow, blind and silent a measurement is, beside the one before tuning."""
+    """Return which of the four a measurement is, beside the one before tuning."""
     answer = next(name for name in ANSWERS if name in before)
     found = {
         "narrow": now["diversity"] < HALF * before["diversity"],
         "blind": now[answer] < HALF * before[answer],
+        "deaf": now["universal_subqueries"] > HALF,
         "silent": now["parsed"] < PARSED,
     }
     return {name for name, holds in found.items() if holds}
