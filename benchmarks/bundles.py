@@ -3,6 +3,7 @@
     python -m benchmarks.bundles                              # every run that is not there yet
     python -m benchmarks.bundles --sets clothing --folds 0 1
     python -m benchmarks.bundles --table                      # the tables of what is there
+    python -m benchmarks.bundles --why                        # temperature and anchor, no training
 
 Folds keep equal intents (in words) and equal item sets together. A run warm-starts a model on the
 words of the training bundles, tunes it with coverage (eq. 5) as the reward, and answers the test
@@ -14,6 +15,7 @@ all folds: recall in a pool of 150 distinct items, Vendi of the first ten, paire
 
 import argparse
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -54,7 +56,7 @@ def commands(name: str, fold: int, data: Path, runs: Path) -> dict[str, list[str
         step: [
             word
             for layer in (configs / "toy", configs / "wscr", OVERLAYS)
-            for word in ("--config", str(layer / f"{step}.yaml"))
+            for word in ("--config", os.path.relpath(layer / f"{step}.yaml"))
         ]
         for step in ("0_warm_start", "1_tune")
     }
@@ -145,6 +147,31 @@ def first_items(searcher: Searcher, sets: SetBatch) -> SetBatch:
     )
 
 
+def why(name: str, runs: Path, results: Path) -> None:
+    """Write how recall depends on temperature and anchor, for the runs of a set that are there.
+
+    One fan-out a query of the test intents of each fold, answered by the models as they are: neither
+    is trained again.
+    """
+    found: dict[str, list[float]] = {}
+    folds = [fold for fold in range(FOLDS) if (runs / f"{name}-fold{fold}" / "tune/model").is_dir()]
+    for fold in folds:
+        run = Run.open(runs / f"{name}-fold{fold}")
+        searcher = run.searcher(cached=2**16)
+        queries, _ = searcher.searchable(run.read_queries("test"))
+        for method, step in MODELS.items():
+            model = FanoutModel.load(run.step(step) / "model")
+            for temperature, anchor in ((0.9, 0.0), (0.9, 0.3), (0.2, 0.0), (0.2, 0.3)):
+                key = f"{method}, temperature {temperature}, anchor {anchor}"
+                values = drawn(searcher, model, queries, 1, temperature, anchor)
+                found.setdefault(key, []).extend(values["recall"].tolist())
+    means = {key: round(sum(values) / len(values), 4) for key, values in found.items()}
+    told = {"folds": folds, "queries": len(next(iter(found.values()))), "recall": means}
+    path = results / f"{name}-why.json"
+    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(path, json.dumps(told, indent=1))
+
+
 def tables(results: Path) -> None:
     """Print and write, for each set, means and paired differences over the folds that are there."""
     lines, told = [], {}
@@ -220,9 +247,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs/bundles"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/bundles"))
+    parser.add_argument(
+        "--why", action="store_true", help="only ask the models that are there at other settings"
+    )
     parser.add_argument("--table", action="store_true", help="only tabulate what is there")
     arguments = parser.parse_args()
-    if not arguments.table:
+    if arguments.why:
+        for name in arguments.sets:
+            why(name, arguments.runs, arguments.results)
+    elif not arguments.table:
         for fold in arguments.folds:
             for name in arguments.sets:
                 measure(name, fold, arguments.data, arguments.runs, arguments.results)

@@ -14,6 +14,7 @@ for held-out queries. A run whose file is there is passed over.
 import argparse
 import csv
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -66,7 +67,8 @@ def command(setting: str, seed: int, run: Path, start: Path) -> list[str]:
     """Return the verb that tunes a setting."""
     config = configs_folder() / "toy" / "1_tune.yaml"
     return [
-        *("fit", "--config", str(config), "--config", str(OVERLAY), "--run", str(run)),
+        *("fit", "--config", os.path.relpath(config), "--config", os.path.relpath(OVERLAY)),
+        *("--run", str(run)),
         *("--catalog", str(start / "catalog"), "--queries", str(start / "queries")),
         *("--seed_everything", str(seed), "--model.init_args.reward.init_args.weights"),
         weights(setting),
