@@ -1,10 +1,19 @@
-"""A fitted module → the folder that later steps and the retriever read."""
+"""A module being fitted → the checkpoint that a fit resumes from, and the folder that later steps read."""
 
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
+from r4t.randomness import random_states, set_random_states
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+RANDOM = "random_states"  # in a checkpoint: those of each rank
 
 
 class Export(Callback):
@@ -35,3 +44,131 @@ class Export(Callback):
         if trainer.is_global_zero:
             export(self.folder)
         trainer.strategy.barrier("export")
+
+
+class KeepLast(Checkpoint):
+    """Keeps one checkpoint of a fit at a fixed place, from which it resumes bit for bit.
+
+    A checkpoint holds the state after a training step, random states included, and is written once
+    the logger has the row of that step and of a validation that follows it: what is lost with a
+    fit that is killed, the resumed one does and logs again. It takes its name only when it is
+    whole, so that a kill while it is written leaves the one before.
+
+    A fit that begins anew where a checkpoint lies renames it to ``previous.ckpt``, so that it is
+    not taken for one of its own.
+
+    Args:
+        every: Training steps (of a tuner: rollouts) from one checkpoint to the next, at least 1. One
+            more is written when the fit has come to its end.
+        folder: Of ``last.ckpt``; ``checkpoints`` in the step's folder by default.
+
+    Raises:
+        InputError: ``every`` is below 1.
+    """
+
+    def __init__(self, every: int = 10, folder: str | None = None) -> None:
+        check_least({"every": (every, 1)})
+        self.every = every
+        self.folder = folder
+        self._done = 0  # steps that the last checkpoint holds
+        self._content: dict[str, Any] | None = None  # to be written
+        self._random: list[dict[str, Any]] | None = None  # to go on from
+
+    def path(self, trainer: Trainer) -> Path:
+        """Return where the checkpoint lies."""
+        folder = Path(trainer.default_root_dir, "checkpoints")
+        return (folder if self.folder is None else Path(self.folder)) / LAST
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget an earlier fit."""
+        self._content = self._random = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the random states of the checkpoint, or put an old checkpoint aside."""
+        path = self.path(trainer)
+        self._done = _done(trainer)
+        if self._random is not None:
+            own = self._random[trainer.global_rank % len(self._random)]
+            set_random_states(own, pl_module.device)
+        elif trainer.ckpt_path is None and trainer.is_global_zero and path.exists():
+            put(path, path.with_name(PREVIOUS))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Take down the state where it is due; the logger has no row of this step yet."""
+        due = _done(trainer) - self._done >= self.every or _over(trainer)
+        # Gradients that are still adding up are in no checkpoint.
+        if due and not trainer.fit_loop._should_accumulate() and not trainer.fast_dev_run:
+            self._done = _done(trainer)
+            self._content = _content(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the state with that of the validation."""
+        if self._content is not None:
+            self._content = _content(trainer)
+            self._write(trainer)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Write the state after the step before: nothing has changed it since."""
+        self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the state after the last step, before averaged weights take the place of its own."""
+        self._write(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the random states of all ranks."""
+        states: list[Any] = [random_states(pl_module.device)]
+        if trainer.world_size > 1:
+            own, states = states[0], [None] * trainer.world_size
+            torch.distributed.all_gather_object(states, own)
+        checkpoint[RANDOM] = states
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Find the random states, where the checkpoint has some."""
+        self._random = checkpoint.get(RANDOM)
+
+    def _write(self, trainer: Trainer) -> None:
+        content, self._content = self._content, None
+        if content is None:
+            return
+        path = self.path(trainer)
+        part = path.with_name(f"{LAST}.part")
+        trainer.strategy.save_checkpoint(content, part)  # rank zero, or all of a sharded model
+        trainer.strategy.barrier("checkpoint")
+        if trainer.is_global_zero:
+            put(part, path)
+
+
+def put(source: Path, target: Path) -> None:
+    """Rename a checkpoint, a file or the folder of a sharded one, in place of another."""
+    if target.is_dir():  # cannot be replaced in one go
+        shutil.rmtree(target)
+    os.replace(source, target)
+
+
+def _content(trainer: Trainer) -> dict[str, Any]:
+    """Return what ``Trainer.save_checkpoint`` would write now; its tensors are the live ones."""
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def _done(trainer: Trainer) -> int:
+    """Return how many batches of all epochs there were."""
+    return trainer.fit_loop.total_batch_idx + 1
+
+
+def _over(trainer: Trainer) -> bool:
+    """Whether the step that ends is the last of the fit."""
+    last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
+    return (
+        trainer.should_stop
+        or trainer.global_step == trainer.max_steps
+        or (trainer.is_last_batch and last_epoch)
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 
@@ -55,6 +56,7 @@ class ResumableLoader(DataLoader):
             sampler=sampler,
             drop_last=enough,
             collate_fn=collate,
+            generator=torch.Generator().manual_seed(seed),  # leaves the global random state alone
         )
         self._done = 0
         self._skipped = 0

@@ -51,6 +51,7 @@ class Tiny:
     """Makes tuners and trainers on the small run; ``last`` is the last trainer."""
 
     Ends = Ends
+    Letters = Letters
     flat = staticmethod(flat)
 
     def __init__(self, run):
