@@ -71,7 +71,8 @@ class KeepLast(Checkpoint):
         self.every = every
         self.folder = folder
         self._done = 0  # steps that the last checkpoint holds
-        self._content: dict[str, Any] | None = None  # to be written
+        self._due = False
+        self._content: dict[str, Any] | None = None  # to be written, where one is due
         self._random: list[dict[str, Any]] | None = None  # to go on from
 
     def path(self, trainer: Trainer) -> Path:
@@ -81,12 +82,14 @@ class KeepLast(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier fit."""
-        self._content = self._random = None
+        self._due, self._content, self._random = False, None, None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the random states of the checkpoint, or put an old checkpoint aside."""
         path = self.path(trainer)
         self._done = _done(trainer)
+        # A schedule that asks for the number of steps makes the loader before its place is known.
+        trainer.fit_loop._load_combined_loader_states()
         if self._random is not None:
             own = self._random[trainer.global_rank % len(self._random)]
             set_random_states(own, pl_module.device)
@@ -99,13 +102,14 @@ class KeepLast(Checkpoint):
         """Take down the state where it is due; the logger has no row of this step yet."""
         due = _done(trainer) - self._done >= self.every or _over(trainer)
         # Gradients that are still adding up are in no checkpoint.
-        if due and not trainer.fit_loop._should_accumulate() and not trainer.fast_dev_run:
+        self._due = due and not trainer.fit_loop._should_accumulate()
+        if self._due:
             self._done = _done(trainer)
             self._content = _content(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the state with that of the validation."""
-        if self._content is not None:
+        if self._due and not _epoch_ends(trainer):
             self._content = _content(trainer)
             self._write(trainer)
 
@@ -113,11 +117,15 @@ class KeepLast(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Write the state after the step before: nothing has changed it since."""
-        self._write(trainer)
+        if self._due:
+            self._write(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the state after the last step, before averaged weights take the place of its own."""
-        self._write(trainer)
+        if self._due:
+            if _epoch_ends(trainer):
+                self._content = _content(trainer)
+            self._write(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -136,9 +144,8 @@ class KeepLast(Checkpoint):
         self._random = checkpoint.get(RANDOM)
 
     def _write(self, trainer: Trainer) -> None:
-        content, self._content = self._content, None
-        if content is None:
-            return
+        assert self._content is not None  # as one is due
+        content, self._content, self._due = self._content, None, False
         path = self.path(trainer)
         part = path.with_name(f"{LAST}.part")
         trainer.strategy.save_checkpoint(content, part)  # rank zero, or all of a sharded model
@@ -162,6 +169,15 @@ def _content(trainer: Trainer) -> dict[str, Any]:
 def _done(trainer: Trainer) -> int:
     """Return how many batches of all epochs there were."""
     return trainer.fit_loop.total_batch_idx + 1
+
+
+def _epoch_ends(trainer: Trainer) -> bool:
+    """Whether a fit is to be taken up after the end of an epoch, not after its last step.
+
+    Lightning counts epochs right after the one where they are the limit, after the other where
+    steps are.
+    """
+    return trainer.is_last_batch and trainer.max_steps == -1
 
 
 def _over(trainer: Trainer) -> bool:

@@ -12,10 +12,10 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
     They are numbers, tuples and tensors on the CPU, which ``torch.load`` takes as safe.
     """
-    name, key, place, has_gauss, gauss = np.random.get_state()
+    name, key, *rest = np.random.get_state()
     found: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": (name, key.tolist(), place, has_gauss, gauss),
+        "numpy": (name, np.asarray(key).tolist(), *rest),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":

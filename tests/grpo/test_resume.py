@@ -120,6 +120,9 @@ VALIDATES = {
     "every 5 steps": {"val_check_interval": 5, "check_val_every_n_epoch": None},
     "every epoch": {"val_check_interval": None, "check_val_every_n_epoch": 1},
     "never": {"limit_val_batches": 0},
+    "epochs": {"limit_val_batches": 0, "max_steps": -1, "max_epochs": 2, "limit_train_batches": 4},
+    "epochs 2": {"val_check_interval": 2, "max_steps": -1, "max_epochs": 2, "limit_train_batches": 4},
+    "epochs each": {"val_check_interval": None, "check_val_every_n_epoch": 1, "max_steps": -1, "max_epochs": 2, "limit_train_batches": 4},
 }
 
 @pytest.mark.parametrize("chain", [False, True])
