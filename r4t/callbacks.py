@@ -13,7 +13,7 @@ from r4t.errors import InputError, check_least
 from r4t.randomness import random_states, set_random_states
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-RANDOM = "random_states"  # in a checkpoint: those of each rank
+KEPT = "kept"  # in a checkpoint: what Lightning does not keep
 
 
 class Export(Callback):
@@ -87,7 +87,7 @@ class KeepLast(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the random states of the checkpoint, or put an old checkpoint aside."""
         path = self.path(trainer)
-        self._done = _done(trainer)
+        self._done = _steps(trainer)
         # A schedule that asks for the number of steps makes the loader before its place is known.
         trainer.fit_loop._load_combined_loader_states()
         if self._random is not None:
@@ -100,11 +100,11 @@ class KeepLast(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Take down the state where it is due; the logger has no row of this step yet."""
-        due = _done(trainer) - self._done >= self.every or _over(trainer)
+        due = _steps(trainer) - self._done >= self.every or _over(trainer)
         # Gradients that are still adding up are in no checkpoint.
         self._due = due and not trainer.fit_loop._should_accumulate()
         if self._due:
-            self._done = _done(trainer)
+            self._done = _steps(trainer)
             self._content = _content(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -130,18 +130,34 @@ class KeepLast(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the random states of all ranks."""
+        """Add the random states of all ranks, and whose checkpoint it is."""
         states: list[Any] = [random_states(pl_module.device)]
         if trainer.world_size > 1:
             own, states = states[0], [None] * trainer.world_size
             torch.distributed.all_gather_object(states, own)
-        checkpoint[RANDOM] = states
+        checkpoint[KEPT] = {"module": type(pl_module).__name__, "random": states}
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Find the random states, where the checkpoint has some."""
-        self._random = checkpoint.get(RANDOM)
+        """Find the random states, where the checkpoint has some.
+
+        Raises:
+            InputError: It is another module's checkpoint.
+        """
+        kept, name = checkpoint.get(KEPT), type(pl_module).__name__
+        if kept is None:
+            return
+        if kept["module"] != name:
+            raise InputError(
+                f"A fit of {name} must resume from a checkpoint of its own, found one of "
+                f"{kept['module']} at {trainer.ckpt_path}; name that of this step."
+            )
+        self._random = kept["random"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what makes Lightning warn where a fit goes on without this callback."""
+        return {"every": self.every}
 
     def _write(self, trainer: Trainer) -> None:
         assert self._content is not None  # as one is due
@@ -156,9 +172,11 @@ class KeepLast(Checkpoint):
 
 def put(source: Path, target: Path) -> None:
     """Rename a checkpoint, a file or the folder of a sharded one, in place of another."""
-    if target.is_dir():  # cannot be replaced in one go
-        shutil.rmtree(target)
+    old = target.with_name(f"{target.name}.old")
+    if target.is_dir():  # which nothing can take the place of
+        os.replace(target, old)
     os.replace(source, target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _content(trainer: Trainer) -> dict[str, Any]:
@@ -166,7 +184,7 @@ def _content(trainer: Trainer) -> dict[str, Any]:
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
-def _done(trainer: Trainer) -> int:
+def _steps(trainer: Trainer) -> int:
     """Return how many batches of all epochs there were."""
     return trainer.fit_loop.total_batch_idx + 1
 
@@ -185,6 +203,6 @@ def _over(trainer: Trainer) -> bool:
     last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
     return (
         trainer.should_stop
-        or trainer.global_step == trainer.max_steps
+        or 0 <= trainer.max_steps <= trainer.global_step
         or (trainer.is_last_batch and last_epoch)
     )
