@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
+from r4t.fanout.fit import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
@@ -19,6 +20,7 @@ from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
 from r4t.grpo.loss import Extent, SoftGRPO, policy_statistics
 from r4t.grpo.rollout import Lesson, Rollout, component_numbers, rollout_numbers, speed_numbers
+from r4t.grpo.trial import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
@@ -66,6 +68,7 @@ class FanoutModule(LightningModule):
         source, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
         form = form or lm.saved_form(self.run.folder) or Expand()
         self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens)
+        check_list(tokenizer, form, max_new_tokens)
         self.reward = reward
         self.learning_rate = learning_rate
         self.temperature = temperature
@@ -85,6 +88,17 @@ class FanoutModule(LightningModule):
     def rate(self, step: int) -> float:
         """Return the share of the peak rate at an optimizer step: linear over 10, then 1."""
         return min(1.0, (step + 1) / 10)
+
+    def on_train_start(self) -> None:
+        """Refuse prompts and objectives that do not fit, before any completion is written.
+
+        Raises:
+            InputError: As ``check_prompts`` and ``try_reward``.
+        """
+        examples = getattr(self.trainer.train_dataloader, "dataset", ())
+        queries = [query for query in examples if isinstance(query, Query)]
+        check_prompts(self.fanout, [query.text for query in queries])
+        try_reward(self.reward, self.searcher, queries[:16], self.fanout.form, self.pool_size)
 
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""

@@ -51,6 +51,7 @@ class Tiny:
     """Makes tuners and trainers on the small run; ``last`` is the last trainer."""
 
     Ends = Ends
+    Letters = Letters
     flat = staticmethod(flat)
 
     def __init__(self, run):
@@ -61,8 +62,8 @@ class Tiny:
         reward = Reward({"letters": 1.0, "diversity": 0.0}, {"letters": Letters()})
         lm = TinyQwen3(width=32, layers=1, vocabulary=300)
         settings = {"group_size": 2, "max_new_tokens": 12, "learning_rate": 1e-2}
-        form = Expand(set_size=3)
-        return FanoutTuner(str(self.run.folder), reward, lm, form, **{**settings, **arguments})
+        settings |= {"reward": reward, "lm": lm, "form": Expand(set_size=3)}
+        return FanoutTuner(str(self.run.folder), **{**settings, **arguments})
 
     def fit(self, *callbacks, rollouts=6, ckpt_path=None, module=None, **arguments):
         module = self.tuner() if module is None else module
