@@ -56,8 +56,8 @@ class Transformers:
         ids = prompts.ids.repeat_interleave(group, 0)
         was_training = lm.training
         lm.eval()
-        write: Any = gathered(lm)(lm.generate)  # type: ignore[arg-type]
-        output = write(
+        write: Any = lm.generate
+        output = gathered(lm)(write)(
             input_ids=ids,
             attention_mask=prompts.mask.repeat_interleave(group, 0),
             max_new_tokens=model.max_new_tokens,

@@ -152,7 +152,7 @@ def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
         folder: Where to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.peft_config[ADAPTER].save_pretrained(folder)  # type: ignore[operator, union-attr, index]
+    model.peft_config[ADAPTER].save_pretrained(folder)  # type: ignore[union-attr, index]
     save_file(weights, folder / "adapter_model.safetensors")
 
 
