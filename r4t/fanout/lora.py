@@ -43,7 +43,7 @@ class LoRA:
         self,
         base: LanguageModelSource,
         rank: int = 16,
-        alpha: float = 32.0,
+        alpha: int = 32,
         dropout: float = 0.0,
         target_modules: str | list[str] = "all-linear",
         seed: int = 0,
@@ -79,7 +79,7 @@ class LoRA:
         model, tokenizer = self.base.build(texts, root)
         settings = LoraConfig(
             r=self.rank,
-            lora_alpha=self.alpha,  # type: ignore[arg-type]
+            lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=self.target_modules,
             task_type="CAUSAL_LM",
@@ -152,7 +152,8 @@ def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
         folder: Where to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.peft_config[ADAPTER].save_pretrained(folder)  # type: ignore[union-attr, index]
+    settings: Any = model.peft_config
+    settings[ADAPTER].save_pretrained(folder)
     save_file(weights, folder / "adapter_model.safetensors")
 
 
