@@ -71,7 +71,7 @@ class Pretrained:
         Raises:
             InputError: Neither the folder nor the hub has such a model, or it knows no checkpointing.
         """
-        path = str(self._find(root))
+        path = str(place(self.path, root))
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
             model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, self.dtype))
@@ -88,14 +88,16 @@ class Pretrained:
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
         """Return the format that a fan-out model was saved with; None for any other model."""
-        path = self._find(root) / SPEC_FILE
+        path = place(self.path, root) / SPEC_FILE
         if not path.is_file():
             return None
         return load_format(json.loads(path.read_text(encoding="utf-8")))
 
-    def _find(self, root: Path) -> Path:
-        inside = root / self.path
-        return inside if inside.is_dir() else Path(self.path)
+
+def place(path: str, root: Path) -> Path:
+    """Return the folder ``path`` inside ``root`` if it is there, else ``path`` as it is."""
+    inside = root / path
+    return inside if inside.is_dir() else Path(path)
 
 
 def checkpoint_layers(model: PreTrainedModel) -> None:

@@ -49,5 +49,7 @@ def test_checkpointed_layers_go_forward_twice_and_give_the_same_gradients(run, w
 def test_a_model_that_cannot_is_refused(run, monkeypatch):
     model, _ = Pretrained("start").build([], run)
     monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
-    with pytest.raises(InputError, match="off for a model that cannot do it, found it on for Qwen3"):
+    with pytest.raises(
+        InputError, match="off for a model that cannot do it, found it on for Qwen3"
+    ):
         Pretrained("start", gradient_checkpointing=True).build([], run)

@@ -98,7 +98,9 @@ def test_peft_loads_the_adapter_alone(run, taught, tmp_path):
     change(model)
     model.save(tmp_path)
     lm, tokenizer = Pretrained("start").build([], run)
-    theirs = FanoutModel(PeftModel.from_pretrained(lm, tmp_path / "adapter"), tokenizer, Expand(), 9)
+    theirs = FanoutModel(
+        PeftModel.from_pretrained(lm, tmp_path / "adapter"), tokenizer, Expand(), 9
+    )
     assert torch.allclose(theirs.log_probs(taught, 0.9), model.log_probs(taught, 0.9), atol=1e-6)
     # The next plain model that is saved there takes the adapter away.
     build(Pretrained("start"), run).save(tmp_path)
@@ -154,7 +156,9 @@ def test_what_cannot_be_adapted_is_said(run, monkeypatch):
             LoRA(TINY, target_modules=[name]).build(TEXTS, run)
     with pytest.raises(InputError, match="rank must be at least 1, found 0"):
         LoRA(TINY, rank=0)
-    with pytest.raises(InputError, match="alpha above 0 and dropout from 0 to below 1, found 0 and"):
+    with pytest.raises(
+        InputError, match="alpha above 0 and dropout from 0 to below 1, found 0 and"
+    ):
         LoRA(TINY, alpha=0)
     with pytest.raises(InputError, match="found 32 and 1.0; 32 and 0 are the defaults"):
         LoRA(TINY, dropout=1.0)

@@ -103,9 +103,7 @@ def test_stuck_weights_are_those_that_a_step_of_adamw_leaves():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_rate_that_moves_nothing_is_refused_before_any_rollout(tiny, start, dtype):
     """1e-7 is the paper's rate."""
-    said = (
-        rf"trained in {dtype} need a learning rate.*found 1e-07, at which (98|100)% of them.*take LoRA"
-    )
+    said = rf"trained in {dtype} need a learning rate.*found 1e-07, at which (98|100)% of them.*take LoRA"
     module = tiny.tuner(Pretrained(start, dtype), learning_rate=1e-7)
     with pytest.raises(InputError, match=said):
         tiny.fit(module=module)
