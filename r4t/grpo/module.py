@@ -1,6 +1,7 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from r4t.fanout.fit import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
+from r4t.fanout.sharding import is_first_process, is_sharded, shard
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
 from r4t.grpo.loss import Extent, SoftGRPO, policy_statistics
+from r4t.grpo.policy import check_moves, stuck, without_dropout
 from r4t.grpo.rollout import Lesson, Rollout, component_numbers, rollout_numbers, speed_numbers
 from r4t.grpo.trial import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
@@ -62,6 +65,11 @@ class FanoutModule(LightningModule):
         cached: int = CACHED,
     ) -> None:
         super().__init__()
+        if not (math.isfinite(learning_rate) and learning_rate > 0):
+            raise InputError(
+                f"learning_rate must be a finite number above 0, found {learning_rate}; 3e-4 suits "
+                "small models and LoRA."
+            )
         self.run = Run.open(run)
         self.searcher = self.run.searcher(cached=cached)
         self.watch = self.searcher.watch = Stopwatch()
@@ -77,10 +85,27 @@ class FanoutModule(LightningModule):
         self.val_weighted = objective_metrics(reward.objectives, prefix="val/", stat="weighted")
         self.val_reward = ObjectiveMetric(reward.score, "reward")
 
+    def configure_model(self) -> None:
+        """Under ``ModelParallelStrategy`` leave each process its share of the language model."""
+        if self.device_mesh is not None:
+            shard(self.fanout.lm, self.device_mesh)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether ranks share the weights; then all of them have to call ``export``."""
+        return is_sharded(self.fanout.lm)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, and a schedule in optimizer steps."""
+        """Return AdamW, and a schedule in optimizer steps.
+
+        Raises:
+            InputError: Most weights would round back to what they are at each step.
+        """
+        trained = [found for found in self.fanout.parameters() if found.requires_grad]
+        counts = self.trainer.strategy.reduce(stuck(trained, self.learning_rate), reduce_op="sum")
+        check_moves(counts, trained, self.learning_rate)
         optimizer = torch.optim.AdamW(
-            self.fanout.parameters(), lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+            trained, lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
         )
         schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -134,7 +159,7 @@ class FanoutModule(LightningModule):
         folder = str(self.run.step(self.step) / "model") if folder is None else folder
         self.fanout.save(folder)
         facts = self.reward.facts()
-        if facts:
+        if facts and is_first_process():
             text = json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
             (Path(folder) / "objectives.json").write_text(text, encoding="utf-8")
 
@@ -208,7 +233,8 @@ class FanoutTuner(FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
     Each training step samples G fan-outs a query, retrieves, scores, and makes ``updates``
-    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps.
+    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps. Dropout of the
+    model is off: the policy that learns is the one that sampled.
 
     Args:
         run: Run folder.
@@ -265,6 +291,7 @@ class FanoutTuner(FanoutModule):
             pool_size,
             cached,
         )
+        without_dropout(self.fanout.lm)
         self.loss = SoftGRPO() if loss is None else loss
         self.group_size = group_size
         self.updates = updates
