@@ -35,7 +35,14 @@ class Prompts:
 
 
 class Backend(Protocol):
-    """Runs a model while it writes: the whole softmax at a temperature, nothing cut off."""
+    """Runs a model while it writes: the whole softmax at a temperature, nothing cut off.
+
+    Attributes:
+        log_probs: (B·G, T) of the tokens written last, as they were sampled; 0 for padding. None
+            where they are the model's own.
+    """
+
+    log_probs: Tensor | None
 
     def generate(self, model: "FanoutModel", prompts: Prompts) -> Tensor:
         """Return (B·G, T) sampled tokens, T at most ``max_new_tokens``, padded on the right.
@@ -49,6 +56,8 @@ class Backend(Protocol):
 
 class Transformers:
     """The model itself writes, through ``generate`` of transformers, with a cache of keys and values."""
+
+    log_probs: Tensor | None = None
 
     def generate(self, model: "FanoutModel", prompts: Prompts) -> Tensor:
         """See ``Backend.generate``."""

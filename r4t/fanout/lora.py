@@ -1,6 +1,6 @@
 """A language model → the same with small trained matrices beside frozen weights (LoRA), and back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from r4t.errors import InputError, check_least
 from r4t.fanout.formats import FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource
-from r4t.fanout.sharding import whole
-
-ADAPTER = "default"  # peft's name for the only adapter
-BASE = ".base_layer."  # between the name of an adapted layer and that of its frozen weight
+from r4t.fanout.weights import ADAPTER, adapted
 
 
 class LoRA:
@@ -111,38 +108,6 @@ class LoRA:
         )
 
 
-def adapted(model: nn.Module) -> dict[str, Any]:
-    """Return the layers with an adapter by name; none for a model without LoRA."""
-    return {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
-
-
-def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and value of each weight of the model as it would be without adapters.
-
-    One at a time, whole and on the model's device: shares are gathered, in which all processes must
-    take part, and adapters merged in, in float32. The model's own weights stay as they are. Of tied
-    weights the first name alone is there.
-
-    Args:
-        model: With or without adapters, sharded or not.
-    """
-    layers, seen = adapted(model), set()
-    for name, parameter in model.state_dict(keep_vars=True).items():
-        owner, base, kind = name.rpartition(BASE)
-        if id(parameter) in seen or _of_adapter(name, layers):
-            continue
-        seen.add(id(parameter))
-        weight = whole(parameter.detach())
-        if layers and weight.is_floating_point():
-            weight = weight.float()
-        if not base:
-            yield name, weight
-        elif kind == "weight":
-            yield f"{owner}.{kind}", weight + _change(layers[owner])
-        else:
-            yield f"{owner}.{kind}", weight
-
-
 def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
     """Write adapters alone, as ``peft`` loads them onto the model they were trained on.
 
@@ -155,31 +120,6 @@ def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
     settings: Any = model.peft_config
     settings[ADAPTER].save_pretrained(folder)
     save_file(weights, folder / "adapter_model.safetensors")
-
-
-def adapter_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return name → value of adapters alone, on the CPU, under the names that ``peft`` gives them.
-
-    All processes that share the model's weights must ask for them.
-    """
-    layers = adapted(model)
-    return {
-        f"base_model.model.{name.replace(f'.{ADAPTER}', '')}": whole(value).cpu().contiguous()
-        for name, value in model.state_dict().items()
-        if _of_adapter(name, layers)
-    }
-
-
-def _of_adapter(name: str, layers: dict[str, Any]) -> bool:
-    """Whether a weight belongs to an adapter: ``LAYER.lora_A.default.weight``."""
-    return name.rpartition(".lora_")[0] in layers
-
-
-def _change(layer: Any) -> Tensor:
-    """Return what an adapter adds to the weight beside it: alpha / rank · B·A."""
-    first, second = (whole(part[ADAPTER].weight.detach()) for part in (layer.lora_A, layer.lora_B))
-    change = layer.scaling[ADAPTER] * (second.float() @ first.float())
-    return change.T if layer.fan_in_fan_out else change  # as in GPT-2's Conv1D
 
 
 def _is_linear(model: PreTrainedModel, layer: Any) -> bool:

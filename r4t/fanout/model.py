@@ -18,9 +18,10 @@ from r4t.fanout.backend import Backend, Prompts, Transformers
 from r4t.fanout.fit import check_room, end_ids, in_chat, ready, unreached
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
-from r4t.fanout.lora import adapter_weights, plain_weights, save_adapter
+from r4t.fanout.lora import save_adapter
 from r4t.fanout.sampling import EndTokens
 from r4t.fanout.sharding import is_first_process
+from r4t.fanout.weights import adapter_weights, plain_weights
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,12 @@ class FanoutModel(nn.Module):
         (folder / SPEC_FILE).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "FanoutModel":
+    def load(cls, folder: str | Path, backend: Backend | None = None) -> "FanoutModel":
         """Load what ``save`` wrote, in evaluation mode.
+
+        Args:
+            folder: Where it lies.
+            backend: What runs it while it writes; ``Transformers`` by default.
 
         Raises:
             InputError: ``folder`` is not a saved fan-out model.
@@ -264,7 +269,7 @@ class FanoutModel(nn.Module):
             )
         spec = json.loads(path.read_text(encoding="utf-8"))
         lm, tokenizer = Pretrained(str(Path(folder).resolve())).build([], Path())
-        return cls(lm.eval(), tokenizer, load_format(spec), spec["max_new_tokens"])
+        return cls(lm.eval(), tokenizer, load_format(spec), spec["max_new_tokens"], backend)
 
     def _fanouts(
         self, ids: Tensor, mask: Tensor, completion: Tensor, queries: Sequence[str]

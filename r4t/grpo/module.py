@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
+from r4t.fanout.backend import Backend
 from r4t.fanout.fit import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
@@ -22,7 +23,14 @@ from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
 from r4t.grpo.loss import Extent, SoftGRPO, policy_statistics
 from r4t.grpo.policy import check_moves, stuck, without_dropout
-from r4t.grpo.rollout import Lesson, Rollout, component_numbers, rollout_numbers, speed_numbers
+from r4t.grpo.rollout import (
+    Lesson,
+    Rollout,
+    backend_gap,
+    component_numbers,
+    rollout_numbers,
+    speed_numbers,
+)
 from r4t.grpo.trial import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
@@ -48,6 +56,7 @@ class FanoutModule(LightningModule):
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         cached: How many texts' vectors and sub-queries' items to keep for the next time that they
             are written; 0 for none.
+        backend: What runs the model while it writes; ``Transformers`` by default.
     """
 
     step: str
@@ -63,6 +72,7 @@ class FanoutModule(LightningModule):
         temperature: float,
         pool_size: int | None,
         cached: int = CACHED,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         if not (math.isfinite(learning_rate) and learning_rate > 0):
@@ -75,7 +85,7 @@ class FanoutModule(LightningModule):
         self.watch = self.searcher.watch = Stopwatch()
         source, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
         form = form or lm.saved_form(self.run.folder) or Expand()
-        self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens)
+        self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens, backend)
         check_list(tokenizer, form, max_new_tokens)
         self.reward = reward
         self.learning_rate = learning_rate
@@ -251,6 +261,7 @@ class FanoutTuner(FanoutModule):
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         cached: How many texts' vectors and sub-queries' items to keep, because most sub-queries
             are written again; the ones unused for longest go first. 0 for none.
+        backend: What runs the model while it writes; ``Transformers`` by default.
 
     Raises:
         InputError: ``group_size`` is below 2, ``updates`` or ``micro_batch`` below 1.
@@ -273,6 +284,7 @@ class FanoutTuner(FanoutModule):
         temperature: float = 0.9,
         pool_size: int | None = None,
         cached: int = CACHED,
+        backend: Backend | None = None,
     ) -> None:
         if group_size < 2:
             raise InputError(
@@ -290,6 +302,7 @@ class FanoutTuner(FanoutModule):
             temperature,
             pool_size,
             cached,
+            backend,
         )
         without_dropout(self.fanout.lm)
         self.loss = SoftGRPO() if loss is None else loss
@@ -298,6 +311,11 @@ class FanoutTuner(FanoutModule):
         self.micro_batch = micro_batch
         self.automatic_optimization = False
         self.rollout: Rollout | None = None
+
+    def on_train_start(self) -> None:
+        """Check what is read, and let what writes take over the weights that training begins with."""
+        super().on_train_start()
+        self.fanout.backend.sync(self.fanout)
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Roll out, score, and step the policy ``updates`` times."""
@@ -349,6 +367,7 @@ class FanoutTuner(FanoutModule):
                 loss, log_probs, spread = self._pass(lesson, old)
             if old is None:
                 old, entropy = log_probs, spread
+                gap = backend_gap(self.fanout.backend.log_probs, old, fanouts.completion_mask)
             statistics = policy_statistics(log_probs, old, mask, self.loss.clip)
             self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
             optimizer.step()  # type: ignore[union-attr]
@@ -356,6 +375,7 @@ class FanoutTuner(FanoutModule):
         sampled = fanouts.completion_mask
         statistics["entropy"] = (entropy * sampled).sum() / sampled.sum().clamp(min=1)
         statistics["loss"] = loss
+        statistics |= gap
         for name, value in statistics.items():
             self._log(f"train/{name}/mean", value, batch_size, bar=False)
 

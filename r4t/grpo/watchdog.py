@@ -107,6 +107,8 @@ class RollBack(Action):
         assert self.healthy is not None  # since begin
         begun = base_rates(trainer)
         self.healthy.restore(trainer, module)
+        fanout: Any = module.fanout
+        fanout.backend.sync(fanout)  # what writes must go back too
         self.candidate = None
         judge.forget(self.healthy.rows)
         done = f"weights, optimizer and schedule are those after rollout {self.healthy.rollout}"

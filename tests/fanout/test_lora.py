@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from r4t.errors import InputError
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
-from r4t.fanout.lora import ADAPTER, LoRA, adapted, plain_weights
+from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
+from r4t.fanout.weights import ADAPTER, adapted, plain_weights
 
 TEXTS = ["red linen shirt", "blue wool coat", "green silk dress", "beach day"] * 3
 TINY = TinyQwen3(width=32, layers=2, vocabulary=400)
