@@ -1,6 +1,7 @@
 """Fits that are killed and go on, through the program: the model is that of a fit left alone."""
 
 import csv
+import json
 import multiprocessing
 import os
 import signal
@@ -107,6 +108,70 @@ def test_a_fit_killed_in_the_middle_goes_on(program, small_run, arguments, tmp_p
     assert program(*arguments, "--ckpt_path", "last")[0] == 0
     same(model(step), whole)
     assert curve(step) == log
+
+
+AUDIT = """
+import json, os, sys
+from pathlib import Path
+from lightning.pytorch import Callback
+from r4t.fanout.model import FanoutModel
+
+class Audit(Callback):
+    \"\"\"Notes which files below a folder a rank opens to write, renames or removes.\"\"\"
+
+    def __init__(self, folder: str, out: str) -> None:
+        self.folder, self.out, self.seen = folder, out, []
+
+    def setup(self, trainer, pl_module, stage):
+        sys.addaudithook(self.see)
+        save = FanoutModel.save
+        def noted(model, folder):
+            self.seen.append(["model", str(folder)])
+            save(model, folder)
+        FanoutModel.save = noted
+
+    def see(self, event, args):
+        writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes or event in ("os.mkdir", "os.rename", "os.remove"):
+            path = args[1] if event == "os.rename" else args[0]
+            path = os.path.abspath(path) if isinstance(path, (str, os.PathLike)) else ""
+            if path.startswith(self.folder):
+                self.seen.append([event, path])
+
+    def on_fit_end(self, trainer, pl_module):
+        trainer.strategy.barrier("audit")
+        Path(self.out, f"rank-{trainer.global_rank}.json").write_text(json.dumps(self.seen))
+"""
+
+
+def test_of_two_processes_one_writes(program, small_run, arguments, tmp_path, monkeypatch):
+    """Config, log, samples, checkpoint and model: all by rank zero."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "auditing.py").write_text(AUDIT)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    audit = {"folder": str(small_run.folder), "out": str(tmp_path)}
+    listed = [
+        *SETTINGS["trainer"]["callbacks"],
+        {"class_path": "auditing.Audit", "init_args": audit},
+    ]
+    path = tmp_path / "audited.yaml"
+    path.write_text(yaml.safe_dump({"trainer": {"callbacks": listed}}), encoding="utf-8")
+    two = ["--trainer.strategy", "ddp_fork", "--trainer.devices", "2", "--trainer.max_steps", "8"]
+    assert program(*arguments, "--config", path, *two)[0] == 0
+    first, second = (json.loads((tmp_path / f"rank-{r}.json").read_text()) for r in range(2))
+    assert second == []
+    step = small_run.step("tune")
+    written = {path for event, path in first if event != "os.mkdir"}
+    wanted = ["config.yaml", "model", "model/fanout.json", "checkpoints/last.ckpt"]
+    wanted += ["logs/version_0/metrics.csv"]
+    wanted += [f"samples/version_0/rollout-{number:06d}.jsonl" for number in range(1, 5)]
+    assert {str(step / name) for name in wanted} <= written
+    # What is one rollout's or one fit's is written once.
+    for name in (*(name for name in wanted if "samples" in name), "config.yaml", "model"):
+        times = [path for event, path in first if event in ("open", "model")].count(
+            str(step / name)
+        )
+        assert times == 1, name
 
 
 @pytest.mark.e2e

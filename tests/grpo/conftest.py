@@ -25,6 +25,16 @@ class Letters(Objective):
         return torch.tensor([text.count("e") / max(len(text), 1) for text in texts])
 
 
+class Dropout(TinyQwen3):
+    """A tiny model whose attention drops out, so that the global random state matters."""
+
+    def build(self, texts, root):
+        lm, tokenizer = super().build(texts, root)
+        for layer in lm.model.layers:
+            layer.self_attn.attention_dropout = 0.3
+        return lm, tokenizer
+
+
 def flat(module):
     return torch.cat([p.detach().flatten() for p in module.fanout.parameters()])
 
@@ -52,6 +62,7 @@ class Tiny:
 
     Ends = Ends
     Letters = Letters
+    Dropout = Dropout
     flat = staticmethod(flat)
 
     def __init__(self, run):
@@ -65,7 +76,7 @@ class Tiny:
         settings |= {"reward": reward, "lm": lm, "form": Expand(set_size=3)}
         return FanoutTuner(str(self.run.folder), **{**settings, **arguments})
 
-    def fit(self, *callbacks, rollouts=6, ckpt_path=None, module=None, batch_size=4, **arguments):
+    def fit(self, *callbacks, rollouts=6, batch_size=4, ckpt_path=None, module=None, **arguments):
         module = self.tuner() if module is None else module
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         off |= {"enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}

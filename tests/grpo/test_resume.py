@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import CSVLogger
 
 from r4t.callbacks import KeepLast
 from r4t.fanout.formats import Expand
-from r4t.fanout.language_model import TinyQwen3
 from r4t.grpo.collapse import Rule
 from r4t.grpo.module import FanoutTuner, WarmStart
 from r4t.grpo.watch import SampleTable
@@ -21,16 +20,6 @@ from r4t.reward import Ramp, Reward
 
 TIMED = ("seconds", "tokens_per_second", "hits")  # what differs from one run to the next
 STEPS = 8  # 24 queries in batches of 4: an epoch ends after the sixth, or is cut after the fourth
-
-
-class Dropout(TinyQwen3):
-    """A tiny model whose attention drops out, so that the global random state matters."""
-
-    def build(self, texts, root):
-        lm, tokenizer = super().build(texts, root)
-        for layer in lm.model.layers:
-            layer.self_attn.attention_dropout = 0.3
-        return lm, tokenizer
 
 
 class Curve(Callback):
@@ -67,12 +56,12 @@ def tuner(tiny):
     seed_everything(3, verbose=False)
     ramp = Ramp(1.0, 0.2, steps=12)
     reward = Reward({"letters": ramp, "diversity": 0.1}, {"letters": tiny.Letters()})
-    return tiny.tuner(reward=reward, lm=Dropout(width=32, layers=1, vocabulary=300))
+    return tiny.tuner(reward=reward, lm=tiny.Dropout(width=32, layers=1, vocabulary=300))
 
 
 def warm_start(tiny):
     seed_everything(3, verbose=False)
-    lm = Dropout(width=32, layers=1, vocabulary=300)
+    lm = tiny.Dropout(width=32, layers=1, vocabulary=300)
     arguments = {"learning_rate": 1e-2, "max_new_tokens": 12}
     return WarmStart(
         str(tiny.run.folder), Reward({"diversity": 1.0}), lm, Expand(set_size=3), **arguments
