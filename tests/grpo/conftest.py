@@ -25,6 +25,17 @@ class Letters(Objective):
         return torch.tensor([text.count("e") / max(len(text), 1) for text in texts])
 
 
+class Noisy(Letters):
+    """As ``Letters`` and noise: the global random state matters, and each rank has its own."""
+
+    bounds = (0.0, 2.0)
+
+    def score(self, sets):
+        ranks = torch.distributed.is_initialized()
+        torch.rand(torch.distributed.get_rank() if ranks else 0)
+        return super().score(sets) + torch.rand(len(sets))
+
+
 class Dropout(TinyQwen3):
     """A tiny model whose attention drops out, so that the global random state matters."""
 
@@ -63,6 +74,7 @@ class Tiny:
     Ends = Ends
     Letters = Letters
     Dropout = Dropout
+    Noisy = Noisy
     flat = staticmethod(flat)
 
     def __init__(self, run):
