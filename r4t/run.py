@@ -39,7 +39,8 @@ README = """# A run of r4t
 | `results/` | step 5: `results.md`, and every per-query value in `results.json` |
 
 Each step folder also holds `config.yaml` (what it ran with); a trained step its `logs/`, one
-`version_N/` a time it was run, with `metrics.csv` and `checkpoints/`.
+`version_N/` a time it was run, with `metrics.csv`; and `checkpoints/last.ckpt`, from which the same
+`r4t fit` goes on with `--ckpt_path last`.
 
     r4t retrieve RUN "your broad query"               # the diffusion retriever answers
     r4t retrieve RUN "your broad query" --with folm   # the language model answers
@@ -101,10 +102,10 @@ class Run:
             "queries": os.path.relpath(queries, folder),
             "fingerprint": run.fingerprint,
         }
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        _put(path, json.dumps(content, indent=2) + "\n")
         readme = folder / "README.md"
         if not readme.is_file() or readme.read_text(encoding="utf-8").startswith(README[:15]):
-            readme.write_text(README, encoding="utf-8")  # a user's own is left alone
+            _put(readme, README)  # a user's own is left alone
         return run
 
     @classmethod
@@ -168,6 +169,15 @@ class Run:
     def step(self, name: str) -> Path:
         """Return the folder of a step (``warm_start``, ``tune``, ``targets``, ``distill``)."""
         return self.folder / name
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file in one go, unless it says so already: other processes of a fit may read it."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def _same_catalog(begun: str, found: str, catalog: Path, run: Path) -> None:

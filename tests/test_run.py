@@ -43,6 +43,19 @@ def test_a_damaged_run_file_is_named(small_run, content):
         Run.open(small_run.folder)
 
 
+def test_a_run_that_says_so_already_is_not_written_again(small_run):
+    """Each process of a fit begins the run, while others read it."""
+    paths = [small_run.folder / name for name in ("run.json", "README.md")]
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert Run.begin(small_run.folder) == small_run
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    elsewhere = small_run.folder.parent / "queries"
+    shutil.copytree(small_run.queries, elsewhere)
+    Run.begin(small_run.folder, queries=elsewhere)
+    assert Run.open(small_run.folder).queries == elsewhere
+    assert not list(small_run.folder.glob("*.part"))
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):
         Run.open(tmp_path)
