@@ -12,6 +12,7 @@ from r4t.cli import lightning as verb
 from r4t.configs import configs_folder
 from r4t.errors import InputError
 from r4t.evaluation.report import Evaluation
+from r4t.fanout.backend import Transformers
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -185,6 +186,17 @@ def test_what_no_class_takes_is_refused_in_one_line(place, build, tmp_path, cont
     with pytest.raises(InputError, match=said) as caught:
         build("1_tune", ["toy/1_tune.yaml", path])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["1_tune", "2_synthesize"])
+def test_a_server_that_writes_is_named_in_a_config(place, build, tmp_path, step):
+    place([f"toy/{step}.yaml"])
+    path = tmp_path / "server.yaml"
+    server = "{class_path: r4t.fanout.vllm.VllmServer, init_args: {host: gpu7, port: 8001}}"
+    path.write_text(f"model: {{init_args: {{backend: {server}}}}}\n", encoding="utf-8")
+    model = build(step, [f"toy/{step}.yaml", path]).model
+    assert model.fanout.backend.server.url == "http://gpu7:8001"
+    assert type(build(step, [f"toy/{step}.yaml"]).model.fanout.backend) is Transformers
 
 
 def test_evaluate_refuses_what_it_does_not_know(capsys):

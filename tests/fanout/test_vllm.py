@@ -6,10 +6,14 @@ The server here samples from a tiny model; it is reached over HTTP, and through 
 import copy
 import inspect
 import pickle
+import sys
+import time
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from r4t.errors import InputError
 from r4t.fanout import vllm
@@ -340,3 +344,24 @@ def test_what_sending_weights_needs_is_said(make, monkeypatch):
             InputError, match="over NCCL, from one GPU to others, found the model on"
         ):
             make(backend=backend(seen, send_weights=True)).sample(QUERIES, SEEDS)
+
+
+def wait_for_each_other(rank, model, folder):
+    """Rank of two: the second writes late, and what it writes is not overtaken by new weights."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    model.backend.sync(model)
+    time.sleep(0.5 * rank)
+    model.sample(["red linen"], [rank])
+    model.backend.sync(model)
+    model.sample(["red linen"], [rank])
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_ranks_wait_before_and_after_weights_are_sent(make, linked, tmp_path):
+    with serving(make(), slow=0.3) as seen:
+        model = make(backend=backend(seen, send_weights=True))
+        mp.start_processes(wait_for_each_other, (model, tmp_path), nprocs=2, start_method="fork")
+    update, writing = ["/broadcast", "/reset_prefix_cache"], ["/v1/completions"] * 2
+    told = [path for path in seen.paths if path in update + writing]
+    assert told == [*update, *writing, *update, *writing]
