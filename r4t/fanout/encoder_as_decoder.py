@@ -1,10 +1,12 @@
 """A BERT encoder's checkpoint → a causal language model and its tokenizer, for a warm start."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -29,11 +31,15 @@ class EncoderAsDecoder:
 
     Args:
         path: Folder inside the run, any other folder, or hub name.
+        whole_vocabulary: Whether it may write all tokens of the checkpoint; by default only those that
+            the catalog's texts are made of, and single letters for all other words. That is a
+            fraction of the work, and what no item says is not to be unlearned.
         seed: Seed of what the checkpoint lacks: the output's head of a sentence encoder.
     """
 
-    def __init__(self, path: str, seed: int = 0) -> None:
+    def __init__(self, path: str, whole_vocabulary: bool = False, seed: int = 0) -> None:
         self.path = path
+        self.whole_vocabulary = whole_vocabulary
         self.seed = seed
 
     def build(
@@ -52,7 +58,7 @@ class EncoderAsDecoder:
                     f"An encoder as decoder must be of type bert, found {config.model_type} at "
                     f"'{self.path}'; causal models are loaded by Pretrained."
                 )
-            tokenizer = as_writer(AutoTokenizer.from_pretrained(path))
+            reader = AutoTokenizer.from_pretrained(path)
         except InputError:
             raise
         except (OSError, ValueError) as error:
@@ -61,6 +67,8 @@ class EncoderAsDecoder:
                 f"'{self.path}' could not be loaded ({str(error).splitlines()[0]}); check the name "
                 "or the network."
             ) from error
+        kept = list(range(len(reader))) if self.whole_vocabulary else tokens_of(reader, texts)
+        tokenizer = as_writer(reader, kept)
         config.is_decoder = True
         config.bos_token_id = tokenizer.bos_token_id
         config.eos_token_id = tokenizer.eos_token_id
@@ -68,7 +76,7 @@ class EncoderAsDecoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
-            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+            _keep_rows(model, kept, len(tokenizer))
         return model.train(), tokenizer
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
@@ -76,23 +84,41 @@ class EncoderAsDecoder:
         return None
 
 
-def as_writer(tokenizer: Any) -> PreTrainedTokenizerFast:
+def tokens_of(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """Return the ids that ``texts`` need, with special tokens and single characters, in order."""
+    found = {token for ids in tokenizer([*texts, ""])["input_ids"] for token in ids}
+    for token, number in tokenizer.get_vocab().items():
+        if len(token.removeprefix("##")) == 1:
+            found.add(number)
+    return sorted(found | set(tokenizer.all_special_ids))
+
+
+def as_writer(tokenizer: Any, kept: Sequence[int]) -> PreTrainedTokenizerFast:
     """Return BERT's tokenizer as one that a completion can be written with.
 
     ``[CLS]`` begins a prompt and ``[SEP]`` ends a completion, not a prompt. A line break, which
-    WordPiece takes for a space, is a token of its own. Texts come back as far as WordPiece knows
-    them, which is in lower case, with words like "t-shirt" and "men's" in one piece.
+    WordPiece takes for a space, is a token of its own, the last one. Texts come back as far as
+    WordPiece knows them, which is in lower case, with words like "t-shirt" and "men's" in one piece.
 
     Args:
-        tokenizer: A copy of it is changed.
+        tokenizer: Stays as it is.
+        kept: Ids that are kept; they are numbered anew in this order.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, processors
 
     first, last = tokenizer.cls_token, tokenizer.sep_token
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    numbers = {old: new for new, old in enumerate(kept)}
+    vocabulary = content["model"]["vocab"].items()
+    content["model"]["vocab"] = {token: numbers[old] for token, old in vocabulary if old in numbers}
+    content["added_tokens"] = [
+        {**token, "id": numbers[token["id"]]} for token in content["added_tokens"]
+    ]
+    content["post_processor"] = None  # which knows the old numbers
+    backend = Tokenizer.from_str(json.dumps(content))
     backend.add_tokens([AddedToken("\n", normalized=False, special=False)])
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A", special_tokens=[(first, tokenizer.cls_token_id)]
+        single=f"{first} $A", special_tokens=[(first, backend.token_to_id(first))]
     )
     # Spaces between tokens that no one would write: "t - shirt", "( slim )", "3 . 5".
     unwanted = r" (?=[-'/.,:!?%)\n])|(?<=[-'/(\n]) |(?<=\d \.) (?=\d)"
@@ -108,3 +134,21 @@ def as_writer(tokenizer: Any) -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def _keep_rows(model: PreTrainedModel, kept: Sequence[int], size: int) -> None:
+    """Leave a model the embeddings and output biases of some tokens, and ``size`` rows in all.
+
+    The rows of new tokens begin as the mean of the others.
+    """
+    table = model.get_input_embeddings().get_parameter("weight").detach().clone()
+    bias: Tensor = model.get_output_embeddings().bias.detach().clone()
+    model.resize_token_embeddings(size, mean_resizing=False)
+    rows, count = torch.tensor(kept), len(kept)
+    with torch.no_grad():
+        for parameter, old in (
+            (model.get_input_embeddings().get_parameter("weight"), table[rows]),
+            (model.get_output_embeddings().get_parameter("bias"), bias[rows]),
+        ):
+            parameter[:count] = old
+            parameter[count:] = old.mean(0)

@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(run):
-    lm, tokenizer = EncoderAsDecoder("encoder").build([], run)
+    lm, tokenizer = EncoderAsDecoder("encoder", whole_vocabulary=True).build([], run)
     assert lm.training
     return FanoutModel(lm.eval(), tokenizer, Expand(set_size=3), max_new_tokens=12)
 
@@ -57,6 +57,7 @@ def test_it_takes_the_encoders_weights_and_one_token_more(run, model):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     again, _ = EncoderAsDecoder("encoder").build([], run)
     other, _ = EncoderAsDecoder("encoder", seed=1).build([], run)
+    assert torch.equal(embedded[-1], embedded[:-1].mean(0))
     heads = [lm.cls.predictions.transform.dense.weight for lm in (found, again, other)]
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
@@ -116,6 +117,28 @@ def test_texts_read_back(model):
     text = tokenizer.decode(kept, skip_special_tokens=True)
     assert text == "women's t-shirt\ncoat, 3.5 oz\n(slim) silk: red\n"
     assert model.form.contract.complete(text, 3)
+
+
+def test_by_default_it_can_write_the_tokens_of_the_catalog_alone(run, model):
+    lm, tokenizer = EncoderAsDecoder("encoder").build(["red coat", "wool"], run)
+    words = {token for token in tokenizer.get_vocab() if len(token.removeprefix("##")) > 1}
+    old = set(model.tokenizer.get_vocab())
+    needed = {*model.tokenizer.tokenize("red coat wool"), *SPECIAL}
+    assert words == {token for token in needed if len(token.removeprefix("##")) > 1}
+    assert len(tokenizer) < len(old)
+    table, whole = (m.get_input_embeddings().weight for m in (lm, model.lm))
+    assert len(table) == len(tokenizer)
+    for token, number in tokenizer.get_vocab().items():
+        if token != "\n":
+            assert torch.equal(table[number], whole[model.tokenizer.convert_tokens_to_ids(token)])
+    small = FanoutModel(lm, tokenizer, Expand(set_size=2), max_new_tokens=12)
+    # A word of no item is spelled, and reads back.
+    taught = small.teach(["green"], [["blue", "red"]])
+    assert tokenizer.decode(taught.completion_ids[0], skip_special_tokens=True) == "blue\nred\n"
+    ids, _ = small.prompt_tokens(["green"])
+    assert tokenizer.convert_ids_to_tokens(ids[0]) == [
+        "[CLS]", "g", "##r", "##e", "##e", "##n", "\n"
+    ]  # fmt: skip
 
 
 def test_saved_it_stays_a_decoder(run, model, tmp_path):
