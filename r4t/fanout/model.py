@@ -154,7 +154,8 @@ class FanoutModel(nn.Module):
 
         The temperature is the one they were sampled at, so that this is the sampling policy.
         """
-        return _chosen(self._logits(fanouts, temperature), fanouts.completion_ids)
+        policy = self._logits(fanouts, temperature).log_softmax(-1)
+        return _chosen(policy, fanouts.completion_ids)
 
     def log_probs_and_entropy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
         """Return ``log_probs``, and with no second pass the entropy at each of their tokens.
@@ -162,10 +163,10 @@ class FanoutModel(nn.Module):
         The entropy (B·G, T) is that of the policy over the vocabulary, in nats, from 0 (it knows
         the next token) to the logarithm of the vocabulary's size; without gradient.
         """
-        logits = self._logits(fanouts, temperature)
-        with torch.no_grad():  # row by row: one more copy of all logits would not be cheap
-            entropy = torch.stack([_entropy(row) for row in logits])
-        return _chosen(logits, fanouts.completion_ids), entropy
+        policy = self._logits(fanouts, temperature).log_softmax(-1)
+        with torch.no_grad():  # row by row: one more copy of the whole policy would not be cheap
+            entropy = torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
+        return _chosen(policy, fanouts.completion_ids), entropy
 
     def truncated(self, fanouts: Fanouts) -> Tensor:
         """Return (B·G,) bool: neither an end of sequence nor a complete list within the limit."""
@@ -290,13 +291,6 @@ class FanoutModel(nn.Module):
         return Fanouts(ids, mask, completion, real.long(), texts, subqueries)
 
 
-def _chosen(logits: Tensor, ids: Tensor) -> Tensor:
-    """Log-probabilities (n, T) of the tokens ``ids`` (n, T) under ``logits`` (n, T, V)."""
-    chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
-    return chosen - logits.logsumexp(-1)
-
-
-def _entropy(logits: Tensor) -> Tensor:
-    """Entropy (T,) in nats of ``logits`` (T, V)."""
-    log_probs = logits.log_softmax(-1)
-    return -(log_probs.exp() * log_probs).nansum(-1)
+def _chosen(policy: Tensor, ids: Tensor) -> Tensor:
+    """Log-probabilities (n, T) of the tokens ``ids`` (n, T) under the log-policy (n, T, V)."""
+    return policy.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
