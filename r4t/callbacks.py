@@ -17,7 +17,10 @@ KEPT = "kept"  # in a checkpoint: what Lightning does not keep
 
 
 class Export(Callback):
-    """Calls the module's ``export`` on rank zero when the fit ends.
+    """Calls the module's ``export`` when the fit ends, on rank zero.
+
+    A module whose ranks share its weights (it says ``sharded``) has to gather them: there every rank
+    calls ``export``, and the module writes on the first.
 
     ``on_fit_end`` follows every callback's ``on_train_end``, where ``EMAWeightAveraging`` puts the
     averaged weights into the module: those are exported, whatever the order of the callbacks.
@@ -41,7 +44,7 @@ class Export(Callback):
                 f"Export needs a module with an export method, found {type(pl_module).__name__}; "
                 "remove the callback from this step."
             )
-        if trainer.is_global_zero:
+        if trainer.is_global_zero or getattr(pl_module, "sharded", False):
             export(self.folder)
         trainer.strategy.barrier("export")
 

@@ -78,19 +78,23 @@ class Run:
 
         Args:
             folder: The run folder; made if missing.
-            catalog: Folder of the catalog; ``folder/catalog`` by default.
-            queries: Folder of the queries; ``folder/queries`` by default.
+            catalog: Folder of the catalog; by default what the run was begun with, at first
+                ``folder/catalog``.
+            queries: Folder of the queries; likewise.
 
         Raises:
             InputError: There is no catalog, or the run was begun with another one.
         """
         folder = Path(folder)
-        catalog = folder / "catalog" if catalog is None else Path(catalog)
-        queries = folder / "queries" if queries is None else Path(queries)
-        run = cls(folder, catalog, queries, Catalog.load(catalog).fingerprint)
         path = folder / RUN_FILE
-        if path.is_file():
-            begun = cls.open(folder)
+        begun = cls.open(folder) if path.is_file() else None
+        if catalog is None:
+            catalog = folder / "catalog" if begun is None else begun.catalog
+        if queries is None:
+            queries = folder / "queries" if begun is None else begun.queries
+        catalog, queries = Path(catalog), Path(queries)
+        run = cls(folder, catalog, queries, Catalog.load(catalog).fingerprint)
+        if begun is not None:
             _same_catalog(begun.fingerprint, run.fingerprint, catalog, folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = {

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
+from r4t.fanout.backend import Backend
 from r4t.fanout.model import FanoutModel
 from r4t.filters import Filter
 from r4t.reward import Reward
@@ -50,6 +51,7 @@ class Synthesizer(LightningModule):
             are filled from other samples of the same query.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         overwrite: Whether finished target sets of the run may be replaced.
+        backend: What runs the model while it writes; ``Transformers`` by default.
 
     Raises:
         InputError: ``set_size`` is below the number of sub-queries.
@@ -69,11 +71,12 @@ class Synthesizer(LightningModule):
         set_size: int = 12,
         pool_size: int | None = None,
         overwrite: bool = False,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.run = Run.open(run)
         self.searcher = self.run.searcher()
-        self.fanout = FanoutModel.load(self.run.folder / model)
+        self.fanout = FanoutModel.load(self.run.folder / model, backend)
         if set_size < self.fanout.form.set_size:
             raise InputError(
                 f"A target set must hold all {self.fanout.form.set_size} sub-queries of a fan-out, "

@@ -35,6 +35,14 @@ def test_the_first_rank_writes_and_all_wait(folder):
     assert first.waits == second.waits == ["export"]
 
 
+def test_ranks_that_share_weights_all_export():
+    second, module = trainer(False), Exporting()
+    module.sharded = True
+    Export("here").on_fit_end(second, module)
+    assert module.folders == ["here"]
+    assert second.waits == ["export"]
+
+
 def test_a_module_that_exports_nothing_is_refused():
     with pytest.raises(InputError, match="an export method, found LightningModule; remove the"):
         Export().on_fit_end(trainer(True), LightningModule())

@@ -4,13 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from r4t.__main__ import run as run_verb
 from r4t.cli import lightning as verb
 from r4t.configs import configs_folder
 from r4t.errors import InputError
 from r4t.evaluation.report import Evaluation
+from r4t.fanout.backend import Transformers
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -38,6 +41,7 @@ def layers(step):
 
 
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
+HARDWARE = [["lora"], ["fsdp"], ["lora", "fsdp"]]  # laid over the tuning step, with GPUs
 
 
 @pytest.fixture
@@ -85,6 +89,7 @@ def leaves(content, prefix=""):
 def test_every_config_has_a_place():
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     placed = {name for _, stack in STACKS for name in stack}
+    placed |= {f"hardware/{name}.yaml" for names in HARDWARE for name in names}
     assert found == placed | {"toy/5_evaluate.yaml", "toy/smoke.yaml"}
 
 
@@ -110,6 +115,24 @@ def test_step(place, build, step, stack):
         assert cli.model.pool_size == 150
     else:
         assert "model.reward.weights.coverage" not in found
+
+
+@pytest.mark.parametrize("names", HARDWARE, ids="+".join)
+def test_hardware(place, build, names):
+    place(["toy/1_tune.yaml"])
+    stack = ["toy/1_tune.yaml", *(f"hardware/{name}.yaml" for name in names)]
+    cli = build("1_tune", stack, "--trainer.accelerator", "cpu")
+    lm, shared = cli.model.fanout.lm, "fsdp" in names
+    assert lm.model.gradient_checkpointing == ("lora" in names)
+    assert lm.dtype == (torch.bfloat16 if "lora" in names else torch.float32)
+    trained = [name for name, weight in lm.named_parameters() if weight.requires_grad]
+    assert all(".lora_" in name for name in trained) == ("lora" in names)
+    assert isinstance(cli.trainer.strategy, ModelParallelStrategy) == shared
+    assert cli.trainer.precision == ("bf16-mixed" if shared else "32-true")
+    last = yaml.safe_load((CONFIGS / stack[-1]).read_text(encoding="utf-8"))
+    found = leaves(cli.config["fit"].as_dict())
+    last["trainer"]["accelerator"] = "cpu"
+    assert {name: found.get(name) for name in leaves(last)} == leaves(last)
 
 
 def test_the_distilled_network_fits_the_other_steps(place, build):
@@ -168,6 +191,17 @@ def test_what_no_class_takes_is_refused_in_one_line(place, build, tmp_path, cont
     with pytest.raises(InputError, match=said) as caught:
         build("1_tune", ["toy/1_tune.yaml", path])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["1_tune", "2_synthesize"])
+def test_a_server_that_writes_is_named_in_a_config(place, build, tmp_path, step):
+    place([f"toy/{step}.yaml"])
+    path = tmp_path / "server.yaml"
+    server = "{class_path: r4t.fanout.vllm.VllmServer, init_args: {host: gpu7, port: 8001}}"
+    path.write_text(f"model: {{init_args: {{backend: {server}}}}}\n", encoding="utf-8")
+    model = build(step, [f"toy/{step}.yaml", path]).model
+    assert model.fanout.backend.server.url == "http://gpu7:8001"
+    assert type(build(step, [f"toy/{step}.yaml"]).model.fanout.backend) is Transformers
 
 
 def test_evaluate_refuses_what_it_does_not_know(capsys):

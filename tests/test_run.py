@@ -75,3 +75,16 @@ def test_the_searcher_knows_how_often_training_sets_hold_an_item(small_run):
     assert (again.sets, again.counts.tolist()) == (24, popularity.counts.tolist())
     (small_run.queries / "train.jsonl").unlink()
     assert small_run.searcher().popularity is None
+
+
+def test_a_begun_run_remembers_where_its_catalog_and_queries_lie(small_run, tmp_path):
+    places = {"catalog": tmp_path / "elsewhere" / "catalog", "queries": tmp_path / "asked"}
+    for name, place in places.items():
+        shutil.copytree(getattr(small_run, name), place)
+    Run.begin(tmp_path / "other", **places)
+    again = Run.begin(tmp_path / "other")
+    assert {"catalog": again.catalog, "queries": again.queries} == places
+    moved = tmp_path / "moved"
+    shutil.copytree(places["queries"], moved)
+    assert Run.begin(tmp_path / "other", queries=moved).queries == moved  # said anew, it is kept
+    assert Run.open(tmp_path / "other").queries == moved

@@ -81,7 +81,7 @@ def quiet():
 @pytest.fixture
 def synthesize(small_run, monkeypatch):
     """Writes the target sets of the two scripted queries and opens them."""
-    monkeypatch.setattr("r4t.synthesis.FanoutModel.load", lambda folder: Scripted())
+    monkeypatch.setattr("r4t.synthesis.FanoutModel.load", lambda folder, backend: Scripted())
 
     def write(queries=None, objectives=None, batch_size=2, **arguments):
         objectives = {"size": Size()} if objectives is None else objectives

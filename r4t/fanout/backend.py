@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from r4t.fanout.sampling import ListComplete, SeededSampling
+from r4t.fanout.sharding import gathered
 
 if TYPE_CHECKING:
     from r4t.fanout.model import FanoutModel
@@ -34,7 +35,14 @@ class Prompts:
 
 
 class Backend(Protocol):
-    """Runs a model while it writes: the whole softmax at a temperature, nothing cut off."""
+    """Runs a model while it writes: the whole softmax at a temperature, nothing cut off.
+
+    Attributes:
+        log_probs: (B·G, T) of the tokens written last, as they were sampled; 0 for padding. None
+            where they are the model's own.
+    """
+
+    log_probs: Tensor | None
 
     def generate(self, model: "FanoutModel", prompts: Prompts) -> Tensor:
         """Return (B·G, T) sampled tokens, T at most ``max_new_tokens``, padded on the right.
@@ -49,13 +57,16 @@ class Backend(Protocol):
 class Transformers:
     """The model itself writes, through ``generate`` of transformers, with a cache of keys and values."""
 
+    log_probs: Tensor | None = None
+
     def generate(self, model: "FanoutModel", prompts: Prompts) -> Tensor:
         """See ``Backend.generate``."""
         lm, tokenizer, group = model.lm, model.tokenizer, prompts.group_size
         ids = prompts.ids.repeat_interleave(group, 0)
         was_training = lm.training
         lm.eval()
-        output = lm.generate(  # type: ignore[operator]
+        write: Any = lm.generate
+        output = gathered(lm)(write)(
             input_ids=ids,
             attention_mask=prompts.mask.repeat_interleave(group, 0),
             max_new_tokens=model.max_new_tokens,

@@ -1,6 +1,8 @@
 """Queries → G sampled fan-outs each, with their tokens and log-probabilities."""
 
+import copy
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ from r4t.fanout.backend import Backend, Prompts, Transformers
 from r4t.fanout.fit import check_room, end_ids, in_chat, ready, unreached
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
+from r4t.fanout.lora import save_adapter
 from r4t.fanout.sampling import EndTokens
+from r4t.fanout.sharding import is_first_process
+from r4t.fanout.weights import adapter_weights, plain_weights
 
 
 @dataclass(frozen=True)
@@ -220,16 +225,38 @@ class FanoutModel(nn.Module):
         return Fanouts(ids, mask, completion, completion_mask, texts, subqueries)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, tokenizer and format into ``folder``; ``transformers`` can load it too."""
+        """Write weights, tokenizer and format into ``folder``; ``transformers`` can load it too.
+
+        What is written is the plain model, whole: adapters are merged in, and lie once more alone
+        in ``adapter/``; shares of several processes are gathered. Where they share weights, all of
+        them must call it; the first one writes.
+        """
         folder = Path(folder)
-        self.lm.save_pretrained(folder)
+        first, weights = is_first_process(), {}
+        for name, weight in plain_weights(self.lm):
+            if first:
+                weights[name] = weight.cpu()
+        adapters = adapter_weights(self.lm)
+        if not first:
+            return
+        self.lm.save_pretrained(folder, state_dict=weights)
+        shutil.rmtree(folder / "adapter", ignore_errors=True)  # of a model saved here before
+        if adapters:
+            config = copy.deepcopy(self.lm.config)
+            config.dtype = torch.float32  # what the adapters are merged in
+            config.save_pretrained(folder)
+            save_adapter(self.lm, adapters, folder / "adapter")
         self.tokenizer.save_pretrained(folder)
         spec = {**self.form.spec(), "max_new_tokens": self.max_new_tokens}
         (folder / SPEC_FILE).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "FanoutModel":
+    def load(cls, folder: str | Path, backend: Backend | None = None) -> "FanoutModel":
         """Load what ``save`` wrote, in evaluation mode.
+
+        Args:
+            folder: Where it lies.
+            backend: What runs it while it writes; ``Transformers`` by default.
 
         Raises:
             InputError: ``folder`` is not a saved fan-out model.
@@ -242,7 +269,7 @@ class FanoutModel(nn.Module):
             )
         spec = json.loads(path.read_text(encoding="utf-8"))
         lm, tokenizer = Pretrained(str(Path(folder).resolve())).build([], Path())
-        return cls(lm.eval(), tokenizer, load_format(spec), spec["max_new_tokens"])
+        return cls(lm.eval(), tokenizer, load_format(spec), spec["max_new_tokens"], backend)
 
     def _fanouts(
         self, ids: Tensor, mask: Tensor, completion: Tensor, queries: Sequence[str]

@@ -66,6 +66,24 @@ class EndTokens:
         return held
 
 
+def through_list(ends: EndTokens, ids: Sequence[int], opening: str = "") -> int:
+    """Return how many of a completion's tokens there are up to the one that completes its list.
+
+    All of them where none does.
+
+    Args:
+        ends: The tokens to look out for.
+        ids: The completion.
+        opening: What the prompt began of the completion's text.
+    """
+    form = ends.form
+    for place in ends.table[torch.tensor(ids)].nonzero().flatten().tolist():
+        text = ends.tokenizer.decode(ids[: place + 1], skip_special_tokens=True)
+        if form.contract.complete(opening + text, form.set_size):
+            return int(place) + 1
+    return len(ids)
+
+
 class ListComplete(StoppingCriteria):
     """Stops a completion once its list is complete: what follows would not be read.
 

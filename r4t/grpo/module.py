@@ -1,6 +1,7 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,14 +13,24 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
+from r4t.fanout.backend import Backend
 from r4t.fanout.fit import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
+from r4t.fanout.sharding import is_first_process, is_sharded, shard
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
 from r4t.grpo.loss import Extent, SoftGRPO, policy_statistics
-from r4t.grpo.rollout import Lesson, Rollout, component_numbers, rollout_numbers, speed_numbers
+from r4t.grpo.policy import check_moves, stuck, without_dropout
+from r4t.grpo.rollout import (
+    Lesson,
+    Rollout,
+    backend_gap,
+    component_numbers,
+    rollout_numbers,
+    speed_numbers,
+)
 from r4t.grpo.trial import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
@@ -45,6 +56,7 @@ class FanoutModule(LightningModule):
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         cached: How many texts' vectors and sub-queries' items to keep for the next time that they
             are written; 0 for none.
+        backend: What runs the model while it writes; ``Transformers`` by default.
     """
 
     step: str
@@ -60,14 +72,20 @@ class FanoutModule(LightningModule):
         temperature: float,
         pool_size: int | None,
         cached: int = CACHED,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
+        if not (math.isfinite(learning_rate) and learning_rate > 0):
+            raise InputError(
+                f"learning_rate must be a finite number above 0, found {learning_rate}; 3e-4 suits "
+                "small models and LoRA."
+            )
         self.run = Run.open(run)
         self.searcher = self.run.searcher(cached=cached)
         self.watch = self.searcher.watch = Stopwatch()
         source, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
         form = form or lm.saved_form(self.run.folder) or Expand()
-        self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens)
+        self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens, backend)
         check_list(tokenizer, form, max_new_tokens)
         self.reward = reward
         self.learning_rate = learning_rate
@@ -77,10 +95,27 @@ class FanoutModule(LightningModule):
         self.val_weighted = objective_metrics(reward.objectives, prefix="val/", stat="weighted")
         self.val_reward = ObjectiveMetric(reward.score, "reward")
 
+    def configure_model(self) -> None:
+        """Under ``ModelParallelStrategy`` leave each process its share of the language model."""
+        if self.device_mesh is not None:
+            shard(self.fanout.lm, self.device_mesh)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether ranks share the weights; then all of them have to call ``export``."""
+        return is_sharded(self.fanout.lm)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, and a schedule in optimizer steps."""
+        """Return AdamW, and a schedule in optimizer steps.
+
+        Raises:
+            InputError: Most weights would round back to what they are at each step.
+        """
+        trained = [found for found in self.fanout.parameters() if found.requires_grad]
+        counts = self.trainer.strategy.reduce(stuck(trained, self.learning_rate), reduce_op="sum")
+        check_moves(counts, trained, self.learning_rate)
         optimizer = torch.optim.AdamW(
-            self.fanout.parameters(), lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+            trained, lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
         )
         schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -134,7 +169,7 @@ class FanoutModule(LightningModule):
         folder = str(self.run.step(self.step) / "model") if folder is None else folder
         self.fanout.save(folder)
         facts = self.reward.facts()
-        if facts:
+        if facts and is_first_process():
             text = json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
             (Path(folder) / "objectives.json").write_text(text, encoding="utf-8")
 
@@ -208,7 +243,8 @@ class FanoutTuner(FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
     Each training step samples G fan-outs a query, retrieves, scores, and makes ``updates``
-    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps.
+    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps. Dropout of the
+    model is off: the policy that learns is the one that sampled.
 
     Args:
         run: Run folder.
@@ -225,6 +261,7 @@ class FanoutTuner(FanoutModule):
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         cached: How many texts' vectors and sub-queries' items to keep, because most sub-queries
             are written again; the ones unused for longest go first. 0 for none.
+        backend: What runs the model while it writes; ``Transformers`` by default.
 
     Raises:
         InputError: ``group_size`` is below 2, ``updates`` or ``micro_batch`` below 1.
@@ -247,6 +284,7 @@ class FanoutTuner(FanoutModule):
         temperature: float = 0.9,
         pool_size: int | None = None,
         cached: int = CACHED,
+        backend: Backend | None = None,
     ) -> None:
         if group_size < 2:
             raise InputError(
@@ -264,13 +302,20 @@ class FanoutTuner(FanoutModule):
             temperature,
             pool_size,
             cached,
+            backend,
         )
+        without_dropout(self.fanout.lm)
         self.loss = SoftGRPO() if loss is None else loss
         self.group_size = group_size
         self.updates = updates
         self.micro_batch = micro_batch
         self.automatic_optimization = False
         self.rollout: Rollout | None = None
+
+    def on_train_start(self) -> None:
+        """Check what is read, and let what writes take over the weights that training begins with."""
+        super().on_train_start()
+        self.fanout.backend.sync(self.fanout)
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Roll out, score, and step the policy ``updates`` times."""
@@ -322,6 +367,7 @@ class FanoutTuner(FanoutModule):
                 loss, log_probs, spread = self._pass(lesson, old)
             if old is None:
                 old, entropy = log_probs, spread
+                gap = backend_gap(self.fanout.backend.log_probs, old, fanouts.completion_mask)
             statistics = policy_statistics(log_probs, old, mask, self.loss.clip)
             self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
             optimizer.step()  # type: ignore[union-attr]
@@ -329,6 +375,7 @@ class FanoutTuner(FanoutModule):
         sampled = fanouts.completion_mask
         statistics["entropy"] = (entropy * sampled).sum() / sampled.sum().clamp(min=1)
         statistics["loss"] = loss
+        statistics |= gap
         for name, value in statistics.items():
             self._log(f"train/{name}/mean", value, batch_size, bar=False)
 

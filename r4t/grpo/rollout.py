@@ -107,6 +107,28 @@ def component_numbers(rollout: Rollout, reward: Reward, step: int) -> dict[str, 
     return found
 
 
+def backend_gap(told: Tensor | None, own: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Return how far the policy that sampled is from the one that the loss takes for it.
+
+    Args:
+        told: (n, T) log-probabilities as sampled; None if the model itself wrote.
+        own: (n, T) log π_old, of the model.
+        mask: (n, T), 1 for a sampled token.
+
+    Returns:
+        ``backend_gap``, the mean absolute difference in nats; nothing if the model itself wrote.
+
+    Example:
+        >>> told, own = torch.tensor([[-1.0, -2.0, 0.0]]), torch.tensor([[-1.5, -1.9, -9.0]])
+        >>> backend_gap(told, own, torch.tensor([[1, 1, 0]]))  # (0.5 + 0.1) / 2
+        {'backend_gap': tensor(0.3000)}
+    """
+    if told is None:
+        return {}
+    apart = (told - own).abs() * mask
+    return {"backend_gap": apart.sum() / mask.sum().clamp(min=1)}
+
+
 def speed_numbers(seconds: dict[str, float], tokens: int) -> dict[str, float]:
     """Return, by log key, how long the parts of a step took and how fast it wrote.
 

@@ -107,6 +107,8 @@ class RollBack(Action):
         assert self.healthy is not None  # since begin
         begun = base_rates(trainer)
         self.healthy.restore(trainer, module)
+        fanout: Any = module.fanout
+        fanout.backend.sync(fanout)  # what writes must go back too
         self.candidate = None
         judge.forget(self.healthy.rows)
         done = f"weights, optimizer and schedule are those after rollout {self.healthy.rollout}"
@@ -154,7 +156,7 @@ class Watchdog(Callback):
     def __init__(
         self,
         action: Action | None = None,
-        window: int = 10,
+        window: int = 5,
         patience: int = 3,
         reference: Reference | None = None,
         rules: list[Rule] | None = None,

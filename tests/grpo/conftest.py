@@ -25,6 +25,17 @@ class Letters(Objective):
         return torch.tensor([text.count("e") / max(len(text), 1) for text in texts])
 
 
+class Noisy(Letters):
+    """As ``Letters`` and noise: the global random state matters, and each rank has its own."""
+
+    bounds = (0.0, 2.0)
+
+    def score(self, sets):
+        ranks = torch.distributed.is_initialized()
+        torch.rand(torch.distributed.get_rank() if ranks else 0)
+        return super().score(sets) + torch.rand(len(sets))
+
+
 class Dropout(TinyQwen3):
     """A tiny model whose attention drops out, so that the global random state matters."""
 
@@ -63,15 +74,16 @@ class Tiny:
     Ends = Ends
     Letters = Letters
     Dropout = Dropout
+    Noisy = Noisy
     flat = staticmethod(flat)
 
     def __init__(self, run):
         self.run = run
 
-    def tuner(self, **arguments):
+    def tuner(self, lm=None, **arguments):
         seed_everything(0, verbose=False)
         reward = Reward({"letters": 1.0, "diversity": 0.0}, {"letters": Letters()})
-        lm = TinyQwen3(width=32, layers=1, vocabulary=300)
+        lm = TinyQwen3(width=32, layers=1, vocabulary=300) if lm is None else lm
         settings = {"group_size": 2, "max_new_tokens": 12, "learning_rate": 1e-2}
         settings |= {"reward": reward, "lm": lm, "form": Expand(set_size=3)}
         return FanoutTuner(str(self.run.folder), **{**settings, **arguments})

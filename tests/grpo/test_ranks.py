@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 from r4t.callbacks import KeepLast
 from r4t.fanout.backend import Transformers
 from r4t.grpo.loss import SoftGRPO
+from r4t.reward import Reward
 
 TWO = {"strategy": "ddp_fork", "devices": 2}
 
@@ -126,10 +127,10 @@ def test_a_rank_that_writes_nothing_to_parse_keeps_no_other_waiting(tiny, report
 
 
 def test_two_processes_resume_bit_for_bit(tiny, reports, tmp_path):
-    """With dropout: ranks draw unlike numbers of it, so that each has a random state of its own."""
+    """With an objective that draws: each rank has a random state of its own."""
 
     def tuner():
-        return tiny.tuner(lm=tiny.Dropout(width=32, layers=1, vocabulary=300))
+        return tiny.tuner(reward=Reward({"letters": 1.0}, {"letters": tiny.Noisy()}))
 
     kept = {"default_root_dir": str(tmp_path), "enable_checkpointing": None, **TWO}
     whole = reports("whole", KeepLast(100), module=tuner(), rollouts=5, **kept)

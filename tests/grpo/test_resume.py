@@ -55,8 +55,8 @@ class Kill(Checkpoint):
 def tuner(tiny):
     seed_everything(3, verbose=False)
     ramp = Ramp(1.0, 0.2, steps=12)
-    reward = Reward({"letters": ramp, "diversity": 0.1}, {"letters": tiny.Letters()})
-    return tiny.tuner(reward=reward, lm=tiny.Dropout(width=32, layers=1, vocabulary=300))
+    reward = Reward({"letters": ramp, "diversity": 0.1}, {"letters": tiny.Noisy()})
+    return tiny.tuner(reward=reward)
 
 
 def warm_start(tiny):

@@ -1,0 +1,186 @@
+"""Tuning and synthesis write through a server: the same as without, and never with old weights."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from r4t.errors import InputError
+from r4t.fanout.backend import Transformers
+from r4t.fanout.formats import Expand
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.fanout.vllm import VllmServer
+from r4t.filters import Filter
+from r4t.grpo.data import QueryData
+from r4t.grpo.watchdog import RollBack
+from r4t.reward import Reward
+from r4t.seeds import query_seed
+from r4t.synthesis import SynthesisTrainer, Synthesizer
+from tests.vllm_server import replace_broadcast, sampled, serving
+
+pytestmark = pytest.mark.filterwarnings("ignore:No completion of the first rollout")
+
+
+class SeedsOfServer(Transformers):
+    """The model itself writes, from the seeds that a server is sent."""
+
+    def generate(self, model, prompts):
+        seeds = [query_seed(str(seed), 0) for seed in prompts.seeds]
+        return super().generate(model, replace(prompts, seeds=seeds))
+
+
+@pytest.fixture
+def served(small_run, monkeypatch):
+    """The model of ``tiny.tuner``, to be served."""
+    pytest.importorskip("trl")
+    replace_broadcast(monkeypatch)
+    texts = small_run.searcher().catalog.texts
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(texts, None)
+    return FanoutModel(lm, tokenizer, Expand(set_size=3), 12)
+
+
+def connected(seen, **arguments):
+    return VllmServer("127.0.0.1", seen.port, start_timeout=0.0, **arguments)
+
+
+class Kept(Callback):
+    """The plain weights that training begins with, and those after each rollout; the log."""
+
+    def __init__(self):
+        self.weights, self.texts, self.gaps = [], [], []
+
+    def on_train_start(self, trainer, pl_module):
+        self.weights.append({n: p.detach().clone() for n, p in named(pl_module)})
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.on_train_start(trainer, pl_module)
+        self.texts.append(pl_module.rollout.texts)
+        self.gaps.append(trainer.callback_metrics.get("train/backend_gap/mean"))
+
+
+def named(module):
+    return module.fanout.lm.named_parameters()
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def test_tuning_through_a_server_is_tuning(tiny, served):
+    alone, through = Kept(), Kept()
+    tiny.fit(alone, module=tiny.tuner(backend=SeedsOfServer()), rollouts=3)
+    with torch.no_grad():  # the server was started with other weights
+        served.lm.model.norm.weight.mul_(2.0)
+    with serving(served) as seen:
+        tiny.fit(through, module=tiny.tuner(backend=connected(seen)), rollouts=3)
+    assert through.texts == alone.texts
+    assert same(through.weights[-1], alone.weights[-1])
+    # Sent: what training begins with, and exactly what each rollout's updates made of it.
+    assert len(seen.received) == 4
+    assert all(map(same, seen.received, through.weights))
+    assert not same(seen.received[0], seen.received[1])
+    assert alone.gaps == [None] * 3
+    assert max(through.gaps) < 1e-5  # the server's policy is the one that the loss takes for π_old
+
+
+def test_the_gap_between_server_and_model_is_logged(tiny, served):
+    write = sampled(served)
+
+    def apart(row):
+        """Log-probabilities that are a quarter of a nat too small."""
+        return [(ids, [told - 0.25 for told in log_probs]) for ids, log_probs in write(row)]
+
+    kept = Kept()
+    with serving(served, apart) as seen:
+        tiny.fit(kept, module=tiny.tuner(backend=connected(seen)), rollouts=1)
+    assert kept.gaps[0].item() == pytest.approx(0.25, abs=1e-5)
+
+
+def test_what_a_watchdog_restores_reaches_the_server(tiny, served):
+    class Back(Callback):
+        """Rolls back after the second rollout."""
+
+        def on_train_start(self, trainer, pl_module):
+            self.action = RollBack(slower=0.5)
+            self.judge = type("Judge", (), {"rollouts": 0, "forget": lambda self, rows: None})()
+            self.judge.history = type("History", (), {"rows": []})()
+            self.action.begin(trainer, pl_module, self.judge)
+
+        def on_train_batch_end(self, trainer, pl_module, batch, outputs, batch_idx):
+            if batch_idx == 1:
+                self.action.act(trainer, pl_module, self.judge)
+
+    with serving(served) as seen:
+        tiny.fit(Back(), module=tiny.tuner(backend=connected(seen)), rollouts=3)
+    start, _, two, restored, three = seen.received  # the second of them by the first rollout
+    assert same(restored, start)
+    assert not same(two, restored)
+    assert not same(three, restored)
+
+
+def test_a_tuner_needs_a_server_that_takes_weights(tiny, served):
+    with serving(served) as seen:
+        module = tiny.tuner(backend=connected(seen, send_weights=False))
+        with pytest.raises(InputError, match="trained must reach the server.*send_weights: false"):
+            tiny.fit(module=module, rollouts=1)
+    assert seen.asked == []
+
+
+END = "/reset_prefix_cache"
+
+
+class Ranks(Callback):
+    """Writes what a rank ends with."""
+
+    def __init__(self, folder):
+        self.folder, self.texts = folder, []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.texts += pl_module.rollout.texts
+
+    def on_fit_end(self, trainer, pl_module):
+        weights = {name: value.tolist() for name, value in named(pl_module)}
+        path = self.folder / f"{trainer.global_rank}.json"
+        path.write_text(json.dumps({"texts": self.texts, "weights": weights}))
+
+
+def test_of_two_ranks_one_sends_and_both_wait(tiny, served, tmp_path):
+    """4 queries on each rank: 8 requests between one update and the next."""
+    ranks = {"strategy": "ddp_fork", "devices": 2}
+    with serving(served, slow=0.3) as seen:
+        tiny.fit(Ranks(tmp_path), module=tiny.tuner(backend=connected(seen)), rollouts=2, **ranks)
+    paths = [path for path in seen.paths if path in ("/broadcast", "/v1/completions", END)]
+    update = ["/broadcast", END]
+    assert paths == update + 2 * [*["/v1/completions"] * 8, *update]
+    assert seen.paths.count("/init_weight_transfer_engine") == 1
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first["weights"] == second["weights"]
+    assert first["texts"] != second["texts"]
+    sent = {name: value.tolist() for name, value in seen.received[-1].items()}
+    assert sent == first["weights"]
+
+
+def test_synthesis_through_a_server_that_has_the_model(small_run, served):
+    """As without; weights need not be sent, so nothing but completions is asked for."""
+    served.save(small_run.step("tune") / "model")
+    path = str((small_run.step("tune") / "model").resolve())
+
+    def write(backend):
+        reward = Reward({"diversity": 1.0})
+        settings = {"samples": 4, "set_size": 3, "overwrite": True, "keep": Filter()}
+        module = Synthesizer(str(small_run.folder), reward, backend=backend, **settings)
+        off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = SynthesisTrainer(accelerator="cpu", limit_predict_batches=1, **off)
+        trainer.synthesize(module, datamodule=QueryData(str(small_run.folder), batch_size=8))
+        folder = small_run.step("targets")
+        return {found.name: found.read_bytes() for found in folder.glob("shard*")}
+
+    expected = write(SeedsOfServer())
+    with serving(served, names=("tuned", path)) as seen:
+        found = write(connected(seen, send_weights=False))
+    assert found == expected
+    assert set(seen.paths) == {"/tokenize", "/v1/completions"}
+    assert len(seen.asked) == 8

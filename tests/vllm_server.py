@@ -1,0 +1,247 @@
+"""A tiny model → a local server that speaks vLLM's HTTP interface, writes with that model and takes weights.
+
+The weights come through TRL's own client, of which only the broadcast over NCCL is replaced: by a
+request to this server, so that it also works between processes.
+"""
+
+import importlib
+import io
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from transformers import StoppingCriteria
+
+from r4t.fanout import vllm
+from r4t.fanout.sampling import SeededSampling
+
+CONTEXT = 768
+# What vLLM 0.31 knows of what is sent here; it ignores unknown fields, which would hide typing errors.
+FIELDS = {"prompt", "n", "seed", "max_tokens", "logprobs", "return_token_ids", "temperature"}
+FIELDS |= {"top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"}
+FIELDS |= {"frequency_penalty", "stop", "stop_token_ids", "include_stop_str_in_output"}
+
+Choice = tuple[list[int], list[float]]  # tokens and their log-probabilities
+
+
+class Seen:
+    """What a server was asked and sent."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.port = urlsplit(url).port
+        self.asked: list[dict[str, Any]] = []  # completions
+        self.paths: list[str] = []  # all requests, in the order in which they were begun
+        self.announced: list[dict[str, Any]] = []  # what each update was said to bring
+        self.received: list[dict[str, torch.Tensor]] = []  # what it brought
+        self.info: Any = {"weight_transfer_config": {"backend": "nccl"}}  # None: not in dev mode
+        self.failures: list[int] = []  # status of the next completions, before one goes well
+
+
+@contextmanager
+def serving(
+    model: Any,
+    write: Callable[[dict[str, Any]], list[Choice]] | None = None,
+    names: tuple[str, str] = ("served", "/models/served"),
+    slow: float = 0.0,
+) -> Iterator[Seen]:
+    """Serve a ``FanoutModel``, whose weights change when some are sent.
+
+    Args:
+        model: Its language model and tokenizer.
+        write: Completions of a request; sampled by the model by default.
+        names: What the model is called, and where it lies.
+        slow: Seconds that an update takes.
+    """
+    write = sampled(model) if write is None else write
+    lock, writing = threading.Lock(), threading.Lock()
+
+    def answer(path: str, row: Any) -> tuple[int, Any]:
+        if path == "/health":
+            return 200, None
+        if path == "/v1/models":
+            told = {"id": names[0], "root": names[1], "max_model_len": CONTEXT}
+            return 200, {"data": [told]}
+        if path == "/server_info":
+            return (404, None) if seen.info is None else (200, {"vllm_config": seen.info})
+        if path == "/get_world_size":
+            return 200, {"world_size": 1}
+        if path == "/tokenize":
+            ids = model.tokenizer(row["prompt"], add_special_tokens=row["add_special_tokens"])
+            return 200, {"tokens": ids["input_ids"]}
+        if path == "/v1/completions":
+            if unknown := set(row) - FIELDS:
+                return 400, {"error": {"message": f"unknown {unknown}"}}
+            with lock:
+                seen.asked.append(row)
+                failure = seen.failures.pop() if seen.failures else None
+            if failure is not None:
+                return failure, {"error": {"message": "so it is"}}
+            with writing:  # one after the other is faster on a few cores
+                found = write(row)
+            return 200, {"choices": [_choice(*row) for row in enumerate(found)]}
+        if path == "/update_weights":
+            seen.announced.append(row["update_info"])
+        if path == "/finish_weight_update":
+            time.sleep(slow)
+        return 200, {"success": True}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(*answer(urlsplit(self.path).path, None))
+
+        def do_POST(self) -> None:
+            data = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            with lock:
+                seen.paths.append(self.path)
+            if self.path == "/broadcast":
+                sent = torch.load(io.BytesIO(data))
+                seen.received.append(sent)
+                model.lm.load_state_dict(sent, strict=False)  # a tied head is not sent
+                self.reply(200, None)
+            else:
+                self.reply(*answer(self.path, json.loads(data) if data else None))
+
+        def reply(self, status: int, content: Any) -> None:
+            data = b"" if content is None else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    server = Server(("127.0.0.1", 0), Handler)
+    seen = Seen(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _choice(index: int, found: Choice) -> dict[str, Any]:
+    ids, log_probs = found
+    told = {"token_logprobs": log_probs}
+    return {"index": index, "token_ids": ids, "logprobs": told, "finish_reason": "stop"}
+
+
+def sampled(model: Any) -> Callable[[dict[str, Any]], list[Choice]]:
+    """Sample from the model as it is when asked; the first of a request's seed comes first."""
+
+    def write(row: dict[str, Any]) -> list[Choice]:
+        prompt = torch.tensor([row["prompt"]]).repeat(row["n"], 1)
+        output = model.lm.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=row["max_tokens"],
+            do_sample=False,
+            logits_processor=[SeededSampling([row["seed"]], row["n"], row["temperature"])],
+            eos_token_id=row["stop_token_ids"],
+            pad_token_id=model.tokenizer.pad_token_id,
+            stopping_criteria=[StopString(model.tokenizer, row, prompt.shape[1])],
+        )
+        with torch.no_grad():
+            logits = model.lm(output).logits[:, prompt.shape[1] - 1 : -1] / row["temperature"]
+        log_probs = logits.log_softmax(-1)
+        found = []
+        for ids, told in zip(output[:, prompt.shape[1] :], log_probs):
+            kept = ids[: stopped(model.tokenizer, row, ids.tolist())]
+            found.append((kept.tolist(), told[range(len(kept)), kept].tolist()))
+        return found
+
+    return write
+
+
+def scripted(tokenizer: Any, texts: list[str]) -> Callable[[dict[str, Any]], list[Choice]]:
+    """Write texts, one a completion of the first prompt; go on where a prompt holds a beginning.
+
+    The log-probability of token i of a text is −i.
+    """
+    scripts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    first: list[int] = []
+
+    def write(row: dict[str, Any]) -> list[Choice]:
+        first.extend([] if first else row["prompt"])
+        begun = row["prompt"][len(first) :]
+        found = []
+        for script in scripts:
+            if script[: len(begun)] == begun and len(found) < row["n"]:
+                rest = script[len(begun) :][: row["max_tokens"]]
+                rest = rest[: stopped(tokenizer, row, rest)]
+                found.append((rest, [-float(len(begun) + i) for i in range(len(rest))]))
+        return found
+
+    return write
+
+
+def stopped(tokenizer: Any, row: dict[str, Any], ids: list[int]) -> int:
+    """How many tokens vLLM leaves: to an end token, or where a stop string is in what it wrote."""
+    for place, token in enumerate(ids):
+        text = tokenizer.decode(ids[: place + 1], skip_special_tokens=True)
+        if token in row["stop_token_ids"] or any(end in text for end in row.get("stop", [])):
+            return place + 1
+    return len(ids)
+
+
+class StopString(StoppingCriteria):
+    """Stops rows as vLLM does."""
+
+    def __init__(self, tokenizer: Any, row: dict[str, Any], start: int) -> None:
+        self.tokenizer, self.ends, self.start = tokenizer, row.get("stop", []), start
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        rows = input_ids[:, self.start :]
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return torch.tensor([any(end in text for end in self.ends) for text in texts])
+
+
+def replace_broadcast(monkeypatch: Any) -> None:
+    """Let TRL's client run without vLLM and GPUs, sending weights to the server in a request."""
+    client = importlib.import_module("trl.generation.vllm_client")
+
+    class Engine:
+        @staticmethod
+        def trainer_init(init_info: dict[str, Any]) -> Any:
+            group = SimpleNamespace(store=None, socket=None)
+            return SimpleNamespace(group=group, init_info=init_info)
+
+        @staticmethod
+        def trainer_send_weights(iterator: Any, trainer_args: Any) -> None:
+            data = io.BytesIO()
+            torch.save({name: weight.clone() for name, weight in iterator}, data)
+            with urllib.request.urlopen(f"{url[0]}/broadcast", data.getvalue()):
+                pass
+
+    def reach(address: str, port: int, device: torch.device) -> Any:
+        url.append(address)
+        return connect(address, port, torch.device("cuda"))
+
+    url: list[str] = []
+    connect = vllm.weight_client
+    monkeypatch.setattr(vllm, "weight_client", reach)
+    monkeypatch.setattr(vllm, "NEEDED", ("trl", "requests"))
+    for name, value in {
+        "is_vllm_available": lambda **_: True,
+        "get_ip": lambda: "127.0.0.1",
+        "_HAS_STATEFUL_TRAINER_ENGINE": False,
+        "NCCLWeightTransferEngine": Engine,
+        "NCCLTrainerSendWeightsArgs": SimpleNamespace,
+    }.items():
+        monkeypatch.setattr(client, name, value, raising=False)
