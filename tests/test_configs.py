@@ -1,6 +1,7 @@
 """Every shipped YAML is parsed and built in its place: alone, or laid over the configs it fits."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,6 +102,10 @@ def test_step(place, build, step, stack):
         (folder / STEP_FOLDERS[step]).relative_to(folder.parents[1])
     )
     assert (folder / "run.json").is_file()
+    if step in ("0_warm_start", "1_tune"):
+        (keeps,) = cli.trainer.checkpoint_callbacks
+        last = Path(cli.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        assert keeps.path(cli.trainer) == last
     # The last layer decides, down to each setting.
     last = yaml.safe_load((CONFIGS / stack[-1]).read_text(encoding="utf-8"))
     found = leaves(cli.config[VERBS[step]].as_dict())
