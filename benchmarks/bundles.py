@@ -127,15 +127,21 @@ def answers(run: Run) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def drawn(searcher: Searcher, model: FanoutModel, queries: list[Query]) -> dict[str, torch.Tensor]:
-    """Recall and Vendi (B,) of a model's answers, means over ``DRAWS`` fan-outs a query."""
+def drawn(
+    searcher: Searcher,
+    model: FanoutModel,
+    queries: list[Query],
+    draws: int = DRAWS,
+    temperature: float = 0.9,
+    anchor: float = 0.0,
+) -> dict[str, torch.Tensor]:
+    """Recall and Vendi (B,) of a model's answers, means over several fan-outs a query."""
     texts = [query.text for query in queries]
     seeds = [query_seed(query.id, 0) for query in queries]
-    fanouts = model.sample(texts, seeds, DRAWS, 0.9)
-    form = model.form
-    sets = searcher.fan_out_groups(queries, fanouts.subqueries, form.set_size, POOL, form.anchor)
+    written = model.sample(texts, seeds, draws, temperature).subqueries
+    sets = searcher.fan_out_groups(queries, written, model.form.set_size, POOL, anchor)
     measured = {"recall": pool_recall(sets), "vendi": item_vendi(first_items(searcher, sets))}
-    return {name: values.view(len(queries), DRAWS).mean(1) for name, values in measured.items()}
+    return {name: values.view(len(queries), draws).mean(1) for name, values in measured.items()}
 
 
 def first_items(searcher: Searcher, sets: SetBatch) -> SetBatch:
