@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from r4t.callbacks import Export
+from r4t.callbacks import Export, KeepLast
 from r4t.errors import InputError
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
@@ -186,6 +186,27 @@ def test_a_sharded_run_goes_on_from_its_checkpoint(tiny, sources, tmp_path):
     through, resumed = exported(tmp_path / "through"), exported(tmp_path / "resumed")
     assert (through - exported(tiny.run.folder / "start")).abs().max() > 1e-4
     assert torch.equal(through, resumed)
+
+
+def test_the_last_checkpoint_of_a_sharded_run_is_a_folder_that_takes_the_place_of_one(
+    tiny, sources, tmp_path
+):
+    def tune(name, rollouts, *keeps, ckpt_path=None):
+        module = tiny.tuner(sources["whole"], learning_rate=1e-3)
+        arguments = {"default_root_dir": str(tmp_path), "enable_checkpointing": bool(keeps)}
+        arguments |= {"rollouts": rollouts, "ckpt_path": ckpt_path, **shared()}
+        tiny.fit(Export(str(tmp_path / name)), *keeps, module=module, **arguments)
+        return tiny.last.global_step
+
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert two_processes(lambda: tune("through", 3)) == [6, 6]
+    assert two_processes(lambda: tune("begun", 2, KeepLast(1))) == [4, 4]
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    assert last.is_dir()
+    assert two_processes(lambda: tune("resumed", 3, KeepLast(1), ckpt_path=last)) == [6, 6]
+    through, resumed = exported(tmp_path / "through"), exported(tmp_path / "resumed")
+    assert torch.equal(through, resumed)
+    assert not torch.equal(through, exported(tmp_path / "begun"))
 
 
 def test_tensor_parallelism_is_refused(tiny, sources):
