@@ -39,7 +39,8 @@ README = """# A run of r4t
 | `results/` | step 5: `results.md`, and every per-query value in `results.json` |
 
 Each step folder also holds `config.yaml` (what it ran with); a trained step its `logs/`, one
-`version_N/` a time it was run, with `metrics.csv` and `checkpoints/`.
+`version_N/` a time it was run, with `metrics.csv`; and `checkpoints/last.ckpt`, from which the same
+`r4t fit` goes on with `--ckpt_path last`.
 
     r4t retrieve RUN "your broad query"               # the diffusion retriever answers
     r4t retrieve RUN "your broad query" --with folm   # the language model answers
@@ -77,19 +78,23 @@ class Run:
 
         Args:
             folder: The run folder; made if missing.
-            catalog: Folder of the catalog; ``folder/catalog`` by default.
-            queries: Folder of the queries; ``folder/queries`` by default.
+            catalog: Folder of the catalog; by default what the run was begun with, at first
+                ``folder/catalog``.
+            queries: Folder of the queries; likewise.
 
         Raises:
             InputError: There is no catalog, or the run was begun with another one.
         """
         folder = Path(folder)
-        catalog = folder / "catalog" if catalog is None else Path(catalog)
-        queries = folder / "queries" if queries is None else Path(queries)
-        run = cls(folder, catalog, queries, Catalog.load(catalog).fingerprint)
         path = folder / RUN_FILE
-        if path.is_file():
-            begun = cls.open(folder)
+        begun = cls.open(folder) if path.is_file() else None
+        if catalog is None:
+            catalog = folder / "catalog" if begun is None else begun.catalog
+        if queries is None:
+            queries = folder / "queries" if begun is None else begun.queries
+        catalog, queries = Path(catalog), Path(queries)
+        run = cls(folder, catalog, queries, Catalog.load(catalog).fingerprint)
+        if begun is not None:
             _same_catalog(begun.fingerprint, run.fingerprint, catalog, folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = {
@@ -97,10 +102,10 @@ class Run:
             "queries": os.path.relpath(queries, folder),
             "fingerprint": run.fingerprint,
         }
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        _put(path, json.dumps(content, indent=2) + "\n")
         readme = folder / "README.md"
         if not readme.is_file() or readme.read_text(encoding="utf-8").startswith(README[:15]):
-            readme.write_text(README, encoding="utf-8")  # a user's own is left alone
+            _put(readme, README)  # a user's own is left alone
         return run
 
     @classmethod
@@ -164,6 +169,15 @@ class Run:
     def step(self, name: str) -> Path:
         """Return the folder of a step (``warm_start``, ``tune``, ``targets``, ``distill``)."""
         return self.folder / name
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file in one go, unless it says so already: other processes of a fit may read it."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def _same_catalog(begun: str, found: str, catalog: Path, run: Path) -> None:

@@ -191,7 +191,7 @@ class Searcher:
         # What a sub-query finds depends on its text and, if anchored, on its query.
         owners: Sequence[Hashable] = range(len(kept)) if query_texts is None else query_texts
         keys: list[list[Hashable]] = [
-            [(text, owner) if anchor else text for text in texts]
+            [(text, owner, anchor) if anchor else text for text in texts]
             for owner, texts in zip(owners, kept)
         ]
         return self.fan_out(

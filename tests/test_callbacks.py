@@ -1,9 +1,11 @@
 from types import SimpleNamespace
 
 import pytest
-from lightning.pytorch import LightningModule
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader
 
-from r4t.callbacks import Export
+from r4t.callbacks import Export, KeepLast, put
 from r4t.errors import InputError
 
 
@@ -33,6 +35,127 @@ def test_the_first_rank_writes_and_all_wait(folder):
     assert first.waits == second.waits == ["export"]
 
 
+def test_ranks_that_share_weights_all_export():
+    second, module = trainer(False), Exporting()
+    module.sharded = True
+    Export("here").on_fit_end(second, module)
+    assert module.folders == ["here"]
+    assert second.waits == ["export"]
+
+
 def test_a_module_that_exports_nothing_is_refused():
     with pytest.raises(InputError, match="an export method, found LightningModule; remove the"):
         Export().on_fit_end(trainer(True), LightningModule())
+
+
+class Counting(LightningModule):
+    """One weight that each step raises by 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch, batch_idx):
+        return -self.weight
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+def count(folder, steps, *callbacks, **arguments):
+    """A fit of so many steps, in epochs of four."""
+    off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    fit = Trainer(
+        max_steps=steps,
+        default_root_dir=folder,
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        **off,
+    )
+    fit.fit(Counting(), DataLoader(range(4)), **arguments)
+    return fit
+
+
+def kept(folder, name="last"):
+    found = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return found["state_dict"]["weight"].item()
+
+
+@pytest.mark.parametrize("every, steps", [(1, 1), (3, 7), (100, 6)])
+def test_the_last_step_of_a_fit_is_kept(tmp_path, every, steps):
+    count(tmp_path, steps, KeepLast(every))
+    assert kept(tmp_path) == steps
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_it_is_kept_at_times_and_where_it_is_told(tmp_path, monkeypatch):
+    weights = []
+    monkeypatch.setattr(
+        "r4t.callbacks.put",
+        lambda source, target: weights.append(torch.load(source)["state_dict"]["weight"].item()),
+    )
+    count(tmp_path, 8, KeepLast(3, folder=str(tmp_path / "elsewhere")))
+    assert weights == [3, 6, 8]
+    assert not (tmp_path / "checkpoints").exists()
+    assert (tmp_path / "elsewhere" / "last.ckpt.part").is_file()
+
+
+def test_a_kill_while_it_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    count(tmp_path, 2, KeepLast())
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    before = path.read_bytes()
+
+    def half(strategy, content, part, **_):
+        part.write_bytes(before[:100])
+        raise KeyError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.pytorch.strategies.Strategy.save_checkpoint", half)
+        with pytest.raises(KeyError, match="killed"):
+            count(tmp_path, 6, KeepLast(2), ckpt_path=path)
+    assert path.read_bytes() == before
+    count(tmp_path, 6, KeepLast(2), ckpt_path=path)
+    assert kept(tmp_path) == 6
+
+
+def test_a_fit_that_begins_anew_puts_the_old_one_aside(tmp_path):
+    count(tmp_path, 5, KeepLast())
+    count(tmp_path, 2, KeepLast())
+    assert (kept(tmp_path), kept(tmp_path, "previous")) == (2, 5)
+    # One that goes on takes its own place.
+    count(tmp_path, 3, KeepLast(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert (kept(tmp_path), kept(tmp_path, "previous")) == (3, 5)
+
+
+def test_a_checkpoint_may_be_a_folder(tmp_path):
+    """As that of a sharded model is."""
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    put(tmp_path / "new", tmp_path / "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["new"]
+
+
+def test_the_checkpoint_of_another_module_is_refused(tmp_path):
+    class Other(Counting):
+        pass
+
+    fit = count(tmp_path, 2, KeepLast())
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    said = (
+        f"A fit of Other must resume from a checkpoint of its own, found one of Counting at {path};"
+    )
+    with pytest.raises(InputError, match=said):
+        fit.fit(Other(), DataLoader(range(4)), ckpt_path=path)
+
+
+def test_a_fit_that_goes_on_without_the_callback_is_warned_of(tmp_path):
+    count(tmp_path, 2, KeepLast())
+    with pytest.warns(UserWarning, match="Please add the following callbacks: .'KeepLast'"):
+        count(tmp_path, 3, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+
+
+def test_a_checkpoint_every_no_step_is_refused():
+    with pytest.raises(InputError, match="every must be at least 1, found 0; raise it"):
+        KeepLast(0)

@@ -1,9 +1,12 @@
 """Every shipped YAML is parsed and built in its place: alone, or laid over the configs it fits."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from r4t.__main__ import run as run_verb
 from r4t.cli import lightning as verb
@@ -38,6 +41,7 @@ def layers(step):
 
 
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
+HARDWARE = [["lora"], ["fsdp"], ["lora", "fsdp"]]  # laid over the tuning step, with GPUs
 
 
 @pytest.fixture
@@ -85,6 +89,7 @@ def leaves(content, prefix=""):
 def test_every_config_has_a_place():
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     placed = {name for _, stack in STACKS for name in stack}
+    placed |= {f"hardware/{name}.yaml" for names in HARDWARE for name in names}
     assert found == placed | {"toy/5_evaluate.yaml", "toy/smoke.yaml"}
 
 
@@ -97,6 +102,10 @@ def test_step(place, build, step, stack):
         (folder / STEP_FOLDERS[step]).relative_to(folder.parents[1])
     )
     assert (folder / "run.json").is_file()
+    if step in ("0_warm_start", "1_tune"):
+        (keeps,) = cli.trainer.checkpoint_callbacks
+        last = Path(cli.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        assert keeps.path(cli.trainer) == last
     # The last layer decides, down to each setting.
     last = yaml.safe_load((CONFIGS / stack[-1]).read_text(encoding="utf-8"))
     found = leaves(cli.config[VERBS[step]].as_dict())
@@ -106,6 +115,24 @@ def test_step(place, build, step, stack):
         assert cli.model.pool_size == 150
     else:
         assert "model.reward.weights.coverage" not in found
+
+
+@pytest.mark.parametrize("names", HARDWARE, ids="+".join)
+def test_hardware(place, build, names):
+    place(["toy/1_tune.yaml"])
+    stack = ["toy/1_tune.yaml", *(f"hardware/{name}.yaml" for name in names)]
+    cli = build("1_tune", stack, "--trainer.accelerator", "cpu")
+    lm, shared = cli.model.fanout.lm, "fsdp" in names
+    assert lm.model.gradient_checkpointing == ("lora" in names)
+    assert lm.dtype == (torch.bfloat16 if "lora" in names else torch.float32)
+    trained = [name for name, weight in lm.named_parameters() if weight.requires_grad]
+    assert all(".lora_" in name for name in trained) == ("lora" in names)
+    assert isinstance(cli.trainer.strategy, ModelParallelStrategy) == shared
+    assert cli.trainer.precision == ("bf16-mixed" if shared else "32-true")
+    last = yaml.safe_load((CONFIGS / stack[-1]).read_text(encoding="utf-8"))
+    found = leaves(cli.config["fit"].as_dict())
+    last["trainer"]["accelerator"] = "cpu"
+    assert {name: found.get(name) for name in leaves(last)} == leaves(last)
 
 
 def test_the_distilled_network_fits_the_other_steps(place, build):

@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors words seeds stopwatch cache configs chat geometry encoder data catalog index sets choice search run
-objective plugins reward filters metrics targets
+errors words seeds randomness stopwatch cache configs chat geometry encoder data catalog index sets
+choice search run objective plugins reward filters metrics targets
 fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
+PURE += ["fanout.sharding", "grpo.policy"]
 WITH_LIGHTNING = ["callbacks", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")

@@ -43,6 +43,19 @@ def test_a_damaged_run_file_is_named(small_run, content):
         Run.open(small_run.folder)
 
 
+def test_a_run_that_says_so_already_is_not_written_again(small_run):
+    """Each process of a fit begins the run, while others read it."""
+    paths = [small_run.folder / name for name in ("run.json", "README.md")]
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert Run.begin(small_run.folder) == small_run
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    elsewhere = small_run.folder.parent / "queries"
+    shutil.copytree(small_run.queries, elsewhere)
+    Run.begin(small_run.folder, queries=elsewhere)
+    assert Run.open(small_run.folder).queries == elsewhere
+    assert not list(small_run.folder.glob("*.part"))
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):
         Run.open(tmp_path)
@@ -62,3 +75,16 @@ def test_the_searcher_knows_how_often_training_sets_hold_an_item(small_run):
     assert (again.sets, again.counts.tolist()) == (24, popularity.counts.tolist())
     (small_run.queries / "train.jsonl").unlink()
     assert small_run.searcher().popularity is None
+
+
+def test_a_begun_run_remembers_where_its_catalog_and_queries_lie(small_run, tmp_path):
+    places = {"catalog": tmp_path / "elsewhere" / "catalog", "queries": tmp_path / "asked"}
+    for name, place in places.items():
+        shutil.copytree(getattr(small_run, name), place)
+    Run.begin(tmp_path / "other", **places)
+    again = Run.begin(tmp_path / "other")
+    assert {"catalog": again.catalog, "queries": again.queries} == places
+    moved = tmp_path / "moved"
+    shutil.copytree(places["queries"], moved)
+    assert Run.begin(tmp_path / "other", queries=moved).queries == moved  # said anew, it is kept
+    assert Run.open(tmp_path / "other").queries == moved

@@ -173,3 +173,14 @@ def test_what_is_kept_is_bounded_and_does_not_hold_on_to_whole_batches(small_run
 def test_a_negative_number_of_texts_to_keep_is_refused(small_run):
     with pytest.raises(InputError, match="cached must be at least 0, found -1"):
         small_run.searcher(cached=-1)
+
+
+def test_what_is_kept_of_one_anchor_is_not_taken_for_another(small_run):
+    plain, kept = small_run.searcher(), small_run.searcher(cached=50)
+    queries = [Query("a", "red linen", "set")]
+    for anchor in (0.2, 0.9, 0.0):
+        found, expected = (
+            searcher.fan_out_groups(queries, [["green boots", "silk"]], 2, 9, anchor).pool
+            for searcher in (kept, plain)
+        )
+        assert torch.equal(found, expected)

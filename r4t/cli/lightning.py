@@ -7,7 +7,9 @@ from pathlib import Path
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_warn
 
+from r4t.callbacks import KeepLast
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
 from r4t.run import Run
@@ -78,6 +80,33 @@ class StepCLI(LightningCLI):
                 "class_path": path,
                 "init_args": {"save_dir": folder, "name": "logs"},
             }
+
+    def before_fit(self) -> None:
+        """Find what ``--ckpt_path`` resumes from; where nothing was kept yet, begin anew."""
+        path = self._checkpoint()
+        if path is not None and not path.exists():
+            rank_zero_warn(f"There is no {path} to resume from yet: the step begins anew.")
+            self.config_init[self.subcommand].ckpt_path = None
+
+    def _checkpoint(self) -> Path | None:
+        """Return where ``KeepLast`` keeps what ``last`` asks for, and name it to the trainer.
+
+        Raises:
+            InputError: A checkpoint that is named is not there.
+        """
+        config = self.config_init[self.subcommand]
+        keeps = [kept for kept in self.trainer.checkpoint_callbacks if isinstance(kept, KeepLast)]
+        if config.ckpt_path == "last" and keeps:
+            path = keeps[0].path(self.trainer)
+            config.ckpt_path = str(path)
+            return path
+        named = config.ckpt_path is not None and Path(config.ckpt_path).suffix == ".ckpt"
+        if named and not Path(config.ckpt_path).exists():
+            raise InputError(
+                f"ckpt_path must be a checkpoint or 'last', found no file at {config.ckpt_path}; "
+                "correct it, or leave it out to begin anew."
+            )
+        return None
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: a checkpoint's saved arguments must not override the command line."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 
@@ -27,7 +28,7 @@ class ResumableLoader(DataLoader):
     Example:
         >>> loader = ResumableLoader(list("abcde"), 2, seed=0, collate="".join)
         >>> whole = list(loader)
-        >>> loader.load_state_dict({"batches": 1})
+        >>> loader.load_state_dict({"epoch": 0, "batches": 1})
         >>> whole[1:] == list(loader), len(whole)
         (True, 2)
     """
@@ -42,7 +43,7 @@ class ResumableLoader(DataLoader):
         collate: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         enough = len(examples) >= ranks * batch_size
-        sampler: Any = DistributedSampler(
+        order: DistributedSampler[Any] = DistributedSampler(
             examples,  # type: ignore[arg-type]
             num_replicas=ranks,
             rank=rank,
@@ -52,29 +53,32 @@ class ResumableLoader(DataLoader):
         super().__init__(
             examples,  # type: ignore[arg-type]
             batch_size=batch_size,
-            sampler=sampler,
+            sampler=order,
             drop_last=enough,
             collate_fn=collate,
+            generator=torch.Generator().manual_seed(seed),  # leaves the global random state alone
         )
+        self._order = order
         self._done = 0
-        self._skipped = 0
+        self._skipped = {"epoch": 0, "batches": 0}
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Give the batches of an epoch, the first time without those that are done."""
+        """Give the batches of an epoch; of the one that was left, those that are not done."""
         # A generator: nothing is drawn before the first batch is asked for, so that the epoch,
         # which Lightning tells after it made the iterator, counts.
         batches = super().__iter__()
-        self._done, skipped = 0, self._skipped
-        self._skipped = 0
+        left, self._skipped = self._skipped, {"epoch": 0, "batches": 0}
+        goes_on = left["epoch"] == self._order.epoch and left["batches"] < len(self)
+        self._done, skipped = 0, left["batches"] if goes_on else 0
         for batch in batches:
             self._done += 1
             if self._done > skipped:
                 yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many batches of this epoch are done."""
-        return {"batches": self._done % len(self) if len(self) else 0}
+        """Return the epoch, and how many batches of it are done."""
+        return {"epoch": self._order.epoch, "batches": self._done}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begin the next epoch after that many batches."""
-        self._skipped = state_dict["batches"]
+        """Begin after those batches if that epoch goes on, which one that ended early does not."""
+        self._skipped = dict(state_dict)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from r4t.fanout.sampling import ListComplete, SeededSampling
+from r4t.fanout.sharding import gathered
 
 if TYPE_CHECKING:
     from r4t.fanout.model import FanoutModel
@@ -64,7 +65,8 @@ class Transformers:
         ids = prompts.ids.repeat_interleave(group, 0)
         was_training = lm.training
         lm.eval()
-        output = lm.generate(  # type: ignore[operator]
+        write: Any = lm.generate
+        output = gathered(lm)(write)(
             input_ids=ids,
             attention_mask=prompts.mask.repeat_interleave(group, 0),
             max_new_tokens=model.max_new_tokens,

@@ -4,9 +4,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from r4t.errors import InputError
+from r4t.fanout.formats import FanoutFormat
 
 
 def ready(tokenizer: Any) -> None:
@@ -105,6 +107,64 @@ def check_room(
         f"the prompt {asked} and {total - prompt} of {what}; shorten the one or the other, or take "
         "a model with a longer context."
     )
+
+
+def check_list(tokenizer: Any, form: FanoutFormat, max_new_tokens: int) -> None:
+    """Refuse a limit below any list of k sub-queries, even of one token each.
+
+    Args:
+        tokenizer: Writes it.
+        form: Says how a list is written, and k.
+        max_new_tokens: Longest completion in tokens.
+
+    Raises:
+        InputError: The shortest list is longer.
+    """
+    least = shortest(tokenizer, form)
+    if max_new_tokens < least:
+        raise InputError(
+            f"max_new_tokens must leave room for a list of {form.set_size} sub-queries, which takes "
+            f"{least} tokens even if each is one token, found {max_new_tokens}; raise it or lower "
+            "set_size."
+        )
+
+
+def shortest(tokenizer: Any, form: FanoutFormat, tried: int = 500) -> int:
+    """Return the tokens of the shortest list of k entries, each a token of the vocabulary.
+
+    Args:
+        tokenizer: Its tokens are looked at evenly.
+        form: Says how a list is written, and k.
+        tried: About how many tokens to look at.
+    """
+    size, every = form.set_size, max(1, len(tokenizer) // tried)
+    ids = [[token] for token in range(0, len(tokenizer), every)]
+    words = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    lists = [form.contract.write([word.strip()] * size) for word in words]
+    lists += [text.replace(", ", ",") for text in lists]
+    lists = [text for text in lists if len(form.contract.read(text)) == size]
+    written = tokenizer(lists, add_special_tokens=False)["input_ids"] if lists else []
+    return min(map(len, written), default=0)
+
+
+def check_prompts(model: Any, queries: Sequence[str]) -> None:
+    """Refuse queries if the longest of their prompts leaves no room for a completion.
+
+    Args:
+        model: A ``FanoutModel``.
+        queries: n texts, read in parts.
+
+    Raises:
+        InputError: As ``check_room``.
+    """
+    lengths: list[int] = []
+    for start in range(0, len(queries), 256):
+        mask = model.prompt_tokens(queries[start : start + 256])[1]
+        lengths += mask.sum(1).tolist()
+    if lengths:
+        row = max(range(len(lengths)), key=lengths.__getitem__)
+        mask = torch.ones(1, lengths[row])
+        check_room(model.lm, mask, [queries[row]], model.max_new_tokens, "max_new_tokens")
 
 
 def unreached(

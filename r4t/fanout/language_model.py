@@ -46,10 +46,14 @@ class Pretrained:
 
     Args:
         path: Folder inside the run (``warm_start/model``), any other folder, or hub name.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; weights are trained in it.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; weights are trained in it, but for LoRA's.
+        gradient_checkpointing: Keep only what enters each layer for the backward pass and compute
+            the rest again: much less memory, about a third more time for an update.
     """
 
-    def __init__(self, path: str, dtype: str = "float32") -> None:
+    def __init__(
+        self, path: str, dtype: str = "float32", gradient_checkpointing: bool = False
+    ) -> None:
         if dtype not in ("float32", "bfloat16", "float16"):
             raise InputError(
                 f"dtype must be float32, bfloat16 or float16, found '{dtype}'; "
@@ -57,6 +61,7 @@ class Pretrained:
             )
         self.path = path
         self.dtype = dtype
+        self.gradient_checkpointing = gradient_checkpointing
 
     def build(
         self, texts: Sequence[str], root: Path
@@ -64,9 +69,9 @@ class Pretrained:
         """Load the model and its tokenizer, padded on the left.
 
         Raises:
-            InputError: Neither the folder nor the hub has such a model.
+            InputError: Neither the folder nor the hub has such a model, or it knows no checkpointing.
         """
-        path = str(self._find(root))
+        path = str(place(self.path, root))
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
             model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, self.dtype))
@@ -76,19 +81,40 @@ class Pretrained:
                 f"— '{self.path}' could not be loaded ({str(error).splitlines()[0]}); check the "
                 "name, the network, or run the step that writes the folder."
             ) from error
+        if self.gradient_checkpointing:
+            checkpoint_layers(model)
         # from_pretrained leaves eval mode, which also turns gradient checkpointing off.
         return model.train(), tokenizer
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
         """Return the format that a fan-out model was saved with; None for any other model."""
-        path = self._find(root) / SPEC_FILE
+        path = place(self.path, root) / SPEC_FILE
         if not path.is_file():
             return None
         return load_format(json.loads(path.read_text(encoding="utf-8")))
 
-    def _find(self, root: Path) -> Path:
-        inside = root / self.path
-        return inside if inside.is_dir() else Path(self.path)
+
+def place(path: str, root: Path) -> Path:
+    """Return the folder ``path`` inside ``root`` if it is there, else ``path`` as it is."""
+    inside = root / path
+    return inside if inside.is_dir() else Path(path)
+
+
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Let a model compute its layers again in the backward pass; acts in training mode only.
+
+    Raises:
+        InputError: The architecture does not provide for it.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise InputError(
+            f"gradient_checkpointing must be off for a model that cannot do it, found it on for "
+            f"{type(model).__name__}; turn it off and lower micro_batch instead."
+        )
+    # Named activation_checkpointing_enable since transformers 5.2x, which warns of the old name.
+    name = "activation_checkpointing_enable"
+    enable = getattr(model, name, model.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})  # the other kind needs inputs with a gradient, and breaks FSDP
 
 
 class TinyQwen3:

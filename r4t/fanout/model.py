@@ -1,6 +1,8 @@
 """Queries → G sampled fan-outs each, with their tokens and log-probabilities."""
 
+import copy
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ from r4t.fanout.backend import Backend, Prompts, Transformers
 from r4t.fanout.fit import check_room, end_ids, in_chat, ready, unreached
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
+from r4t.fanout.lora import save_adapter
 from r4t.fanout.sampling import EndTokens
+from r4t.fanout.sharding import is_first_process
+from r4t.fanout.weights import adapter_weights, plain_weights
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,8 @@ class FanoutModel(nn.Module):
 
         The temperature is the one they were sampled at, so that this is the sampling policy.
         """
-        return _chosen(self._logits(fanouts, temperature), fanouts.completion_ids)
+        policy = self._logits(fanouts, temperature).log_softmax(-1)
+        return _chosen(policy, fanouts.completion_ids)
 
     def log_probs_and_entropy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
         """Return ``log_probs``, and with no second pass the entropy at each of their tokens.
@@ -157,10 +163,10 @@ class FanoutModel(nn.Module):
         The entropy (B·G, T) is that of the policy over the vocabulary, in nats, from 0 (it knows
         the next token) to the logarithm of the vocabulary's size; without gradient.
         """
-        logits = self._logits(fanouts, temperature)
-        with torch.no_grad():  # row by row: one more copy of all logits would not be cheap
-            entropy = torch.stack([_entropy(row) for row in logits])
-        return _chosen(logits, fanouts.completion_ids), entropy
+        policy = self._logits(fanouts, temperature).log_softmax(-1)
+        with torch.no_grad():  # row by row: one more copy of the whole policy would not be cheap
+            entropy = torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
+        return _chosen(policy, fanouts.completion_ids), entropy
 
     def truncated(self, fanouts: Fanouts) -> Tensor:
         """Return (B·G,) bool: neither an end of sequence nor a complete list within the limit."""
@@ -220,9 +226,27 @@ class FanoutModel(nn.Module):
         return Fanouts(ids, mask, completion, completion_mask, texts, subqueries)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, tokenizer and format into ``folder``; ``transformers`` can load it too."""
+        """Write weights, tokenizer and format into ``folder``; ``transformers`` can load it too.
+
+        What is written is the plain model, whole: adapters are merged in, and lie once more alone
+        in ``adapter/``; shares of several processes are gathered. Where they share weights, all of
+        them must call it; the first one writes.
+        """
         folder = Path(folder)
-        self.lm.save_pretrained(folder)
+        first, weights = is_first_process(), {}
+        for name, weight in plain_weights(self.lm):
+            if first:
+                weights[name] = weight.cpu()
+        adapters = adapter_weights(self.lm)
+        if not first:
+            return
+        self.lm.save_pretrained(folder, state_dict=weights)
+        shutil.rmtree(folder / "adapter", ignore_errors=True)  # of a model saved here before
+        if adapters:
+            config = copy.deepcopy(self.lm.config)
+            config.dtype = torch.float32  # what the adapters are merged in
+            config.save_pretrained(folder)
+            save_adapter(self.lm, adapters, folder / "adapter")
         self.tokenizer.save_pretrained(folder)
         spec = {**self.form.spec(), "max_new_tokens": self.max_new_tokens}
         (folder / SPEC_FILE).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
@@ -269,13 +293,6 @@ class FanoutModel(nn.Module):
         return Fanouts(ids, mask, completion, real.long(), texts, subqueries)
 
 
-def _chosen(logits: Tensor, ids: Tensor) -> Tensor:
-    """Log-probabilities (n, T) of the tokens ``ids`` (n, T) under ``logits`` (n, T, V)."""
-    chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
-    return chosen - logits.logsumexp(-1)
-
-
-def _entropy(logits: Tensor) -> Tensor:
-    """Entropy (T,) in nats of ``logits`` (T, V)."""
-    log_probs = logits.log_softmax(-1)
-    return -(log_probs.exp() * log_probs).nansum(-1)
+def _chosen(policy: Tensor, ids: Tensor) -> Tensor:
+    """Log-probabilities (n, T) of the tokens ``ids`` (n, T) under the log-policy (n, T, V)."""
+    return policy.gather(-1, ids.unsqueeze(-1)).squeeze(-1)

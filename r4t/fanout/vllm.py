@@ -16,7 +16,7 @@ from r4t.errors import InputError
 from r4t.fanout.backend import Prompts
 from r4t.fanout.sampling import through_list
 from r4t.fanout.server import Request, Served, Server, Written
-from r4t.fanout.weights import described, plain_weights
+from r4t.fanout.weights import described, served_weights
 from r4t.seeds import query_seed
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class VllmServer:
         self._meet(model)
         names = described(model.lm)
         _together()  # nobody is still writing
-        weights = plain_weights(model.lm)
+        weights = served_weights(model.lm)
         if self._client is None:
             for _ in weights:  # takes part where sharded weights are gathered
                 pass

@@ -1,45 +1,49 @@
-"""A language model, adapted or sharded or neither → its weights whole, as the plain model names them."""
+"""A language model, adapted or shared by processes or neither → its weights whole, under plain names."""
 
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from r4t.errors import InputError
+from r4t.fanout.sharding import whole
 
-# What peft puts around the names of the model that it adapts.
-_WRAPPED = re.compile(r"^base_model\.model\.|(?<=\.)modules_to_save\.[^.]+\.")
+ADAPTER = "default"  # peft's name for the only adapter
+BASE = ".base_layer."  # between the name of an adapted layer and that of its frozen weight
+
+
+def adapted(model: nn.Module) -> dict[str, Any]:
+    """Return the layers with an adapter by name; none for a model without LoRA."""
+    return {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
 
 
 def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield each weight once, without gradient, under the name that the plain model gives it.
+    """Yield name and value of each weight of the model as it would be without adapters.
 
-    Adapters of ``peft`` are merged, one layer at a time, and taken out again: the model stays as it
-    is, to the bit. Sharded weights (DTensors) are gathered, which is collective: every rank must
-    take all of them, whatever it does with them. Tied weights come once, by their first name.
+    One at a time, whole and on the model's device: shares are gathered, in which all processes must
+    take part, and adapters merged in, in float32. The model's own weights stay as they are. Of tied
+    weights the first name alone is there.
 
     Args:
-        model: Of transformers, with or without adapters.
+        model: With or without adapters, sharded or not.
 
     Example:
         >>> [(name, tuple(weight.shape)) for name, weight in plain_weights(nn.Linear(2, 3))]
         [('weight', (3, 2)), ('bias', (3,))]
     """
-    layers = {
-        id(parameter): (layer, own)
-        for layer in _adapted(model)
-        for own, parameter in layer.get_base_layer().named_parameters()
-    }
-    for name, parameter in _plain_names(model).items():
-        adapted = layers.get(id(parameter))
-        yield name, _whole(parameter.detach()) if adapted is None else _merged(*adapted)
+    layers = adapted(model)
+    for name, parameter, layer in _plain_parameters(model):
+        weight = whole(parameter.detach())
+        if layers and weight.is_floating_point():
+            weight = weight.float()
+        yield name, weight if layer is None else weight + _change(layer)
 
 
 def described(model: nn.Module) -> list[tuple[str, str, list[int]]]:
-    """Return name, dtype and shape of what ``plain_weights`` yields, in its order; gathers nothing.
+    """Return name, dtype and shape of each plain weight as ``served_weights`` gives it.
+
+    Nothing is gathered.
 
     Raises:
         InputError: A weight is no floating point number, as in a quantized model.
@@ -49,7 +53,7 @@ def described(model: nn.Module) -> list[tuple[str, str, list[int]]]:
         [('weight', 'float32', [3, 2]), ('bias', 'float32', [3])]
     """
     found = []
-    for name, parameter in _plain_names(model).items():
+    for name, parameter, _ in _plain_parameters(model):
         dtype = str(parameter.dtype).removeprefix("torch.")
         if not parameter.is_floating_point():
             raise InputError(
@@ -60,58 +64,44 @@ def described(model: nn.Module) -> list[tuple[str, str, list[int]]]:
     return found
 
 
-def _plain_names(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Plain name → parameter, without those of adapters and the copies that peft keeps."""
-    own = {
-        id(parameter)
-        for layer in _adapted(model)
-        for name, parameter in layer.named_parameters()
-        if not name.startswith("base_layer.")
-    }
+def served_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield what ``plain_weights`` does, each in the dtype of the model's own weight."""
+    for (name, weight), (_, dtype, _) in zip(plain_weights(model), described(model)):
+        yield name, weight.to(getattr(torch, dtype))
+
+
+def adapter_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return name → value of adapters alone, on the CPU, under the names that ``peft`` gives them.
+
+    All processes that share the model's weights must ask for them.
+    """
+    layers = adapted(model)
     return {
-        _WRAPPED.sub("", name).replace(".base_layer.", "."): parameter
-        for name, parameter in model.named_parameters()
-        if id(parameter) not in own and ".original_module." not in name
+        f"base_model.model.{name.replace(f'.{ADAPTER}', '')}": whole(value).cpu().contiguous()
+        for name, value in model.state_dict().items()
+        if _of_adapter(name, layers)
     }
 
 
-def _adapted(model: nn.Module) -> list[Any]:
-    """The layers that peft wraps: they have a layer below them, and can merge into it."""
-    return [
-        layer
-        for layer in model.modules()
-        if hasattr(layer, "get_base_layer") and hasattr(layer, "unmerge")
-    ]
+def _plain_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor, Any]]:
+    """Yield plain name and parameter of each weight, with the layer whose adapter changes it."""
+    layers, seen = adapted(model), set()
+    for name, parameter in model.state_dict(keep_vars=True).items():
+        if id(parameter) in seen or _of_adapter(name, layers):
+            continue
+        seen.add(id(parameter))
+        owner, base, kind = name.rpartition(BASE)
+        changed = layers[owner] if base and kind == "weight" else None
+        yield f"{owner}.{kind}" if base else name, parameter, changed
 
 
-def _merged(layer: Any, name: str) -> Tensor:
-    """A weight of an adapted layer with its adapters merged into it, whole."""
-    with torch.no_grad(), _copied(layer):
-        layer.merge()
-        merged: Tensor = layer.get_base_layer().get_parameter(name).detach().clone()
-        layer.unmerge()  # exact in no number format, hence the copy
-    return merged
+def _of_adapter(name: str, layers: dict[str, Any]) -> bool:
+    """Whether a weight belongs to an adapter: ``LAYER.lora_A.default.weight``."""
+    return name.rpartition(".lora_")[0] in layers
 
 
-@contextmanager
-def _copied(module: nn.Module) -> Iterator[None]:
-    """Put whole copies in the place of a module's parameters for a while."""
-    kept = [
-        (part, name, parameter)
-        for part in module.modules()
-        for name, parameter in part.named_parameters(recurse=False)
-    ]
-    try:
-        for part, name, parameter in kept:
-            copy = nn.Parameter(_whole(parameter.detach()).clone(), requires_grad=False)
-            setattr(part, name, copy)
-        yield
-    finally:
-        for part, name, parameter in kept:
-            setattr(part, name, parameter)
-
-
-def _whole(weight: Tensor) -> Tensor:
-    """Gather a weight that is sharded over ranks."""
-    gather = getattr(weight, "full_tensor", None)
-    return weight if gather is None else gather()
+def _change(layer: Any) -> Tensor:
+    """Return what an adapter adds to the weight beside it: alpha / rank · B·A."""
+    first, second = (whole(part[ADAPTER].weight.detach()) for part in (layer.lora_A, layer.lora_B))
+    change = layer.scaling[ADAPTER] * (second.float() @ first.float())
+    return change.T if layer.fan_in_fan_out else change  # as in GPT-2's Conv1D

@@ -85,6 +85,7 @@ class QueryData(LightningDataModule):
             self._queries(split, count),  # type: ignore[arg-type]
             batch_size=self.batch_size,
             collate_fn=as_list,
+            generator=torch.Generator(),  # leaves the global random state alone
         )
 
     def _queries(self, split: str, count: int | None) -> list[Query]:

@@ -1,6 +1,7 @@
 """Queries → a tuned fan-out language model: warm start (supervised) and Soft-GRPO (stage 1)."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.fanout.backend import Backend
+from r4t.fanout.fit import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
+from r4t.fanout.sharding import is_first_process, is_sharded, shard
 from r4t.fanout.weak import FanoutTeacher, NearbyWords
 from r4t.geometry import distinct_count
 from r4t.grpo.loss import Extent, SoftGRPO, policy_statistics
+from r4t.grpo.policy import check_moves, stuck, without_dropout
 from r4t.grpo.rollout import (
     Lesson,
     Rollout,
@@ -27,6 +31,7 @@ from r4t.grpo.rollout import (
     rollout_numbers,
     speed_numbers,
 )
+from r4t.grpo.trial import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
@@ -70,12 +75,18 @@ class FanoutModule(LightningModule):
         backend: Backend | None = None,
     ) -> None:
         super().__init__()
+        if not (math.isfinite(learning_rate) and learning_rate > 0):
+            raise InputError(
+                f"learning_rate must be a finite number above 0, found {learning_rate}; 3e-4 suits "
+                "small models and LoRA."
+            )
         self.run = Run.open(run)
         self.searcher = self.run.searcher(cached=cached)
         self.watch = self.searcher.watch = Stopwatch()
         source, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
         form = form or lm.saved_form(self.run.folder) or Expand()
         self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens, backend)
+        check_list(tokenizer, form, max_new_tokens)
         self.reward = reward
         self.learning_rate = learning_rate
         self.temperature = temperature
@@ -84,10 +95,27 @@ class FanoutModule(LightningModule):
         self.val_weighted = objective_metrics(reward.objectives, prefix="val/", stat="weighted")
         self.val_reward = ObjectiveMetric(reward.score, "reward")
 
+    def configure_model(self) -> None:
+        """Under ``ModelParallelStrategy`` leave each process its share of the language model."""
+        if self.device_mesh is not None:
+            shard(self.fanout.lm, self.device_mesh)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether ranks share the weights; then all of them have to call ``export``."""
+        return is_sharded(self.fanout.lm)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, and a schedule in optimizer steps."""
+        """Return AdamW, and a schedule in optimizer steps.
+
+        Raises:
+            InputError: Most weights would round back to what they are at each step.
+        """
+        trained = [found for found in self.fanout.parameters() if found.requires_grad]
+        counts = self.trainer.strategy.reduce(stuck(trained, self.learning_rate), reduce_op="sum")
+        check_moves(counts, trained, self.learning_rate)
         optimizer = torch.optim.AdamW(
-            self.fanout.parameters(), lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+            trained, lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
         )
         schedule = LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -95,6 +123,17 @@ class FanoutModule(LightningModule):
     def rate(self, step: int) -> float:
         """Return the share of the peak rate at an optimizer step: linear over 10, then 1."""
         return min(1.0, (step + 1) / 10)
+
+    def on_train_start(self) -> None:
+        """Refuse prompts and objectives that do not fit, before any completion is written.
+
+        Raises:
+            InputError: As ``check_prompts`` and ``try_reward``.
+        """
+        examples = getattr(self.trainer.train_dataloader, "dataset", ())
+        queries = [query for query in examples if isinstance(query, Query)]
+        check_prompts(self.fanout, [query.text for query in queries])
+        try_reward(self.reward, self.searcher, queries[:16], self.fanout.form, self.pool_size)
 
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
@@ -130,7 +169,7 @@ class FanoutModule(LightningModule):
         folder = str(self.run.step(self.step) / "model") if folder is None else folder
         self.fanout.save(folder)
         facts = self.reward.facts()
-        if facts:
+        if facts and is_first_process():
             text = json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
             (Path(folder) / "objectives.json").write_text(text, encoding="utf-8")
 
@@ -204,7 +243,8 @@ class FanoutTuner(FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
     Each training step samples G fan-outs a query, retrieves, scores, and makes ``updates``
-    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps.
+    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps. Dropout of the
+    model is off: the policy that learns is the one that sampled.
 
     Args:
         run: Run folder.
@@ -264,6 +304,7 @@ class FanoutTuner(FanoutModule):
             cached,
             backend,
         )
+        without_dropout(self.fanout.lm)
         self.loss = SoftGRPO() if loss is None else loss
         self.group_size = group_size
         self.updates = updates
@@ -272,7 +313,8 @@ class FanoutTuner(FanoutModule):
         self.rollout: Rollout | None = None
 
     def on_train_start(self) -> None:
-        """Let what writes take over the weights that training begins with."""
+        """Check what is read, and let what writes take over the weights that training begins with."""
+        super().on_train_start()
         self.fanout.backend.sync(self.fanout)
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:

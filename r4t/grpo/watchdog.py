@@ -156,7 +156,7 @@ class Watchdog(Callback):
     def __init__(
         self,
         action: Action | None = None,
-        window: int = 10,
+        window: int = 5,
         patience: int = 3,
         reference: Reference | None = None,
         rules: list[Rule] | None = None,

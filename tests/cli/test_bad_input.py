@@ -18,6 +18,7 @@ from r4t.data.source import Items
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
 from r4t.encoder import LsaEncoder
+from r4t.fanout.backend import Transformers
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -29,7 +30,7 @@ GOOD = [
     {"id": f"i{row}", "text": f"{word} hat"} for row, word in enumerate(("red", "blue", "tall"))
 ]
 QUICK = {
-    "model": {"init_args": {"group_size": 2, "max_new_tokens": 6, "micro_batch": 8}},
+    "model": {"init_args": {"group_size": 2, "max_new_tokens": 20, "micro_batch": 8}},
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {"max_steps": 4, "val_check_interval": 2, "log_every_n_steps": 1},
 }
@@ -87,6 +88,16 @@ def stranger(tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text(f"[r4t.objectives]\n{points}")
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "faulty_objectives", raising=False)
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """A language model that must not write."""
+
+    def never(*_):
+        raise AssertionError("a completion was written")
+
+    monkeypatch.setattr(Transformers, "generate", never)
 
 
 def content(folder):
@@ -196,12 +207,14 @@ def test_an_objective_that_is_not_installed(refused, run, tmp_path):
         (
             "nan",
             r"Objective 'nan' must return finite scores within \[0.0, 1.0\] — found nan for query 0 "
-            r"of 8 \('\w+ \w+'\); correct its score",
+            r"of 48 \('\w+ \w+'\); correct its score",
         ),
-        ("members", "must return a tensor of shape \\(8,\\), one score a query — found"),
+        ("members", "must return a tensor of shape \\(48,\\), one score a query — found"),
     ],
 )
-def test_an_objective_that_breaks_its_contract(refused, run, stranger, tmp_path, name, said):
+def test_an_objective_that_breaks_its_contract(
+    refused, run, stranger, silent, tmp_path, name, said
+):
     before = content(run.folder)
     assert re.search(said, refused(*tune(tmp_path, run, {"diversity": 1.0, name: 0.0})))
     after = content(run.folder)
@@ -225,6 +238,91 @@ def weighted(name, arguments, **others):
         "class_path": "r4t.reward.Reward",
         "init_args": {"weights": weights, "objectives": {name: given}},
     }
+
+
+@pytest.fixture
+def start(run):
+    """Saves a small model, otherwise made or with another tokenizer, to be tuned from."""
+
+    def save(change=lambda tokenizer: None, **arguments):
+        source = TinyQwen3(width=32, layers=1, vocabulary=300, **arguments)
+        lm, tokenizer = source.build(["red linen shirt"], None)
+        change(tokenizer)
+        folder = run.step("warm_start") / "model"
+        lm.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return save
+
+
+def json_list(**arguments):
+    """The paper's contract."""
+    contract = {"class_path": "r4t.fanout.formats.JsonList", "init_args": arguments}
+    return {"class_path": "r4t.fanout.formats.Full", "init_args": {"contract": contract}}
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        (
+            # A word and a line break, ten times.
+            {"max_new_tokens": 19},
+            r"room for a list of 10 sub-queries, which takes 20 tokens even if each is one token, "
+            r"found 19; raise it or lower set_size\.$",
+        ),
+        (
+            {"max_new_tokens": 19, "form": json_list()},
+            r"room for a list of 10 sub-queries, which takes \d\d tokens even if .*, found 19; raise",
+        ),
+        ({"group_size": 1}, r"^group_size must be at least 2, found 1; an advantage compares the"),
+        (
+            {"temperature": 0.0},
+            r"The temperature must be above 0, found 0.0; 0.9 is the paper's\.$",
+        ),
+    ],
+)
+def test_settings_that_cannot_work(refused, run, silent, tmp_path, changes, said):
+    sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, **changes))
+    assert re.search(said, sentence), sentence
+
+
+def test_a_prompt_template_without_the_query(refused, run, silent, tmp_path):
+    path = tmp_path / "prompt.txt"
+    path.write_text("Answer in <queries>[...]</queries>, {set_size} at most.")
+    sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, form=json_list(task=str(path))))
+    assert f"must contain the slot {{query}}, found none in '{path}'; put it where" in sentence
+
+
+def test_prompts_longer_than_the_model_reads(refused, run, start, silent, tmp_path):
+    start(max_length=40)
+    arguments = {"form": json_list(), "max_new_tokens": 39}
+    sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, **arguments))
+    assert re.search(r"into the model's 40 tokens, found \d+ of the prompt without a", sentence)
+    # The longest of the training queries decides, whichever batch it comes in.
+    asked = run.read_queries("train")
+    asked[17] = Query("q17", "blue linen " * 6, "mood")
+    write_queries(run.queries, {"train": asked, "val": run.read_queries("val")})
+    sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}))
+    said = r"40 tokens, found \d+ of the prompt of 'blue linen blue .*' and 20 of max_new_tokens;"
+    assert re.search(said, sentence)
+
+
+def test_tokenizers_that_cannot_do(refused, run, start, silent, tmp_path):
+    start(lambda tokenizer: setattr(tokenizer, "eos_token", None))
+    sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}))
+    assert "must have a token that ends a completion, found no eos_token in '" in sentence
+    broken = "{{ raise_exception('system first') }}"
+    start(lambda tokenizer: setattr(tokenizer, "chat_template", broken))
+    sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}))
+    assert "one user message, found one that fails with 'system first'; correct it" in sentence
+
+
+def test_a_tokenizer_without_a_pad_token_or_a_chat_template_will_do(program, run, start, tmp_path):
+    start(lambda tokenizer: setattr(tokenizer, "pad_token", None))
+    with pytest.warns(UserWarning, match="has no pad token: its end token '<eos>' pads"):
+        code, _, err = program(*tune(tmp_path, run, {"diversity": 1.0}))
+    assert (code, "Traceback" in err) == (0, False)
+    assert len(FanoutModel.load(run.step("tune") / "model").sample(["red linen"], [0]).texts) == 1
 
 
 @pytest.mark.parametrize(
@@ -278,7 +376,7 @@ def test_objectives_that_cannot_score_here(refused, run, tmp_path, reward, said)
     assert re.search(said, sentence), sentence
 
 
-def test_coverage_of_queries_without_references(refused, run, tmp_path):
+def test_coverage_of_queries_without_references(refused, run, silent, tmp_path):
     for split in ("train", "val"):
         asked = [Query(f"q{row}", "red linen", "mood") for row in range(8)]
         write_queries(run.queries, {split: asked})
@@ -305,9 +403,10 @@ def test_a_retriever_cannot_choose_by_what_is_not_known_yet(refused, run, tmp_pa
 def test_tuning_goes_on_over_completions_that_cannot_be_parsed(program, run, tmp_path):
     form = {
         "class_path": "r4t.fanout.formats.Full",
-        "init_args": {"contract": {"class_path": "r4t.fanout.formats.JsonList"}},
+        "init_args": {"contract": {"class_path": "r4t.fanout.formats.JsonList"}, "set_size": 2},
     }
-    code, _, err = program(*tune(tmp_path, run, {"diversity": 1.0}, form=form))
+    limit = {"max_new_tokens": 40}
+    code, _, err = program(*tune(tmp_path, run, {"diversity": 1.0}, form=form, **limit))
     assert (code, "Traceback" in err) == (0, False)
     (log,) = run.step("tune").glob("logs/*/metrics.csv")
     with log.open(encoding="utf-8") as lines:

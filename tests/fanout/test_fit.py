@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.fanout.fit import end_ids, unreached
+from r4t.fanout.fit import check_list, check_prompts, end_ids, shortest, unreached
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -74,6 +74,40 @@ def test_a_template_alone_may_be_too_long(silent):
         FanoutModel(*silent, Expand(), 24)  # the line break
     with pytest.raises(InputError, match="max_new_tokens must be at least 1, found 0"):
         FanoutModel(*silent, Expand(), 0)
+
+
+def test_of_many_queries_the_longest_must_fit(silent):
+    model = FanoutModel(*silent, Expand(set_size=2), 10)
+    texts = ["red"] * 300 + ["red linen shirt " * 8] + ["red linen shirt " * 3, "red"]
+    found = length(model.tokenizer, f"{texts[300]}\n")
+    said = f"model's 24 tokens, found {found} of the prompt of '{texts[300]}' and 10 of max_new"
+    with pytest.raises(InputError, match=said):
+        check_prompts(model, texts)
+    check_prompts(model, texts[:300])
+    check_prompts(model, [])
+
+
+def test_a_limit_below_the_shortest_list_is_refused():
+    _, tokenizer = build()
+    form = Expand(set_size=7)
+    assert shortest(tokenizer, form) == 14  # a word and a line break, seven times
+    check_list(tokenizer, form, 14)
+    said = (
+        "a list of 7 sub-queries, which takes 14 tokens even if each is one token, found 13; raise"
+    )
+    with pytest.raises(InputError, match=said):
+        check_list(tokenizer, form, 13)
+    # No pair of tokens of the whole vocabulary makes a shorter list than what evenly many show.
+    form = Full(JsonList(), 2)
+    least = shortest(tokenizer, form)
+    assert shortest(tokenizer, form, tried=10**6) == least
+    assert shortest(tokenizer, form, tried=20) >= least
+    # The frame and the two words, as the tokenizer writes them.
+    assert least == min(
+        length(tokenizer, form.contract.write([word, word]).replace(", ", ","))
+        for word in tokenizer.batch_decode([[token] for token in range(3, len(tokenizer))])
+        if word.strip().isalpha()
+    )
 
 
 def test_a_tokenizer_without_a_pad_token_pads_with_its_end():

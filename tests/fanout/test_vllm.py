@@ -20,6 +20,7 @@ from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.fanout.vllm import VllmServer
+from r4t.fanout.weights import ADAPTER, plain_weights
 from r4t.seeds import query_seed
 from tests.chat_server import nobody
 from tests.vllm_server import SeedsOfServer, replace_broadcast, scripted, serving
@@ -238,21 +239,22 @@ def test_adapted_weights_are_sent_merged_under_plain_names(make, linked):
         model = make(backend=backend(seen, send_weights=True))
         plain = [name for name, _ in model.lm.named_parameters()]
         torch.manual_seed(0)
-        config = peft.LoraConfig(r=2, target_modules="all-linear")
-        model.lm = peft.get_peft_model(model.lm, config)
+        config = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+        bare = copy.deepcopy(model.lm)
+        peft.inject_adapter_in_model(config, model.lm, ADAPTER)
         with torch.no_grad():
             for name, parameter in model.lm.named_parameters():
                 parameter.add_(0.1 if "lora_B" in name else 0.0)
         found = model.sample(QUERIES, SEEDS, 2)
         told = model.backend.log_probs
-    merged = dict(copy.deepcopy(model.lm).merge_and_unload().named_parameters())
-    assert seen.announced[0]["names"] == plain
-    assert all(torch.equal(seen.received[0][name], merged[name]) for name in plain)
+    expected = dict(plain_weights(model.lm))
+    assert seen.announced[0]["names"] == plain == list(expected)
+    assert all(torch.equal(seen.received[0][name], expected[name]) for name in plain)
     # What wrote is the adapted model.
     real = found.completion_mask > 0
     assert torch.allclose(told[real], model.log_probs(found, 0.9)[real], atol=1e-4)
-    with model.lm.disable_adapter():
-        assert (told - model.log_probs(found, 0.9))[real].abs().mean() > 0.05
+    model.lm = bare
+    assert (told - model.log_probs(found, 0.9))[real].abs().mean() > 0.05
 
 
 def test_copies_connect_themselves(make, linked):

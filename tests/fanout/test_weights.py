@@ -11,7 +11,7 @@ from torch import nn
 
 from r4t.errors import InputError
 from r4t.fanout.language_model import TinyQwen3
-from r4t.fanout.weights import described, plain_weights
+from r4t.fanout.weights import ADAPTER, adapted, described, plain_weights, served_weights
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +22,34 @@ def lm():
 
 @pytest.fixture
 def adapt(lm):
-    """Adapts a copy of the model; no adapter is zero."""
+    """Puts adapters into a copy of the model; none is zero."""
     peft = pytest.importorskip("peft")
 
-    def make(dtype=torch.float32, **arguments):
-        config = peft.LoraConfig(r=3, target_modules="all-linear", **arguments)
-        found = peft.get_peft_model(copy.deepcopy(lm).to(dtype), config)
+    def make(dtype=torch.float32):
+        config = peft.LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM")
+        found = peft.inject_adapter_in_model(config, copy.deepcopy(lm).to(dtype), ADAPTER)
         torch.manual_seed(0)
         with torch.no_grad():
             for name, parameter in found.named_parameters():
-                if "lora_" in name or "modules_to_save" in name:
+                if "lora_" in name:
                     parameter.add_(0.1 * torch.randn_like(parameter))
         return found
 
     return make
+
+
+def merged(model):
+    """Name → weight with W + alpha / rank · B·A by hand; alpha is 8, the rank 3."""
+    found = {}
+    layers = adapted(model)
+    for name, weight in model.named_parameters():
+        owner, base, _ = name.rpartition(".base_layer.")
+        if "lora_" not in name:
+            layer = layers.get(owner)
+            a, b = (layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight) if layer else (0, 0)
+            change = 8 / 3 * b.float() @ a.float() if base else 0
+            found[name.replace(".base_layer.", ".")] = (weight.float() + change).detach()
+    return found
 
 
 def test_a_plain_model_is_told_as_it_is(lm):
@@ -48,55 +62,31 @@ def test_a_plain_model_is_told_as_it_is(lm):
     assert not any(weight.requires_grad for weight in found.values())
 
 
-def test_what_is_told_first_is_what_comes(lm):
-    told = described(copy.deepcopy(lm).to(torch.bfloat16))
-    found = plain_weights(lm)
-    assert told == [(name, "bfloat16", list(weight.shape)) for name, weight in found]
+def test_what_is_told_first_is_what_comes(adapt, lm):
+    for model in (copy.deepcopy(lm).to(torch.bfloat16), adapt(torch.bfloat16), adapt()):
+        found = served_weights(model)
+        dtype = next(model.parameters()).dtype
+        assert all(weight.dtype == dtype for _, weight in served_weights(model))
+        told = str(dtype).removeprefix("torch.")
+        assert described(model) == [(name, told, list(weight.shape)) for name, weight in found]
 
 
-def test_adapters_are_merged_and_taken_out_again(adapt, lm):
-    model = adapt()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adapters_are_merged_and_the_model_stays_as_it_is(adapt, lm, dtype):
+    model = adapt(dtype)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.inference_mode():  # as validation is
+    for _ in range(3):  # a base of few bits is not worn down
         found = dict(plain_weights(model))
-    merged = dict(copy.deepcopy(model).merge_and_unload().named_parameters())
-    assert (
-        list(found) == list(dict(lm.named_parameters())) == [name for name, *_ in described(model)]
-    )
-    assert all(torch.equal(found[name], merged[name]) for name in merged)
-    name = "model.layers.1.mlp.up_proj.weight"
-    layer = model.base_model.model.model.layers[1].mlp.up_proj
-    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-    by_hand = layer.base_layer.weight + 8 / 3 * b @ a  # lora_alpha is 8, r is 3
-    assert torch.allclose(found[name], by_hand, atol=1e-6)
-    assert (found[name] - layer.base_layer.weight).abs().max() > 0.01
+    expected = merged(model)
+    assert list(found) == list(dict(lm.named_parameters())) == list(expected)
+    for name, weight in found.items():
+        assert weight.dtype == torch.float32
+        assert torch.allclose(weight, expected[name], atol=1e-6), name
+    name = "model.layers.1.mlp.up_proj"
+    base = model.get_submodule(name).base_layer.weight
+    assert (found[f"{name}.weight"] - base).abs().max() > 0.01
     after = model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
-    assert not layer.merged
-
-
-def test_a_base_of_few_bits_is_not_worn_down(adapt):
-    model = adapt(torch.bfloat16)
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
-    first = dict(plain_weights(model))
-    for _ in range(3):
-        again = dict(plain_weights(model))
-    assert all(torch.equal(model.state_dict()[name], kept[name]) for name in kept)
-    assert all(torch.equal(again[name], first[name]) for name in first)
-    assert first["model.layers.0.mlp.up_proj.weight"].dtype == torch.bfloat16
-    # What plain merging and unmerging would have done to it.
-    model.merge_adapter()
-    model.unmerge_adapter()
-    assert any(not torch.equal(model.state_dict()[name], kept[name]) for name in kept)
-
-
-def test_modules_trained_beside_adapters_are_told_as_trained(adapt, lm):
-    model = adapt(modules_to_save=["norm"])
-    found = dict(plain_weights(model))
-    assert sorted(found) == sorted(dict(lm.named_parameters()))
-    trained = model.base_model.model.model.norm.modules_to_save["default"].weight
-    assert torch.equal(found["model.norm.weight"], trained)
-    assert not torch.equal(trained, lm.model.norm.weight)
 
 
 def test_a_quantized_model_is_refused():
@@ -131,9 +121,8 @@ def shard(rank, model, expected, folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
-@pytest.mark.parametrize("adapted", [False, True])
-def test_sharded_weights_are_gathered(request, lm, tmp_path, adapted):
-    model = request.getfixturevalue("adapt")() if adapted else lm
-    plain = copy.deepcopy(model).merge_and_unload() if adapted else model
-    expected = {name: value.detach() for name, value in plain.named_parameters()}
+@pytest.mark.parametrize("with_adapters", [False, True])
+def test_sharded_weights_are_gathered(request, lm, tmp_path, with_adapters):
+    model = request.getfixturevalue("adapt")() if with_adapters else lm
+    expected = merged(model)
     mp.start_processes(shard, (model, expected, tmp_path), nprocs=2, start_method="fork")

@@ -25,6 +25,27 @@ class Letters(Objective):
         return torch.tensor([text.count("e") / max(len(text), 1) for text in texts])
 
 
+class Noisy(Letters):
+    """As ``Letters`` and noise: the global random state matters, and each rank has its own."""
+
+    bounds = (0.0, 2.0)
+
+    def score(self, sets):
+        ranks = torch.distributed.is_initialized()
+        torch.rand(torch.distributed.get_rank() if ranks else 0)
+        return super().score(sets) + torch.rand(len(sets))
+
+
+class Dropout(TinyQwen3):
+    """A tiny model whose attention drops out, so that the global random state matters."""
+
+    def build(self, texts, root):
+        lm, tokenizer = super().build(texts, root)
+        for layer in lm.model.layers:
+            layer.self_attn.attention_dropout = 0.3
+        return lm, tokenizer
+
+
 def flat(module):
     return torch.cat([p.detach().flatten() for p in module.fanout.parameters()])
 
@@ -51,27 +72,30 @@ class Tiny:
     """Makes tuners and trainers on the small run; ``last`` is the last trainer."""
 
     Ends = Ends
+    Letters = Letters
+    Dropout = Dropout
+    Noisy = Noisy
     flat = staticmethod(flat)
 
     def __init__(self, run):
         self.run = run
 
-    def tuner(self, **arguments):
+    def tuner(self, lm=None, **arguments):
         seed_everything(0, verbose=False)
         reward = Reward({"letters": 1.0, "diversity": 0.0}, {"letters": Letters()})
-        lm = TinyQwen3(width=32, layers=1, vocabulary=300)
+        lm = TinyQwen3(width=32, layers=1, vocabulary=300) if lm is None else lm
         settings = {"group_size": 2, "max_new_tokens": 12, "learning_rate": 1e-2}
-        form = Expand(set_size=3)
-        return FanoutTuner(str(self.run.folder), reward, lm, form, **{**settings, **arguments})
+        settings |= {"reward": reward, "lm": lm, "form": Expand(set_size=3)}
+        return FanoutTuner(str(self.run.folder), **{**settings, **arguments})
 
-    def fit(self, *callbacks, rollouts=6, ckpt_path=None, module=None, **arguments):
+    def fit(self, *callbacks, rollouts=6, batch_size=4, ckpt_path=None, module=None, **arguments):
         module = self.tuner() if module is None else module
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         off |= {"enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}
         off |= {"limit_val_batches": 0, "max_steps": 2 * rollouts}  # 2 updates a rollout
         off |= {"default_root_dir": str(self.run.step("tune")), "log_every_n_steps": 1}
         self.last = Trainer(callbacks=list(callbacks), **{**off, **arguments})
-        data = QueryData(str(self.run.folder), batch_size=4)
+        data = QueryData(str(self.run.folder), batch_size=batch_size)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*(num_workers|callback states|ckpt).*")
             self.last.fit(module, data, ckpt_path=ckpt_path)

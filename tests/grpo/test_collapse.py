@@ -180,8 +180,8 @@ def test_what_is_forgotten_has_no_part_in_later_windows():
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ({"window": 0}, "A watchdog's window is a number of rollouts, at least 1, found 0; 10"),
-        ({"patience": 0}, "A watchdog's patience is a number of rollouts, at least 1, found 0; 10"),
+        ({"window": 0}, "A watchdog's window is a number of rollouts, at least 1, found 0; 5"),
+        ({"patience": 0}, "A watchdog's patience is a number of rollouts, at least 1, found 0; 5"),
         ({"rules": []}, "A watchdog needs at least one rule, found none; leave out rules"),
     ],
 )

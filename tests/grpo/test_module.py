@@ -193,6 +193,26 @@ def test_unscored_rollouts_are_counted_and_teach_nothing(run, tmp_path):
     assert told == {"wanted": {"model": "moody"}}
 
 
+class Mute(Moody):
+    """Cannot score any set."""
+
+    def score(self, sets):
+        return torch.full((len(sets),), torch.nan)
+
+
+def test_rollouts_that_nobody_could_score_are_counted_and_nothing_moves(run):
+    record, weighed = Record(), SoftGRPO(0.2, 0.05, 0.5)
+    reward = Reward({"wanted": 1.0}, {"wanted": Mute("boots")})
+    module = FanoutTuner(str(run.folder), reward, group_size=4, max_new_tokens=TOKENS, loss=weighed)
+    before = weights(module)
+    fit(run, module, record, max_steps=4)
+    assert torch.equal(weights(module), before)
+    assert record.gradients == [None] * 4
+    assert (record.column("train/reward/unscored") > 0.9).all()
+    assert record.column("train/loss/mean").isfinite().all()
+    assert record.column("train/zero_variance/share").tolist() == [1.0, 1.0]
+
+
 def test_without_any_spread_steps_are_counted_and_nothing_moves(run):
     # KL weights that do not cancel, a decay, and the momentum of two real steps before.
     reward = Reward({"wanted": Ramp(1.0, 0.0, steps=2), "same": 1.0}, {

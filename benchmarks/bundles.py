@@ -1,0 +1,272 @@
+"""Does tuning for coverage help on real shopping bundles? Five folds of two sets, run by run.
+
+    python -m benchmarks.bundles                              # every run that is not there yet
+    python -m benchmarks.bundles --sets clothing --folds 0 1
+    python -m benchmarks.bundles --table                      # the tables of what is there
+    python -m benchmarks.bundles --why                        # temperature and anchor, no training
+
+Folds keep equal intents (in words) and equal item sets together. A run warm-starts a model on the
+words of the training bundles, tunes it with coverage (eq. 5) as the reward, and answers the test
+intents of its fold: the model before and after tuning (``DRAWS`` fan-outs a query, whose recalls are
+averaged; same seeds for both), and the methods that need no model. It writes
+RESULTS/SET-foldN-seed0.json; a run whose file is there is passed over. The tables pool the queries of
+all folds: recall in a pool of 150 distinct items, Vendi of the first ten, paired differences.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.figure4 import dump, rollouts
+from benchmarks.held_out import FILE
+from benchmarks.real_sets import hardware
+from r4t.__main__ import run as run_verb
+from r4t.configs import configs_folder
+from r4t.data.queries import Query
+from r4t.evaluation.measures import item_vendi, pool_recall
+from r4t.evaluation.resampling import bootstrap, sign_flip
+from r4t.fanout.model import FanoutModel
+from r4t.geometry import distinct_first
+from r4t.run import Run
+from r4t.search import Searcher
+from r4t.seeds import query_seed
+from r4t.sets import SetBatch
+
+SETS, FOLDS, SEED, DRAWS, POOL, SIZE = ("clothing", "electronic"), 5, 0, 5, 150, 10
+OVERLAYS = Path(__file__).with_suffix("")
+PLAIN = ("No fan-out", "MMR in pool", "Nearest sets", "Ridge map")
+MODELS = {"Zero-shot": "warm_start", "R4T-FOLM": "tune"}
+EVALUATE = ["--latency_batches", "[]", "--curves", "[]", "--across_runs", "0", "--plots", "false"]
+
+
+def commands(name: str, fold: int, data: Path, runs: Path) -> dict[str, list[str]]:
+    """Return the verbs of one run by what they do."""
+    place, run = runs / name, runs / f"{name}-fold{fold}"
+    catalog, queries, source = place / "catalog", place / "queries", str(data / "bundles" / name)
+    of_run = ["--run", str(run), "--catalog", str(catalog)]
+    of_run += ["--queries", str(queries / f"fold_{fold}"), "--seed_everything", str(SEED)]
+    configs = configs_folder()
+    layers = {
+        step: [
+            word
+            for layer in (configs / "toy", configs / "wscr", OVERLAYS)
+            for word in ("--config", os.path.relpath(layer / f"{step}.yaml"))
+        ]
+        for step in ("0_warm_start", "1_tune")
+    }
+    named = "[" + ", ".join(PLAIN) + "]"
+    return {
+        "catalog": ["catalog", source, "--out", str(catalog)],
+        "queries": [
+            *("queries", str(catalog), "--sets", source, "--out", str(queries)),
+            *("--folds", str(FOLDS)),
+        ],
+        "warm_start": ["fit", *layers["0_warm_start"], *of_run],
+        "tune": ["fit", *layers["1_tune"], *of_run],
+        "evaluate": ["evaluate", str(run), "--methods", named, *EVALUATE],
+    }
+
+
+def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None:
+    """Make one run and write its file, unless it is there."""
+    path = results / f"{name}-fold{fold}-seed{SEED}.json"
+    if path.is_file():
+        print(f"{path} is there")
+        return
+    made, begun = commands(name, fold, data, runs), time.perf_counter()
+    folder = runs / f"{name}-fold{fold}"
+    shutil.rmtree(folder, ignore_errors=True)
+    for verb, words in made.items():
+        if verb not in ("catalog", "queries") or not (runs / name / verb).is_dir():
+            run_verb(words)
+    run = Run.open(folder)
+    found = {
+        "setting": f"{name}, fold {fold}",
+        "weights": {"coverage": 1.0, "groundedness": 0.0, "diversity": 0.0, "alignment": 0.0},
+        "seed": SEED,
+        "commands": ["r4t " + " ".join(words) for words in made.values()],
+        "hardware": hardware(),
+        "encoder": run.searcher().encoder.describe(),  # type: ignore[union-attr]
+        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "methods": answers(run),
+        "rollouts": rollouts(run.step("tune")),
+        "held_out": json.loads((run.step("tune") / FILE).read_text(encoding="utf-8")),
+    }
+    results.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump(found), encoding="utf-8")
+
+
+def answers(run: Run) -> dict[str, dict[str, list[float]]]:
+    """Return method → measure → a value for each test query that the encoder knows a word of."""
+    evaluated = json.loads((run.folder / "results" / "results.json").read_text(encoding="utf-8"))
+    found = {
+        method: {
+            measure: [round(value, 5) for value in values[f"items/{measure}"]]
+            for measure in ("recall", "vendi")
+        }
+        for method, values in evaluated["values"].items()
+    }
+    searcher = run.searcher(cached=2**16)
+    queries, _ = searcher.searchable(run.read_queries("test"))
+    for method, step in MODELS.items():
+        model = FanoutModel.load(run.step(step) / "model")
+        parts = [
+            drawn(searcher, model, queries[start : start + 64])
+            for start in range(0, len(queries), 64)
+        ]
+        found[method] = {
+            measure: [round(value, 5) for part in parts for value in part[measure].tolist()]
+            for measure in ("recall", "vendi")
+        }
+    return found
+
+
+def drawn(
+    searcher: Searcher,
+    model: FanoutModel,
+    queries: list[Query],
+    draws: int = DRAWS,
+    temperature: float = 0.9,
+    anchor: float = 0.0,
+) -> dict[str, torch.Tensor]:
+    """Recall and Vendi (B,) of a model's answers, means over several fan-outs a query."""
+    texts = [query.text for query in queries]
+    seeds = [query_seed(query.id, 0) for query in queries]
+    written = model.sample(texts, seeds, draws, temperature).subqueries
+    sets = searcher.fan_out_groups(queries, written, model.form.set_size, POOL, anchor)
+    measured = {"recall": pool_recall(sets), "vendi": item_vendi(first_items(searcher, sets))}
+    return {name: values.view(len(queries), draws).mean(1) for name, values in measured.items()}
+
+
+def first_items(searcher: Searcher, sets: SetBatch) -> SetBatch:
+    """The first k distinct items of each pool, as every method's set is measured."""
+    assert sets.pool is not None
+    items = distinct_first(sets.pool, SIZE)
+    return sets.extended(
+        items=items, item_embeddings=searcher.embeddings(items), mask=items >= 0, directions=None
+    )
+
+
+def why(name: str, runs: Path, results: Path) -> None:
+    """Write how recall depends on temperature and anchor, for the runs of a set that are there.
+
+    One fan-out a query of the test intents of each fold, answered by the models as they are: neither
+    is trained again.
+    """
+    found: dict[str, list[float]] = {}
+    folds = [fold for fold in range(FOLDS) if (runs / f"{name}-fold{fold}" / "tune/model").is_dir()]
+    for fold in folds:
+        run = Run.open(runs / f"{name}-fold{fold}")
+        searcher = run.searcher(cached=2**16)
+        queries, _ = searcher.searchable(run.read_queries("test"))
+        for method, step in MODELS.items():
+            model = FanoutModel.load(run.step(step) / "model")
+            for temperature, anchor in ((0.9, 0.0), (0.9, 0.3), (0.2, 0.0), (0.2, 0.3)):
+                key = f"{method}, temperature {temperature}, anchor {anchor}"
+                values = drawn(searcher, model, queries, 1, temperature, anchor)
+                found.setdefault(key, []).extend(values["recall"].tolist())
+    means = {key: round(sum(values) / len(values), 4) for key, values in found.items()}
+    told = {"folds": folds, "queries": len(next(iter(found.values()))), "recall": means}
+    path = results / f"{name}-why.json"
+    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(path, json.dumps(told, indent=1))
+
+
+def tables(results: Path) -> None:
+    """Print and write, for each set, means and paired differences over the folds that are there."""
+    lines, told = [], {}
+    for name in SETS:
+        files = sorted(results.glob(f"{name}-fold*-seed{SEED}.json"))
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        if not runs:
+            continue
+        found = pooled(runs)
+        told[name] = {"folds": len(runs), **summary(found)}
+        queries = len(next(iter(found.values()))["recall"])
+        lines += [f"**{name}**, {len(runs)} folds, {queries} test queries", ""]
+        lines += markdown(told[name])
+    text = "\n".join(lines)
+    print(text)
+    (results / "bundles.md").write_text(text, encoding="utf-8")
+    (results / "bundles.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def pooled(runs: list[dict[str, Any]]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return method → measure → (n,) values of the queries of all folds."""
+    return {
+        method: {
+            measure: torch.tensor(
+                [value for run in runs for value in run["methods"][method][measure]]
+            )
+            for measure in ("recall", "vendi")
+        }
+        for method in [*PLAIN, *MODELS]
+    }
+
+
+def summary(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
+    """Return means with intervals, and paired differences of recall with intervals and p values."""
+
+    def interval(values: torch.Tensor) -> list[float]:
+        low, high = bootstrap(values.unsqueeze(1)).flatten().tolist()
+        return [round(float(values.double().mean()), 4), round(low, 4), round(high, 4)]
+
+    pairs = [("R4T-FOLM", "Zero-shot"), ("R4T-FOLM", "No fan-out"), ("R4T-FOLM", "MMR in pool")]
+    pairs += [("R4T-FOLM", "Nearest sets"), ("R4T-FOLM", "Ridge map"), ("Zero-shot", "No fan-out")]
+    differences = {}
+    for one, other in pairs:
+        apart = found[one]["recall"] - found[other]["recall"]
+        differences[f"{one} − {other}"] = [*interval(apart), round(sign_flip(apart), 4)]
+    means = {
+        method: {measure: interval(numbers) for measure, numbers in values.items()}
+        for method, values in found.items()
+    }
+    return {"methods": means, "recall differences": differences}
+
+
+def markdown(told: dict[str, Any]) -> list[str]:
+    """Return both tables of a set."""
+    lines = ["| method | recall in 150 | Vendi of ten |", "|---|---:|---:|"]
+    for method, values in told["methods"].items():
+        cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in values.values()]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| paired difference of recall | mean | 95 % interval | p |",
+        "|---|---:|---:|---:|",
+    ]
+    for pair, (mean, low, high, chance) in told["recall differences"].items():
+        lines.append(f"| {pair} | {mean:+.4f} | {low:+.4f} … {high:+.4f} | {chance:.4f} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/bundles"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/bundles"))
+    parser.add_argument(
+        "--why", action="store_true", help="only ask the models that are there at other settings"
+    )
+    parser.add_argument("--table", action="store_true", help="only tabulate what is there")
+    arguments = parser.parse_args()
+    if arguments.why:
+        for name in arguments.sets:
+            why(name, arguments.runs, arguments.results)
+    elif not arguments.table:
+        for fold in arguments.folds:
+            for name in arguments.sets:
+                measure(name, fold, arguments.data, arguments.runs, arguments.results)
+    tables(arguments.results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Does a pretrained encoder learn to write fan-outs sooner than a small model from scratch?
+
+    pip install --no-deps --require-hashes -r benchmarks/requirements.txt
+    python -m benchmarks.encoder_as_decoder RUN --minutes 5
+
+Warm-starts MiniLM as a decoder and TinyQwen3 of the toy config on a run with reference sets (the
+shopping bundles, docs/results.md), by the words of reference items, for as many minutes of CPU time
+each, and evaluates both as they are: recall of the test queries' sets in a pool of 150. One thread.
+Writes benchmarks/results/encoder_as_decoder.json.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+
+from benchmarks.minilm import NAME, model_folder
+from r4t.fanout.encoder_as_decoder import EncoderAsDecoder
+from r4t.fanout.formats import Expand
+from r4t.fanout.language_model import LanguageModelSource, TinyQwen3
+from r4t.fanout.weak import ReferenceWords
+from r4t.grpo.data import QueryData
+from r4t.grpo.module import WarmStart
+from r4t.reward import Reward
+from r4t.run import Run
+from r4t.seeds import query_seed
+
+POOL = 150
+
+
+class Clock(Callback):
+    """Ends training after some seconds of CPU time; the rate falls to zero by then.
+
+    Args:
+        seconds: Of this process.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.spent = 0.0
+        self.losses: list[float] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin to count, and let the clock set the rate in place of the number of steps."""
+        begin = time.process_time()
+
+        def rate(step: int) -> float:
+            self.spent = time.process_time() - begin
+            return min(1.0, (step + 1) / 20) * max(0.0, 1 - self.spent / self.seconds)
+
+        for config in trainer.lr_scheduler_configs:
+            config.scheduler.lr_lambdas = [rate]
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Stop when the time is up."""
+        self.losses.append(float(trainer.callback_metrics["train/nll/mean"]))
+        trainer.should_stop = self.spent >= self.seconds
+
+
+def warm_start(
+    run: Run, lm: LanguageModelSource, rate: float, seconds: float, batch_size: int
+) -> tuple[WarmStart, Clock]:
+    """Teach a model for some seconds of CPU time."""
+    seed_everything(0, verbose=False)
+    reward = Reward({"coverage": 1.0})
+    module = WarmStart(
+        str(run.folder),
+        reward,
+        lm,
+        Expand(set_size=10, words=3),
+        ReferenceWords(words=3),
+        learning_rate=rate,
+        max_new_tokens=64,
+        pool_size=POOL,
+    )
+    clock = Clock(seconds)
+    Trainer(
+        accelerator="cpu",
+        max_steps=100_000,
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
+        callbacks=[clock],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=str(run.folder),
+    ).fit(module, QueryData(str(run.folder), batch_size=batch_size))
+    return module, clock
+
+
+@torch.no_grad()
+def recall(run: Run, module: WarmStart, limit: int | None = None) -> dict[str, float]:
+    """Sample one fan-out for each test query and look for its set in the pool."""
+    module.fanout.eval()
+    queries, _ = module.searcher.searchable(run.read_queries("test"))
+    queries, found, members = queries[:limit], [], []
+    for start in range(0, len(queries), 32):
+        batch = queries[start : start + 32]
+        seeds = [query_seed(query.id, 0) for query in batch]
+        fanouts = module.fanout.sample([query.text for query in batch], seeds, 1, 0.9)
+        found.append(module.reward(module.retrieve(batch, fanouts))[0])
+        members += [len(texts) for texts in fanouts.subqueries]
+    return {
+        "queries": len(queries),
+        "recall": torch.cat(found).mean().item(),
+        "subqueries": sum(members) / len(members),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--minutes", type=float, default=5.0, help="Of CPU time for each model.")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--limit", type=int, default=None, help="Of test queries.")
+    parser.add_argument("--encoder", type=Path, default=None, help="Folder; MiniLM's by default.")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results/encoder_as_decoder.json"
+    )
+    told = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    run = Run.begin(told.run)
+    encoder = str(model_folder() if told.encoder is None else told.encoder.resolve())
+    models: dict[str, tuple[LanguageModelSource, float]] = {
+        "TinyQwen3": (TinyQwen3(width=128, layers=3, vocabulary=4096), 3e-3),
+        "encoder as decoder": (EncoderAsDecoder(encoder), 5e-4),
+        "encoder as decoder, whole vocabulary": (EncoderAsDecoder(encoder, True), 5e-4),
+    }
+    rows = {}
+    for name, (lm, rate) in models.items():
+        module, clock = warm_start(run, lm, rate, 60 * told.minutes, told.batch_size)
+        rows[name] = {
+            "parameters": sum(weight.numel() for weight in module.fanout.parameters()),
+            "learning_rate": rate,
+            "steps": len(clock.losses),
+            "seconds": clock.spent,
+            "nll": sum(clock.losses[-10:]) / len(clock.losses[-10:]),
+            **recall(run, module, told.limit),
+        }
+        print(name, rows[name], flush=True)
+    settings = {
+        "run": told.run.name,
+        "encoder": NAME if told.encoder is None else told.encoder.name,
+        "minutes": told.minutes,
+        "batch_size": told.batch_size,
+        "pool": POOL,
+        "retrieval": type(module.searcher.encoder).__name__,
+        "torch": torch.__version__,
+    }
+    text = json.dumps({"settings": settings, "models": rows}, indent=2)
+    told.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

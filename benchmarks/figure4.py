@@ -1,0 +1,227 @@
+"""Which rewards degenerate? The paper's Figure 4 on the embedded benchmark, run by run.
+
+    python -m benchmarks.figure4                         # every run that is not there yet
+    python -m benchmarks.figure4 --seeds 0 --settings groundedness 6:2:2
+    python -m benchmarks.figure4 --draw                  # figures and CSV of what is there
+
+A setting is the weights of groundedness, diversity and alignment (eq. 1); weight 0 is audited. For
+each seed the wardrobe of that seed, its open queries and one warm start are made once; then each
+setting tunes the same warm-started model (configs/toy/1_tune.yaml with benchmarks/figure4.yaml laid
+over). A run writes RESULTS/SETTING-seedN.json: what each rollout logged, and what the policy wrote
+for held-out queries. A run whose file is there is passed over.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.held_out import FILE
+from benchmarks.real_sets import hardware
+from r4t.__main__ import run as run_verb
+from r4t.configs import configs_folder
+from r4t.evaluation.plots import STYLE
+
+SETTINGS = {
+    "groundedness": (0.6, 0.0, 0.0),
+    "groundedness+alignment": (0.6, 0.0, 0.2),
+    "6:2:2": (0.6, 0.2, 0.2),
+    "4:3:3": (0.4, 0.3, 0.3),
+    "2:4:4": (0.2, 0.4, 0.4),
+}
+WINDOW = 5  # rollouts in a training value that is drawn
+OVERLAY = Path(__file__).with_suffix(".yaml")
+
+
+def weights(setting: str) -> str:
+    """Return the weights of a setting as YAML.
+
+    Example:
+        >>> weights("groundedness")
+        '{groundedness: 0.6, diversity: 0.0, alignment: 0.0}'
+    """
+    names = ("groundedness", "diversity", "alignment")
+    told = [f"{name}: {weight}" for name, weight in zip(names, SETTINGS[setting])]
+    return "{" + ", ".join(told) + "}"
+
+
+def warm(seed: int, runs: Path, more: list[str]) -> Path:
+    """Make catalog, queries and warm start of a seed, unless they are there; return their run."""
+    run = runs / f"seed{seed}"
+    if (run / "warm_start" / "model").is_dir():
+        return run
+    catalog, queries = str(run / "catalog"), str(run / "queries")
+    run_verb(["catalog", "wardrobe", "--out", catalog, "--seed", str(seed), "--overwrite"])
+    run_verb(["queries", catalog, "--out", queries, "--wardrobe", "oar", "--overwrite"])
+    config = str(configs_folder() / "toy" / "0_warm_start.yaml")
+    seeded = ["--run", str(run), "--seed_everything", str(seed)]
+    run_verb(["fit", "--config", config, *seeded, *more])
+    return run
+
+
+def command(setting: str, seed: int, run: Path, start: Path) -> list[str]:
+    """Return the verb that tunes a setting."""
+    config = configs_folder() / "toy" / "1_tune.yaml"
+    return [
+        *("fit", "--config", os.path.relpath(config), "--config", os.path.relpath(OVERLAY)),
+        *("--run", str(run)),
+        *("--catalog", str(start / "catalog"), "--queries", str(start / "queries")),
+        *("--seed_everything", str(seed), "--model.init_args.reward.init_args.weights"),
+        weights(setting),
+    ]
+
+
+def measure(setting: str, seed: int, runs: Path, results: Path, more: list[str]) -> None:
+    """Tune one setting with one seed and write its file, unless it is there."""
+    path = results / f"{setting.replace(':', '')}-seed{seed}.json"
+    if path.is_file():
+        print(f"{path} is there")
+        return
+    start = warm(seed, runs, [])
+    run = runs / f"seed{seed}-{setting.replace(':', '')}"
+    shutil.rmtree(run / "tune", ignore_errors=True)
+    shutil.copytree(start / "warm_start", run / "warm_start", dirs_exist_ok=True)
+    made = command(setting, seed, run, start)
+    begun = time.perf_counter()
+    run_verb([*made, *more])
+    found = {
+        "setting": setting,
+        "weights": dict(zip(("groundedness", "diversity", "alignment"), SETTINGS[setting])),
+        "seed": seed,
+        "command": "r4t " + " ".join(made),
+        "hardware": hardware(),
+        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "rollouts": rollouts(run / "tune"),
+        "held_out": json.loads((run / "tune" / FILE).read_text(encoding="utf-8")),
+    }
+    results.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump(found), encoding="utf-8")
+
+
+def rollouts(folder: Path) -> list[dict[str, float]]:
+    """Read what each rollout logged, times aside, from a step's newest metrics.csv."""
+    files = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    rows = []
+    with files[-1].open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            told = {
+                name.removeprefix("train/"): round(float(value), 5)
+                for name, value in row.items()
+                if name.startswith("train/") and value and not name.endswith("second")
+            }
+            if told:
+                rows.append({n: v for n, v in told.items() if not n.endswith("/seconds")})
+    return rows
+
+
+def dump(found: dict[str, object]) -> str:
+    """Return JSON with one line a row."""
+    text = json.dumps(found, ensure_ascii=False)
+    return text.replace("[{", "[\n{").replace("}, {", "},\n{").replace("}]", "}\n]") + "\n"
+
+
+# Log key of a rollout or key of a held-out row → title of its panel.
+TRAINING = {
+    "groundedness/mean": "groundedness",
+    "diversity/mean": "diversity (Vendi / k)",
+    "alignment/mean": "alignment",
+    "entropy/mean": "entropy of a token, nats",
+    "duplicate_subqueries/share": "repeated sub-queries, share",
+    "universal_subqueries/share": "same additions for most queries, share",
+    "query_copies/share": "copies of the query, share",
+}
+HELD_OUT = {"facet recall": "true-facet recall, held-out queries"}
+COLORS = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7")  # Okabe and Ito
+
+
+def curves(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, of runs that differ in seed alone, mean and range over the seeds at each rollout.
+
+    Args:
+        found: What the runs wrote; training values are first averaged over ``WINDOW`` rollouts.
+
+    Returns:
+        Rows with setting, metric, rollout, mean, low, high and seeds.
+    """
+    rows = []
+    for setting in dict.fromkeys(run["setting"] for run in found):
+        runs = [run for run in found if run["setting"] == setting]
+        for metric in [*TRAINING, *HELD_OUT]:
+            series = [_series(run, metric) for run in runs]
+            for rollout in sorted(set(series[0]).intersection(*series[1:])):
+                values = [points[rollout] for points in series]
+                told = {"setting": setting, "metric": metric, "rollout": rollout}
+                spread = {"low": min(values), "high": max(values), "seeds": len(values)}
+                rows.append({**told, "mean": sum(values) / len(values), **spread})
+    return rows
+
+
+def _series(run: dict[str, Any], metric: str) -> dict[int, float]:
+    """Rollout → value."""
+    if metric in HELD_OUT:
+        return {row["rollout"]: row[metric] for row in run["held_out"]}
+    values = [row[metric] for row in run["rollouts"]]
+    windows = {end: values[max(0, end - WINDOW) : end] for end in range(1, len(values) + 1)}
+    return {end: sum(window) / len(window) for end, window in windows.items()}
+
+
+def draw(results: Path) -> None:
+    """Write figure4.csv and figure4.png from the runs that are there."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    files = sorted(results.glob("*-seed*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    found.sort(key=lambda run: list(SETTINGS).index(run["setting"]))
+    rows = curves(found)
+    with (results / "figure4.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {n: round(v, 5) if isinstance(v, float) else v for n, v in row.items()} for row in rows
+        )
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12, 5.6), layout="constrained")
+        panels = figure.subplots(2, 4).flatten()
+        for panel, (metric, title) in zip(panels, {**TRAINING, **HELD_OUT}.items()):
+            for color, setting in zip(COLORS, SETTINGS):
+                points = [r for r in rows if (r["metric"], r["setting"]) == (metric, setting)]
+                at = [row["rollout"] for row in points]
+                low, high = ([row[end] for row in points] for end in ("low", "high"))
+                panel.fill_between(at, low, high, color=color, alpha=0.2, linewidth=0)
+                panel.plot(at, [row["mean"] for row in points], color=color, label=setting)
+            panel.set_title(title)
+            panel.set_ylim(bottom=0)
+        for panel in panels[4:]:
+            panel.set_xlabel("rollout")
+        seeds = max(row["seeds"] for row in rows)
+        lines, names = panels[0].get_legend_handles_labels()
+        title = (
+            f"reward: weights of groundedness : diversity : alignment; "
+            f"mean and range of {seeds} seeds, training over {WINDOW} rollouts"
+        )
+        figure.legend(lines, names, title=title, loc="outside lower center", ncols=5, frameon=False)
+        figure.savefig(results / "figure4.png", dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/figure4"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/figure4"))
+    parser.add_argument("--draw", action="store_true", help="only draw what is there")
+    arguments = parser.parse_args()
+    if not arguments.draw:
+        for seed in arguments.seeds:
+            for setting in arguments.settings:
+                measure(setting, seed, arguments.runs, arguments.results, [])
+    draw(arguments.results)
+
+
+if __name__ == "__main__":
+    main()

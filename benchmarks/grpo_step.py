@@ -1,0 +1,204 @@
+"""Time a GRPO step of ours beside one of TRL's ``GRPOTrainer``, and the peak memory of both.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.grpo_step
+
+A step is one rollout and all optimizer steps on it: of 8 queries, 8 completions each, of 64 tokens,
+by one Qwen3-type model from its configuration, on one thread. Both sides begin with equal weights
+and have the same tokenizer, prompts, temperature, reward, normalization, micro-batch (16 completions,
+the fastest for either side here), learning rate and gradient clip, AdamW, and no KL term. TRL runs as
+fast as it can here: float32, no gradient checkpointing, no top-k, no reference model, no logs, its
+fused AdamW. Ours is the whole module: besides, it retrieves for every sub-query and keeps its
+statistics.
+
+Both loops run in one process and take turns, who is first changing from pair to pair, so that what
+else the machine does meets both alike. The first pairs are not counted. Then each side runs alone
+in a process of its own, for its memory. Prints Markdown tables and writes
+benchmarks/results/grpo_step.json.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.grpo_sides import PARTS, Copies, build_model, ours, trl, write_run
+from benchmarks.rerank import processor
+from benchmarks.turns import alternate
+from r4t.run import Run
+
+SIDES = {"ours": ours, "trl": trl}
+PACKAGES = ("torch", "transformers", "lightning", "trl", "accelerate")
+
+
+def interval(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
+    """95 % bootstrap interval of the median."""
+    rng = random.Random(0)
+    medians = sorted(median(rng.choices(values, k=len(values))) for _ in range(draws))
+    return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
+
+
+def quotients(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Each of ours over its partner."""
+    return [one / other for one, other in zip(mine, theirs)]
+
+
+def compare(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Time both sides in turns at one number of optimizer steps a rollout."""
+    sides = {name: SIDES[name](run, model, updates, arguments) for name in SIDES}
+    seconds = alternate(sides, arguments.rollouts)
+    expected = [arguments.queries * arguments.group_size * arguments.tokens] * arguments.rollouts
+    for name, side in sides.items():
+        if side.record.tokens != expected:
+            raise RuntimeError(
+                f"{name} sampled {side.record.tokens} tokens, not {expected[0]} each"
+            )
+    kept = slice(arguments.warmup, None)
+    wall, computed = (
+        {name: [times[kind] for times in seconds[name][kept]] for name in SIDES} for kind in (0, 1)
+    )
+    parts = {part: sides["ours"].record.seconds[part][kept] for part in PARTS}
+    retrieval = [sum(found) for found in zip(parts["encode"], parts["search"])]
+    bare = [spent - extra for spent, extra in zip(wall["ours"], retrieval)]
+    ratios = quotients(wall["ours"], wall["trl"])
+    return {
+        "updates": updates,
+        "pairs": len(ratios),
+        "tokens_a_step": expected[0],
+        "ratio": median(ratios),
+        "ratio_interval": interval(ratios),
+        "ratio_without_retrieval": median(quotients(bare, wall["trl"])),
+        "cpu_ratio": median(quotients(computed["ours"], computed["trl"])),
+        "seconds": {name: median(wall[name]) for name in SIDES},
+        "cpu_seconds": {name: median(computed[name]) for name in SIDES},
+        "tokens_per_second": {name: expected[0] / median(wall[name]) for name in SIDES},
+        "our_seconds": {part: median(spent) for part, spent in parts.items()},
+        "ratios": ratios,
+    }
+
+
+def resident(name: str) -> float:
+    """Resident memory of this process in MiB, now (``VmRSS``) or at its peak (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def grown(work: Callable[[], Any]) -> dict[str, float]:
+    """Resident MiB before some work, and how many more at its peak."""
+    # What was built before had a peak of its own: forget it. (getrusage would even tell that of the
+    # process which started this one, if that was higher.)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = resident("VmRSS")
+    work()
+    return {"before": before, "peak": resident("VmHWM") - before}
+
+
+def memory(name: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Run one side alone; what its steps take beyond imports, model and construction."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = write_run(Path(folder), arguments.rollouts * arguments.queries, arguments.items)
+        side = SIDES[name](run, build_model(run, arguments), arguments.updates[0], arguments)
+        return grown(lambda: alternate({name: side}, arguments.rollouts))
+
+
+def memory_alone(name: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """``memory`` in a process of its own, for three rollouts."""
+    short = argparse.Namespace(**vars(arguments) | {"rollouts": 3, "side": name})
+    done = subprocess.run(
+        [sys.executable, *command(short)],
+        cwd=Path(__file__).resolve().parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def command(arguments: argparse.Namespace) -> list[str]:
+    """What python is told for these arguments; where to write is left out."""
+    words = ["-m", "benchmarks.grpo_step"]
+    for key, value in vars(arguments).items():
+        if key != "out" and value is not None:
+            words += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def table(found: Sequence[dict[str, Any]], peaks: dict[str, dict[str, float]]) -> str:
+    """The comparison as Markdown."""
+    lines = [
+        "| optimizer steps | ours s | TRL s | tokens/s ours | tokens/s TRL | ours/TRL (95 %) "
+        "| without retrieval | of CPU seconds |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in found:
+        low, high = row["ratio_interval"]
+        cells = [
+            str(row["updates"]),
+            *(f"{row['seconds'][name]:.3f}" for name in SIDES),
+            *(f"{row['tokens_per_second'][name]:.0f}" for name in SIDES),
+            f"{row['ratio']:.3f} ({low:.3f} to {high:.3f})",
+            *(f"{row[name]:.3f}" for name in ("ratio_without_retrieval", "cpu_ratio")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    for row in found:
+        spent = ", ".join(f"{part} {row['our_seconds'][part]:.3f}" for part in PARTS)
+        lines.append(f"\nOur seconds by part at {row['updates']}: {spent}")
+    lines += [f"\nPeak memory of {name}: {peak['peak']:.0f} MiB" for name, peak in peaks.items()]
+    return "\n".join(lines)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--updates", type=int, nargs="+", default=[2, 1], help="a rollout")
+    parser.add_argument("--rollouts", type=int, default=28, help="of each side")
+    parser.add_argument("--warmup", type=int, default=3, help="rollouts that do not count")
+    parser.add_argument("--queries", type=int, default=8)
+    parser.add_argument("--group_size", type=int, default=8)
+    parser.add_argument("--passes", type=int, default=4, help="micro-batches of an optimizer step")
+    parser.add_argument("--tokens", type=int, default=64, help="of each completion")
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--items", type=int, default=4000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--side", choices=list(SIDES), help="print the memory of this side alone")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/grpo_step.json"))
+    return parser
+
+
+def main() -> None:
+    arguments = build_parser().parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.side:
+        print(json.dumps(memory(arguments.side, arguments)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = write_run(Path(folder), arguments.rollouts * arguments.queries, arguments.items)
+        model = build_model(run, arguments)
+        found = [compare(run, model, updates, arguments) for updates in arguments.updates]
+    peaks = {name: memory_alone(name, arguments) for name in SIDES}
+    print(table(found, peaks))
+    record = {
+        "command": " ".join(["python", *command(arguments)]),
+        "environment": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS",)},
+        "hardware": {"cpu": processor(), "cores": os.cpu_count(), "load": os.getloadavg()[2]},
+        "versions": {name: version(name) for name in PACKAGES},
+        "steps": found,
+        "memory_mib": peaks,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

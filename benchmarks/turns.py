@@ -1,0 +1,76 @@
+"""Training loops → the seconds of their steps, taken in turns within one process."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Record:
+    """What a side tells of its steps: tokens sampled, and seconds of each part."""
+
+    tokens: list[int] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+class Side:
+    """A training loop in a thread of its own, which works only while it is its turn.
+
+    Args:
+        loop: Trains, and calls ``rest`` after each rollout's last optimizer step.
+        record: What the loop tells meanwhile.
+    """
+
+    def __init__(self, loop: Callable[[], Any], record: Record) -> None:
+        self.record = record
+        self._loop = loop
+        self._turn, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def step(self) -> tuple[float, float]:
+        """Let the loop make one step; return its seconds, and those that this process computed."""
+        if self._ended:
+            raise RuntimeError("the loop ended before its last step")
+        begin = time.perf_counter(), time.process_time()
+        if self._thread.ident is None:
+            self._thread.start()
+        self._turn.release()
+        self._done.acquire()
+        if self._error is not None:
+            raise self._error
+        return time.perf_counter() - begin[0], time.process_time() - begin[1]
+
+    def rest(self) -> None:
+        """Called by the loop: hand over, and wait for the next turn."""
+        self._done.release()
+        self._turn.acquire()
+
+    def finish(self) -> None:
+        """Let the loop end after its last step."""
+        self.step()
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._turn.acquire()
+        try:
+            self._loop()
+        except BaseException as error:  # it is raised where the step is waited for
+            self._error = error
+        self._ended = True
+        self._done.release()
+
+
+def alternate(sides: dict[str, Side], rollouts: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of each step of each side; who goes first changes from pair to pair."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for pair in range(rollouts):
+        for name in list(sides)[:: 1 if pair % 2 == 0 else -1]:
+            seconds[name].append(sides[name].step())
+    for side in sides.values():
+        side.finish()
+    return seconds

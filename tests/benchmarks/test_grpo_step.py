@@ -1,0 +1,119 @@
+"""benchmarks.grpo_step: both sides do the same work, in turns."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from benchmarks import grpo_sides, grpo_step, turns
+from r4t.sets import SetBatch
+
+SMALL = "--updates 2 1 --rollouts 3 --warmup 1 --queries 2 --group_size 4 --passes 2 --tokens 6"
+SMALL += " --width 32 --layers 1 --vocabulary 400 --items 60"
+
+
+def test_both_sides_sample_the_same_number_of_tokens_in_turns(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("trl")
+    alone = {"before": 100.0, "peak": 10.0}
+    monkeypatch.setattr(grpo_step, "memory_alone", lambda name, arguments: alone)
+    out = tmp_path / "found.json"
+    monkeypatch.setattr(sys, "argv", ["grpo_step", *SMALL.split(), "--out", str(out)])
+    grpo_step.main()
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert f"{SMALL} --threads 1" in found["command"]
+    assert found["memory_mib"] == {"ours": alone, "trl": alone}
+    assert [row["updates"] for row in found["steps"]] == [2, 1]
+    for row in found["steps"]:
+        # 2 queries of 4 completions of 6 tokens; a side that samples another number is refused.
+        assert (row["pairs"], row["tokens_a_step"]) == (2, 48)
+        for name in ("ours", "trl"):
+            assert row["seconds"][name] * row["tokens_per_second"][name] == pytest.approx(48)
+            assert row["cpu_seconds"][name] > 0
+        assert sum(row["our_seconds"].values()) < 1.1 * row["seconds"]["ours"]
+        assert row["ratio"] == pytest.approx(sum(row["ratios"]) / 2)
+        low, high = row["ratio_interval"]
+        assert min(row["ratios"]) <= low <= row["ratio"] <= high <= max(row["ratios"])
+        assert row["ratio_without_retrieval"] < row["ratio"]
+    assert "| 2 | " in capsys.readouterr().out
+
+
+def test_another_number_of_tokens_is_refused(tmp_path, monkeypatch):
+    arguments = grpo_step.build_parser().parse_args(SMALL.split())
+
+    def short(run, model, updates, arguments):
+        record = turns.Record()
+
+        def loop():
+            for _ in range(arguments.rollouts):
+                record.tokens.append(47)
+                side.rest()
+
+        side = turns.Side(loop, record)
+        return side
+
+    monkeypatch.setattr(grpo_step, "SIDES", {"ours": short, "trl": short})
+    with pytest.raises(RuntimeError, match=r"ours sampled \[47, 47, 47\] tokens, not 48 each"):
+        grpo_step.compare(None, None, 1, arguments)
+
+
+def test_both_sides_give_a_completion_the_same_reward():
+    # The first lists "red" and "be" (2 of 5 letters); of the second the eleventh line is not read.
+    completions = ["red\n\n be \n", "x\n" * 10 + "e\n"]
+    assert [grpo_sides.reward_of(text) for text in completions] == [0.4, 0.0]
+    texts = [grpo_sides.FORM.parse("any", text) for text in completions]
+    there = torch.arange(10).expand(2, -1) < torch.tensor([[2], [10]])
+    sets = SetBatch(
+        query=torch.ones(2, 1),
+        items=torch.zeros(2, 10, dtype=torch.long),
+        item_embeddings=torch.zeros(2, 10, 1),
+        mask=there,
+        texts=texts,
+    )
+    assert grpo_sides.Letters()(sets).tolist() == pytest.approx([0.4, 0.0])
+    assert not grpo_sides.FORM.contract.complete("x\n" * 99, 10)
+
+
+def test_loops_run_in_turns_and_the_first_changes():
+    seen = []
+
+    def make(name):
+        def loop():
+            for step in range(3):
+                seen.append((name, step))
+                side.rest()
+
+        side = turns.Side(loop, turns.Record())
+        return side
+
+    seconds = turns.alternate({name: make(name) for name in "ab"}, 3)
+    assert seen == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_loop_that_fails_or_ends_early_is_no_step():
+    def fails():
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        turns.Side(fails, turns.Record()).step()
+    side = turns.Side(list, turns.Record())
+    side.step()
+    with pytest.raises(RuntimeError, match="ended before its last step"):
+        side.step()
+
+
+def test_the_peak_is_that_of_the_work_alone():
+    def fill(mib):
+        return len(bytearray(b"x") * (mib * 2**20))
+
+    fill(200)  # an earlier peak is forgotten
+    found = grpo_step.grown(lambda: fill(64))
+    assert found["peak"] == pytest.approx(64, abs=8)
+    assert grpo_step.resident("VmRSS") == pytest.approx(found["before"], abs=8)
+
+
+def test_the_interval_holds_the_median():
+    # 21 values of which 11 are 1: a redrawn median is 1 or 2, and either in more than 1 of 40.
+    assert grpo_step.interval([1.0] * 11 + [2.0] * 10) == (1.0, 2.0)
+    assert grpo_step.interval([3.0, 3.0, 3.0]) == (3.0, 3.0)

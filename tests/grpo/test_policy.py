@@ -1,0 +1,180 @@
+"""The policy that learns is the one that sampled, in every precision; and a step moves it."""
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
+
+from r4t.errors import InputError
+from r4t.fanout import backend
+from r4t.fanout.formats import Expand
+from r4t.fanout.language_model import Pretrained, TinyQwen3
+from r4t.fanout.lora import LoRA
+from r4t.fanout.model import FanoutModel
+from r4t.fanout.sampling import SeededSampling
+from r4t.grpo.policy import check_moves, stuck, without_dropout
+
+
+@pytest.fixture
+def start(tiny):
+    """Path inside the run of a saved model with distinct words."""
+    lm, tokenizer = TinyQwen3(32, 2, 300).build(tiny.run.searcher().catalog.texts, tiny.run.folder)
+    FanoutModel(lm, tokenizer, Expand(set_size=3), 12).save(tiny.run.folder / "start")
+    return "start"
+
+
+def trained(module):
+    return torch.cat([w.detach().flatten() for w in module.fanout.parameters() if w.requires_grad])
+
+
+def watched(monkeypatch, module):
+    """Keeps log-probabilities: of what is sampled, as it is, and of each pass over it."""
+    sampled, passes = [], []
+
+    class Recording(SeededSampling):
+        def __call__(self, input_ids, scores):
+            perturbed = super().__call__(input_ids, scores)
+            found = (scores.float() / self.temperature).log_softmax(-1)
+            sampled.append(found.gather(1, perturbed.argmax(1, keepdim=True)))
+            return perturbed
+
+    go_through = module._pass
+
+    def recorded(lesson, old):
+        found = go_through(lesson, old)
+        kept = lesson.fanouts.completion_mask.bool()
+        passes.append(found[1].masked_fill(~kept, 0.0))
+        return found
+
+    monkeypatch.setattr(backend, "SeededSampling", Recording)
+    monkeypatch.setattr(module, "_pass", recorded)
+    return sampled, passes
+
+
+@pytest.mark.parametrize(
+    "dtype, adapters, precision",
+    [
+        ("float32", False, "32-true"),
+        ("float32", False, "bf16-mixed"),
+        ("bfloat16", True, "32-true"),
+        ("bfloat16", False, "32-true"),
+    ],
+)
+def test_each_precision_learns_the_policy_that_sampled(
+    tiny, start, monkeypatch, dtype, adapters, precision
+):
+    source = Pretrained(start, dtype)
+    module = tiny.tuner(LoRA(source, rank=4) if adapters else source, learning_rate=1e-2)
+    module.rate = lambda step: 1.0
+    before = trained(module)
+    frozen = {name: weight.clone() for name, weight in module.fanout.state_dict().items()}
+    sampled, passes = watched(monkeypatch, module)
+    tiny.fit(module=module, rollouts=1, precision=precision)
+    first, second = passes
+    assert first.dtype == torch.float32
+    # The first pass finds what was sampled from, up to rounding; the weights then are others.
+    off = (first - torch.cat(sampled, 1).masked_fill(first == 0, 0.0)).abs().max()
+    if (dtype, precision) == ("float32", "32-true"):
+        assert off < 1e-5
+    else:
+        assert 1e-5 < off < 1e-2
+    assert (second - first).abs().max() > 0.5
+    after = trained(module)
+    assert after.dtype == (torch.float32 if adapters else getattr(torch, dtype))
+    assert (after - before).abs().max() > 5e-3
+    if adapters:
+        now = module.fanout.state_dict()
+        assert all(torch.equal(frozen[name], now[name]) for name in frozen if "lora" not in name)
+
+
+def test_stuck_weights_are_those_that_a_step_of_adamw_leaves():
+    torch.manual_seed(0)
+    for dtype, rate in ((torch.bfloat16, 5e-5), (torch.float16, 6e-6)):
+        weight = torch.nn.Parameter((0.02 * torch.randn(4000)).to(dtype))
+        counts = stuck([weight], rate)
+        before = weight.detach().clone()
+        weight.grad = torch.full_like(weight, -1.0)  # the first step is the rate, up
+        torch.optim.AdamW([weight], lr=rate, weight_decay=0.0).step()
+        same = (weight == before).sum().item()
+        assert 1000 < same < 3000
+        assert counts.tolist() == [pytest.approx(same, rel=0.02), 4000]
+    assert stuck([torch.ones(3), torch.ones(2).double()], 1e-30).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_rate_that_moves_nothing_is_refused_before_any_rollout(tiny, start, dtype):
+    """1e-7 is the paper's rate."""
+    said = rf"trained in {dtype} need a learning rate.*found 1e-07, at which (98|100)% of them.*take LoRA"
+    module = tiny.tuner(Pretrained(start, dtype), learning_rate=1e-7)
+    with pytest.raises(InputError, match=said):
+        tiny.fit(module=module)
+    assert module.rollout is None
+
+
+def test_weights_that_the_trainer_rounds_are_looked_at_too(tiny, start):
+    module = tiny.tuner(Pretrained(start), learning_rate=1e-7)
+    with pytest.raises(InputError, match="trained in bfloat16 need a learning rate"):
+        tiny.fit(module=module, precision="bf16-true")
+
+
+def test_adapters_and_whole_float32_move_at_any_rate(tiny, start):
+    for source in (LoRA(Pretrained(start, "bfloat16"), rank=2), Pretrained(start)):
+        module = tiny.tuner(source, learning_rate=1e-7)
+        before = trained(module)
+        tiny.fit(module=module, rollouts=1)
+        assert (trained(module) != before).any()
+
+
+def test_half_of_the_weights_may_be_stuck():
+    weights = [torch.ones(2).bfloat16()]
+    check_moves(torch.tensor([1.0, 2.0]), weights, 1e-4)
+    with pytest.raises(InputError, match="found 0.0001, at which 67% of them round back"):
+        check_moves(torch.tensor([2.0, 3.0]), weights, 1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-3, float("nan"), float("inf")])
+def test_a_learning_rate_that_is_none_is_refused(tiny, rate):
+    with pytest.raises(InputError, match=rf"a finite number above 0, found {rate}; 3e-4 suits"):
+        tiny.tuner(learning_rate=rate)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=20,
+                n_embd=8,
+                n_layer=1,
+                n_head=2,
+                embd_pdrop=0.5,
+                attn_pdrop=0.5,
+                resid_pdrop=0.5,
+            )
+        ),
+        Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=20,
+                hidden_size=8,
+                intermediate_size=8,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                head_dim=4,
+                attention_dropout=0.5,
+            )
+        ),
+    ],
+    ids=["GPT-2", "Qwen3"],
+)
+def test_without_dropout_training_mode_is_evaluation_mode(model):
+    ids = torch.arange(10).view(1, 10)
+    expected = model.eval()(ids).logits
+    assert (model.train()(ids).logits - expected).abs().max() > 1e-3
+    without_dropout(model)
+    assert torch.equal(model.train()(ids).logits, expected)
+
+
+def test_a_tuner_has_no_dropout(tiny, start):
+    module = tiny.tuner(LoRA(Pretrained(start), rank=2, dropout=0.3))
+    rates = [part.p for part in module.fanout.modules() if isinstance(part, torch.nn.Dropout)]
+    assert rates == [0.0] * 14  # one an adapter

@@ -1,0 +1,201 @@
+"""A fit that goes on from any of its checkpoints is the fit that was never interrupted, bit for bit."""
+
+import csv
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+import torch
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from r4t.callbacks import KeepLast
+from r4t.fanout.formats import Expand
+from r4t.grpo.collapse import Rule
+from r4t.grpo.module import FanoutTuner, WarmStart
+from r4t.grpo.watch import SampleTable
+from r4t.grpo.watchdog import RollBack, Watchdog
+from r4t.reward import Ramp, Reward
+
+TIMED = ("seconds", "tokens_per_second", "hits")  # what differs from one run to the next
+STEPS = 8  # 24 queries in batches of 4: an epoch ends after the sixth, or is cut after the fourth
+
+
+class Curve(Callback):
+    """Keeps of each step what it was asked, wrote and was given, and the weights after it."""
+
+    def __init__(self, flat):
+        self.flat, self.steps = flat, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        found = {"queries": [query.id for query in batch], "weights": self.flat(pl_module)}
+        found["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        if isinstance(pl_module, FanoutTuner):
+            found |= {"texts": pl_module.rollout.texts, "rewards": pl_module.rollout.rewards}
+        self.steps.append(found)
+
+
+class Killed(Exception):
+    """Ends a fit at once."""
+
+
+class Kill(Checkpoint):
+    """Ends a fit in the next step after a number of them."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def on_train_batch_start(self, trainer, pl_module, *_):
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+def tuner(tiny):
+    seed_everything(3, verbose=False)
+    ramp = Ramp(1.0, 0.2, steps=12)
+    reward = Reward({"letters": ramp, "diversity": 0.1}, {"letters": tiny.Noisy()})
+    return tiny.tuner(reward=reward)
+
+
+def warm_start(tiny):
+    seed_everything(3, verbose=False)
+    lm = tiny.Dropout(width=32, layers=1, vocabulary=300)
+    arguments = {"learning_rate": 1e-2, "max_new_tokens": 12}
+    return WarmStart(
+        str(tiny.run.folder), Reward({"diversity": 1.0}), lm, Expand(set_size=3), **arguments
+    )
+
+
+def rows(folder):
+    """What a logger wrote, row by row, but for what is timed."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [
+            {name: value for name, value in row.items() if value and not name.endswith(TIMED)}
+            for row in csv.DictReader(lines)
+        ]
+
+
+@pytest.fixture
+def fit(tiny, tmp_path):
+    """Fits into a folder of its own → what each step was, and what was logged."""
+
+    def call(name, make, *callbacks, **arguments):
+        curve, folder = Curve(tiny.flat), tmp_path / name
+        settings = {"logger": CSVLogger(str(folder), name="logs"), "default_root_dir": str(folder)}
+        settings |= {"limit_val_batches": 1, "enable_checkpointing": None, **arguments}
+        with suppress(Killed):
+            tiny.fit(curve, *callbacks, module=make(tiny), **settings)
+        version = tiny.last.logger.version
+        return curve.steps, rows(folder / "logs" / f"version_{version}")
+
+    return call
+
+
+def last(tmp_path, name):
+    return tmp_path / name / "checkpoints" / "last.ckpt"
+
+
+def same(steps, expected):
+    """Whether two fits did the same at each step, bit for bit."""
+    assert len(steps) == len(expected)
+    for step, other in zip(steps, expected):
+        assert step.keys() == other.keys()
+        for name, value in step.items():
+            equal = torch.equal if isinstance(value, torch.Tensor) else value.__eq__
+            assert equal(*((value, other[name]) if equal is torch.equal else (other[name],))), name
+
+
+def steps_of(make):
+    return {"max_steps": STEPS * (2 if make is tuner else 1)}  # a tuner's counts 2 a rollout
+
+
+EPOCHS = {"max_steps": -1, "max_epochs": 2, "limit_train_batches": 4}
+VALIDATES = {
+    "every 2 steps": {"val_check_interval": 2, "check_val_every_n_epoch": None},
+    "every 5 steps": {"val_check_interval": 5, "check_val_every_n_epoch": None},
+    "twice an epoch": {"val_check_interval": 2, **EPOCHS},
+}
+
+
+@pytest.mark.parametrize("when", VALIDATES)
+@pytest.mark.parametrize("make", [tuner, warm_start])
+def test_a_fit_killed_after_every_step(fit, tmp_path, make, when):
+    """Each step in a fit of its own, with a model, data and caches that are made anew."""
+    settings = steps_of(make) | VALIDATES[when]
+    whole, log = fit("plain", make, **settings)  # keeping checkpoints changes nothing
+    assert len(whole) == STEPS
+    assert any("val/reward/mean" in row for row in log)
+    found, told, path = [], [], None
+    for _ in range(STEPS):
+        steps, more = fit("killed", make, KeepLast(1), Kill(after=1), ckpt_path=path, **settings)
+        found, told, path = found + steps, told + more, last(tmp_path, "killed")
+    same(found, whole)
+    assert told == log
+
+
+@dataclass(frozen=True)
+class After(Rule):
+    """Holds from a number of rollouts in the windows on."""
+
+    rollouts: int
+
+    @property
+    def metrics(self):
+        return frozenset()
+
+    def found(self, history):
+        return "enough seen" if len(history.rows) >= self.rollouts else ""
+
+
+@pytest.mark.parametrize("killed", [3, 4, 5, 6])
+def test_a_watchdog_that_rolls_back_and_the_samples_go_on(fit, tmp_path, killed):
+    """The rule holds at 4 and 5, so that the fifth rollout ends in a rollback, before or after."""
+
+    def watched(name):
+        dog = Watchdog(RollBack(slower=0.5), window=2, patience=2, rules=[After(4)])
+        return [dog, SampleTable(1, folder=str(tmp_path / name / "samples"))]
+
+    settings = steps_of(tuner) | VALIDATES["every 5 steps"]
+    with pytest.warns(UserWarning, match="after rollout 5 .* are those after rollout 0, and"):
+        whole, log = fit("whole", tuner, *watched("whole"), **settings)
+    callbacks = watched("killed")
+    begun, head = fit("killed", tuner, *callbacks, KeepLast(2), Kill(after=killed), **settings)
+    kept = killed - killed % 2  # steps that the last checkpoint holds
+    path = last(tmp_path, "killed")
+    callbacks = watched("killed")
+    rest, tail = fit("killed", tuner, *callbacks, KeepLast(2), ckpt_path=path, **settings)
+    same(begun, whole[:killed])
+    same(rest, whole[kept:])
+    # A row that both have is one: what was done twice was done alike.
+    assert [row for row in head if int(row["step"]) < kept] + tail == log
+    assert all(row in log for row in head)
+    for path in sorted((tmp_path / "whole" / "samples" / "version_0").iterdir()):
+        versions = [tmp_path / "killed" / "samples" / f"version_{n}" / path.name for n in range(2)]
+        written = [version.read_text() for version in versions if version.is_file()]
+        assert written
+        assert set(written) == {path.read_text()}
+
+
+def test_a_fit_at_its_end_goes_on_where_more_steps_are_asked_for(fit, tmp_path):
+    settings = VALIDATES["every 2 steps"]
+    whole, _ = fit("whole", tuner, max_steps=2 * STEPS, **settings)
+    first, _ = fit("part", tuner, KeepLast(100), max_steps=10, **settings)
+    path = last(tmp_path, "part")
+    assert fit("part", tuner, max_steps=10, ckpt_path=path, **settings) == ([], [])
+    rest, _ = fit("part", tuner, KeepLast(100), max_steps=2 * STEPS, ckpt_path=path, **settings)
+    same(first + rest, whole)
+
+
+def test_gradients_that_add_up_are_whole_in_a_checkpoint(fit, tmp_path):
+    """Two batches an optimizer step: a checkpoint that is due after the third waits for the next."""
+    settings = VALIDATES["every 5 steps"] | {"accumulate_grad_batches": 2, "max_steps": 4}
+    whole, _ = fit("whole", warm_start, **settings)
+    fit("killed", warm_start, KeepLast(3), Kill(after=5), **settings)
+    path = last(tmp_path, "killed")
+    rest, _ = fit("killed", warm_start, KeepLast(3), ckpt_path=path, **settings)
+    same(rest, whole[4:])
