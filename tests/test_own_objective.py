@@ -79,7 +79,7 @@ def test_it_is_listed(package, program):
 
 def test_yaml_names_it_as_reward_filter_and_metric(package, program, run, tmp_path):
     toy = configs_folder() / "toy"
-    quick = {"group_size": 2, "max_new_tokens": 6, "micro_batch": 8, "reward": REWARD}
+    quick = {"group_size": 2, "max_new_tokens": 8, "micro_batch": 8, "reward": REWARD}
     few = {"init_args": {"batch_size": 4, "val_queries": 4}}
     steps = {"max_steps": 2, "val_check_interval": 2, "log_every_n_steps": 1}
     tune = overlay(tmp_path / "tune.yaml", quick, data=few, trainer=steps)
