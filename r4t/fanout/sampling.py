@@ -15,7 +15,8 @@ class SeededSampling(LogitsProcessor):
     """Samples by adding Gumbel noise, from one generator a query, before a greedy choice.
 
     ``argmax(logits / temperature + Gumbel)`` is an exact sample from the softmax, and the draw of a
-    query depends on its own seed alone: not on its batch, its rank or the global random state.
+    query depends on its own seed alone: not on its batch, its rank or the global random state. A GPU
+    draws other numbers from a seed than a CPU does.
     ``generate`` takes no generator of its own.
 
     Args:
@@ -25,18 +26,20 @@ class SeededSampling(LogitsProcessor):
     """
 
     def __init__(self, seeds: Sequence[int], group_size: int, temperature: float) -> None:
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.seeds = seeds
+        self.generators: list[torch.Generator] = []  # made where the logits are
         self.group_size = group_size
         self.temperature = temperature
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the perturbed logits (B·G, V)."""
-        noise = [
-            torch.empty(self.group_size, scores.shape[1]).exponential_(generator=generator)
-            for generator in self.generators
-        ]
-        gumbel = -torch.cat(noise).log().to(scores.device)
-        return scores.float() / self.temperature + gumbel
+        if not self.generators:
+            made = [torch.Generator(scores.device) for _ in self.seeds]
+            self.generators = [one.manual_seed(seed) for one, seed in zip(made, self.seeds)]
+        noise = torch.empty_like(scores, dtype=torch.float32)
+        for rows, generator in zip(noise.split(self.group_size), self.generators, strict=True):
+            rows.exponential_(generator=generator)
+        return scores.float() / self.temperature - noise.log()
 
 
 class EndTokens:
