@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from r4t.diffusion.network import SetTransformer
+from r4t.diffusion.network import Relay, SetTransformer, build_network
 from r4t.diffusion.precondition import DenoiseFn, Denoiser, guided
-from r4t.diffusion.sampler import Heun, Multistep, ReverseSde, Sampler, seeded_noise
-from r4t.diffusion.schedule import Exponential, Karras, LogNormal, Schedule, Tangent
+from r4t.diffusion.sampler import Euler, Heun, Multistep, ReverseSde, Sampler, seeded_noise
+from r4t.diffusion.schedule import Exponential, Karras, Levels, LogNormal, Schedule, Tangent
 from r4t.errors import InputError, nearest
 from r4t.geometry import normalize
 
@@ -24,9 +24,11 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "Tangent": Tangent,
     "Exponential": Exponential,
     "Karras": Karras,
+    "Levels": Levels,
     "LogNormal": LogNormal,
 }
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
+    "Euler": Euler,
     "Heun": Heun,
     "Multistep": Multistep,
     "ReverseSde": ReverseSde,
@@ -48,7 +50,7 @@ class DirectionGenerator(nn.Module):
 
     def __init__(
         self,
-        network: SetTransformer,
+        network: SetTransformer | Relay,
         schedule: Schedule | None = None,
         sampler: Sampler | None = None,
         guidance: float = 0.1,
@@ -84,9 +86,22 @@ class DirectionGenerator(nn.Module):
         self.guidance = guidance
 
     @property
-    def network(self) -> SetTransformer:
+    def network(self) -> SetTransformer | Relay:
         """The raw network F."""
         return self.denoiser.network
+
+    def evaluations(self) -> int:
+        """Evaluations a query: forwards of the network on one query's rows (guided: two a step)."""
+        calls = 0
+
+        def counted(noisy: Tensor, sigma: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return noisy
+
+        sigmas = self.schedule.steps(self.sampler.steps)
+        self.sampler(counted, lambda: torch.zeros(1, 1, 1), sigmas)
+        return calls * (2 if self.guidance > 0 else 1)
 
     @property
     def dim(self) -> int:
@@ -122,12 +137,14 @@ class DirectionGenerator(nn.Module):
                 f"{len(query)} queries: give as many."
             )
         was_training = self.training
-        self.eval()
+        if was_training:
+            self.eval()
         with torch.inference_mode():
             noise = seeded_noise(seeds, (self.set_size, self.dim), query.device)
             sigmas = self.schedule.steps(self.sampler.steps)
             rows = normalize(self.sampler(self.denoise_fn(query), noise, sigmas))
-        self.train(was_training)
+        if was_training:
+            self.train()
         return rows.clone()  # a tensor that autograd may use later
 
     def denoise_fn(self, query: Tensor) -> DenoiseFn:
@@ -143,7 +160,7 @@ class DirectionGenerator(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {
             "format_version": FORMAT_VERSION,
-            "network": self.network.config,
+            "network": {"name": type(self.network).__name__, **self.network.config},
             "sigma_data": self.denoiser.sigma_data,
             "schedule": _named(self.schedule),
             "sampler": _named(self.sampler),
@@ -176,7 +193,7 @@ class DirectionGenerator(nn.Module):
                     f"format {version} in {folder}: export it again."
                 )
             generator = cls(
-                network=SetTransformer(**config["network"]),
+                network=build_network(config["network"]),
                 schedule=_build(config["schedule"], SCHEDULES, "schedule"),
                 sampler=_build(config["sampler"], SAMPLERS, "sampler"),
                 guidance=config["guidance"],

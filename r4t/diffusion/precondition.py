@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from r4t.diffusion.network import SetTransformer
+from r4t.diffusion.network import Relay, SetTransformer
 
 
 class DenoiseFn(Protocol):
@@ -74,7 +74,7 @@ class Denoiser(nn.Module):
         sigma_data: Standard deviation of the coordinates of the clean rows.
     """
 
-    def __init__(self, network: SetTransformer, sigma_data: float) -> None:
+    def __init__(self, network: SetTransformer | Relay, sigma_data: float) -> None:
         super().__init__()
         self.network = network
         self.sigma_data = sigma_data

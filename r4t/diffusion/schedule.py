@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -170,3 +171,59 @@ class LogNormal(Schedule):
 
     def _inverse(self, sigma: Tensor) -> Tensor:
         return torch.special.ndtr((sigma.log() - self.mean) / self.std)
+
+
+@dataclass(frozen=True)
+class Levels(Schedule):
+    """Given noise levels, at equal distances in t, and log-linear between them.
+
+    For few steps, where each level counts: as many steps as levels stand exactly on them.
+
+    Attributes:
+        levels: At least two, decreasing; the first is ``sigma_max``, the last ``sigma_min``.
+
+    Raises:
+        InputError: There are fewer than two, or they do not decrease.
+
+    Example:
+        >>> [round(sigma, 4) for sigma in Levels(levels=(80.0, 2.0, 0.5)).steps(3).tolist()]
+        [80.0, 2.0, 0.5, 0.0]
+    """
+
+    levels: tuple[float, ...] = (80.0, 2.0, 1.0, 0.4)
+    unit: float | None = None
+
+    def __post_init__(self) -> None:
+        falls = all(low < high for high, low in pairwise(self.levels))
+        if len(self.levels) < 2 or not falls:
+            raise InputError(
+                f"Levels needs at least two sigmas, each below the one before, found {self.levels}: "
+                "change them; a single step needs a schedule such as Karras."
+            )
+        object.__setattr__(self, "levels", tuple(self.levels))  # JSON knows lists only
+        super().__post_init__()
+
+    @property
+    def sigma_min(self) -> float:  # type: ignore[override]
+        """The last level."""
+        return self.levels[-1]
+
+    @property
+    def sigma_max(self) -> float:  # type: ignore[override]
+        """The first level."""
+        return self.levels[0]
+
+    def _relative(self, t: Tensor) -> Tensor:
+        logs = self._logs(t)
+        place = t * (len(logs) - 1)
+        below = place.floor().long().clamp(max=len(logs) - 2)
+        return torch.lerp(logs[below], logs[below + 1], place - below).exp()
+
+    def _inverse(self, sigma: Tensor) -> Tensor:
+        logs, wanted = self._logs(sigma), sigma.log()
+        below = (torch.searchsorted(logs, wanted, right=True) - 1).clamp(0, len(logs) - 2)
+        part = (wanted - logs[below]) / (logs[below + 1] - logs[below])
+        return (below + part) / (len(logs) - 1)
+
+    def _logs(self, like: Tensor) -> Tensor:
+        return like.new_tensor(self.levels[::-1]).log()  # increasing, as t is
