@@ -15,9 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from r4t.choice import CHOICE_FILE, best_members, check_choice
+from r4t.choice import CHOICE_FILE, Choice, load_choice
 from r4t.errors import InputError, nearest
-from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Searcher
 from r4t.seeds import query_seed
@@ -25,6 +24,7 @@ from r4t.sets import SetBatch
 
 MODELS = {
     "diffusion": "distill/model",
+    "few-step": "accelerate/model",
     "folm": "tune/model",
     "zero-shot": "warm_start/model",
 }
@@ -48,19 +48,17 @@ class FanOut(Protocol):
 class DiffusionFanOut:
     """All directions at once, from the diffusion retriever.
 
-    It may generate more directions than it uses: all L rows of several draws, of which the k that
-    make the best set by an objective are kept (without one, the first k: rows have no order).
+    It may generate more directions than it uses: all L rows of several draws, of which a choice
+    keeps k by an objective (without one, the first k of one draw: rows have no order).
 
     Args:
         searcher: The frozen retriever.
         generator: Generates L directions a query and draw.
         set_size: Directions k used.
-        choose_by: Scores sets; it must need neither a pool nor references nor any text.
-        draws: Sets generated a query; more than one only makes sense with ``choose_by``.
+        choice: Generates several sets and keeps the best rows or the best set.
 
     Raises:
-        InputError: There are fewer directions than ``set_size``, or ``choose_by`` needs what is
-            not known before retrieval.
+        InputError: There are fewer directions than ``set_size``.
     """
 
     def __init__(
@@ -68,21 +66,18 @@ class DiffusionFanOut:
         searcher: Searcher,
         generator: Any,
         set_size: int = 10,
-        choose_by: Reward | None = None,
-        draws: int = 1,
+        choice: Choice | None = None,
     ) -> None:
-        if set_size > draws * generator.set_size:
+        most = _directions(generator, choice)
+        if set_size > most:
             raise InputError(
-                f"The diffusion retriever generates {draws * generator.set_size} directions, found "
-                f"a wish for {set_size}; ask for fewer, or distill with a larger set_size."
+                f"The diffusion retriever generates {most} directions, found a wish for {set_size}; "
+                "ask for fewer, or distill with a larger set_size."
             )
-        if choose_by is not None:
-            check_choice(choose_by.deciding_needs, choose_by.weighted_objectives, choose_by.costly)
         self.searcher = searcher
         self.generator = generator
         self.set_size = set_size
-        self.choose_by = choose_by
-        self.draws = draws
+        self.choice = choice
 
     def __call__(
         self,
@@ -94,15 +89,14 @@ class DiffusionFanOut:
         pool_size: int | None = None,
     ) -> SetBatch:
         """Return the sets of B queries."""
-        drawn = [query_seed(str(seed), draw) for seed in seeds for draw in range(self.draws)]
-        rows = self.generator(vectors.repeat_interleave(self.draws, 0), drawn)
-        directions = rows.reshape(len(vectors), -1, rows.shape[-1])  # (B, draws · L, d)
-        if self.choose_by is None:
-            directions = directions[:, : self.set_size]
-        elif directions.shape[1] > self.set_size:
-            sets = self.searcher.fan_out(vectors, directions)
-            best = best_members(sets, self.choose_by.score, self.set_size)
-            directions = directions.take_along_dim(best.unsqueeze(-1), 1)
+        draws = 1 if self.choice is None else self.choice.draws
+        drawn = [query_seed(str(seed), draw) for seed in seeds for draw in range(draws)]
+        rows = self.generator(vectors.repeat_interleave(draws, 0), drawn)
+        rows = rows.unflatten(0, (len(vectors), draws))  # (B, M, L, d)
+        if self.choice is None:
+            directions = rows[:, 0, : self.set_size]
+        else:
+            directions = self.choice(self.searcher, vectors, rows, self.set_size)
         return self.searcher.fan_out(
             vectors,
             directions,
@@ -113,17 +107,22 @@ class DiffusionFanOut:
 
     @classmethod
     def load(cls, searcher: Searcher, folder: Path, set_size: int = 10) -> "DiffusionFanOut":
-        """Load what step 3 exported: the generator, and how to choose among its directions."""
+        """Load what step 3 or 4 exported: the generator, and how to choose among its directions."""
         from r4t.diffusion.generator import DirectionGenerator
 
-        generator = DirectionGenerator.load(folder)
-        path = folder / CHOICE_FILE
-        if not path.is_file():
-            return cls(searcher, generator, min(set_size, generator.set_size))
-        choice = json.loads(path.read_text(encoding="utf-8"))
-        reward = Reward(choice["weights"]) if choice["weights"] else None
-        size = min(set_size, choice["draws"] * generator.set_size)
-        return cls(searcher, generator, size, reward, choice["draws"])
+        generator, path = DirectionGenerator.load(folder), folder / CHOICE_FILE
+        choice = None
+        if path.is_file():
+            choice = load_choice(json.loads(path.read_text(encoding="utf-8")))
+        size = min(set_size, _directions(generator, choice))
+        return cls(searcher, generator, size, choice)
+
+
+def _directions(generator: Any, choice: Choice | None) -> int:
+    """How many directions there are to choose from."""
+    pooled = choice is not None and choice.pools_rows
+    length: int = generator.set_size
+    return length * choice.draws if choice is not None and pooled else length
 
 
 class LanguageFanOut:
@@ -222,8 +221,8 @@ class Retriever:
 
         Args:
             run: Run folder.
-            model: ``diffusion`` (fast), ``folm`` (the language model) or ``zero-shot`` (the
-                language model before tuning).
+            model: ``diffusion`` (fast), ``few-step`` (its student, faster), ``folm`` (the language
+                model) or ``zero-shot`` (the language model before tuning).
             backend: Of the index: ``torch`` or ``faiss``.
 
         Raises:
@@ -242,7 +241,7 @@ class Retriever:
                 f"Model '{model}' of a run lies in {folder}, found no such folder; run the steps "
                 f"before it, or ask another of {sorted(MODELS)}."
             )
-        if model == "diffusion":
+        if model in ("diffusion", "few-step"):
             return cls(searcher, DiffusionFanOut.load(searcher, folder))
         from r4t.fanout.model import FanoutModel
 

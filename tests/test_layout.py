@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
 errors words seeds randomness stopwatch cache configs chat geometry encoder data catalog index sets
-choice search run objective plugins reward filters metrics targets
+search run objective plugins reward choice filters metrics targets
 fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
 class ResumableLoader(DataLoader):
@@ -21,6 +21,7 @@ class ResumableLoader(DataLoader):
         rank: Of this process, from 0.
         ranks: How many processes there are.
         collate: Makes a batch of a list of examples.
+        num_workers: Processes that read ahead; 0 reads when a batch is asked for.
 
     Where there are enough examples for one batch of all ranks, the last ones of an epoch that do
     not fill one more are left out of it; otherwise the one short batch is what there is.
@@ -35,14 +36,15 @@ class ResumableLoader(DataLoader):
 
     def __init__(
         self,
-        examples: Sequence[Any],
+        examples: Sequence[Any] | Dataset[Any],
         batch_size: int,
         seed: int,
         rank: int = 0,
         ranks: int = 1,
-        collate: Callable[[list[Any]], Any] | None = None,
+        collate: Callable[[Any], Any] | None = None,
+        num_workers: int = 0,
     ) -> None:
-        enough = len(examples) >= ranks * batch_size
+        enough = len(examples) >= ranks * batch_size  # type: ignore[arg-type]
         order: DistributedSampler[Any] = DistributedSampler(
             examples,  # type: ignore[arg-type]
             num_replicas=ranks,
@@ -56,6 +58,8 @@ class ResumableLoader(DataLoader):
             sampler=order,
             drop_last=enough,
             collate_fn=collate,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
             generator=torch.Generator().manual_seed(seed),  # leaves the global random state alone
         )
         self._order = order

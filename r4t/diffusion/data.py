@@ -1,23 +1,37 @@
 """A folder of target sets → batches (condition (B, d), rows (B, L, d)), split by query."""
 
 import hashlib
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader, Dataset
 
-from r4t.errors import InputError
+from r4t.data.loader import ResumableLoader
+from r4t.data.queries import Query
+from r4t.errors import InputError, check_least
 from r4t.run import Run
 from r4t.targets import TargetDataset, TargetSets, as_fetched
+
+MEASURED = 4096  # sets from which sigma_data is measured
 
 
 class TargetData(LightningDataModule):
     """Training and validation batches of the target sets in a folder.
 
     All sets of a query fall on the same side. Which side follows from the query's id and the seed,
-    not from the other queries' order.
+    not from the other queries' order. Training batches come in an order of seed and epoch alone,
+    which a resumed fit takes up where it was left, and which ranks share out: together they see the
+    batches that one process with ranks · ``batch_size`` sees.
+
+    With a run, there are two loaders to validate on: held-out target sets, for the loss, and the
+    run's validation queries, for retrieval. Whole batches go to the ranks, none twice, so that what
+    is measured does not depend on their number.
     """
 
     def __init__(
@@ -25,6 +39,7 @@ class TargetData(LightningDataModule):
         folder: str | None = None,
         batch_size: int = 256,
         val_share: float = 0.1,
+        val_queries: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
         expected_fingerprint: str | None = None,
@@ -36,6 +51,8 @@ class TargetData(LightningDataModule):
             folder: Target sets as synthesis wrote them; by default those of ``run``.
             batch_size: Sets per batch and process.
             val_share: Share of the queries to validate on, in [0, 1); at least one query above 0.
+            val_queries: How many of the run's validation queries to retrieve for, the first ones;
+                all by default, 0 for none.
             seed: Of the split.
             num_workers: Loader processes; 0 reads in the main process, which memory-mapped shards
                 make quick.
@@ -44,7 +61,8 @@ class TargetData(LightningDataModule):
             run: Run folder.
 
         Raises:
-            InputError: ``val_share`` is outside [0, 1), or neither folder nor run is given.
+            InputError: ``val_share`` is outside [0, 1), a number is too small, or neither folder nor
+                run is given.
         """
         super().__init__()
         if not 0 <= val_share < 1:
@@ -52,15 +70,23 @@ class TargetData(LightningDataModule):
                 f"val_share must lie in [0, 1), found {val_share}: give the share of the queries "
                 "to validate on."
             )
+        asked = 0 if val_queries is None else val_queries
+        check_least(
+            {
+                "batch_size": (batch_size, 1),
+                "val_queries": (asked, 0),
+                "num_workers": (num_workers, 0),
+            }
+        )
         if folder is None and run is None:
             raise InputError("Target sets need a folder or a run, found neither: name one.")
-        if run is not None:
-            opened = Run.open(run)
-            folder = str(opened.step("targets")) if folder is None else folder
-            expected_fingerprint = expected_fingerprint or opened.fingerprint
+        self.run = None if run is None else Run.open(run)
+        if self.run is not None:
+            folder = str(self.run.step("targets")) if folder is None else folder
+            expected_fingerprint = expected_fingerprint or self.run.fingerprint
         self.folder, self.expected_fingerprint = Path(folder or ""), expected_fingerprint
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.val_share, self.seed = val_share, seed
+        self.val_share, self.val_queries, self.seed = val_share, val_queries, seed
 
     def setup(self, stage: str | None = None) -> None:
         """Open the folder and split it.
@@ -80,27 +106,95 @@ class TargetData(LightningDataModule):
             )
         self.train = TargetDataset(sets, (~is_held_out).nonzero().flatten())
         self.val = TargetDataset(sets, is_held_out.nonzero().flatten())
+        self.asked = self._queries()
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def sigma_data(self) -> float:
+        """Root mean square of the coordinates of training rows, from up to 4,096 sets."""
+        step = max(1, len(self.train) // MEASURED)
+        _, rows = self.train.__getitems__(list(range(0, len(self.train), step))[:MEASURED])
+        return float(rows.double().square().mean().sqrt())
+
+    def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches, the last one dropped if it is short and not the only one."""
-        return self._loader(self.train, shuffle=True, drop_last=len(self.train) >= self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Batches of the held-out queries in their order, none if nothing is held out."""
-        return self._loader(self.val, shuffle=False, drop_last=False)
-
-    def _loader(
-        self, dataset: TargetDataset, shuffle: bool, drop_last: bool
-    ) -> DataLoader[tuple[Tensor, Tensor]]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
+        rank, ranks = self._ranks()
+        return ResumableLoader(
+            self.train,
+            self.batch_size,
+            int(os.environ.get("PL_GLOBAL_SEED", self.seed)),
+            rank=rank,
+            ranks=ranks,
+            collate=as_fetched,
             num_workers=self.num_workers,
-            collate_fn=as_fetched,
-            persistent_workers=self.num_workers > 0,
         )
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """Batches (number, condition, rows) of held-out sets, and (number, queries) of the run's.
+
+        Either is empty where there is nothing of its kind.
+        """
+        return [self._whole(self.val), self._whole(self.asked)]
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Leave queries, which are text, where they are."""
+        if len(batch) == 2 and isinstance(batch[1], list):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def _queries(self) -> list[Query]:
+        if self.run is None or self.val_queries == 0:
+            return []
+        if not (self.run.queries / "val.jsonl").is_file():
+            return []
+        queries, unknown = self.run.searcher().searchable(self.run.read_queries("val"))
+        if unknown:
+            rank_zero_warn(
+                f"{len(unknown)} of {len(unknown) + len(queries)} val queries are left out, because "
+                f"the encoder knows none of their words: {[q.text for q in unknown[:3]]} …"
+            )
+        return queries[: self.val_queries]
+
+    def _whole(self, examples: TargetDataset | list[Query]) -> DataLoader[Any]:
+        rank, ranks = self._ranks()
+        if 0 < len(examples) < ranks:
+            raise InputError(
+                f"Each of {ranks} processes needs something to validate on, found {len(examples)} "
+                "queries or sets held out: raise val_share or val_queries, or use fewer processes."
+            )
+        batches = WholeBatches(examples, max(1, min(self.batch_size, len(examples) // ranks)))
+        sampler = None
+        if ranks > 1 and len(batches) > 0:
+            sampler = UnrepeatedDistributedSampler(
+                batches, num_replicas=ranks, rank=rank, shuffle=False
+            )
+        return DataLoader(
+            batches,
+            batch_size=None,
+            sampler=sampler,
+            generator=torch.Generator(),  # leaves the global random state alone
+        )
+
+    def _ranks(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+
+class WholeBatches(Dataset[Any]):
+    """Examples in their order, whole batches as items: (number, queries) or (number, *tensors)."""
+
+    def __init__(self, examples: TargetDataset | Sequence[Query], size: int) -> None:
+        self.examples, self.size = examples, size
+
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.size)
+
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
+        part = range(number * self.size, min((number + 1) * self.size, len(self.examples)))
+        if isinstance(self.examples, TargetDataset):
+            return number, *self.examples.__getitems__(list(part))
+        return number, list(self.examples[part.start : part.stop])
 
 
 def validation_queries(ids: set[str], share: float, seed: int) -> set[str]:

@@ -43,7 +43,6 @@ class DirectionGenerator(nn.Module):
 
     Attributes:
         denoiser: The preconditioned network.
-        schedule: Noise levels of the sampler, in absolute units.
         sampler: Sampling method and steps.
         guidance: w of classifier-free guidance.
     """
@@ -74,16 +73,25 @@ class DirectionGenerator(nn.Module):
             raise InputError(f"Guidance must be at least 0, found {guidance}: use 0 for none.")
         if sigma_data is None:
             sigma_data = network.dim**-0.5
-        if sigma_data <= 0:
-            raise InputError(
-                f"sigma_data must be above 0, found {sigma_data}: leave it out for 1/√d."
-            )
+        check_sigma_data(sigma_data)
         self.denoiser = Denoiser(network, sigma_data)
-        self.schedule = (Karras(sigma_min=0.01) if schedule is None else schedule).scaled(
-            sigma_data
-        )
+        self._schedule = Karras(sigma_min=0.01) if schedule is None else schedule
         self.sampler = Multistep() if sampler is None else sampler
         self.guidance = guidance
+
+    @property
+    def schedule(self) -> Schedule:
+        """Noise levels of the sampler, in absolute units."""
+        return self._schedule.scaled(self.denoiser.sigma_data)
+
+    def set_sigma_data(self, sigma_data: float) -> None:
+        """Set the standard deviation of the target rows' coordinates; a relative schedule follows.
+
+        Raises:
+            InputError: It is not above 0.
+        """
+        check_sigma_data(sigma_data)
+        self.denoiser.sigma_data = sigma_data
 
     @property
     def network(self) -> SetTransformer | Relay:
@@ -206,6 +214,16 @@ class DirectionGenerator(nn.Module):
                 f"({type(error).__name__}: {str(error).splitlines()[0]}): export it again."
             ) from error
         return generator.to(device).eval()
+
+
+def check_sigma_data(sigma_data: float) -> None:
+    """Refuse a sigma_data that is not above 0.
+
+    Raises:
+        InputError: So it is.
+    """
+    if not sigma_data > 0:
+        raise InputError(f"sigma_data must be above 0, found {sigma_data}: leave it out for 1/√d.")
 
 
 def _named(part: Any) -> dict[str, Any]:
