@@ -17,11 +17,13 @@ fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
+PURE += ["diffusion.trajectory"]
 PURE += ["fanout.sharding", "grpo.policy"]
 WITH_LIGHTNING = ["callbacks", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]
+WITH_LIGHTNING += ["diffusion.training", "diffusion.student"]
 WITH_LIGHTNING += ["grpo.watch", "grpo.watchdog", "grpo.snapshot"]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 # What a stranger's objective may use: the contract, sets, the maths, words, a chat model.

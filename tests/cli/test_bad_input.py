@@ -394,7 +394,8 @@ def test_coverage_of_queries_without_references(refused, run, silent, tmp_path):
 def test_a_retriever_cannot_choose_by_what_is_not_known_yet(refused, run, tmp_path):
     path = tmp_path / "choose.yaml"
     reward = {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"coverage": 1.0}}}
-    path.write_text(yaml.safe_dump({"model": {"init_args": {"choose_by": reward}}}))
+    choice = {"class_path": "r4t.choice.BestRows", "init_args": {"by": reward}}
+    path.write_text(yaml.safe_dump({"model": {"init_args": {"choice": choice}}}))
     toy = configs_folder() / "toy" / "3_distill.yaml"
     sentence = refused("fit", "--config", toy, "--config", path, "--run", run.folder)
     assert "found ['coverage'], which need ['pool', 'references']; choose by others" in sentence

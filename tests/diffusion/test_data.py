@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from r4t.data.queries import Query, write_queries
 from r4t.diffusion.data import TargetData, validation_queries
 from r4t.errors import InputError
 from r4t.targets import TargetBatch, write_targets
@@ -24,10 +27,14 @@ def folder(tmp_path):
     return str(tmp_path)
 
 
-def numbers(loader):
-    for condition, rows in loader:
+def numbers(batches):
+    """Numbers of the sets in training batches, or in the first of two loaders to validate on."""
+    if isinstance(batches, list):
+        batches = [(condition, rows) for _, condition, rows in batches[0]]
+    batches = list(batches)
+    for condition, rows in batches:
         assert torch.equal(condition, rows[:, 0])
-    return [int(number) for condition, _ in loader for number in condition[:, 0]]
+    return [int(number) for condition, _ in batches for number in condition[:, 0]]
 
 
 def test_the_split_is_by_query_and_loses_nothing(folder):
@@ -61,6 +68,70 @@ def test_worker_processes_read_the_same(folder):
     data = TargetData(folder, batch_size=6, val_share=0.3, num_workers=1)
     data.setup()
     assert len(numbers(data.val_dataloader())) == 18
+
+
+def test_ranks_together_read_what_one_process_reads(folder):
+    def epoch(rank, ranks, batch_size):
+        data = TargetData(folder, batch_size=batch_size, val_share=0.2)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
+        data.setup()
+        train = [condition[:, 0] for condition, _ in data.train_dataloader()]
+        val = [(n, *condition[:, 0].tolist()) for n, condition, _ in data.val_dataloader()[0]]
+        return train, val
+
+    alone, (left, right) = epoch(0, 1, 16), (epoch(rank, 2, 8) for rank in range(2))
+    for whole, one, other in zip(alone[0], left[0], right[0], strict=True):
+        assert torch.equal(whole[0::2], one)
+        assert torch.equal(whole[1::2], other)
+    # Validation deals whole batches, none twice: 12 sets in batches of at most 12 / 2.
+    assert [batch[0] for batch in left[1]] == [0]
+    assert [batch[0] for batch in right[1]] == [1]
+    assert left[1][0][1:] + right[1][0][1:] == alone[1][0][1:]
+
+
+def test_more_ranks_than_held_out_sets_are_refused(folder):
+    data = TargetData(folder, val_share=0.1)
+    data.trainer = SimpleNamespace(global_rank=0, world_size=7)
+    data.setup()
+    with pytest.raises(InputError, match=r"Each of 7 processes .* found 6 queries or sets held"):
+        data.val_dataloader()
+
+
+def test_the_runs_validation_queries_come_as_text(small_run):
+    n = torch.randn(6, 8)
+    origin = {"fingerprint": small_run.fingerprint, "encoder": "lsa", "model": "tiny"}
+    batch = TargetBatch(
+        n,
+        n[:, None].expand(6, 3, 8),
+        torch.full((6, 3), -1),
+        {},
+        list("aabbcc"),
+        list("aabbcc"),
+        [[]] * 6,
+    )
+    write_targets(small_run.step("targets"), [batch], dim=8, set_size=3, **origin)
+    asked = [Query(f"v{row}", "red linen", "mood") for row in range(5)]
+    asked[1] = Query("v1", "qwerty", "mood")  # no word of it is known
+    write_queries(small_run.queries, {"val": asked})
+    data = TargetData(run=str(small_run.folder), batch_size=3)
+    with pytest.warns(UserWarning, match=r"1 of 5 val queries are left out.*\['qwerty'\]"):
+        data.setup()
+    found = [
+        (number, [query.id for query in queries]) for number, queries in data.val_dataloader()[1]
+    ]
+    assert found == [(0, ["v0", "v2", "v3"]), (1, ["v4"])]
+    batch = data.transfer_batch_to_device((0, asked), torch.device("cpu"), 1)
+    assert batch == (0, asked)
+    few = TargetData(run=str(small_run.folder), batch_size=3, val_queries=0)
+    few.setup()
+    assert len(few.val_dataloader()[1]) == 0
+
+
+def test_sigma_data_is_the_root_mean_square_of_training_rows(folder):
+    data = TargetData(folder, val_share=0.0)
+    data.setup()
+    # Every coordinate of set n is n: the mean of n² over 0 … 59 is 59 · 119 / 6.
+    assert data.sigma_data() == pytest.approx((59 * 119 / 6) ** 0.5)
 
 
 def test_a_query_keeps_its_side_when_others_leave():

@@ -107,7 +107,9 @@ def test_bad_folders_are_refused(generator, tmp_path):
     with pytest.raises(InputError, match=r"format 1, found format 9 in .*: export it again"):
         DirectionGenerator.load(tmp_path)
     write(sampler={"name": "Huen", "steps": 3})
-    with pytest.raises(InputError, match=r"Unknown sampler 'Huen'. Known: Euler, Heun, .*mean 'Heun'\?"):
+    with pytest.raises(
+        InputError, match=r"Unknown sampler 'Huen'. Known: Euler, Heun, .*mean 'Heun'\?"
+    ):
         DirectionGenerator.load(tmp_path)
     write(network={**config["network"], "width": 64})
     with pytest.raises(InputError, match=r"found damaged or unfitting files \(RuntimeError"):

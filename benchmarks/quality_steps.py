@@ -1,0 +1,243 @@
+"""How good are the sets of each sampler, and of the few-step students, at how many evaluations?
+
+    python -m benchmarks.quality_steps RUN                  # teacher RUN/distill/model
+    python -m benchmarks.quality_steps RUN --students accelerate accelerate-2 accelerate-1
+
+An evaluation is one forward of the network on one query's rows; a guided step counts two. For every
+held-out query each setting generates one set a seed: the first k of L rows, nothing is chosen. The
+converged ODE (Multistep in 256 steps) is the ceiling of every solver of the same ODE and of students;
+SDE-256 on the tangent schedule is the paper's sampler. Writes quality_steps.json, .csv and .png to
+benchmarks/results/quality_steps.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.real_sets import hardware
+from r4t.data.queries import Query
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.sampler import Euler, Heun, Multistep, ReverseSde, Sampler
+from r4t.diffusion.schedule import Karras, Schedule, Tangent
+from r4t.evaluation.measures import item_vendi
+from r4t.reward import Reward
+from r4t.run import Run
+from r4t.search import Searcher
+from r4t.seeds import query_seed
+
+SIZE, BATCH = 10, 64
+WEIGHTS = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
+MEASURES = ("composite", "groundedness", "vendi", "alignment", "distinct")
+CONVERGED, REFERENCE = "ODE, converged", "SDE-256"
+HEUN, MULTISTEP, EULER, SDE = (2, 3, 5, 8, 16), (2, 3, 4, 5, 6, 8, 10, 20), (4, 8, 16), (10, 20, 64)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the table.
+
+    Attributes:
+        name: Of its curve.
+        generator: Samples as it is.
+        seeds: How many sets a query.
+    """
+
+    name: str
+    generator: DirectionGenerator
+    seeds: int
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations a query."""
+        return self.generator.evaluations()
+
+
+def sampled(
+    teacher: DirectionGenerator, sampler: Sampler, schedule: Schedule | None = None
+) -> DirectionGenerator:
+    """The teacher's network with another sampler, and perhaps another schedule."""
+    return DirectionGenerator(
+        teacher.network,
+        Karras(sigma_min=0.01) if schedule is None else schedule,
+        sampler,
+        teacher.guidance,
+        teacher.denoiser.sigma_data,
+    ).eval()
+
+
+def settings(
+    teacher: DirectionGenerator, students: dict[str, DirectionGenerator], seeds: int
+) -> Iterator[Setting]:
+    """Everything that is measured."""
+    yield Setting(CONVERGED, sampled(teacher, Multistep(256)), seeds)
+    yield Setting(REFERENCE, sampled(teacher, ReverseSde(256), Tangent()), seeds)
+    yield from (Setting("Heun", sampled(teacher, Heun(n)), seeds) for n in HEUN)
+    yield from (Setting("Multistep", sampled(teacher, Multistep(n)), seeds) for n in MULTISTEP)
+    yield from (Setting("Euler", sampled(teacher, Euler(n)), seeds) for n in EULER)
+    yield from (Setting("SDE", sampled(teacher, ReverseSde(n)), seeds) for n in SDE)
+    yield from (Setting(name, student, seeds) for name, student in students.items())
+
+
+@torch.no_grad()
+def measure(
+    setting: Setting, searcher: Searcher, queries: list[Query], reward: Reward
+) -> list[dict[str, float]]:
+    """Means over the queries, one row a seed."""
+    rows = []
+    for seed in range(setting.seeds):
+        sums = dict.fromkeys(MEASURES, 0.0)
+        for start in range(0, len(queries), BATCH):
+            part = queries[start : start + BATCH]
+            vectors = searcher.encode_queries([query.text for query in part])
+            made = setting.generator(vectors, [query_seed(query.id, seed) for query in part])
+            sets = searcher.fan_out(vectors, made[:, :SIZE])
+            total, components = reward(sets)
+            found = {
+                "composite": total,
+                "vendi": item_vendi(sets),
+                "groundedness": components["groundedness"],
+                "alignment": components["alignment"],
+                "distinct": SIZE * components["distinctness"],
+            }
+            for name, values in found.items():
+                sums[name] += float(values.double().sum())
+        rows.append({name: total / len(queries) for name, total in sums.items()})
+    return rows
+
+
+def summary(measured: list[tuple[Setting, list[dict[str, float]]]]) -> list[dict[str, Any]]:
+    """Mean over seeds of each setting, and its ratios to the converged ODE and to SDE-256."""
+    means = [
+        {name: sum(row[name] for row in rows) / len(rows) for name in MEASURES}
+        for _, rows in measured
+    ]
+    at = {setting.name: mean for (setting, _), mean in zip(measured, means)}
+    table = []
+    for (setting, rows), mean in zip(measured, means):
+        of_composite = [row["composite"] for row in rows]
+        table.append(
+            {
+                "name": setting.name,
+                "evaluations": setting.evaluations,
+                **mean,
+                "composite spread": max(of_composite) - min(of_composite),
+                "composite / ODE": mean["composite"] / at[CONVERGED]["composite"],
+                "vendi / ODE": mean["vendi"] / at[CONVERGED]["vendi"],
+                "composite / SDE-256": mean["composite"] / at[REFERENCE]["composite"],
+                "vendi / SDE-256": mean["vendi"] / at[REFERENCE]["vendi"],
+            }
+        )
+    return table
+
+
+def markdown(table: list[dict[str, Any]]) -> str:
+    """The table for docs/results.md."""
+    lines = [
+        "| sampler | evaluations | composite | groundedness | Vendi | alignment | distinct items | "
+        "composite, Vendi / ODE | / SDE-256 |",
+        "|---|" + "---:|" * 8,
+    ]
+    for row in table:
+        lines.append(
+            f"| {row['name']} | {row['evaluations']} | {row['composite']:.4f} | "
+            f"{row['groundedness']:.4f} | {row['vendi']:.3f} | {row['alignment']:.4f} | "
+            f"{row['distinct']:.2f} | {row['composite / ODE']:.1%}, {row['vendi / ODE']:.1%} | "
+            f"{row['composite / SDE-256']:.1%}, {row['vendi / SDE-256']:.1%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plot(table: list[dict[str, Any]], path: Path) -> None:
+    """One panel a measure, evaluations on a log axis, the converged ODE as a line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = {
+        "composite": "composite (eq. 1)",
+        "groundedness": "groundedness",
+        "vendi": "Vendi of ten items",
+        "alignment": "alignment",
+    }
+    figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), sharex=True, layout="constrained")
+    names = list(dict.fromkeys(row["name"] for row in table if row["name"] != CONVERGED))
+    for axis, (measure_name, title) in zip(axes.flat, panels.items()):
+        ceiling = next(row[measure_name] for row in table if row["name"] == CONVERGED)
+        axis.axhline(ceiling, color="0.6", linestyle="--", label=CONVERGED)
+        for number, name in enumerate(names):
+            points = sorted(
+                (row["evaluations"], row[measure_name]) for row in table if row["name"] == name
+            )
+            axis.plot(*zip(*points), marker="os^vDPX*h"[number % 9], label=name)
+        axis.set_title(title)
+        axis.set_xscale("log", base=2)
+    for axis in axes[1]:
+        axis.set_xlabel("evaluations a query")
+    axes[0, 0].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--teacher", default="distill/model", help="Folder inside the run.")
+    parser.add_argument(
+        "--students", nargs="*", default=["accelerate"], help="Steps of the run that hold one."
+    )
+    parser.add_argument("--guidance", type=float, default=None, help="Of the teacher; its own.")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--queries", type=int, default=None)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/quality_steps"))
+    told = parser.parse_args()
+    run = Run.open(told.run)
+    searcher = run.searcher()
+    queries, _ = searcher.searchable(run.read_queries(told.split))
+    queries = queries[: told.queries]
+    teacher = DirectionGenerator.load(told.run / told.teacher)
+    if told.guidance is not None:
+        teacher.guidance = told.guidance
+    students = {
+        f"student of {loaded.sampler.steps}": loaded
+        for name in told.students
+        for loaded in [DirectionGenerator.load(told.run / name / "model")]
+    }
+    reward = Reward({**WEIGHTS, "distinctness": 0.0})
+    measured = []
+    for setting in settings(teacher, students, told.seeds):
+        rows = measure(setting, searcher, queries, reward)
+        measured.append((setting, rows))
+        mean = sum(row["composite"] for row in rows) / len(rows)
+        print(f"{setting.name}, {setting.evaluations} evaluations: {mean:.4f}", flush=True)
+    table = summary(measured)
+    told.results.mkdir(parents=True, exist_ok=True)
+    found = {
+        "split": told.split,
+        "queries": len(queries),
+        "guidance": teacher.guidance,
+        "network": teacher.network.config,
+        "hardware": hardware(),
+        "table": table,
+        "seeds": {f"{s.name}, {s.evaluations}": rows for s, rows in measured},
+    }
+    text = json.dumps(found, indent=1) + "\n"
+    (told.results / "quality_steps.json").write_text(text, encoding="utf-8")
+    (told.results / "quality_steps.md").write_text(markdown(table), encoding="utf-8")
+    with (told.results / "quality_steps.csv").open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    plot(table, told.results / "quality_steps.png")
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()
