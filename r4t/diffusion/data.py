@@ -128,7 +128,9 @@ class TargetData(LightningDataModule):
         )
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
-        """Batches (number, condition, rows) of held-out sets, and (number, queries) of the run's.
+        """Batches (first, condition, rows) of held-out sets, and (first, queries) of the run's.
+
+        ``first`` is the number of a batch's first set or query among all of its loader.
 
         Either is empty where there is nothing of its kind.
         """
@@ -182,7 +184,7 @@ class TargetData(LightningDataModule):
 
 
 class WholeBatches(Dataset[Any]):
-    """Examples in their order, whole batches as items: (number, queries) or (number, *tensors)."""
+    """Examples in their order, whole batches as items: (first, queries) or (first, *tensors)."""
 
     def __init__(self, examples: TargetDataset | Sequence[Query], size: int) -> None:
         self.examples, self.size = examples, size
@@ -193,8 +195,8 @@ class WholeBatches(Dataset[Any]):
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         part = range(number * self.size, min((number + 1) * self.size, len(self.examples)))
         if isinstance(self.examples, TargetDataset):
-            return number, *self.examples.__getitems__(list(part))
-        return number, list(self.examples[part.start : part.stop])
+            return part.start, *self.examples.__getitems__(list(part))
+        return part.start, list(self.examples[part.start : part.stop])
 
 
 def validation_queries(ids: set[str], share: float, seed: int) -> set[str]:

@@ -95,12 +95,15 @@ class DiffusionRetriever(GeneratorTraining):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return loss (9) on one batch, rows in a random order, some conditions dropped."""
         condition, rows = batch
-        random = self.random(0, self.global_step, batch_idx)
+        random, device = self.random(0, self.global_step, batch_idx), rows.device
         every, own = self.shared(len(rows))
-        order = torch.rand(every, rows.shape[1], generator=random, device=rows.device)[own]
+        order = torch.rand(every, rows.shape[1], generator=random, device=device)[own]
         rows = rows.take_along_dim(order.argsort(dim=1)[..., None], dim=1)
-        chance = torch.rand(every, generator=random, device=rows.device)[own]
-        loss = self.loss(condition, rows, chance < self.condition_drop, random).mean()
+        dropped = torch.rand(every, generator=random, device=device)[own] < self.condition_drop
+        # One time per stratum of [0, 1]: each is uniform, and a batch covers the whole range.
+        t = torch.arange(every, device=device) + torch.rand(every, generator=random, device=device)
+        noise = torch.randn(every, *rows.shape[1:], generator=random, device=device)[own]
+        loss = self.loss(condition, rows, dropped, (t / every)[own], noise).mean()
         self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
         return loss
 
@@ -111,26 +114,22 @@ class DiffusionRetriever(GeneratorTraining):
         if len(batch) == 2:
             self.validate_queries(batch[1])
             return
-        number, condition, rows = batch
+        first, condition, rows = batch
         kept = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        self.validate_loss(self.loss(condition, rows, kept, self.random(1, number), shared=False))
+        t, noise = self.held_out_noise(first, rows)
+        self.validate_loss(self.loss(condition, rows, kept, t, noise))
 
     def loss(
-        self,
-        condition: Tensor,
-        rows: Tensor,
-        dropped: Tensor,
-        random: torch.Generator,
-        shared: bool = True,
+        self, condition: Tensor, rows: Tensor, dropped: Tensor, t: Tensor, noise: Tensor
     ) -> Tensor:
-        """Loss (9) of each set, at noise levels spread evenly over the training distribution.
+        """Loss (9) of each set.
 
         Args:
             condition: Query embeddings (B, d).
             rows: Target rows (B, L, d).
             dropped: (B,) bool, True where the null condition takes the query's place.
-            random: Of sigma and noise.
-            shared: Whether all ranks hold parts of one batch.
+            t: Times (B,) in [0, 1] of the training noise.
+            noise: Standard normal (B, L, d).
 
         Returns:
             (B,).
@@ -144,12 +143,7 @@ class DiffusionRetriever(GeneratorTraining):
                 f"The network generates sets of (L, d) = {expected}, found target sets of "
                 f"{tuple(rows.shape[1:])}: set the network's set_size and dim to them."
             )
-        device = rows.device
-        every, own = self.shared(len(rows)) if shared else (len(rows), slice(None))
-        # One time per stratum of [0, 1]: each is uniform, and a batch covers the whole range.
-        t = torch.arange(every, device=device) + torch.rand(every, generator=random, device=device)
         denoiser = self.generator.denoiser
-        sigma = self.training_noise.scaled(denoiser.sigma_data).sigma(t / every)[own]
-        noise = torch.randn(every, *expected, generator=random, device=device)[own]
+        sigma = self.training_noise.scaled(denoiser.sigma_data).sigma(t)
         bound = denoiser.bind(condition, dropped)
         return denoising_loss(bound, rows, sigma, noise, denoiser.sigma_data)

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,14 @@ class FewStepStudent(GeneratorTraining):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the mean loss of all steps on the queries of one batch; its rows are not used."""
         condition, _ = batch
-        losses = self.losses(condition, self.random(0, self.global_step, batch_idx))
-        self.log("train/loss/mean", losses.mean(), batch_size=len(condition), prog_bar=True)
-        return losses.mean()
+        student, random = self.generator, self.random(0, self.global_step, batch_idx)
+        every, mine = self.shared(len(condition))
+        shape = (every, student.set_size, student.dim)
+        noise = torch.randn(shape, generator=random, device=self.device)[mine]
+        own = torch.rand(every, generator=random, device=self.device)[mine] < self.own_share
+        loss = self.losses(condition, noise, own).mean()
+        self.log("train/loss/mean", loss, batch_size=len(condition), prog_bar=True)
+        return loss
 
     def validation_step(
         self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
@@ -123,50 +129,37 @@ class FewStepStudent(GeneratorTraining):
         if len(batch) == 2:
             self.validate_queries(batch[1])
             return
-        number, condition, _ = batch
-        losses = self.losses(condition, self.random(1, number), own_share=1.0, shared=False)
-        self.validate_loss(losses.mean(0))
+        first, condition, rows = batch
+        _, noise = self.held_out_noise(first, rows)
+        own = torch.ones(len(condition), dtype=torch.bool, device=self.device)
+        self.validate_loss(self.losses(condition, noise, own).mean(0))
 
-    def losses(
-        self,
-        condition: Tensor,
-        random: torch.Generator,
-        own_share: float | None = None,
-        shared: bool = True,
-    ) -> Tensor:
-        """Loss (S, B) of each step of the student for queries (B, d).
+    def losses(self, condition: Tensor, noise: Tensor, own: Tensor) -> Tensor:
+        """Loss (S, B) of each step of the student.
 
         Args:
             condition: Query embeddings (B, d).
-            random: Of the noise, and of whose landing the walk goes on from.
-            own_share: The module's by default.
-            shared: Whether all ranks hold parts of one batch.
+            noise: Standard normal (B, L, d).
+            own: (B,) bool, whether a set walks on from the student's own landing.
 
         Raises:
-            InputError: The queries have not the width of the network.
+            InputError: The queries or rows have not the width of the network.
         """
-        student, teacher, device = self.generator, self.teacher, condition.device
-        if condition.shape[1] != student.dim:
+        student, teacher = self.generator, self.teacher
+        if condition.shape[1] != student.dim or noise.shape[1:] != (student.set_size, student.dim):
             raise InputError(
-                f"The teacher's queries have d = {student.dim}, found target sets of d = "
-                f"{condition.shape[1]}: use the target sets that it was trained on."
+                f"The teacher generates sets of (L, d) = {(student.set_size, student.dim)}, found "
+                f"target sets of {tuple(noise.shape[1:])}: use those that it was trained on."
             )
-        every, mine = self.shared(len(condition)) if shared else (len(condition), slice(None))
-        noise = torch.randn(every, student.set_size, student.dim, generator=random, device=device)[
-            mine
-        ]
-        share = self.own_share if own_share is None else own_share
-        own = torch.rand(every, generator=random, device=device)[mine] < share
         levels = student.schedule.steps(student.sampler.steps)
-        steps = teacher.sampler.steps
         inner = [
-            segment(teacher.schedule, now, after, steps)
-            for now, after in zip(levels.tolist(), levels[1:].tolist())
+            segment(teacher.schedule, now, after, teacher.sampler.steps)
+            for now, after in pairwise(levels.tolist())
         ]
         with torch.no_grad():
             guide = teacher.denoise_fn(condition)
         sigma_data = student.denoiser.sigma_data
-        levels = levels.to(device)
+        levels = levels.to(self.device)
         bound = student.denoiser.bind(condition)
         return distillation_loss(bound, guide, levels[0] * noise, levels, inner, sigma_data, own)
 

@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric, Metric
 from r4t.choice import CHOICE_FILE, KNOWN, Choice
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.sampler import seeded_noise
 from r4t.errors import InputError
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
@@ -26,6 +27,7 @@ from r4t.sets import SetBatch, pad_rows
 
 SEEN = KNOWN | {"pool", "references", "query_texts"}  # of a generated set; it has no texts
 COMPOSITE = "reward"
+GOLDEN = (5**0.5 - 1) / 2
 
 
 class GeneratorTraining(LightningModule):
@@ -168,6 +170,22 @@ class GeneratorTraining(LightningModule):
         """Return random numbers that follow from the module's seed and ``numbers`` alone."""
         mixed = np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)
         return torch.Generator(self.device).manual_seed(int(mixed[0] >> 1))
+
+    def held_out_noise(self, first: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Times and noise of held-out sets: the same in every epoch, batch and process.
+
+        Args:
+            first: Number of the first set among all that are held out.
+            rows: (B, L, d) of sets ``first`` to ``first`` + B − 1.
+
+        Returns:
+            Times (B,), any stretch of which is spread evenly over [0, 1) (multiples of the golden
+            ratio), and standard normal (B, L, d).
+        """
+        numbers = range(first, first + len(rows))
+        t = torch.tensor([number * GOLDEN % 1 for number in numbers], device=rows.device)
+        seeds = [query_seed(f"held out {number}", self.seed) for number in numbers]
+        return t, seeded_noise(seeds, (rows.shape[1], rows.shape[2]), rows.device)()
 
     def shared(self, size: int) -> tuple[int, slice]:
         """Where this rank's examples stand in the batch of all ranks.

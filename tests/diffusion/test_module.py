@@ -154,17 +154,29 @@ def test_loss_does_not_depend_on_the_order_of_rows(folder):
 
 def test_training_noise_is_spread_evenly_over_its_schedule():
     model, seen = module(training_noise=Exponential(0.01, 100.0)), []
+    model.log = lambda *_, **__: None
+    model._trainer = SimpleNamespace(global_rank=0, world_size=1, global_step=0)
     unit = model.generator.denoiser.sigma_data
     handle = model.generator.denoiser.register_forward_pre_hook(
         lambda _, arguments: seen.append(arguments[1])
     )
-    rows = torch.zeros(64, ROWS, DIM)
-    kept = torch.zeros(64, dtype=torch.bool)
-    model.loss(torch.ones(64, DIM), rows, kept, torch.Generator().manual_seed(0))
+    model.training_step((torch.ones(64, DIM), torch.zeros(64, ROWS, DIM)), 0)
     handle.remove()
     t = Exponential(0.01, 100.0, unit=unit).t(seen[0])
     # One time in each of 64 equal parts of [0, 1].
     assert (t * 64).floor().sort().values.tolist() == list(range(64))
+
+
+def test_held_out_noise_depends_on_the_sets_number_alone():
+    model, rows = module(), torch.zeros(89, ROWS, DIM)
+    t, noise = model.held_out_noise(5, rows)
+    part_t, part_noise = model.held_out_noise(7, rows[:3])
+    assert torch.equal(t[2:5], part_t)
+    assert torch.equal(noise[2:5], part_noise)
+    # 89, a Fibonacci number, of multiples of the golden ratio: gaps of two lengths, none above 2/89.
+    gaps = t.sort().values.diff()
+    assert gaps.max() < 2 / 89
+    assert noise.std().item() == pytest.approx(1, abs=0.03)
 
 
 def test_each_step_draws_its_own_noise():
