@@ -1,11 +1,15 @@
 """Queries → target sets: sample the tuned model, retrieve, score, filter, write (stage 2)."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
+from r4t.facts import described, folder_fingerprint
 from r4t.fanout.backend import Backend
 from r4t.fanout.model import FanoutModel
 from r4t.filters import Filter
@@ -13,7 +17,7 @@ from r4t.reward import Reward
 from r4t.run import Run
 from r4t.seeds import query_seed
 from r4t.sets import SetBatch
-from r4t.targets import TargetBatch, TargetWriter
+from r4t.targets import Origin, TargetBatch, TargetWriter, check_begin
 
 
 class ItemRows:
@@ -43,14 +47,16 @@ class Synthesizer(LightningModule):
         run: Run folder.
         reward: Scores every sample; all its components are stored beside the sets.
         rows: What a row of a target set is: ``ItemRows`` (OAR, the default) or ``DirectionRows``.
-        keep: Which samples of a query stay; all by default.
+        keep: Which samples of a query stay, by reward and items; all by default.
         model: Folder of the fan-out model inside the run.
         samples: Samples a query (the paper's 128).
         temperature: Of sampling (the paper's 0.9).
         set_size: Rows L of a target set, at least the model's k; rows beyond those of one sample
             are filled from other samples of the same query.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
-        overwrite: Whether finished target sets of the run may be replaced.
+        overwrite: Whether finished target sets of the run, or unfinished ones that were begun with
+            other settings, may be replaced; unfinished ones of the same settings go on in any case.
+        shard_size: Sets from which a process writes a shard; what a kill can cost.
         backend: What runs the model while it writes; ``Transformers`` by default.
 
     Raises:
@@ -71,9 +77,11 @@ class Synthesizer(LightningModule):
         set_size: int = 12,
         pool_size: int | None = None,
         overwrite: bool = False,
+        shard_size: int = 8192,
         backend: Backend | None = None,
     ) -> None:
         super().__init__()
+        check_least({"samples": (samples, 1), "shard_size": (shard_size, 1)})
         self.run = Run.open(run)
         self.searcher = self.run.searcher()
         self.fanout = FanoutModel.load(self.run.folder / model, backend)
@@ -91,48 +99,77 @@ class Synthesizer(LightningModule):
         self.set_size = set_size
         self.pool_size = pool_size
         self.overwrite = overwrite
+        self.shard_size = shard_size
 
-    def on_predict_start(self) -> None:
-        """Open the folder of target sets.
-
-        Raises:
-            InputError: Several processes would write it.
-        """
-        if self.trainer.world_size > 1:
-            raise InputError(
-                f"Synthesis writes one folder from one process, found {self.trainer.world_size}; "
-                "run it with --trainer.devices 1."
-            )
-        encoder = self.searcher.encoder
-        self.writer = TargetWriter(
-            self.run.step(self.step),
+    def origin(self) -> Origin:
+        """Return what the sets come from: catalog, encoder, model and settings, with fingerprints."""
+        encoder, files = self.searcher.encoder, self.run.catalog / "encoder"
+        return Origin(
             fingerprint=self.run.fingerprint,
             encoder="none" if encoder is None else encoder.describe(),
             model=self.model_folder,
             dim=self.searcher.catalog.dim,
             set_size=self.set_size,
-            overwrite=self.overwrite,
+            encoder_fingerprint=folder_fingerprint(files) if files.is_dir() else "",
+            model_fingerprint=folder_fingerprint(self.run.folder / self.model_folder),
+            config={
+                "samples": self.samples,
+                "temperature": self.temperature,
+                "set_size": self.set_size,
+                "pool_size": self.pool_size,
+                "rows": type(self.rows).__name__,
+                "keep": described(self.keep),
+                "weights": self.reward.weights,
+                "objectives": described(self.reward.objectives),
+            },
         )
 
+    def on_predict_start(self) -> None:
+        """Open the folder of target sets, on rank zero first.
+
+        Raises:
+            InputError: It holds what must not be replaced.
+        """
+        trainer, origin = self.trainer, self.origin()
+        folder = self.run.step(self.step)
+        check_begin(folder, origin, self.overwrite)  # on every rank, before one changes anything
+        trainer.strategy.barrier("target sets checked")
+        settings: dict[str, Any] = {"shard_size": self.shard_size, "overwrite": self.overwrite}
+        if trainer.global_rank == 0:
+            self.writer = TargetWriter(folder, origin, **settings)
+        trainer.strategy.barrier("target sets begun")
+        if trainer.global_rank > 0:
+            self.writer = TargetWriter(folder, origin, rank=trainer.global_rank, **settings)
+        if self.writer.done:
+            rank_zero_info(
+                f"{len(self.writer.done)} queries have landed in {folder} before: they are passed over."
+            )
+
     def predict_step(self, batch: list[Query], batch_idx: int) -> None:
-        """Write the kept samples of B queries."""
+        """Write the kept samples of B queries, but for those that landed before."""
+        batch = [query for query in batch if query.id not in self.writer.done]
+        if not batch:
+            return
         sets = self._sample(batch)
         total, components = self.reward(sets)
-        selection = self.keep(total.view(len(batch), self.samples))
+        items = sets.items.view(len(batch), self.samples, -1)
+        selection = self.keep(total.view(len(batch), self.samples), items)
         # A sample without any member has no row to imitate, whatever its score.
         kept = selection.kept & sets.mask.any(-1).view(len(batch), self.samples)
         dropped = {
             "below the floor": selection.below_floor,
+            "nearly equal": selection.near_equal,
             "beyond the best share": selection.beyond_share,
             "no sub-query": int((selection.kept & ~kept).sum()),
         }
         if self.reward.partial:
             dropped["not scored"] = selection.unscored
-        self.writer.count(drawn=kept.numel(), dropped=dropped)
+        asked = [query.id for query in batch]
+        self.writer.count(drawn=kept.numel(), dropped=dropped, queries=asked)
         chosen = kept.flatten().nonzero().flatten()
         if len(chosen) == 0:
             return
-        rows, items = self._fill(sets, chosen)
+        rows, items = self._fill(sets, chosen, batch)
         texts = sets.texts if sets.texts is not None else [[] for _ in range(len(sets))]
         owners = [batch[index] for index in (chosen // self.samples).tolist()]
         self.writer.add(
@@ -144,17 +181,30 @@ class Synthesizer(LightningModule):
                 query_ids=[query.id for query in owners],
                 queries=[query.text for query in owners],
                 texts=[texts[index] for index in chosen.tolist()],
+                item_ids=[self._item_ids(row) for row in items.tolist()],
             )
         )
 
+    def _item_ids(self, items: list[int]) -> list[str]:
+        ids = self.searcher.catalog.ids
+        return [ids[item] if item >= 0 else "" for item in items]
+
     def on_predict_end(self) -> None:
-        """Write the manifest: only now do the target sets count as finished."""
-        self.writer.manifest.objectives = self.reward.facts()
-        manifest = self.writer.close()
-        print(
-            f"{manifest.sets} target sets of {manifest.queries} queries in {self.writer.folder} "
-            f"(of {manifest.drawn} samples; dropped: {manifest.dropped})"
-        )
+        """Land the rest; when all ranks have, rank zero writes card and manifest.
+
+        Only now do the target sets count as finished.
+
+        Raises:
+            InputError: Not one sample was kept.
+        """
+        self.writer.flush()
+        self.trainer.strategy.barrier("target sets landed")
+        if self.trainer.global_rank == 0:
+            manifest = self.writer.close(self.reward.facts())
+            print(
+                f"{manifest.sets} target sets of {manifest.queries} queries in {self.writer.folder} "
+                f"(of {manifest.drawn} samples; dropped: {manifest.dropped})"
+            )
 
     def _sample(self, batch: list[Query]) -> SetBatch:
         texts = [query.text for query in batch]
@@ -165,8 +215,11 @@ class Synthesizer(LightningModule):
             batch, fanouts.subqueries, form.set_size, self.pool_size, form.anchor
         )
 
-    def _fill(self, sets: SetBatch, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Give each chosen set L rows, the missing ones from other chosen sets of its query."""
+    def _fill(self, sets: SetBatch, chosen: Tensor, batch: list[Query]) -> tuple[Tensor, Tensor]:
+        """Give each chosen set L rows, the missing ones from other chosen sets of its query.
+
+        Which ones follows from the query's id and the sample's number, not from the batch.
+        """
         rows, items = self.rows(sets), sets.items
         filled_rows = rows.new_zeros(len(chosen), self.set_size, rows.shape[-1])
         filled_items = items.new_full((len(chosen), self.set_size), -1)
@@ -177,7 +230,9 @@ class Synthesizer(LightningModule):
             peers = chosen[(owner == owner[place]) & (chosen != index)]
             if len(own) < self.set_size and len(peers) > 0:
                 members = sets.mask[peers]
-                random = torch.Generator().manual_seed(index)
+                query, sample = divmod(index, self.samples)
+                seed = query_seed(f"{batch[query].id}/{sample}", -2)
+                random = torch.Generator().manual_seed(seed)
                 order = torch.randperm(int(members.sum()), generator=random)
                 picked_rows = torch.cat([picked_rows, rows[peers][members][order]])
                 picked_items = torch.cat([picked_items, items[peers][members][order]])

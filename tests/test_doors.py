@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.filters import Filter
+from r4t.filters import Filter, item_overlap
 from r4t.grpo.loss import group_advantage
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.objective import Objective
@@ -238,3 +238,42 @@ def test_nan_of_any_other_objective_names_it_and_the_query():
     sentence = r"'poisoned' must return finite .* found nan for query 1 of 2 \('beach picnic'\)"
     with pytest.raises(InputError, match=sentence):
         Reward({"poisoned": 1.0}, {"poisoned": Poisoned()})(sets)
+
+
+def test_near_equal_sets_are_dropped_by_hand():
+    # Items of four candidates of one query, best first: b shares two of four items with a, c all of
+    # b's, d has none at all.
+    items = torch.tensor([[[1, 2, 3], [1, 2, 4], [4, 2, 1], [-1, -1, -1]]])
+    scores = torch.tensor([[0.9, 0.8, 0.7, 0.6]])
+    assert item_overlap(items)[0, 0].tolist() == [1.0, 0.5, 0.5, 0.0]
+    found = Filter(overlap=0.6)(scores, items)
+    assert found.kept.tolist() == [[True, True, False, True]]
+    assert (found.near_equal, found.beyond_share, found.below_floor) == (1, 0, 0)
+    # At 0.5 b goes as well, and then c is compared with a alone.
+    assert Filter(overlap=0.5)(scores, items).kept.tolist() == [[True, False, False, True]]
+    # A share of half is filled by those that are left: a and b, not a and the copy of b.
+    found = Filter(share=0.5, overlap=0.6)(scores.flip(1), items.flip(1))
+    assert found.kept.tolist() == [[False, False, True, True]]
+    assert (found.near_equal, found.beyond_share) == (1, 1)
+    # The floor goes first: what is under it makes nobody else seem a copy.
+    found = Filter(floor=0.75, overlap=0.6)(torch.tensor([[0.9, 0.7, 0.8, 0.1]]), items)
+    assert found.kept.tolist() == [[True, False, True, False]]
+    with pytest.raises(InputError, match=r"compares the items of sets, found scores alone; give"):
+        Filter(overlap=0.6)(scores)
+    with pytest.raises(InputError, match=r"overlap must lie in \(0, 1\], found 1.2; 1 drops sets"):
+        Filter(overlap=1.2)
+
+
+def test_near_equal_sets_equal_a_loop():
+    random = torch.Generator().manual_seed(0)
+    items = torch.randint(-1, 9, (5, 12, 4), generator=random)
+    scores = torch.rand(5, 12, generator=random)
+    kept = Filter(overlap=0.4)(scores, items).kept
+    for row in range(5):
+        chosen = []
+        for member in scores[row].argsort(descending=True).tolist():
+            mine = set(items[row, member].tolist()) - {-1}
+            others = [set(items[row, other].tolist()) - {-1} for other in chosen]
+            if not any(len(mine & other) >= 0.4 * len(mine | other) for other in others):
+                chosen.append(member)
+        assert kept[row].nonzero().flatten().tolist() == sorted(chosen)

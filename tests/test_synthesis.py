@@ -57,6 +57,16 @@ class Size(Objective):
         return sets.mask.float().mean(-1)
 
 
+class Red(Objective):
+    """1 for the sets of queries of red things."""
+
+    bounds = (0.0, 1.0)
+    needs = frozenset({"query_texts"})
+
+    def score(self, sets):
+        return torch.tensor([float("red" in text) for text in sets.query_texts])
+
+
 class Known(Objective):
     """Sees references; remembers them."""
 
@@ -83,13 +93,14 @@ def synthesize(small_run, monkeypatch):
     """Writes the target sets of the two scripted queries and opens them."""
     monkeypatch.setattr("r4t.synthesis.FanoutModel.load", lambda folder, backend: Scripted())
 
-    def write(queries=None, objectives=None, batch_size=2, **arguments):
+    def write(queries=None, objectives=None, batch_size=2, strategy="auto", devices=1, **arguments):
         objectives = {"size": Size()} if objectives is None else objectives
         reward = Reward(dict.fromkeys(objectives, 1.0), objectives)
         settings = {"samples": 4, "set_size": 3, "overwrite": True, **arguments}
         module = Synthesizer(str(small_run.folder), reward, **settings)
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = SynthesisTrainer(accelerator="cpu", **off)
+        plan = {"accelerator": "cpu", "strategy": strategy, "devices": devices}
+        trainer = SynthesisTrainer(**plan, **off)
         asked = [Query("a", "red linen", "mood"), Query("b", "blue wool", "mood")]
         write_queries(small_run.queries, {"train": asked if queries is None else queries})
         data = QueryData(str(small_run.folder), batch_size=batch_size)
@@ -115,7 +126,8 @@ def test_samples_without_a_member_are_dropped_and_counted(synthesize, small_run)
     sets, module = synthesize()
     manifest = sets.manifest
     assert manifest.drawn == 8
-    assert manifest.dropped == {"below the floor": 0, "beyond the best share": 0, "no sub-query": 2}
+    reasons = ("below the floor", "nearly equal", "beyond the best share")
+    assert manifest.dropped == {**dict.fromkeys(reasons, 0), "no sub-query": 2}
     assert (manifest.sets, manifest.queries) == (6, 2)
     assert manifest.fingerprint == small_run.fingerprint
     shard = sets.shard(0)
@@ -149,6 +161,7 @@ def test_filters_by_hand(synthesize, keep, below, beyond, empty, scores):
     sets, _ = synthesize(keep=keep)
     assert sets.manifest.dropped == {
         "below the floor": below,
+        "nearly equal": 0,
         "beyond the best share": beyond,
         "no sub-query": empty,
     }
@@ -156,9 +169,34 @@ def test_filters_by_hand(synthesize, keep, below, beyond, empty, scores):
 
 
 def test_a_query_of_which_nothing_is_kept_is_left_out(synthesize):
-    sets, _ = synthesize(batch_size=1, keep=Filter(share=0.25, floor=1.5))
-    assert (sets.manifest.sets, sets.manifest.queries, sets.manifest.drawn) == (0, 0, 8)
-    assert sets.manifest.dropped["below the floor"] == 8
+    # Under the floor: all four of "blue wool", and the one of "red linen" without a member.
+    sets, _ = synthesize(batch_size=1, objectives={"red": Red()}, keep=Filter(floor=0.5))
+    manifest = sets.manifest
+    assert (manifest.sets, manifest.queries, manifest.asked, manifest.drawn) == (3, 1, 2, 8)
+    assert manifest.dropped["below the floor"] == 5
+    with pytest.raises(InputError, match=r"found none of 8 samples of 2 queries .*loosen the filt"):
+        synthesize(batch_size=1, keep=Filter(floor=1.5))
+
+
+def test_near_equal_samples_are_dropped_and_counted(synthesize, monkeypatch):
+    monkeypatch.setitem(
+        SCRIPT, "red linen", [["black hat", "boots"], ["boots", "black hat"], [], []]
+    )
+    sets, _ = synthesize(keep=Filter(overlap=1.0))
+    assert sets.manifest.dropped["nearly equal"] == 1
+    assert sets.shard(0).texts[:2] == [["black hat", "boots"], ["blue wool hat", "xyzzy"]]
+
+
+def test_what_fills_rows_does_not_depend_on_the_batch(synthesize):
+    together = synthesize(set_size=5, batch_size=2)[0].shard(0).items
+    alone = synthesize(set_size=5, batch_size=1)[0].shard(0).items
+    assert torch.equal(together, alone)
+
+
+def test_item_ids_stand_beside_the_texts(synthesize, small_run):
+    shard = synthesize()[0].shard(0)
+    ids = small_run.searcher().catalog.ids
+    assert shard.item_ids == [[ids[item] for item in row] for row in shard.items.tolist()]
 
 
 def test_missing_rows_come_from_other_sets_of_the_query(synthesize, top):
@@ -218,7 +256,8 @@ def test_the_same_run_writes_the_same_bytes(synthesize, small_run):
         synthesize(set_size=4)
         written.append({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
     assert written[0] == written[1]
-    assert len(written[0]) == 3
+    shard = [f"shard-000-00000.{ending}" for ending in ("json", "jsonl", "safetensors")]
+    assert list(written[0]) == ["README.md", "begun.json", "manifest.json", *shard]
 
 
 def test_refusals(synthesize, monkeypatch):
@@ -227,10 +266,83 @@ def test_refusals(synthesize, monkeypatch):
     _, module = synthesize()
     with pytest.raises(InputError, match="found finished ones in .*targets"):
         synthesize(overwrite=False)
-    monkeypatch.setattr(Synthesizer, "trainer", SimpleNamespace(world_size=2))
-    with pytest.raises(InputError, match="from one process, found 2; run it with --trainer.dev"):
-        module.on_predict_start()
+    with pytest.raises(InputError, match="samples must be at least 1, found 0"):
+        synthesize(samples=0)
     items = module.searcher.fan_out(torch.ones(1, 8), torch.ones(1, 2, 8))
     object.__setattr__(items, "directions", None)
     with pytest.raises(InputError, match="sets with directions, found sets without; use ItemRows"):
         DirectionRows()(items)
+
+
+MANY = [Query(f"m{n}", "red linen" if n % 2 else "blue wool", "mood") for n in range(7)]
+
+
+def kept(sets):
+    """Every set of a folder by query, sub-queries and items, whatever the order."""
+    shards = [sets.shard(number) for number in range(len(sets.manifest.shards))]
+    return sorted(
+        (query, *texts, *map(str, items))
+        for shard in shards
+        for query, texts, items in zip(shard.query_ids, shard.texts, shard.items.tolist())
+    )
+
+
+def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(synthesize, monkeypatch):
+    whole, module = synthesize(MANY, batch_size=1, shard_size=4)
+    expected, facts = kept(whole), whole.manifest
+    assert len(facts.shards) == 4  # three sets a query: two queries a shard, the last one alone
+    asked = [queries[0] for queries, *_ in module.fanout.asked]
+
+    class Killed(Scripted):
+        def sample(self, *arguments):
+            if len(self.asked) == 5:
+                raise KeyboardInterrupt
+            return super().sample(*arguments)
+
+    killed, second = Killed(), Scripted()
+    monkeypatch.setattr("r4t.synthesis.FanoutModel.load", lambda folder, backend: killed)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        raise_unless_finished(lambda: synthesize(MANY, batch_size=1, shard_size=4))
+    monkeypatch.setattr("r4t.synthesis.FanoutModel.load", lambda folder, backend: second)
+    sets, module = synthesize(MANY, batch_size=1, shard_size=4)
+    assert kept(sets) == expected
+    for name in ("sets", "queries", "asked", "drawn", "dropped"):
+        assert getattr(sets.manifest, name) == getattr(facts, name)
+    # Five queries were sampled before the kill, four of which had landed: only they are passed over.
+    assert [queries[0] for queries, *_ in second.asked] == asked[4:]
+
+
+def raise_unless_finished(run):
+    """Lightning may take an interrupt for a wish to end: then there is no manifest either."""
+    try:
+        run()
+    except InputError as error:
+        raise KeyboardInterrupt from error
+
+
+def test_other_settings_do_not_go_on(synthesize, small_run):
+    synthesize(MANY, overwrite=False)
+    (small_run.step("targets") / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"found another config than in .*begun.json: restore it"):
+        synthesize(MANY, overwrite=False, keep=Filter(share=0.5))
+    small_run.step("tune").mkdir(exist_ok=True)
+    (small_run.step("tune") / "model").mkdir()
+    (small_run.step("tune") / "model" / "weights").write_text("other")
+    with pytest.raises(InputError, match=r"found another model_fingerprint than in"):
+        synthesize(MANY, overwrite=False)
+
+
+def test_two_processes_write_the_sets_of_one(synthesize, small_run):
+    alone, _ = synthesize(MANY, batch_size=2)
+    expected, facts = kept(alone), alone.manifest
+    for batch_size, shards in ((2, 2), (1, 2)):
+        sets, _ = synthesize(MANY, batch_size=batch_size, strategy="ddp_fork", devices=2)
+        assert kept(sets) == expected
+        assert len(sets.manifest.shards) == shards
+        for name in ("sets", "queries", "asked", "drawn", "dropped", "config_fingerprint"):
+            assert getattr(sets.manifest, name) == getattr(facts, name)
+
+
+def test_a_process_without_a_query_writes_nothing(synthesize):
+    sets, _ = synthesize(MANY[:1], strategy="ddp_fork", devices=2)
+    assert (sets.manifest.asked, len(sets.manifest.shards)) == (1, 1)

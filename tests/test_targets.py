@@ -1,13 +1,16 @@
+import contextlib
+import io
 import json
 import pickle
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from r4t.errors import InputError
 from r4t.targets import (
+    Origin,
     TargetBatch,
     TargetDataset,
     TargetSets,
@@ -41,9 +44,10 @@ def folder(tmp_path):
     return path
 
 
-def test_shards_are_filled_across_batches(folder):
+def test_shards_are_full_batches(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert [shard["sets"] for shard in manifest["shards"]] == [4, 4, 3]
+    # 5 sets are written 4 and 1 at a time; the 1 waits for the next, and both for the 4 that follow.
+    assert [shard["sets"] for shard in manifest["shards"]] == [4, 6, 1]
     assert manifest["sets"] == 11
     assert manifest["queries"] == 3
     for shard in manifest["shards"]:
@@ -51,16 +55,19 @@ def test_shards_are_filled_across_batches(folder):
 
 
 def test_shard_files_hold_what_was_added(folder):
-    tensors = load_file(folder / "shard-00001.safetensors")
-    assert set(tensors) == {"condition", "rows", "items", "score.diversity"}
-    assert tensors["condition"][:, 0].tolist() == [4, 5, 6, 7]
+    tensors = load_file(folder / "shard-000-00001.safetensors")
+    assert set(tensors) == {"condition", "rows", "items", "query", "score.diversity"}
+    assert tensors["condition"][:, 0].tolist() == [4, 5, 6, 7, 8, 9]
     assert tensors["items"][0].tolist() == [4, 5, -1]
-    line = (folder / "shard-00001.jsonl").read_text(encoding="utf-8").splitlines()[2]
+    assert tensors["query"].tolist() == [0, 0, 0, 0, 1, 1]
+    line = (folder / "shard-000-00001.jsonl").read_text(encoding="utf-8").splitlines()[2]
     assert json.loads(line) == {"query_id": "q1", "query": "query 1 é", "texts": ["sub 6", "more"]}
+    record = json.loads((folder / "shard-000-00001.json").read_text())
+    assert (record["queries"], record["empty"], record["sets"]) == (["q1", "q2"], [], 6)
 
 
 def test_a_shard_reads_back_as_it_was_written(folder):
-    found, want = TargetSets.load(folder).shard(2), batch(range(8, 11))
+    found, want = TargetSets.load(folder).shard(1), batch(range(4, 10))
     for name in ("condition", "rows", "items"):
         assert torch.equal(getattr(found, name), getattr(want, name))
     assert torch.equal(found.scores["diversity"], want.scores["diversity"])
@@ -95,49 +102,138 @@ def test_opened_sets_pickle_without_their_maps(folder):
     assert pickle.loads(data).gather(torch.tensor([1]))[0][0, 0] == 1
 
 
+def test_queries_are_told_by_number(folder):
+    sets = TargetSets.load(folder)
+    ids, owners = sets.queries()
+    assert ids == ["q0", "q1", "q2"]
+    assert owners.tolist() == [0] * 4 + [1] * 4 + [2] * 3
+    assert sets.query_ids() == [f"q{number // 4}" for number in range(11)]
+
+
+def writer(folder, **arguments):
+    return TargetWriter(folder, Origin(**{**ORIGIN, **arguments.pop("origin", {})}), **arguments)
+
+
 def test_counts_add_up(tmp_path):
-    with TargetWriter(tmp_path, **ORIGIN) as writer:
-        writer.add(batch(range(3)))
-        writer.count(drawn=8, dropped={"unparsable": 2, "below floor": 3})
-        writer.count(drawn=4, dropped={"unparsable": 4})
+    with writer(tmp_path) as writing:
+        writing.count(drawn=8, dropped={"unparsable": 2, "below floor": 3}, queries=["q0", "q9"])
+        writing.add(batch(range(3)))
+        writing.count(drawn=4, dropped={"unparsable": 4}, queries=["q8"])
     manifest = TargetSets.load(tmp_path, expected_fingerprint="abc").manifest
-    assert (manifest.drawn, manifest.sets) == (12, 3)
+    assert (manifest.drawn, manifest.sets, manifest.asked, manifest.queries) == (12, 3, 3, 1)
     assert manifest.dropped == {"unparsable": 6, "below floor": 3}
 
 
-def test_a_crash_leaves_no_manifest_and_the_next_run_clears_the_rest(tmp_path):
+def test_a_crash_leaves_no_manifest_and_what_landed_stays(tmp_path):
     def crash():
-        with TargetWriter(tmp_path, shard_size=2, **ORIGIN) as writer:
-            writer.add(batch(range(6)))
+        with writer(tmp_path, shard_size=4) as writing:
+            for start in (0, 4, 8):
+                writing.add(batch(range(start, start + (4 if start < 8 else 2))))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         crash()
-    assert len(list(tmp_path.glob("shard-*.safetensors"))) == 3
+    assert len(list(tmp_path.glob("shard-*.safetensors"))) == 2
     with pytest.raises(InputError, match=r"hold a manifest.json, found none in .*run synthesize"):
         TargetSets.load(tmp_path)
-    write_targets(tmp_path, [batch([7])], **ORIGIN)
-    assert [path.name for path in tmp_path.glob("shard-*.safetensors")] == [
-        "shard-00000.safetensors"
+    # A kill in the middle of a landing leaves files without a record: they do not count.
+    (tmp_path / "shard-000-00001.json").unlink()
+    (tmp_path / "shard-000-00007.safetensors.part").write_bytes(b"half")
+    with writer(tmp_path, shard_size=4) as writing:
+        assert writing.done == {"q0"}
+        assert sorted(path.name for path in tmp_path.glob("shard-*")) == [
+            f"shard-000-00000.{ending}" for ending in ("json", "jsonl", "safetensors")
+        ]
+        writing.add(batch(range(4, 8)))
+    assert TargetSets.load(tmp_path).query_ids() == ["q0"] * 4 + ["q1"] * 4
+
+
+def test_unfinished_sets_go_on_with_the_same_origin_alone(tmp_path):
+    writing = writer(tmp_path)
+    writing.add(batch([0]))
+    writing.flush()
+    other = {"origin": {"model": "another", "config": {"samples": 8}}}
+    with pytest.raises(InputError, match=r"found another config, model than in .*begun.json: rest"):
+        writer(tmp_path, **other)
+    assert writer(tmp_path, rank=1).done == {"q0"}
+    assert writer(tmp_path, overwrite=True).done == {"q0"}  # unfinished and the same: nothing lost
+    assert writer(tmp_path, overwrite=True, **other).done == set()
+    assert list(tmp_path.glob("shard-*")) == []
+
+
+def test_each_rank_writes_shards_of_its_own(tmp_path):
+    first = writer(tmp_path)
+    second = writer(tmp_path, rank=1)
+    first.add(batch(range(4)))
+    second.add(batch(range(4, 8)))
+    second.flush()
+    third = writer(tmp_path, rank=1)  # goes on after its own shards
+    third.add(batch(range(8, 10)))
+    third.flush()
+    first.close()
+    sets = TargetSets.load(tmp_path)
+    names = [shard["name"] for shard in sets.manifest.shards]
+    assert names == [
+        f"shard-{name}.safetensors" for name in ("000-00000", "001-00000", "001-00001")
     ]
-    assert TargetSets.load(tmp_path).query_ids() == ["q1"]
+    assert sets.gather(torch.arange(10))[0][:, 0].tolist() == list(range(10))
+
+
+def test_a_folder_without_a_set_is_not_finished(tmp_path):
+    writing = writer(tmp_path)
+    writing.count(drawn=8, dropped={"below the floor": 8}, queries=["q0", "q1"])
+    with pytest.raises(InputError, match=r"none of 8 samples of 2 queries .*'below the floor': 8"):
+        writing.close()
+    with pytest.raises(InputError, match=r"hold a manifest.json, found none"):
+        TargetSets.load(tmp_path)
+
+
+def test_numbers_that_are_not_finite_are_neither_written_nor_read(folder):
+    rows = batch([3, 4]).rows.clone()
+    rows[1, 0, 2] = torch.nan
+    with pytest.raises(
+        InputError, match=r"found NaN or infinity in the rows of set 1 \(query 'q1'"
+    ):
+        TargetBatch(**{**vars(batch([3, 4])), "rows": rows})
+    path = folder / "shard-000-00001.safetensors"
+    tensors = load_file(path)
+    tensors["condition"][3, 1] = torch.inf
+    save_file(tensors, path)
+    sets = TargetSets.load(folder)  # nothing is read yet
+    sets.gather(torch.tensor([0]))
+    with pytest.raises(
+        InputError, match=r"infinity in the condition of set 3 in .*-00001.safetens"
+    ):
+        sets.gather(torch.tensor([5]))
+
+
+def test_the_data_card_tells_what_is_there(folder):
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "11 sets of 3 rows for 3 queries" in card
+    assert "| catalog | | `abc` |" in card
+    # Scores 0, 0.01 … 0.1: the quantiles of 11 values are those at places 0 (0.5), 5 and 10 (9.5).
+    assert "| diversity | 0.050 | 0.000 | 0.050 | 0.100 | 0 |" in card
+    code = card.split("```python\n")[1].split("```")[0]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert printed.getvalue() == "query 0 é ['sub 0', 'more']\n"
 
 
 def test_finished_sets_are_replaced_only_on_request(folder):
     with pytest.raises(InputError, match=r"found finished ones in .*allow overwriting"):
-        TargetWriter(folder, **ORIGIN)
+        writer(folder)
     assert len(TargetSets.load(folder)) == 11
     write_targets(folder, [batch([0])], overwrite=True, **ORIGIN)
     assert len(TargetSets.load(folder)) == 1
 
 
 def test_unfitting_batches_are_refused(tmp_path):
-    writer = TargetWriter(tmp_path, **ORIGIN)
+    writing = writer(tmp_path)
     with pytest.raises(InputError, match=r"\(L, d\) = \(3, 4\), found \(3, 5\) in a batch"):
-        writer.add(batch([0], dim=5))
-    writer.add(batch([0]))
+        writing.add(batch([0], dim=5))
+    writing.add(batch([0]))
     with pytest.raises(InputError, match=r"scores \['diversity'\], found \['a', 'b'\]"):
-        writer.add(batch([0], scores=("a", "b")))
+        writing.add(batch([0], scores=("a", "b")))
     with pytest.raises(InputError, match=r"need items of shape \(1, 3\), found \(2, 3\)"):
         TargetBatch(**{**vars(batch([0])), "items": batch([0, 1]).items})
     with pytest.raises(InputError, match=r"shape \(n, L, d\), found \(3, 4\)"):
@@ -151,8 +247,8 @@ def test_damaged_folders_are_refused(folder):
     whole = json.loads((folder / "manifest.json").read_text())
     with pytest.raises(InputError, match=r"catalog xyz were expected, found those of abc in"):
         TargetSets.load(folder, expected_fingerprint="xyz")
-    manifest(format_version=2)
-    with pytest.raises(InputError, match=r"format 1, found format 2 in"):
+    manifest(format_version=1)
+    with pytest.raises(InputError, match=r"format 2, found format 1 in"):
         TargetSets.load(folder)
     manifest(dim=5)
     with pytest.raises(InputError, match=r"condition in .* the shape \[4, 5\], found \[4, 4\]"):
@@ -161,14 +257,31 @@ def test_damaged_folders_are_refused(folder):
     with pytest.raises(InputError, match=r"A manifest of target sets was expected in .*again"):
         TargetSets.load(folder)
     manifest()
-    shard = folder / "shard-00001.safetensors"
+    shard = folder / "shard-000-00001.safetensors"
     content = shard.read_bytes()
     shard.write_bytes(content[:-8])
-    with pytest.raises(InputError, match=r"shard-00001.safetensors should be \d+ bytes, found \d+"):
+    with pytest.raises(
+        InputError, match=r"shard-000-00001.safetensors should be \d+ bytes, found \d+"
+    ):
         TargetSets.load(folder)
     shard.write_bytes(b"\xff" * len(content))
-    with pytest.raises(InputError, match=r"should hold condition, rows, items, found a file that"):
+    with pytest.raises(InputError, match=r"should hold condition, rows, items, query, found a"):
         TargetSets.load(folder)
     shard.unlink()
-    with pytest.raises(InputError, match=r"tells of shard-00001.safetensors and its .jsonl, found"):
+    with pytest.raises(
+        InputError, match=r"tells of shard-000-00001.safetensors with .* found no shard"
+    ):
         TargetSets.load(folder)
+    shard.write_bytes(content)
+    texts = folder / "shard-000-00002.jsonl"
+    texts.write_text(texts.read_text(encoding="utf-8")[:-3], encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"shard-000-00002.jsonl should be \d+ bytes, found \d+ in"
+    ):
+        TargetSets.load(folder)
+    (folder / "shard-000-00000.json").write_text("{")
+    (folder / "manifest.json").unlink()
+    with pytest.raises(
+        InputError, match=r"A landing record of a shard was expected in .*overwrite"
+    ):
+        writer(folder)

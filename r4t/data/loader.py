@@ -86,3 +86,28 @@ class ResumableLoader(DataLoader):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Begin after those batches if that epoch goes on, which one that ended early does not."""
         self._skipped = dict(state_dict)
+
+
+class Unrepeated(DistributedSampler):
+    """Deals examples to ranks in turn, each once; a rank may get none.
+
+    Lightning leaves it in place, where its own sampler would repeat examples to make ranks even.
+
+    Args:
+        examples: N of them.
+        rank: Of this process, from 0.
+        ranks: How many processes there are.
+
+    Example:
+        >>> [list(Unrepeated("abc", rank, ranks=2)) for rank in range(2)]
+        [[0, 2], [1]]
+    """
+
+    def __init__(self, examples: Sequence[Any] | Dataset[Any], rank: int, ranks: int) -> None:
+        super().__init__(examples, num_replicas=ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self._mine = range(rank, len(examples), ranks)  # type: ignore[arg-type]
+        self.num_samples = len(self._mine)
+
+    def __iter__(self) -> Iterator[int]:
+        """Give the places of this rank's examples."""
+        return iter(self._mine)

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from r4t.data.loader import ResumableLoader
+from r4t.data.loader import ResumableLoader, Unrepeated
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.run import Run
@@ -95,13 +94,14 @@ class TargetData(LightningDataModule):
             InputError: The folder does not load, or holds no set to train on.
         """
         sets = TargetSets.load(self.folder, self.expected_fingerprint)
-        ids = sets.query_ids()
-        held_out = validation_queries(set(ids), self.val_share, self.seed)
-        is_held_out = torch.tensor([i in held_out for i in ids], dtype=torch.bool)
+        ids, owners = sets.queries()
+        answered = owners.unique()
+        held_out = validation_queries({ids[n] for n in answered}, self.val_share, self.seed)
+        is_held_out = torch.tensor([i in held_out for i in ids], dtype=torch.bool)[owners.long()]
         if is_held_out.all():
             raise InputError(
                 f"Target sets of at least {1 + len(held_out)} queries are needed to hold out "
-                f"{len(held_out)}, found {len(set(ids))} in {self.folder}: synthesize more or set "
+                f"{len(held_out)}, found {len(answered)} in {self.folder}: synthesize more or set "
                 "val_share to 0."
             )
         self.train = TargetDataset(sets, (~is_held_out).nonzero().flatten())
@@ -165,15 +165,10 @@ class TargetData(LightningDataModule):
                 "queries or sets held out: raise val_share or val_queries, or use fewer processes."
             )
         batches = WholeBatches(examples, max(1, min(self.batch_size, len(examples) // ranks)))
-        sampler = None
-        if ranks > 1 and len(batches) > 0:
-            sampler = UnrepeatedDistributedSampler(
-                batches, num_replicas=ranks, rank=rank, shuffle=False
-            )
         return DataLoader(
             batches,
             batch_size=None,
-            sampler=sampler,
+            sampler=Unrepeated(batches, rank, ranks),
             generator=torch.Generator(),  # leaves the global random state alone
         )
 

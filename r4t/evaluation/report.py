@@ -13,8 +13,9 @@ from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import ENDS, Lineup, Methods
 from r4t.evaluation.measuring import OnSets, Reasons, evaluate
 from r4t.evaluation.results import Results, Values
-from r4t.evaluation.scores import described, scores_by_block
+from r4t.evaluation.scores import scores_by_block
 from r4t.evaluation.truth import FacetTruth, load_truth
+from r4t.facts import described
 from r4t.objective import Objective
 from r4t.plugins import installed, load_objective, objective_class
 from r4t.reward import Reward

@@ -1,7 +1,6 @@
 """Objectives → the scores of the table: a composite, two blocks, and what to tell of them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -39,32 +38,6 @@ class Composite:
         if not parts.keys() <= scores.keys():
             return None
         return self._reward.total({name: scores[name] for name in parts})
-
-
-def described(part: Any) -> Any:
-    """Class and public arguments of an objective, or of what it is made of, as plain values.
-
-    Example:
-        >>> from r4t.filters import Filter
-        >>> described(Filter(share=0.5))
-        {'class': 'r4t.filters.Filter', 'share': 0.5, 'floor': None}
-    """
-    if isinstance(part, (str, int, float, bool)) or part is None:
-        return part
-    if isinstance(part, (list, tuple)):
-        return [described(value) for value in part]
-    if isinstance(part, Mapping):
-        return {str(name): described(value) for name, value in part.items()}
-    kind = f"{type(part).__module__}.{type(part).__qualname__}"
-    held = {name: value for name, value in vars(part).items() if not name.startswith("_")}
-    plain = {name: value for name, value in held.items() if _is_plain(value)}
-    return {"class": kind, **{name: described(value) for name, value in plain.items()}}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(part) or hasattr(part, "__dict__") for part in value)
-    return value is None or isinstance(value, (str, int, float, bool))
 
 
 def scores_by_block(

@@ -5,9 +5,9 @@ import os
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from r4t.data.loader import ResumableLoader
+from r4t.data.loader import ResumableLoader, Unrepeated
 from r4t.data.queries import Query
 from r4t.errors import check_least
 from r4t.run import Run
@@ -41,6 +41,8 @@ class QueryData(LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        # A process may have no query left to synthesize for.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         numbers = {"val_queries": val_queries, "synthesize_queries": synthesize_queries}
         check_least(
             {name: (1 if number is None else number, 1) for name, number in numbers.items()}
@@ -55,24 +57,24 @@ class QueryData(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return shuffled batches of training queries, in an order that can be resumed."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
-        ranks = {}
-        if self.trainer is not None:
-            ranks = {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
-        return ResumableLoader(
-            self._queries("train", None), self.batch_size, seed, collate=as_list, **ranks
-        )
+        queries = self._queries("train", None)
+        return ResumableLoader(queries, self.batch_size, seed, collate=as_list, **self._ranks())
 
     def val_dataloader(self) -> DataLoader:
         """Return batches of validation queries, in order."""
-        return self._loader("val", self.val_queries)
+        return self._loader(self._queries("val", self.val_queries))
 
     def test_dataloader(self) -> DataLoader:
         """Return batches of test queries, in order."""
-        return self._loader("test", None)
+        return self._loader(self._queries("test", None))
 
     def predict_dataloader(self) -> DataLoader:
-        """Return batches of training queries, in order: what ``synthesize`` reads."""
-        return self._loader("train", self.synthesize_queries)
+        """Return batches of training queries, in order: what ``synthesize`` reads.
+
+        Each query goes to one rank, once.
+        """
+        queries = self._queries("train", self.synthesize_queries)
+        return self._loader(queries, Unrepeated(queries, **self._ranks()))
 
     def transfer_batch_to_device(
         self, batch: list[Query], device: torch.device, dataloader_idx: int
@@ -80,10 +82,16 @@ class QueryData(LightningDataModule):
         """Return the batch as it is: queries are text (and Lightning refuses frozen classes)."""
         return batch
 
-    def _loader(self, split: str, count: int | None) -> DataLoader:
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "ranks": 1}
+        return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
+
+    def _loader(self, queries: list[Query], sampler: Sampler | None = None) -> DataLoader:
         return DataLoader(
-            self._queries(split, count),  # type: ignore[arg-type]
+            queries,  # type: ignore[arg-type]
             batch_size=self.batch_size,
+            sampler=sampler,
             collate_fn=as_list,
             generator=torch.Generator(),  # leaves the global random state alone
         )

@@ -1,20 +1,26 @@
 """Sets sampled in stage 2 ↔ a folder of shards and a manifest, read lazily by stage 3.
 
-A folder holds ``shard-00000.safetensors`` … (``condition``, ``rows``, ``items``,
-``score.<objective>``), beside each a ``.jsonl`` with one object a set (``query_id``, ``query``,
-``texts``), and ``manifest.json``. The manifest is written last: a folder without it is unfinished.
+A folder holds shards of rank RRR, ``shard-RRR-00000.safetensors`` … (``condition``, ``rows``,
+``items``, ``query``, ``score.<objective>``), beside each a ``.jsonl`` with one object a set
+(``query_id``, ``query``, ``texts``, ``items``) and a ``.json``, the record of its landing;
+``begun.json``, what it was begun with; ``README.md``, the data card; and ``manifest.json``. The
+manifest is written last: a folder without it is unfinished.
 """
 
-from r4t.targets.format import Manifest, TargetBatch
+from r4t.targets.format import Manifest, Origin, TargetBatch
+from r4t.targets.landing import check_begin
 from r4t.targets.reader import TargetDataset, TargetSets, as_fetched
-from r4t.targets.writer import TargetWriter, write_targets
+from r4t.targets.writer import TargetWriter, finish, write_targets
 
 __all__ = [
     "Manifest",
+    "Origin",
     "TargetBatch",
     "TargetDataset",
     "TargetSets",
     "TargetWriter",
     "as_fetched",
+    "check_begin",
+    "finish",
     "write_targets",
 ]

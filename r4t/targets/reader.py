@@ -11,6 +11,9 @@ from torch.utils.data import Dataset
 
 from r4t.errors import InputError
 from r4t.targets.format import FORMAT_VERSION, MANIFEST, SCORE, Manifest, TargetBatch
+from r4t.targets.landing import read_record
+
+BLOCK = 1024  # sets looked at together
 
 
 class TargetSets:
@@ -57,11 +60,17 @@ class TargetSets:
         return cls(folder, manifest)
 
     def tensors(self, shard: int) -> dict[str, Tensor]:
-        """Return the memory-mapped tensors of a shard by name."""
+        """Return the memory-mapped tensors of a shard by name.
+
+        Raises:
+            InputError: A condition or row is not finite; looked at when a shard is opened.
+        """
         if shard not in self._open:
             path = self.folder / self.manifest.shards[shard]["name"]
             with safe_open(path, framework="pt") as file:
-                self._open[shard] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            _check_finite(path, found)
+            self._open[shard] = found
         return self._open[shard]
 
     def shard(self, number: int) -> TargetBatch:
@@ -75,13 +84,26 @@ class TargetSets:
             scores={k.removeprefix(SCORE): t for k, t in tensors.items() if k.startswith(SCORE)},
             query_ids=[line["query_id"] for line in lines],
             queries=[line["query"] for line in lines],
+            item_ids=None
+            if not lines or "items" not in lines[0]
+            else [line["items"] for line in lines],
             texts=[line["texts"] for line in lines],
         )
 
     def query_ids(self) -> list[str]:
         """Return the query id of every set, in order."""
-        shards = range(len(self.manifest.shards))
-        return [line["query_id"] for shard in shards for line in self._lines(shard)]
+        ids, owners = self.queries()
+        return [ids[owner] for owner in owners.tolist()]
+
+    def queries(self) -> tuple[list[str], Tensor]:
+        """Return the ids of the queries, and for each set (n,) int32 which of them it answers."""
+        numbers: dict[str, int] = {}
+        parts = []
+        for shard, told in enumerate(self.manifest.shards):
+            ids = read_record((self.folder / told["name"]).with_suffix(".json"))["queries"]
+            own = [numbers.setdefault(query, len(numbers)) for query in ids]
+            parts.append(torch.tensor(own, dtype=torch.int32)[self._owners(shard)])
+        return list(numbers), torch.cat(parts)
 
     def gather(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return conditions (n, d) and rows (n, L, d) of the sets with these numbers (n,)."""
@@ -94,6 +116,11 @@ class TargetSets:
             tensors = self.tensors(shard)
             condition[here], rows[here] = tensors["condition"][local], tensors["rows"][local]
         return condition, rows
+
+    def _owners(self, shard: int) -> Tensor:
+        path = self.folder / self.manifest.shards[shard]["name"]
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("query").long()
 
     def _lines(self, shard: int) -> list[dict[str, Any]]:
         path = (self.folder / self.manifest.shards[shard]["name"]).with_suffix(".jsonl")
@@ -153,19 +180,22 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _check_shard(path: Path, told: dict[str, Any], manifest: Manifest) -> None:
-    if not (path.is_file() and path.with_suffix(".jsonl").is_file()):
+    texts, record = path.with_suffix(".jsonl"), path.with_suffix(".json")
+    missing = [each.name for each in (path, texts, record) if not each.is_file()]
+    if missing:
         raise InputError(
-            f"The manifest tells of {path.name} and its .jsonl, found at most one of them in "
-            f"{path.parent}: copy the folder whole or synthesize it again."
+            f"The manifest tells of {path.name} with its .jsonl and .json, found no "
+            f"{', '.join(missing)} in {path.parent}: copy the folder whole or synthesize it again."
         )
-    size = path.stat().st_size
-    if size != told["bytes"]:
-        raise InputError(
-            f"{path.name} should be {told['bytes']} bytes, found {size} in {path.parent}: copy the "
-            "folder whole or synthesize it again."
-        )
+    for each, expected_size in ((path, told["bytes"]), (texts, told["texts_bytes"])):
+        size = each.stat().st_size
+        if size != expected_size:
+            raise InputError(
+                f"{each.name} should be {expected_size} bytes, found {size} in {path.parent}: copy "
+                "the folder whole or synthesize it again."
+            )
     n, length, dim = told["sets"], manifest.set_size, manifest.dim
-    expected = {"condition": [n, dim], "rows": [n, length, dim], "items": [n, length]}
+    expected = {"condition": [n, dim], "rows": [n, length, dim], "items": [n, length], "query": [n]}
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: file.get_slice(name).get_shape() for name in expected}
@@ -180,3 +210,16 @@ def _check_shard(path: Path, told: dict[str, Any], manifest: Manifest) -> None:
                 f"{name} in {path} should have the shape {shape}, found {found[name]}: synthesize "
                 "the sets again."
             )
+
+
+def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    for name in ("condition", "rows"):
+        for start in range(0, len(tensors[name]), BLOCK):
+            part = tensors[name][start : start + BLOCK]
+            finite = part.isfinite().flatten(1).all(1)
+            if not finite.all():
+                row = start + int((~finite).nonzero()[0])
+                raise InputError(
+                    f"Target sets hold finite numbers, found NaN or infinity in the {name} of set "
+                    f"{row} in {path}: synthesize the sets again."
+                )

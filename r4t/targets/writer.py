@@ -1,67 +1,67 @@
-"""Batches of target sets → shards on disk, and a manifest at the end."""
+"""Batches of target sets → shards on disk, one writer a process, and one manifest at the end."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from safetensors.torch import save_file
-
 from r4t.errors import InputError
-from r4t.targets.format import MANIFEST, SCORE, Manifest, TargetBatch
+from r4t.facts import fingerprint
+from r4t.targets.card import data_card
+from r4t.targets.format import MANIFEST, Manifest, Origin, TargetBatch
+from r4t.targets.landing import CARD, begin, check_begin, land, landed, put_text, read_record
 
 
 class TargetWriter:
-    """Writes a folder of target sets; use it in a ``with`` block, whose clean end is the manifest.
+    """Writes the shards of one process; at the end of a ``with`` block, the manifest of all.
 
-    A block left by an exception leaves no manifest, so that the folder counts as unfinished; a
-    later writer clears such a folder.
+    What has landed stays: an unfinished folder of the same origin goes on where it was left. A
+    folder without a manifest does not load.
+
+    Attributes:
+        manifest: Of all shards, once the folder is finished.
+        done: Ids of the queries that landed before, on whatever rank: they need no sample.
     """
 
     def __init__(
         self,
         folder: str | Path,
+        origin: Origin,
         *,
-        fingerprint: str,
-        encoder: str,
-        model: str,
-        dim: int,
-        set_size: int,
         shard_size: int = 8192,
         overwrite: bool = False,
+        rank: int = 0,
     ) -> None:
-        """Open ``folder`` for writing; the other arguments are those of ``Manifest``.
+        """Open ``folder``; rank 0 before the others, which only look at it.
 
         Args:
             folder: Made where missing.
-            fingerprint: See ``Manifest``.
-            encoder: See ``Manifest``.
-            model: See ``Manifest``.
-            dim: See ``Manifest``.
-            set_size: See ``Manifest``.
-            shard_size: Sets per shard, at least 1.
-            overwrite: Whether finished target sets in ``folder`` may be replaced.
+            origin: Of the sets.
+            shard_size: Sets from which a shard is written, at least 1.
+            overwrite: Whether finished sets, or unfinished ones of another origin, may be replaced.
+            rank: Of this process.
 
         Raises:
-            InputError: The folder holds finished target sets and ``overwrite`` is False.
+            InputError: The folder holds what must not be replaced.
         """
-        self.folder = Path(folder)
-        self.manifest = Manifest(fingerprint, encoder, model, dim, set_size)
-        self._shard_size = shard_size
+        self.folder, self.origin = Path(folder), origin
+        self._shard_size, self._rank = shard_size, rank
+        goes_on = check_begin(self.folder, origin, overwrite)
+        if rank == 0:
+            begin(self.folder, origin, goes_on)
+        self.manifest: Manifest | None = None
         self._waiting: list[TargetBatch] = []
-        self._query_ids: set[str] = set()
-        if (self.folder / MANIFEST).exists() and not overwrite:
-            raise InputError(
-                f"An empty or unfinished folder was expected for the target sets, found finished "
-                f"ones in {self.folder}: name another folder or allow overwriting."
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        for stale in self.folder.glob("shard-*"):
-            stale.unlink()
+        self._names: set[str] = set()
+        self._fresh()
+        self.done: set[str] = set()
+        numbers = []
+        for path in landed(self.folder):
+            self.done.update(read_record(path)["queries"])
+            _, owner, number = path.stem.split("-")
+            numbers += [int(number)] if int(owner) == rank else []
+        self._next = max(numbers, default=-1) + 1
 
     def __enter__(self) -> "TargetWriter":
         return self
@@ -76,70 +76,126 @@ class TargetWriter:
             self.close()
 
     def add(self, batch: TargetBatch) -> None:
-        """Take n sets; full shards go to disk at once.
+        """Take all sets of some queries; a shard that is full goes to disk at once.
 
         Raises:
             InputError: L or d of the batch is not the folder's, or its objectives are not those of
                 the batch before.
         """
-        expected = (self.manifest.set_size, self.manifest.dim)
+        expected = (self.origin.set_size, self.origin.dim)
         if tuple(batch.rows.shape[1:]) != expected:
             raise InputError(
                 f"These target sets have (L, d) = {expected}, found {tuple(batch.rows.shape[1:])} "
                 "in a batch: write each kind into a folder of its own."
             )
-        if self._waiting and batch.scores.keys() != self._waiting[0].scores.keys():
+        names = self._names if self._names else set(batch.scores)
+        if set(batch.scores) != names:
             raise InputError(
-                f"These target sets carry the scores {sorted(self._waiting[0].scores)}, found "
-                f"{sorted(batch.scores)} in a batch: score all sets with the same objectives."
+                f"These target sets carry the scores {sorted(names)}, found {sorted(batch.scores)} "
+                "in a batch: score all sets with the same objectives."
             )
+        self._names = names
         self._waiting.append(batch)
-        self._query_ids.update(batch.query_ids)
-        while sum(map(len, self._waiting)) >= self._shard_size:
-            self._flush(self._shard_size)
+        self._asked.update(dict.fromkeys(batch.query_ids))
+        if sum(map(len, self._waiting)) >= self._shard_size:
+            self.flush()
 
-    def count(self, drawn: int = 0, dropped: dict[str, int] | None = None) -> None:
-        """Add to the samples drawn and, by reason, to those dropped."""
-        self.manifest.drawn += drawn
+    def count(
+        self,
+        drawn: int = 0,
+        dropped: dict[str, int] | None = None,
+        queries: Iterable[str] = (),
+    ) -> None:
+        """Add samples drawn, those dropped by reason, and queries that were asked.
+
+        Call it before ``add``, which may land the shard that they belong to.
+        """
+        self._drawn += drawn
+        self._asked.update(dict.fromkeys(queries))
         for reason, number in (dropped or {}).items():
-            self.manifest.dropped[reason] = self.manifest.dropped.get(reason, 0) + number
+            self._dropped[reason] = self._dropped.get(reason, 0) + number
 
-    def close(self) -> Manifest:
-        """Write what is left, then the manifest."""
-        if self._waiting:
-            self._flush(self._shard_size)
-        self.manifest.queries = len(self._query_ids)
-        # Renaming is atomic: no reader ever sees half a manifest.
-        part = self.folder / (MANIFEST + ".part")
-        part.write_text(json.dumps(asdict(self.manifest), indent=2) + "\n", encoding="utf-8")
-        os.replace(part, self.folder / MANIFEST)
+    def flush(self) -> None:
+        """Land what is waiting as one shard; nothing if there is nothing."""
+        if not self._waiting and not self._asked and not self._drawn:
+            return
+        batch = TargetBatch.concatenate(self._waiting) if self._waiting else None
+        record = {"queries": list(self._asked), "drawn": self._drawn, "dropped": self._dropped}
+        answered = set() if batch is None else set(batch.query_ids)
+        record["empty"] = [query for query in self._asked if query not in answered]
+        land(self.folder, f"shard-{self._rank:03d}-{self._next:05d}", batch, record)
+        self._next += 1
+        self._fresh()
+
+    def close(self, objectives: dict[str, Any] | None = None) -> Manifest:
+        """Land the rest and finish the folder; for one process, or for the last of several."""
+        self.flush()
+        self.manifest = finish(self.folder, self.origin, objectives)
         return self.manifest
 
-    def _flush(self, size: int) -> None:
-        whole = TargetBatch.concatenate(self._waiting)
-        shard, rest = whole[:size], whole[size:]
-        self._waiting = [rest] if len(rest) else []
-        path = self.folder / f"shard-{len(self.manifest.shards):05d}.safetensors"
-        tensors = {
-            "condition": shard.condition.float(),
-            "rows": shard.rows.float(),
-            "items": shard.items.long(),
-            **{SCORE + name: score.float() for name, score in shard.scores.items()},
-        }
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-        with path.with_suffix(".jsonl").open("w", encoding="utf-8") as lines:
-            for query_id, query, texts in zip(shard.query_ids, shard.queries, shard.texts):
-                line = {"query_id": query_id, "query": query, "texts": list(texts)}
-                lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self.manifest.sets += len(shard)
-        self.manifest.shards.append(
-            {"name": path.name, "sets": len(shard), "bytes": path.stat().st_size}
+    def _fresh(self) -> None:
+        self._waiting = []
+        self._asked: dict[str, None] = {}  # in order
+        self._drawn, self._dropped = 0, dict[str, int]()
+
+
+def finish(folder: Path, origin: Origin, objectives: dict[str, Any] | None = None) -> Manifest:
+    """Write data card and manifest of all that has landed, one record at a time.
+
+    Args:
+        folder: Of the target sets.
+        origin: Of them.
+        objectives: What the objectives tell of their scores.
+
+    Raises:
+        InputError: No set was kept.
+    """
+    asked, empty, shards = set[str](), set[str](), []
+    dropped: dict[str, int] = {}
+    sets = drawn = 0
+    for path in landed(folder):
+        record = read_record(path)
+        asked.update(record["queries"])
+        empty.update(record["empty"])
+        sets, drawn = sets + record["sets"], drawn + record["drawn"]
+        for reason, number in record["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + number
+        if record["sets"]:
+            shards.append({k: record[k] for k in ("name", "sets", "bytes", "texts_bytes")})
+    if not shards:
+        raise InputError(
+            f"Target sets need at least one sample that passes the filter, found none of "
+            f"{drawn} samples of {len(asked)} queries in {folder} (dropped: "
+            f"{dropped}): loosen the filter, and allow overwriting to begin again."
         )
+    manifest = Manifest(
+        **asdict(origin),
+        config_fingerprint=fingerprint(origin.config),
+        sets=sets,
+        drawn=drawn,
+        asked=len(asked),
+        queries=len(asked - empty),
+        dropped=dropped,
+        objectives={} if objectives is None else objectives,
+        shards=shards,
+    )
+    put_text(folder / CARD, data_card(folder, manifest))
+    # Renaming is atomic: no reader ever sees half a manifest.
+    put_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+    return manifest
 
 
-def write_targets(folder: str | Path, batches: Iterable[TargetBatch], **arguments: Any) -> Manifest:
-    """Write all ``batches`` at once; ``arguments`` are those of ``TargetWriter``."""
-    with TargetWriter(folder, **arguments) as writer:
-        for batch in batches:
-            writer.add(batch)
-    return writer.manifest
+def write_targets(
+    folder: str | Path,
+    batches: Iterable[TargetBatch],
+    *,
+    shard_size: int = 8192,
+    overwrite: bool = False,
+    **origin: Any,
+) -> Manifest:
+    """Write all ``batches`` at once, ``shard_size`` sets a shard; ``origin`` is that of ``Origin``."""
+    writer = TargetWriter(folder, Origin(**origin), shard_size=shard_size, overwrite=overwrite)
+    for batch in batches:
+        for start in range(0, len(batch), shard_size):
+            writer.add(batch[start : start + shard_size])
+    return writer.close()

@@ -16,7 +16,8 @@ from r4t.evaluation.headroom import blocks, measure_headroom, notes, write_headr
 from r4t.evaluation.lineup import Methods
 from r4t.evaluation.report import Evaluation
 from r4t.evaluation.results import Results
-from r4t.evaluation.scores import Composite, described, scores_by_block
+from r4t.evaluation.scores import Composite, scores_by_block
+from r4t.facts import described
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
