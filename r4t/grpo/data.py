@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from r4t.data.loader import ResumableLoader, Unrepeated
 from r4t.data.queries import Query
-from r4t.errors import check_least
+from r4t.errors import InputError, check_least
 from r4t.run import Run
 
 
@@ -41,8 +41,6 @@ class QueryData(LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        # A process may have no query left to synthesize for.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         numbers = {"val_queries": val_queries, "synthesize_queries": synthesize_queries}
         check_least(
             {name: (1 if number is None else number, 1) for name, number in numbers.items()}
@@ -72,9 +70,17 @@ class QueryData(LightningDataModule):
         """Return batches of training queries, in order: what ``synthesize`` reads.
 
         Each query goes to one rank, once.
+
+        Raises:
+            InputError: There are fewer queries than processes.
         """
-        queries = self._queries("train", self.synthesize_queries)
-        return self._loader(queries, Unrepeated(queries, **self._ranks()))
+        queries, ranks = self._queries("train", self.synthesize_queries), self._ranks()
+        if len(queries) < ranks["ranks"]:
+            raise InputError(
+                f"Synthesis on {ranks['ranks']} processes needs a query for each, found "
+                f"{len(queries)}: use fewer processes."
+            )
+        return self._loader(queries, Unrepeated(queries, **ranks))
 
     def transfer_batch_to_device(
         self, batch: list[Query], device: torch.device, dataloader_idx: int
