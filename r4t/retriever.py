@@ -24,7 +24,7 @@ from r4t.sets import SetBatch
 
 MODELS = {
     "diffusion": "distill/model",
-    "few-step": "accelerate/model",
+    "student": "accelerate/model",
     "folm": "tune/model",
     "zero-shot": "warm_start/model",
 }
@@ -221,7 +221,7 @@ class Retriever:
 
         Args:
             run: Run folder.
-            model: ``diffusion`` (fast), ``few-step`` (its student, faster), ``folm`` (the language
+            model: ``diffusion`` (fast), ``student`` (its few-step student, faster), ``folm`` (the language
                 model) or ``zero-shot`` (the language model before tuning).
             backend: Of the index: ``torch`` or ``faiss``.
 
@@ -241,7 +241,7 @@ class Retriever:
                 f"Model '{model}' of a run lies in {folder}, found no such folder; run the steps "
                 f"before it, or ask another of {sorted(MODELS)}."
             )
-        if model in ("diffusion", "few-step"):
+        if model in ("diffusion", "student"):
             return cls(searcher, DiffusionFanOut.load(searcher, folder))
         from r4t.fanout.model import FanoutModel
 

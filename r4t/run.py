@@ -6,6 +6,7 @@ RUN/
   tune/          1  the fan-out language model, tuned (R4T-FOLM)  → model/
   targets/       2  target sets
   distill/       3  the diffusion retriever (R4T-Diffusion)       → model/
+  accelerate/    4  its student of few evaluations (R4T-Student)  → model/
   results/       5  tables
 """
 
@@ -35,16 +36,19 @@ README = """# A run of r4t
 | `tune/samples/` | what the model wrote while it was tuned, with scores |
 | `tune/model/` | step 1: the same model tuned by Soft-GRPO (R4T-FOLM) |
 | `targets/` | step 2: target sets synthesized by it, with scores and sub-query texts |
+| `targets/README.md` | the data card of those sets: origin, counts, what each filter dropped |
 | `distill/model/` | step 3: the diffusion retriever distilled from them (R4T-Diffusion) |
+| `accelerate/model/` | step 4: its student of few evaluations (R4T-Student), and what the gate measured |
 | `results/` | step 5: `results.md`, and every per-query value in `results.json` |
 
 Each step folder also holds `config.yaml` (what it ran with); a trained step its `logs/`, one
 `version_N/` a time it was run, with `metrics.csv`; and `checkpoints/last.ckpt`, from which the same
 `r4t fit` goes on with `--ckpt_path last`.
 
-    r4t retrieve RUN "your broad query"               # the diffusion retriever answers
-    r4t retrieve RUN "your broad query" --with folm   # the language model answers
-    r4t evaluate RUN                                  # the tables again
+    r4t retrieve RUN "your broad query"                  # the diffusion retriever answers
+    r4t retrieve RUN "your broad query" --with student   # the same in fewer evaluations
+    r4t retrieve RUN "your broad query" --with folm      # the language model answers
+    r4t evaluate RUN                                     # the tables again
 """
 
 
@@ -167,7 +171,7 @@ class Run:
         return Popularity(counts, len(references))
 
     def step(self, name: str) -> Path:
-        """Return the folder of a step (``warm_start``, ``tune``, ``targets``, ``distill``)."""
+        """Return the folder of a step, such as ``warm_start``, ``tune``, ``targets``, ``distill``."""
         return self.folder / name
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from r4t.__main__ import run as run_verb
 from r4t.cli import lightning as verb
 from r4t.configs import configs_folder
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.network import SetTransformer
 from r4t.errors import InputError
 from r4t.evaluation.report import Evaluation
 from r4t.fanout.backend import Transformers
@@ -24,12 +26,14 @@ VERBS = {
     "1_tune": "fit",
     "2_synthesize": "synthesize",
     "3_distill": "fit",
+    "4_accelerate": "fit",
 }
 STEP_FOLDERS = {
     "0_warm_start": "warm_start",
     "1_tune": "tune",
     "2_synthesize": "targets",
     "3_distill": "distill",
+    "4_accelerate": "accelerate",
 }
 OVERLAYS = sorted(path.name for path in (CONFIGS / "data").glob("*.yaml"))
 
@@ -41,6 +45,8 @@ def layers(step):
 
 
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
+PAPER = [step for step in VERBS if (CONFIGS / "paper" / f"{step}.yaml").is_file()]
+ON_CPU = ("--trainer.accelerator", "cpu")
 HARDWARE = [["lora"], ["fsdp"], ["lora", "fsdp"]]  # laid over the tuning step, with GPUs
 
 
@@ -50,6 +56,8 @@ def place(small_run, tmp_path, monkeypatch):
     lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red shirt"], None)
     for step in ("warm_start", "tune"):
         FanoutModel(lm, tokenizer, Expand(), 8).save(small_run.step(step) / "model")
+    network = SetTransformer(8, width=16, mlp_width=16, heads=2, layers=1)
+    DirectionGenerator(network).save(small_run.step("distill") / "model")
     monkeypatch.chdir(tmp_path)
 
     def copy(stack):
@@ -90,6 +98,7 @@ def test_every_config_has_a_place():
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     placed = {name for _, stack in STACKS for name in stack}
     placed |= {f"hardware/{name}.yaml" for names in HARDWARE for name in names}
+    placed |= {"hardware/ddp.yaml", *(f"paper/{step}.yaml" for step in PAPER)}
     assert found == placed | {"toy/5_evaluate.yaml", "toy/smoke.yaml"}
 
 
@@ -133,6 +142,27 @@ def test_hardware(place, build, names):
     found = leaves(cli.config["fit"].as_dict())
     last["trainer"]["accelerator"] = "cpu"
     assert {name: found.get(name) for name in leaves(last)} == leaves(last)
+
+
+@pytest.mark.parametrize("step", PAPER)
+def test_paper(place, build, step):
+    place([f"paper/{step}.yaml"])
+    cli = build(step, [f"paper/{step}.yaml"], *ON_CPU)
+    assert type(cli.model).step == STEP_FOLDERS[step]
+    if step == "3_distill":
+        generator = cli.model.generator
+        assert sum(w.numel() for w in generator.parameters()) == pytest.approx(53.9e6, rel=0.02)
+        assert generator.evaluations() == 512
+        assert generator.schedule.sigma_max * generator.schedule.unit == pytest.approx(7.04)
+
+
+@pytest.mark.parametrize("step", ["2_synthesize", "3_distill", "4_accelerate"])
+def test_several_gpus(place, build, step):
+    place([f"toy/{step}.yaml"])
+    stack = [f"toy/{step}.yaml", "hardware/ddp.yaml"]
+    cli = build(step, stack, *ON_CPU)
+    assert isinstance(cli.trainer.strategy, DDPStrategy)
+    assert (cli.trainer.world_size, cli.trainer.precision) == (8, "bf16-mixed")
 
 
 def test_the_distilled_network_fits_the_other_steps(place, build):

@@ -165,7 +165,7 @@ def test_refusals(run, generator, plane):
     with pytest.raises(InputError, match="of 'qwerty' the encoder knows none"):
         retriever.many(["red linen", "qwerty"])
     with pytest.raises(
-        InputError, match=r"one of \['diffusion', 'few-step', 'folm', 'zero-shot'\], found 'flom'"
+        InputError, match=r"one of \['diffusion', 'folm', 'student', 'zero-shot'\], found 'flom'"
     ):
         Retriever.load(run.folder, "flom")
     with pytest.raises(InputError, match="'zero-shot' of a run lies in .*, found no such folder"):

@@ -347,5 +347,7 @@ def test_more_processes_than_queries_are_refused(small_run):
     write_queries(small_run.queries, {"train": MANY[:1]})
     data = QueryData(str(small_run.folder))
     data.trainer = SimpleNamespace(global_rank=0, world_size=2)
-    with pytest.raises(InputError, match=r"on 2 processes needs a query for each, found 1: use few"):
+    with pytest.raises(
+        InputError, match=r"on 2 processes needs a query for each, found 1: use few"
+    ):
         data.predict_dataloader()

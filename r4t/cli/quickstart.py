@@ -108,6 +108,7 @@ def commands(
             ("fit", "1_tune"),
             ("synthesize", "2_synthesize"),
             ("fit", "3_distill"),
+            ("fit", "4_accelerate"),
         )
     ]
     evaluate = ["evaluate", run, "--config", str(configs_folder() / "toy" / "5_evaluate.yaml")]

@@ -6,7 +6,7 @@ from typing import Any
 
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.training import generated_sets
+from r4t.diffusion.training import SEEN, generated_sets
 from r4t.errors import InputError
 from r4t.geometry import vendi
 from r4t.reward import Reward
@@ -76,19 +76,23 @@ class Gate:
         searcher: Retrieves.
         reward: Its weighted sum is the composite.
         gate: Share in [0, 1] that has to be kept.
+        pool_size: Distinct items retrieved a set, for objectives that need a pool.
 
     Raises:
         InputError: The reward reads what a generated set has not.
     """
 
-    def __init__(self, searcher: Searcher, reward: Reward, gate: float) -> None:
-        known = {"directions", "catalog", "popularity", "query_texts", "references"}
+    def __init__(
+        self, searcher: Searcher, reward: Reward, gate: float, pool_size: int | None = None
+    ) -> None:
+        known = SEEN if pool_size is not None else SEEN - {"pool"}
         if not reward.deciding_needs <= known:
             raise InputError(
                 f"The gate's composite needs objectives that read no more than {sorted(known)}, "
                 f"found {sorted(reward.deciding_needs)}: name other weights."
             )
         self.searcher, self.reward, self.gate = searcher, reward, gate
+        self.pool_size = pool_size
 
     def measure(
         self,
@@ -115,7 +119,8 @@ class Gate:
         """Return mean composite and Vendi score over the queries, and evaluations a query."""
         sums = dict.fromkeys(MEASURES, 0.0)
         for start in range(0, len(queries), BATCH):
-            sets = generated_sets(generator, self.searcher, queries[start : start + BATCH])
+            part = queries[start : start + BATCH]
+            sets = generated_sets(generator, self.searcher, part, self.pool_size)
             sums["composite"] += float(self.reward.score(sets).double().sum())
             sums["vendi"] += float(vendi(sets.item_embeddings, sets.mask).double().sum())
         means = {measure: total / len(queries) for measure, total in sums.items()}

@@ -177,7 +177,7 @@ class FewStepStudent(GeneratorTraining):
         if self.searcher is None or self.reward is None or self.run is None:
             self.write(self.generator, place)
             return
-        found = Gate(self.searcher, self.reward, self.gate).measure(
+        found = Gate(self.searcher, self.reward, self.gate, self.pool_size).measure(
             self.teacher,
             {"student": self.generator, "hybrid": self.hybrid()},
             self.run.read_queries("val"),
@@ -223,11 +223,13 @@ def student_of(teacher: DirectionGenerator, levels: Sequence[float]) -> Directio
             "A student learns from one network, found a hybrid of two: name the model that stage 3 "
             "exported."
         )
+    network = copy.deepcopy(teacher.network)
+    network.null_tokens.requires_grad_(False)  # guidance is learned: nothing is dropped any more
     schedule = (
         Levels(tuple(levels)) if len(levels) > 1 else Karras(sigma_min=0.01, sigma_max=levels[0])
     )
     return DirectionGenerator(
-        copy.deepcopy(teacher.network),
+        network,
         schedule,
         Euler(len(levels)),
         guidance=0.0,

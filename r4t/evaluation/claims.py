@@ -43,26 +43,30 @@ def _comparable(results: Results, names: Sequence[str | None], measure: str) -> 
 
 
 def ratios(results: Results) -> list[str]:
-    """Return sentences on how much of the tuned model the diffusion retriever keeps, and its speed."""
-    if "R4T-FOLM" not in results.values or "R4T-Diffusion" not in results.values:
+    """Return sentences on how much of the tuned model the generators keep, and on their speed."""
+    if "R4T-FOLM" not in results.values:
         return []
+    names = [name for name in ("R4T-Diffusion", "R4T-Student") if name in results.values]
+    return [line for name in names for line in _of_folm(results, name)]
+
+
+def _of_folm(results: Results, name: str) -> list[str]:
     measure = "directions/composite"
-    folm, diffusion = (results.mean(name, measure) for name in ("R4T-FOLM", "R4T-Diffusion"))
+    folm, generated = (results.mean(method, measure) for method in ("R4T-FOLM", name))
     lines = []
-    if folm and diffusion:
-        lines.append(f"R4T-Diffusion reaches {diffusion / folm:.1%} of R4T-FOLM's composite")
+    if folm and generated:
+        lines.append(f"{name} reaches {generated / folm:.1%} of R4T-FOLM's composite")
         if _comparable(results, ["R4T-FOLM", "Zero-shot"], measure):
             gain = compare(results, "R4T-FOLM", "Zero-shot", measure)
             if gain.low > 0:  # a share of a gain that may be nothing says nothing
-                kept = compare(results, "R4T-Diffusion", "Zero-shot", measure).mean / gain.mean
+                kept = compare(results, name, "Zero-shot", measure).mean / gain.mean
+                short = name.removeprefix("R4T-")
                 lines.append(
-                    f"(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: {kept:.2f}"
+                    f"({short} − Zero-shot) / (FOLM − Zero-shot) of the composite: {kept:.2f}"
                 )
-    for batch, timed in results.latency.get("R4T-Diffusion", {}).items():
+    for batch, timed in results.latency.get(name, {}).items():
         ratio = results.latency["R4T-FOLM"][batch]["total"] / timed["total"]
-        lines.append(
-            f"at batch {batch} R4T-Diffusion answers {ratio:.1f} times as fast as R4T-FOLM"
-        )
+        lines.append(f"at batch {batch} {name} answers {ratio:.1f} times as fast as R4T-FOLM")
     return lines
 
 

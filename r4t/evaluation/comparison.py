@@ -25,6 +25,7 @@ ABOUT = {
     "Zero-shot": "sub-queries of the language model before tuning",
     "R4T-FOLM": "sub-queries of the tuned language model",
     "R4T-Diffusion": "directions of the diffusion retriever",
+    "R4T-Student": "directions of its few-step student",
     "MMR": "the query's nearest items, re-ranked for difference",
     "DPP": "the query's nearest items, picked as a determinantal point process",
     "k-means facets": "the query's nearest items, by clusters in turn",

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 from r4t.choice import KNOWN
 from r4t.data.queries import Query
@@ -204,7 +205,12 @@ class Methods:
         reward: Reward,
         absent: dict[str, str],
     ) -> dict[str, Build]:
-        shown = {"zero-shot": "Zero-shot", "folm": "R4T-FOLM", "diffusion": "R4T-Diffusion"}
+        shown = {
+            "zero-shot": "Zero-shot",
+            "folm": "R4T-FOLM",
+            "diffusion": "R4T-Diffusion",
+            "student": "R4T-Student",
+        }
         for model, name in shown.items():
             if not (run.folder / MODELS[model]).is_dir():
                 absent[name] = f"the run has no model in {MODELS[model]} yet"
@@ -216,12 +222,15 @@ class Methods:
             builds["R4T-FOLM"] = lambda: FanOutMethod(
                 "R4T-FOLM", self._writing(self._drafts("folm", run), searcher), pool
             )
-        if shown["diffusion"] not in absent:
-            folder = run.folder / MODELS["diffusion"]
-            builds["R4T-Diffusion"] = lambda: FanOutMethod(
-                "R4T-Diffusion", DiffusionFanOut.load(searcher, folder, self.set_size), pool
-            )
+        for model in ("diffusion", "student"):
+            name, folder = shown[model], run.folder / MODELS[model]
+            if name not in absent:
+                builds[name] = partial(self._generated, name, searcher, folder)
         return builds
+
+    def _generated(self, name: str, searcher: Searcher, folder: Path) -> Method:
+        fan_out = DiffusionFanOut.load(searcher, folder, self.set_size)
+        return FanOutMethod(name, fan_out, self.pool_size)
 
     def _untuned(
         self,

@@ -26,10 +26,10 @@ def test_a_run_on_other_data_is_never_replaced(tmp_path):
 
 def test_the_steps_of_the_method_in_order():
     found = commands("runs/x", "wscr", "folder", seed=3, smoke=False)
-    verbs = ["catalog", "queries", "fit", "fit", "synthesize", "fit", "evaluate"]
+    verbs = ["catalog", "queries", "fit", "fit", "synthesize", "fit", "fit", "evaluate"]
     assert [command[0] for command in found] == verbs
     assert found[1][-2:] == ["--sets", "folder"]
-    for step in found[2:6]:
+    for step in found[2:7]:
         assert step[step.index("--run") + 1] == "runs/x"
         assert step[step.index("--seed_everything") + 1] == "3"
         assert sum("wscr" in word for word in step) == 1

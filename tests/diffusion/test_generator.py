@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.sampler import Heun, ReverseSde, sample_heun
-from r4t.diffusion.schedule import Karras, Tangent
+from r4t.diffusion.network import Relay
+from r4t.diffusion.sampler import Euler, Heun, Multistep, ReverseSde, sample_heun
+from r4t.diffusion.schedule import Karras, Levels, Tangent
 from r4t.errors import InputError
 from tests.diffusion.conftest import build_network
 
@@ -127,3 +128,38 @@ def test_bad_folders_are_refused(generator, tmp_path):
 def test_query_time_needs_no_lightning():
     code = "import sys, r4t.diffusion.generator, r4t.targets; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_evaluations_count_guided_steps_twice():
+    network = build_network()
+    for sampler, unguided in ((Multistep(8), 8), (Heun(8), 15), (Euler(3), 3), (ReverseSde(5), 5)):
+        for guidance, expected in ((0.0, unguided), (0.1, 2 * unguided)):
+            made = DirectionGenerator(network, sampler=sampler, guidance=guidance)
+            assert made.evaluations() == expected
+
+
+def test_every_network_and_schedule_comes_back(tmp_path, queries):
+    student = build_network()
+    relay = Relay(build_network(qk_norm=True), student, until=0.5)
+    schedule = Levels((80.0, 2.0, 0.5))
+    made = DirectionGenerator(relay, schedule, Euler(3), guidance=0.0, sigma_data=0.3)
+    made.save(tmp_path)
+    again = DirectionGenerator.load(tmp_path)
+    assert again.schedule == schedule.scaled(0.3)
+    assert torch.equal(again(queries, range(4)), made(queries, range(4)))
+    # A folder that an earlier version wrote names no network: it was the plain one.
+    DirectionGenerator(student).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["network"].pop("name") == "SetTransformer"
+    del config["network"]["qk_norm"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    old = DirectionGenerator.load(tmp_path)
+    assert torch.equal(old(queries, range(4)), DirectionGenerator(student)(queries, range(4)))
+
+
+def test_the_schedule_follows_sigma_data():
+    made = DirectionGenerator(build_network(), Karras(0.01), sigma_data=0.5)
+    made.set_sigma_data(0.25)
+    assert made.schedule == Karras(0.01, unit=0.25)
+    with pytest.raises(InputError, match=r"sigma_data must be above 0, found nan: leave it out"):
+        made.set_sigma_data(float("nan"))

@@ -1,8 +1,12 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from r4t.diffusion.network import SetTransformer, fourier_features
+from r4t.diffusion import network as networks
+from r4t.diffusion.block import AdaptiveBlock, unit_square
+from r4t.diffusion.network import AdaptiveSetTransformer, Relay, SetTransformer, fourier_features
 from r4t.errors import InputError
 from tests.diffusion.conftest import build_network
 
@@ -95,3 +99,96 @@ def test_a_width_that_the_heads_do_not_divide_is_refused():
         InputError, match=r"multiple of twice its heads, found width=30 and heads=4"
     ):
         SetTransformer(dim=8, width=30, heads=4)
+
+
+def built(kind, **changes):
+    """A small network of a class whose zero-initialized layers are not zero."""
+    sizes = {"dim": 8, "width": 32, "mlp_width": 32, "heads": 4, "layers": 2, "set_size": 5}
+    torch.manual_seed(0)
+    network = kind(**{**sizes, "condition_tokens": 3, **changes})
+    for name, weight in network.named_parameters():
+        if "rows_out.weight" in name or "modulation.weight" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    "kind, changes",
+    [(SetTransformer, {"qk_norm": True}), (AdaptiveSetTransformer, {}), (SetTransformer, {})],
+)
+def test_every_variant_is_permutation_equivariant_and_reads_the_noise(kind, changes, queries):
+    network = built(kind, **changes)
+    rows = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(2))
+    order = torch.tensor([3, 1, 4, 0, 2])
+    memory, noise = network.memory(queries), torch.tensor([0.1, -0.2, 0.3, 0.0])
+    whole = network(rows, noise, memory)
+    assert torch.allclose(network(rows[:, order], noise, memory), whole[:, order], atol=1e-6)
+    other = network(rows, noise + 0.3, memory)
+    assert (other - whole).abs().amax(dim=(1, 2)).min() > 1e-3
+    # Row by row of the batch, with its own noise.
+    alone = network(rows[2:3], noise[2:3], network.memory(queries[2:3]))
+    assert torch.allclose(alone, whole[2:3], atol=1e-6)
+
+
+def test_adaptive_norms_begin_without_any_effect_of_self_attention():
+    torch.manual_seed(0)
+    block = AdaptiveBlock(16, 16, 2, 0.0, False)
+    torch.nn.init.zeros_(block.cross_out.weight)
+    torch.nn.init.zeros_(block.cross_out.bias)
+    rows, label = torch.randn(2, 5, 16), torch.randn(2, 16)
+    key = value = torch.randn(2, 2, 3, 8)
+    assert torch.equal(block.modulated(rows, key, value, label), rows)
+
+
+def test_the_adaptive_variant_costs_38_million_at_the_papers_sizes():
+    sizes = {"dim": 128, "width": 1024, "mlp_width": 1024, "heads": 16, "layers": 6}
+    with torch.device("meta"):
+        plain, adaptive = SetTransformer(**sizes), AdaptiveSetTransformer(**sizes)
+    more = sum(w.numel() for w in adaptive.parameters()) - sum(
+        w.numel() for w in plain.parameters()
+    )
+    # 6 layers of (1024 + 1) · 6 · 1024, less two norms a layer without their 2 · 1024 weights.
+    assert more == 6 * (1025 * 6 * 1024 - 2 * 2 * 1024)
+
+
+def test_normed_queries_and_keys_bound_the_logits():
+    x = torch.randn(2, 3, 8) * 100
+    logits = unit_square(x) @ unit_square(x).mT / 8**0.5
+    assert logits.abs().max() <= 8**0.5 + 1e-5
+    assert logits[0, 0, 0].item() == pytest.approx(8**0.5)
+
+
+def test_normed_attention_equals_the_formula(queries):
+    network = built(SetTransformer, qk_norm=True, layers=1)
+    block = network.blocks[0]
+    rows = torch.randn(4, 5, 32, generator=torch.Generator().manual_seed(5))
+    query, key, value = (
+        part.view(4, 5, 4, 8).transpose(1, 2) for part in block.self_in(rows).chunk(3, dim=-1)
+    )
+    query, key = (
+        part / part.square().mean(-1, keepdim=True).add(1.2e-7).sqrt() for part in (query, key)
+    )
+    seen = (query @ key.mT / 8**0.5).softmax(-1) @ value
+    expected = block.self_out(seen.transpose(1, 2).flatten(2))
+    assert torch.allclose(block.across_rows(rows), expected, atol=1e-5)
+    keys = network.memory(queries)[0, 0]
+    assert torch.allclose(keys.square().mean(-1), torch.ones(4, 4, 3), atol=1e-4)
+
+
+def test_a_relay_is_one_network_above_a_level_and_the_other_below(queries):
+    first, then = built(SetTransformer), built(AdaptiveSetTransformer)
+    relay = Relay(first, then, until=1.0)
+    rows, memory = torch.randn(4, 5, 8), relay.memory(queries)
+    for sigma, network in ((2.0, first), (0.5, then)):
+        noise = torch.tensor([math.log(sigma) / 4])
+        assert torch.equal(
+            relay(rows, noise, memory), network(rows, noise, network.memory(queries))
+        )
+    again = networks.build_network({"name": "Relay", **relay.config})
+    again.load_state_dict(relay.state_dict())
+    noise = torch.tensor([0.3])
+    assert torch.equal(again(rows, noise, again.memory(queries)), relay(rows, noise, memory))
+    with pytest.raises(InputError, match=r"one \(L, d\), found \(5, 8\) and \(6, 8\): use a"):
+        Relay(first, built(SetTransformer, set_size=6), 1.0)
+    with pytest.raises(InputError, match=r"Unknown network 'SetTransfomer'. Known: Adaptive.*mean"):
+        networks.build_network({"name": "SetTransfomer"})

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from r4t.diffusion.sampler import (
+    Euler,
     Heun,
     Multistep,
     ReverseSde,
+    sample_euler,
     sample_heun,
     sample_multistep,
     sample_sde,
@@ -50,7 +52,8 @@ def test_ode_samplers_follow_the_closed_form_on_gaussian_data(sample, schedule):
 
 
 @pytest.mark.parametrize(
-    "sample, steps", [(sample_heun, 64), (sample_multistep, 64), (sample_sde, 1000)]
+    "sample, steps",
+    [(sample_heun, 64), (sample_multistep, 64), (sample_sde, 1000), (sample_euler, 1000)],
 )
 def test_every_sampler_ends_at_the_standard_deviation_of_the_data(sample, steps):
     sigmas = Karras().scaled(SD).steps(steps).double()
@@ -69,8 +72,10 @@ def test_sde_variance_follows_its_recursion_by_hand():
     assert found.var().item() == pytest.approx(variance, rel=0.015)
 
 
-@pytest.mark.parametrize("sample", [sample_heun, sample_multistep])
-def test_error_falls_with_order_2(sample):
+@pytest.mark.parametrize(
+    "sample, order", [(sample_heun, 2), (sample_multistep, 2), (sample_euler, 1)]
+)
+def test_the_error_falls_at_the_order_of_the_solver(sample, order):
     def error(n):
         t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
         sigmas = Karras(0.1, 20.0).scaled(SD).sigma(t)  # ends above 0: the last jump is order 1
@@ -79,11 +84,40 @@ def test_error_falls_with_order_2(sample):
         want = first * ((SD**2 + last**2) / (SD**2 + first**2)) ** 0.5
         return (found - want).abs().item()
 
-    # Halving the steps quarters the error.
-    assert error(64) / error(128) == pytest.approx(4, rel=0.1)
+    # Halving the steps halves the error at order 1, and quarters it at order 2.
+    assert error(64) / error(128) == pytest.approx(2**order, rel=0.1)
 
 
-@pytest.mark.parametrize("sample", [sample_heun, sample_multistep, sample_sde])
+def test_the_sdes_error_falls_at_order_1():
+    def error(n):
+        """Of the variance at the end, by the recursion that the test above pins."""
+        t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
+        levels = Karras(0.1, 20.0).scaled(SD).sigma(t).tolist()
+        variance = SD**2 + levels[0] ** 2
+        for now, after in pairwise(levels):
+            passed = now**2 - after**2
+            kept = 1 + passed / now**2 * (SD**2 / (SD**2 + now**2) - 1)
+            variance = kept**2 * variance + passed
+        return abs(variance - (SD**2 + levels[-1] ** 2))
+
+    assert error(256) / error(512) == pytest.approx(2, rel=0.1)
+
+
+def test_heun_follows_a_fine_run_on_a_mixture():
+    start = noise(200, 1, 1)()
+    fine = sample_heun(two_modes, lambda: start, Karras(0.01).scaled(SD).steps(4000).double())
+    errors = [
+        (sample_heun(two_modes, lambda: start, Karras(0.01).scaled(SD).steps(n).double()) - fine)
+        .abs()
+        .mean()
+        .item()
+        for n in (16, 32, 64)
+    ]
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]
+    assert errors[2] < 2e-3
+
+
+@pytest.mark.parametrize("sample", [sample_heun, sample_multistep, sample_sde, sample_euler])
 def test_a_mixture_keeps_both_modes(sample):
     found = sample(two_modes, noise(4000, 1, 1), Karras().scaled(SD).steps(200).double()).flatten()
     upper, lower = found[found > 0], found[found < 0]
@@ -121,11 +155,11 @@ def test_evaluations_per_sampler():
         return gaussian(x, sigma)
 
     counts = {}
-    for sampler in (Heun(8), Multistep(8), ReverseSde(8)):
+    for sampler in (Heun(8), Multistep(8), ReverseSde(8), Euler(8)):
         calls.clear()
         sampler(counted, noise(1, 1, 1), Karras().steps(8))
         counts[type(sampler).__name__] = len(calls)
-    assert counts == {"Heun": 15, "Multistep": 8, "ReverseSde": 8}
+    assert counts == {"Heun": 15, "Multistep": 8, "ReverseSde": 8, "Euler": 8}
 
 
 def test_noise_depends_on_the_querys_seed_alone():

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from r4t.diffusion.schedule import Exponential, Karras, LogNormal, Tangent
+from r4t.diffusion.schedule import Exponential, Karras, Levels, LogNormal, Tangent
 from r4t.errors import InputError
 
-ALL = [Tangent(), Exponential(), Karras(), LogNormal()]
+ALL = [Tangent(), Exponential(), Karras(), LogNormal(), Levels((80.0, 3.0, 0.5, 1e-4))]
 
 
 @pytest.mark.parametrize("schedule", ALL)
@@ -74,3 +74,18 @@ def test_bad_ranges_are_refused():
         Tangent(unit=-1.0)
     with pytest.raises(InputError, match=r"at least 1 step, found 0"):
         Tangent().steps(0)
+
+
+def test_levels_by_hand():
+    levels = Levels((16.0, 4.0, 1.0))
+    assert levels.steps(3).tolist() == pytest.approx([16.0, 4.0, 1.0, 0.0])
+    assert levels.steps(2).tolist() == pytest.approx([16.0, 1.0, 0.0])
+    # A quarter of the way down from t = 1 lies half way, in logs, between 16 and 4.
+    assert levels.sigma(torch.tensor(0.75)).item() == pytest.approx(8.0)
+    assert levels.scaled(0.5).steps(3).tolist() == pytest.approx([8.0, 2.0, 0.5, 0.0])
+    assert Levels([16.0, 4.0]) == Levels((16.0, 4.0))  # as JSON gives it back
+    for wrong in ((4.0,), (4.0, 4.0), (1.0, 2.0)):
+        with pytest.raises(
+            InputError, match=r"at least two sigmas, each below the one before, fou"
+        ):
+            Levels(wrong)

@@ -1,0 +1,215 @@
+"""The few-step student: what it learns, what the gate lets through, and what is exported."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+from r4t.callbacks import Export, KeepLast
+from r4t.diffusion.data import TargetData
+from r4t.diffusion.gate import Gate, Passage
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.network import Relay, SetTransformer
+from r4t.diffusion.sampler import Euler, Multistep
+from r4t.diffusion.student import FewStepStudent, student_of
+from r4t.diffusion.training import generated_sets
+from r4t.errors import InputError
+from r4t.geometry import vendi
+from r4t.retriever import Retriever
+from r4t.reward import Reward
+from tests.diffusion.test_ranks import DIM, ROWS, WEIGHTS, fit, run, trainer  # noqa: F401
+
+LEVELS = (20.0, 1.0)
+COMPOSITE = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*workers.*")
+        yield
+
+
+@pytest.fixture
+def place(run):  # noqa: F811
+    """The run, with a teacher whose network is random but does something."""
+    torch.manual_seed(0)
+    network = SetTransformer(DIM, width=32, mlp_width=32, heads=4, layers=1, set_size=ROWS)
+    torch.nn.init.normal_(network.rows_out.weight, std=0.2)
+    DirectionGenerator(network, guidance=0.5).save(run.step("distill") / "model")
+    return run
+
+
+def student(place, **arguments):
+    settings = {"levels": LEVELS, "learning_rate": 2e-3, "warmup_steps": 2, "teacher_steps": 8}
+    reward = arguments.pop("reward", Reward(COMPOSITE))
+    return FewStepStudent(str(place.folder), reward=reward, **{**settings, **arguments})
+
+
+def data(place, batch_size=32):
+    return TargetData(run=str(place.folder), batch_size=batch_size, val_share=0.25)
+
+
+def test_it_begins_as_its_teacher_and_is_not_guided(place):
+    model = student(place)
+    assert model.generator.sampler == Euler(2)
+    assert model.generator.schedule.levels == LEVELS
+    assert (model.generator.guidance, model.teacher.guidance) == (0.0, 0.5)
+    assert student(place, guidance=0.1).teacher.guidance == 0.1
+    assert model.teacher.sampler == Multistep(8)
+    for mine, its in zip(
+        model.generator.network.parameters(), model.teacher.network.parameters(), strict=True
+    ):
+        assert torch.equal(mine, its)
+        assert not its.requires_grad
+    assert not any("teacher" in name for name in model.state_dict())
+    one = student(place, levels=[20.0])
+    assert one.generator.schedule.steps(1).tolist() == pytest.approx([20.0 * DIM**-0.5, 0.0])
+
+
+def test_it_comes_nearer_to_the_guided_teachers_sets(place, tmp_path):
+    model = student(place, levels=(20.0, 2.0, 1.0, 0.3), gate=0.0)
+    queries = torch.nn.functional.normalize(torch.randn(40, DIM), dim=-1)
+
+    def distance(generator):
+        wanted = model.teacher(queries, range(40))
+        return (generator(queries, range(40)) - wanted).square().mean().item()
+
+    before = distance(model.generator)
+    trainer(Export(str(tmp_path / "out")), max_steps=300).fit(model, data(place))
+    assert distance(model.generator) < 0.5 * before
+    loaded = DirectionGenerator.load(tmp_path / "out")
+    assert distance(loaded) < 0.5 * before
+    assert loaded.evaluations() == 4
+
+
+def test_the_gate_measures_what_is_generated(place):
+    model, searcher, queries = student(place), place.searcher(), place.read_queries("val")
+    found = Gate(searcher, Reward(COMPOSITE), 0.9).measure(
+        model.teacher, {"student": model.generator, "hybrid": model.hybrid()}, queries
+    )
+    for generator, scores in (
+        (model.teacher, found.teacher),
+        (model.generator, found.found["student"]),
+    ):
+        sets = generated_sets(generator, searcher, queries)
+        composite = Reward(COMPOSITE).score(sets).mean().item()
+        assert scores["composite"] == pytest.approx(composite, abs=1e-6)
+        assert scores["vendi"] == pytest.approx(vendi(sets.item_embeddings).mean().item(), abs=1e-6)
+        assert scores["evaluations"] == generator.evaluations()
+    assert found.teacher["evaluations"] == 16
+    assert found.queries == 11
+    # Until it has learned something the hybrid is the student, whose first step is its teacher's.
+    assert found.found["hybrid"] == pytest.approx(found.found["student"])
+    with pytest.raises(
+        InputError, match=r"composite needs objectives that read .* found \['pool', 'r"
+    ):
+        Gate(searcher, Reward({"coverage": 1.0}), 0.9)
+
+
+def passage(**found):
+    teacher = {"composite": 0.5, "vendi": 4.0, "evaluations": 16}
+    scores = {
+        name: {"composite": c, "vendi": v, "evaluations": 4} for name, (c, v) in found.items()
+    }
+    return Passage(teacher, scores, 0.97, 11)
+
+
+def test_the_gate_by_hand():
+    # 0.49 of 0.5 is 98 %, 3.8 of 4 only 95 %; the hybrid keeps 98 % and 97.5 %.
+    both = passage(student=(0.49, 3.8), hybrid=(0.49, 3.9))
+    assert both.kept("student") == {"composite": pytest.approx(0.98), "vendi": pytest.approx(0.95)}
+    assert (both.best, both.passed) == ("hybrid", True)
+    assert not passage(student=(0.49, 3.8), hybrid=(0.48, 3.9)).passed
+    assert passage(student=(0.49, 3.9), hybrid=(0.49, 3.9)).best == "student"
+    assert str(both) == (
+        "On 11 validation queries, the teacher in 16 evaluations: the student keeps 98.0% of composite "
+        "and 95.0% of vendi in 4 evaluations; the hybrid keeps 98.0% of composite and 97.5% of vendi in "
+        "4 evaluations (the gate is 97%)"
+    )
+
+
+def test_what_fails_the_gate_is_not_deployed(place):
+    model = student(place, gate=1.0)
+    torch.nn.init.zeros_(model.generator.network.rows_out.weight)  # says the same of all queries
+    model.generator.network.rows_in.reset_parameters()
+    with pytest.warns(UserWarning, match=r"kept in .*rejected and not deployed; train longer"):
+        model.export()
+    assert not (place.step("accelerate") / "model").exists()
+    told = json.loads((place.step("accelerate") / "rejected" / "gate.json").read_text())
+    assert (told["passed"], told["queries"]) == (False, 11)
+    assert min(told[told["best"]]["kept"].values()) < 1.0
+
+
+def test_a_hybrid_is_exported_where_it_keeps_more(place, monkeypatch):
+    model = student(place)
+    found = passage(student=(0.4, 3.0), hybrid=(0.49, 3.95))
+    monkeypatch.setattr(Gate, "measure", lambda *_: found)
+    model.export()
+    loaded = DirectionGenerator.load(place.step("accelerate") / "model")
+    assert isinstance(loaded.network, Relay)
+    assert loaded.evaluations() == 2
+    # The first level belongs to the teacher, the second to the student.
+    first, second = loaded.schedule.steps(2).tolist()[:2]
+    assert second < loaded.network.until < first
+    with pytest.raises(InputError, match="A student learns from one network, found a hybrid"):
+        student_of(loaded, LEVELS)
+    retriever = Retriever.load(place.folder, "student")
+    assert len(retriever("red linen", size=3)) == 3
+
+
+class Stop(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_fit_goes_on_to_the_same_weights(place):
+    def train(*callbacks, checkpoint=None):
+        model = student(place)
+        every = [EMAWeightAveraging(decay=0.7, update_every_n_steps=1), KeepLast(every=2)]
+        settings = {"max_steps": 7, "enable_checkpointing": True}
+        settings["default_root_dir"] = str(place.step("accelerate"))
+        running = trainer(*every, *callbacks, **settings)
+        running.fit(model, data(place), ckpt_path=checkpoint)
+        return torch.cat([p.flatten() for p in model.generator.parameters()])
+
+    whole = train()
+    with pytest.raises(SystemExit):
+        train(Stop(5))
+    last = place.step("accelerate") / "checkpoints" / "last.ckpt"
+    assert torch.equal(train(checkpoint=str(last)), whole)
+
+
+def test_two_processes_learn_as_one(place, tmp_path):
+    def build(run, **_):  # noqa: F811
+        return student(run, reward=Reward({**COMPOSITE, "coverage": 0.0}), pool_size=10)
+
+    (one,) = fit(place, tmp_path / "one", 1, 16, model=build)
+    first, second = fit(place, tmp_path / "two", 2, 8, model=build)
+    for alone, left, right in zip(one["losses"], first["losses"], second["losses"], strict=True):
+        assert left != right
+        assert (left + right) / 2 == pytest.approx(alone, abs=1e-5)
+    assert first["val"] == second["val"]
+
+
+def test_unfit_settings_are_refused(place, tmp_path):
+    for wrong, said in (
+        ({"own_share": 1.5}, r"own_share is a share in \[0, 1\], found 1.5"),
+        ({"gate": -0.1}, r"gate is a share in \[0, 1\], found -0.1"),
+        ({"levels": []}, r"at least one noise level, found none"),
+        ({"levels": (1.0, 2.0)}, r"each below the one before, found \(1.0, 2.0\)"),
+        ({"teacher_steps": 1}, r"teacher_steps must be at least 2, found 1"),
+        ({"teacher": "nowhere"}, r"found no config.json in .*nowhere: name a folder that stage 3"),
+    ):
+        with pytest.raises(InputError, match=said):
+            student(place, **wrong)
+    model = student(place)
+    with pytest.raises(InputError, match=r"\(L, d\) = \(4, 8\), found target sets of \(5, 8\)"):
+        model.losses(torch.randn(2, DIM), torch.randn(2, 5, DIM), torch.ones(2, dtype=torch.bool))
