@@ -3,9 +3,13 @@ import itertools
 import pytest
 import torch
 
-from r4t.choice import best_members, check_choice
+from r4t.catalog import Catalog
+from r4t.choice import BestRows, BestSet, best_members, check_choice, load_choice
 from r4t.errors import InputError
+from r4t.index import TorchIndex
+from r4t.objective import Objective
 from r4t.reward import Reward
+from r4t.search import Searcher
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -83,3 +87,73 @@ def test_missing_members_are_chosen_last(sets_from):
     sets = sets_from(unit(1, 4, 3).tolist(), unit(1, 4, 3).tolist(), mask=[[0, 1, 0, 1]])
     found = best_members(sets, lambda s: s.mask.float().sum(-1), 3)[0].tolist()
     assert {1, 3} < set(found)
+
+
+@pytest.fixture
+def axes():
+    """Six items on the axes of a space of six dimensions."""
+    items = Catalog(None, {"fingerprint": "abc"}, torch.eye(6))
+    return Searcher(items, None, TorchIndex(items.embeddings))
+
+
+class Pool(Objective):
+    """1 where the pool holds item 5."""
+
+    bounds = (0.0, 1.0)
+    needs = frozenset({"pool"})
+
+    def score(self, sets):
+        return (sets.pool == 5).any(-1).float()
+
+
+def drawn(*sets):
+    """Rows (1, M, L, 6) along the axes named."""
+    return torch.eye(6)[torch.tensor(sets)].unsqueeze(0)
+
+
+def test_the_best_of_several_sets_by_hand(axes):
+    query = torch.eye(6)[:1]
+    rows = drawn([0, 0, 1], [2, 3, 3], [4, 4, 4])
+    # Of the first two rows of each: one item twice, two items, one item twice.
+    choose = BestSet(Reward({"diversity": 1.0}), draws=3)
+    assert choose(axes, query, rows, 2).argmax(-1).tolist() == [[2, 3]]
+    # With all three rows the first and the second set are alike: the first of equals.
+    assert choose(axes, query, rows, 3).argmax(-1).tolist() == [[0, 0, 1]]
+    # An objective of the pool: three items are retrieved a set, nearest first by row number.
+    pooled = BestSet(Reward({"p": 1.0}, {"p": Pool()}), draws=2, pool_size=1)
+    assert pooled(axes, query, drawn([0, 1], [5, 1]), 2).argmax(-1).tolist() == [[5, 1]]
+    with pytest.raises(
+        InputError, match=r"need no more than .* found \['p'\], which need \['pool'\]"
+    ):
+        BestSet(Reward({"p": 1.0}, {"p": Pool()}))
+    with pytest.raises(InputError, match="draws must be at least 1, found 0"):
+        BestRows(Reward({"diversity": 1.0}), draws=0)
+
+
+def test_the_best_rows_of_all_draws_by_hand(axes):
+    query = torch.eye(6)[:1]
+    choose = BestRows(Reward({"diversity": 1.0}), draws=2)
+    found = choose(axes, query, drawn([0, 0, 1], [1, 2, 0]), 3)
+    assert sorted(found.argmax(-1)[0].tolist()) == [0, 1, 2]
+    assert torch.equal(choose(axes, query, drawn([0, 1]), 2), drawn([0, 1])[:, 0])
+
+
+def test_queries_choose_for_themselves(axes):
+    rows = torch.cat([drawn([0, 0], [1, 2]), drawn([3, 4], [5, 5])])
+    choose = BestSet(Reward({"diversity": 1.0}), draws=2)
+    assert choose(axes, torch.eye(6)[:2], rows, 2).argmax(-1).tolist() == [[1, 2], [3, 4]]
+
+
+def test_what_is_saved_builds_the_same_choice():
+    reward = Reward({"diversity": 0.5, "alignment": 0.5})
+    for choice in (BestRows(reward, draws=3), BestSet(reward, draws=4, pool_size=20)):
+        again = load_choice(choice.facts())
+        assert type(again) is type(choice)
+        assert again.facts() == choice.facts()
+    # As earlier versions wrote it.
+    assert load_choice({"weights": {"diversity": 1.0}, "draws": 2}).facts()["keep"] == "BestRows"
+    assert load_choice({"weights": {}, "draws": 1}) is None
+    with pytest.raises(
+        InputError, match=r"Unknown choice 'BestSets'. Known: .*Did you mean 'BestSet"
+    ):
+        load_choice({"keep": "BestSets", "weights": {"diversity": 1.0}})

@@ -11,6 +11,10 @@ from torch import Tensor
 
 from r4t.diffusion.precondition import DenoiseFn
 
+LOW_24 = (1 << 24) - 1
+# The constants of splitmix64, as signed numbers.
+GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+MIX = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 NoiseFn = Callable[[], Tensor]  # each call returns the next standard normal (B, L, d)
 
 
@@ -19,7 +23,8 @@ def seeded_noise(
 ) -> NoiseFn:
     """Noise of which each query's part follows from its own seed, whatever else is in the batch.
 
-    Drawn on the CPU, so that it is the same for every device.
+    A number is a hash of seed, draw and position (splitmix64) turned normal by Box and Muller: all
+    queries at once and on the device itself, with the same numbers, up to round-off, on every one.
 
     Args:
         seeds: One seed per query (B).
@@ -34,15 +39,32 @@ def seeded_noise(
         >>> [torch.equal(together()[1], alone()[0]) for _ in range(2)]
         [True, True]
     """
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    own = [seed % 2**62 for seed in seeds]
+    keys = _hashed(torch.tensor(own, dtype=torch.int64, device=device))[:, None]  # (B, 1)
+    pairs = -(-shape[0] * shape[1] // 2)
+    places = torch.arange(pairs, device=device)
+    drawn = 0
 
     def draw() -> Tensor:
-        noise = torch.empty(len(generators), *shape)
-        for row, generator in zip(noise, generators):
-            row.normal_(generator=generator)
-        return noise.to(device)
+        nonlocal drawn
+        drawn += 1
+        bits = _hashed(_hashed(keys + drawn) + places)  # (B, pairs)
+        # 24 of the upper and of the lower 32 bits: uniform in (0, 1) and [0, 1).
+        first = ((bits >> 40) & LOW_24).float().add_(0.5).mul_(2.0**-24)
+        second = (bits & LOW_24).float().mul_(2.0**-24 * 2 * math.pi)
+        radius = first.log_().mul_(-2).sqrt_()
+        noise = torch.stack([radius * second.cos(), radius * second.sin()], dim=1)  # (B, 2, pairs)
+        return noise.flatten(1)[:, : shape[0] * shape[1]].reshape(-1, *shape)
 
     return draw
+
+
+def _hashed(x: Tensor) -> Tensor:
+    """Mix the bits of int64 numbers (splitmix64, Steele et al. 2014); products wrap around."""
+    x = x * GAMMA
+    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * MIX[0]
+    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * MIX[1]
+    return x ^ ((x >> 31) & ((1 << 33) - 1))
 
 
 def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
