@@ -65,18 +65,39 @@ def measure_latency(
         "encode", "generate", "search" and "total": seconds per query, of the call whose total is
         the median.
     """
-    watch = searcher.watch
     method = getattr(method, "uncached", lambda: method)()
-    timed: list[dict[str, float]] = []
-    for call in range(calls + 1):
-        chosen = [queries[(call * batch + row) % len(queries)] for row in range(batch)]
-        watch.seconds.clear()
-        start = watch.read()
-        method(chosen, searcher.encode_queries([query.text for query in chosen]))
-        total = watch.read() - start
-        encode, search = (watch.seconds.get(part, 0.0) for part in ("encode", "search"))
-        row = {"encode": encode, "generate": total - encode - search, "search": search}
-        timed.append({part: seconds / batch for part, seconds in (row | {"total": total}).items()})
-    del timed[0]
+    calls_of = [timed_call(method, searcher, queries, batch, call) for call in range(calls + 1)]
+    timed = [{part: t / batch for part, t in row.items()} for row in calls_of[1:]]
     middle = median(row["total"] for row in timed)
     return min(timed, key=lambda row: abs(row["total"] - middle))
+
+
+def timed_call(
+    method: Callable[[list[Query], Tensor], SetBatch],
+    searcher: TimedSearcher,
+    queries: Sequence[Query],
+    batch: int,
+    call: int = 0,
+) -> dict[str, float]:
+    """Seconds of one call by part: "encode", "generate", "search" and "total", of the whole batch.
+
+    Args:
+        method: Built on ``searcher``.
+        searcher: Encodes the queries, and tells the parts apart.
+        queries: Taken in turn from ``call`` · ``batch`` on; repeated where there are too few.
+        batch: Queries of the call.
+        call: Its number.
+    """
+    watch = searcher.watch
+    chosen = [queries[(call * batch + row) % len(queries)] for row in range(batch)]
+    watch.seconds.clear()
+    start = watch.read()
+    method(chosen, searcher.encode_queries([query.text for query in chosen]))
+    total = watch.read() - start
+    encode, search = (watch.seconds.get(part, 0.0) for part in ("encode", "search"))
+    return {
+        "encode": encode,
+        "generate": total - encode - search,
+        "search": search,
+        "total": total,
+    }
