@@ -1,0 +1,151 @@
+"""Is it worth generating more sets, or more rows, than are asked for, and keeping the best?
+
+    python -m benchmarks.oversample RUN
+
+The tuned language model, once and best of 8, beside the diffusion retriever and its student: the first
+k rows of one set, the best k of all rows of M sets (``BestRows``), the best of M whole sets
+(``BestSet``), all by the composite that they are measured with. Test queries, paired differences to
+R4T-FOLM; milliseconds a query of one call at batch 1 and 64, all methods in turns. Writes
+oversample.json and .md to benchmarks/results/oversample.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.latency import in_turns
+from benchmarks.real_sets import hardware
+from r4t.choice import BestRows, BestSet, Choice
+from r4t.data.queries import Query
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.evaluation.latency import TimedSearcher, timed_call
+from r4t.evaluation.learned import BestOf, FanOutMethod
+from r4t.evaluation.measures import item_vendi
+from r4t.evaluation.resampling import bootstrap, sign_flip
+from r4t.fanout.model import FanoutModel
+from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
+from r4t.reward import Reward
+from r4t.run import Run
+
+SIZE, BATCH, FOLM = 10, 64, "R4T-FOLM"
+WEIGHTS = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
+
+
+def choices(reward: Reward) -> dict[str, Choice | None]:
+    """What is done with what is generated, by name."""
+    return {
+        "first 10 rows": None,
+        "best 10 of 12 rows": BestRows(reward, 1),
+        "best 10 of 2 × 12 rows": BestRows(reward, 2),
+        "best 10 of 8 × 12 rows": BestRows(reward, 8),
+        "best of 2 sets": BestSet(reward, 2),
+        "best of 8 sets": BestSet(reward, 8),
+    }
+
+
+def methods(run: Run, searcher: TimedSearcher, reward: Reward, models: list[str]) -> dict[str, Any]:
+    """Every row of the table by name."""
+    writer = LanguageFanOut(searcher, FanoutModel.load(run.folder / MODELS["folm"]))
+    found: dict[str, Any] = {
+        FOLM: FanOutMethod(FOLM, writer),
+        f"{FOLM}, best of 8": BestOf(f"{FOLM}, best of 8", writer, reward, 8),
+    }
+    for model in models:
+        generator = DirectionGenerator.load(run.folder / MODELS[model])
+        for name, choice in choices(reward).items():
+            shown = f"{model}, {name}"
+            fan_out = DiffusionFanOut(searcher, generator, SIZE, choice)
+            found[shown] = FanOutMethod(shown, fan_out)
+    return found
+
+
+@torch.no_grad()
+def values(
+    method: Any, searcher: TimedSearcher, queries: list[Query], reward: Reward
+) -> dict[str, torch.Tensor]:
+    """Measure → (n,) values of the queries."""
+    parts: dict[str, list[torch.Tensor]] = {}
+    for start in range(0, len(queries), BATCH):
+        part = queries[start : start + BATCH]
+        sets = method(part, searcher.encode_queries([query.text for query in part]))
+        total, components = reward(sets)
+        found = {"composite": total, "vendi": item_vendi(sets), **components}
+        for name, scores in found.items():
+            parts.setdefault(name, []).append(scores.double())
+    return {name: torch.cat(scores) for name, scores in parts.items()}
+
+
+def row(name: str, found: dict[str, torch.Tensor], folm: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Means, and the paired difference of the composite to the language model's."""
+    apart = found["composite"] - folm["composite"]
+    low, high = bootstrap(apart.unsqueeze(1).float()).flatten().tolist()
+    means = {measure: float(scores.mean()) for measure, scores in found.items()}
+    share = means["composite"] / float(folm["composite"].mean())
+    told = {"difference": float(apart.mean()), "low": low, "high": high}
+    return {
+        "name": name,
+        **means,
+        "of R4T-FOLM": share,
+        **told,
+        "p": sign_flip(apart) if apart.any() else 1.0,
+    }
+
+
+def markdown(table: list[dict[str, Any]]) -> str:
+    """The table for docs/results.md."""
+    lines = [
+        "| | composite | groundedness | Vendi | alignment | distinct items | of R4T-FOLM | composite − "
+        "R4T-FOLM | ms a query, batch 1 | 64 |",
+        "|---|" + "---:|" * 9,
+    ]
+    for told in table:
+        lines.append(
+            f"| {told['name']} | {told['composite']:.4f} | {told['groundedness']:.4f} | "
+            f"{told['vendi']:.3f} | {told['alignment']:.4f} | {SIZE * told['distinctness']:.2f} | "
+            f"{told['of R4T-FOLM']:.1%} | {told['difference']:+.4f} ({told['low']:+.4f} … "
+            f"{told['high']:+.4f}) | {told['ms, batch 1']:.1f} | {told['ms, batch 64']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--models", nargs="+", default=["diffusion", "student"])
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--calls", type=int, default=5)
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/oversample"))
+    told = parser.parse_args()
+    run = Run.open(told.run)
+    searcher = TimedSearcher(run.searcher())
+    queries, _ = searcher.searchable(run.read_queries(told.split))
+    reward = Reward({**WEIGHTS, "distinctness": 0.0})
+    every = methods(run, searcher, Reward(WEIGHTS), told.models)
+    measured = {}
+    for name, method in every.items():
+        measured[name] = values(method, searcher, queries, reward)
+        print(name, round(float(measured[name]["composite"].mean()), 4), flush=True)
+    table = [row(name, found, measured[FOLM]) for name, found in measured.items()]
+    sides = {
+        name: lambda batch, call, method=method: timed_call(method, searcher, queries, batch, call)
+        for name, method in every.items()
+    }
+    for batch in (1, 64):
+        timed = in_turns(sides, batch, told.calls, budget=10.0)
+        for line in table:
+            seconds = median(call["total"] for call in timed[line["name"]])
+            line[f"ms, batch {batch}"] = 1000 * seconds / batch
+    told.results.mkdir(parents=True, exist_ok=True)
+    kept = {"split": told.split, "queries": len(queries), "hardware": hardware(), "table": table}
+    text = json.dumps(kept, indent=1) + "\n"
+    (told.results / "oversample.json").write_text(text, encoding="utf-8")
+    (told.results / "oversample.md").write_text(markdown(table), encoding="utf-8")
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()
