@@ -1,0 +1,254 @@
+"""The diffusion retriever on real shopping bundles, beside the curves of MMR and DPP.
+
+    python -m benchmarks.bundles_diffusion                          # every fold that was tuned
+    python -m benchmarks.bundles_diffusion --sets clothing --folds 0 1
+    python -m benchmarks.bundles_diffusion --table                  # the tables and plot of what is there
+
+Goes on from the models that ``benchmarks.bundles`` tuned for coverage (RUNS/SET-foldN): synthesizes
+target sets from the fold's training intents, distills and accelerates them with the toy and wscr
+configs, and answers the fold's test intents: ``DRAWS`` sets a query, whose recalls are averaged, as
+there. Recall is in a pool of 150 distinct items, Vendi that of the first ten. Writes
+RESULTS/diffusion-SET-foldN.json; a fold whose file is there is passed over.
+"""
+
+import argparse
+import json
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.bundles import DRAWS, FOLDS, OVERLAYS, POOL, SEED, SETS, SIZE, first_items
+from benchmarks.figure4 import dump
+from benchmarks.real_sets import hardware
+from r4t.__main__ import run as run_verb
+from r4t.configs import configs_folder
+from r4t.evaluation.lineup import Methods
+from r4t.evaluation.measures import item_vendi, pool_recall
+from r4t.evaluation.resampling import bootstrap, sign_flip
+from r4t.retriever import MODELS
+from r4t.reward import Reward
+from r4t.run import Run
+
+STEPS = {"synthesize": "2_synthesize", "distill": "3_distill", "accelerate": "4_accelerate"}
+OURS = ("R4T-FOLM", "R4T-Diffusion", "R4T-Student")
+NAMED = ("No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "Ridge map", *OURS)
+POINTS = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95]  # λ of the curves
+
+
+def commands(name: str, fold: int, runs: Path) -> list[list[str]]:
+    """Return the verbs of one fold."""
+    configs, found = configs_folder(), []
+    for step in STEPS.values():
+        layers = [layer / f"{step}.yaml" for layer in (configs / "toy", configs / "wscr", OVERLAYS)]
+        words = [w for p in layers if p.is_file() for w in ("--config", os.path.relpath(p))]
+        verb = "synthesize" if step == "2_synthesize" else "fit"
+        run = ["--run", str(runs / f"{name}-fold{fold}"), "--seed_everything", str(SEED)]
+        found.append([verb, *words, *run, "--trainer.enable_progress_bar", "false"])
+    return found
+
+
+def measure(name: str, fold: int, runs: Path, results: Path) -> None:
+    """Make one fold and write its file, unless it is there."""
+    path = results / f"diffusion-{name}-fold{fold}.json"
+    folder = runs / f"{name}-fold{fold}"
+    if path.is_file() or not (folder / "tune" / "model").is_dir():
+        print(f"{path} is there" if path.is_file() else f"{folder} has no tuned model yet")
+        return
+    begun, called = time.perf_counter(), commands(name, fold, runs)
+    for words in called:
+        run_verb(words)
+    run = Run.open(folder)
+    found = {
+        "setting": f"{name}, fold {fold}",
+        "commands": ["r4t " + " ".join(words) for words in called],
+        "hardware": hardware(),
+        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "methods": answers(run),
+    }
+    gate = run.step("accelerate") / "model" / "gate.json"
+    if gate.is_file():
+        found["gate"] = json.loads(gate.read_text(encoding="utf-8"))
+    path.write_text(dump(found), encoding="utf-8")
+
+
+@torch.no_grad()
+def answers(run: Run) -> dict[str, dict[str, list[float]]]:
+    """Return method → measure → a value for each test query that the encoder knows a word of."""
+    searcher = run.searcher(cached=2**16)
+    queries, _ = searcher.searchable(run.read_queries("test"))
+    absent = {"R4T-Student"} if not (run.folder / MODELS["student"]).is_dir() else set()
+    lineup = Methods(
+        SIZE, POOL, [name for name in NAMED if name not in absent], curves=POINTS, dpp_curves=POINTS
+    ).build(
+        run, searcher, queries, Reward({"diversity": 1.0}), training=run.read_queries("train")
+    )  # fmt: skip
+    found: dict[str, dict[str, list[float]]] = {}
+    for method in lineup.methods:
+        drawn = [method]
+        if method.name in OURS:
+            drawn = [method.with_draw(draw) for draw in range(DRAWS)]
+        parts = []
+        for start in range(0, len(queries), 64):
+            part = queries[start : start + 64]
+            z = searcher.encode_queries([query.text for query in part])
+            references = [searcher.catalog.rows(query.references) for query in part]
+            sums = torch.zeros(len(part), 2)
+            for one in drawn:
+                sets = one(part, z)
+                if sets.references is None:
+                    sets = with_references(sets, references)
+                sums[:, 0] += pool_recall(sets)
+                sums[:, 1] += item_vendi(first_items(searcher, sets))
+            parts.append(sums / len(drawn))
+        both = torch.cat(parts)
+        found[method.name] = {
+            measure: [round(value, 5) for value in both[:, column].tolist()]
+            for column, measure in enumerate(("recall", "vendi"))
+        }
+    return found
+
+
+def with_references(sets: Any, references: list[list[int]]) -> Any:
+    """The same sets with the reference rows of their queries."""
+    from r4t.sets import pad_rows
+
+    return sets.extended(references=pad_rows(references))
+
+
+def pooled(files: list[Path]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return method → measure → values of the queries of all folds, for what all folds have."""
+    folds = [json.loads(path.read_text(encoding="utf-8"))["methods"] for path in files]
+    names = [name for name in folds[0] if all(name in fold for fold in folds)]
+    return {
+        name: {
+            measure: torch.tensor([value for fold in folds for value in fold[name][measure]])
+            for measure in ("recall", "vendi")
+        }
+        for name in names
+    }
+
+
+def curve(found: dict[str, dict[str, torch.Tensor]], name: str) -> list[tuple[float, float]]:
+    """(Vendi, recall) of the points of a curve, by Vendi; No fan-out is its end."""
+    points = [
+        (float(values["vendi"].mean()), float(values["recall"].mean()))
+        for method, values in found.items()
+        if method == "No fan-out" or (method.startswith(f"{name} ") and "in pool" not in method)
+    ]
+    return sorted(points)
+
+
+def above(point: tuple[float, float], line: list[tuple[float, float]]) -> float:
+    """Recall of a (Vendi, recall) point less that of a curve at the same Vendi.
+
+    Left of the curve its first point counts, right of it its last.
+
+    Example:
+        >>> above((1.5, 0.5), [(1.0, 0.6), (2.0, 0.2)])
+        0.1
+    """
+    vendi, recall = point
+    if vendi <= line[0][0]:
+        return round(recall - line[0][1], 10)
+    for (left, high), (right, low) in pairwise(line):
+        if vendi <= right:
+            share = (vendi - left) / (right - left)
+            return round(recall - (high + share * (low - high)), 10)
+    return round(recall - line[-1][1], 10)
+
+
+def tables(results: Path) -> None:
+    """Print and write tables, paired differences and the recall–diversity plane."""
+    lines, told, planes = [], {}, {}
+    for name in SETS:
+        files = sorted(results.glob(f"diffusion-{name}-fold*.json"))
+        if not files:
+            continue
+        found = pooled(files)
+        count = len(found["No fan-out"]["recall"])
+        lines += [f"**{name}**, {len(files)} of {FOLDS} folds, {count} test queries", ""]
+        lines += [
+            "| method | recall in 150 | Vendi of ten | recall above the MMR curve | above DPP's |"
+        ]
+        lines += ["|---|---:|---:|---:|---:|"]
+        told[name] = {}
+        for method, values in found.items():
+            cells = []
+            for measure in ("recall", "vendi"):
+                low, high = bootstrap(values[measure].unsqueeze(1)).flatten().tolist()
+                cells.append(f"{values[measure].mean():.3f} ({low:.3f} … {high:.3f})")
+            point = (float(values["vendi"].mean()), float(values["recall"].mean()))
+            apart = [above(point, curve(found, line)) for line in ("MMR", "DPP")]
+            told[name][method] = {"vendi": point[0], "recall": point[1], "above": apart}
+            if method in NAMED:
+                shown = " | ".join(f"{distance:+.3f}" for distance in apart)
+                lines.append(f"| {method} | {' | '.join(cells)} | {shown} |")
+        lines += [
+            "",
+            "| paired difference of recall | mean | 95 % interval | p |",
+            "|---|---:|---:|---:|",
+        ]
+        pairs = [(one, other) for one in OURS[1:] for other in ("R4T-FOLM", "No fan-out")]
+        for one, other in pairs:
+            if one in found:
+                apart_of = found[one]["recall"] - found[other]["recall"]
+                low, high = bootstrap(apart_of.unsqueeze(1)).flatten().tolist()
+                lines.append(
+                    f"| {one} − {other} | {apart_of.mean():+.4f} | {low:+.4f} … {high:+.4f} | "
+                    f"{sign_flip(apart_of):.4f} |"
+                )
+        lines.append("")
+        planes[name] = found
+    text = "\n".join(lines)
+    print(text)
+    (results / "diffusion.md").write_text(text, encoding="utf-8")
+    (results / "diffusion.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    plot(planes, results / "diffusion.png")
+
+
+def plot(planes: dict[str, dict[str, dict[str, torch.Tensor]]], path: Path) -> None:
+    """Recall against Vendi, one panel a set, MMR and DPP as curves."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(planes), figsize=(6 * len(planes), 5), layout="constrained", squeeze=False
+    )
+    for axis, (name, found) in zip(axes.flat, planes.items()):
+        for line, marker in (("MMR", "o"), ("DPP", "s")):
+            axis.plot(*zip(*curve(found, line)), marker=marker, color="0.6", label=line)
+        named = [n for n in NAMED if n in found and n not in ("MMR", "DPP")]
+        for number, method in enumerate(named):
+            point = [float(found[method][measure].mean()) for measure in ("vendi", "recall")]
+            axis.plot(*point, "*Pv^XDd<>"[number % 9], markersize=10, linestyle="", label=method)
+        axis.set_title(name)
+        axis.set_xlabel("Vendi of the ten items")
+        axis.set_ylabel(f"recall in a pool of {POOL}")
+        axis.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
+    parser.add_argument("--runs", type=Path, default=Path("runs/bundles"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/bundles"))
+    parser.add_argument("--table", action="store_true", help="only tabulate what is there")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        for fold in arguments.folds:
+            for name in arguments.sets:
+                measure(name, fold, arguments.runs, arguments.results)
+    tables(arguments.results)
+
+
+if __name__ == "__main__":
+    main()
