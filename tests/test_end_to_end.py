@@ -18,7 +18,7 @@ from r4t.targets import TargetSets
 pytestmark = pytest.mark.e2e
 
 QUERY = "romantic bold"
-LEARNED = ["Zero-shot", "Zero-shot + RRF", "Best-of-5", "R4T-FOLM", "R4T-Diffusion"]
+LEARNED = ["Zero-shot", "Zero-shot + RRF", "Best-of-5", "R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
 ENDS = ["Random", "Greedy bound", "Oracle"]
 SEARCHING = [*LEARNED, "Greedy bound"]
 RERANKED = ["MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
@@ -63,14 +63,18 @@ def test_the_run_folder_holds_every_step(run):
     for step in ("warm_start", "tune"):
         expected += [f"{step}/config.yaml", f"{step}/model/fanout.json"]
         expected += [f"{step}/model/model.safetensors", f"{step}/logs/version_0/metrics.csv"]
-    expected += ["targets/config.yaml", "targets/manifest.json", "targets/shard-00000.safetensors"]
-    expected += ["distill/config.yaml", "distill/model/config.json"]
-    expected += ["distill/model/model.safetensors", "results/results.json", "results/results.md"]
+    expected += ["targets/config.yaml", "targets/manifest.json", "targets/README.md"]
+    expected += ["targets/shard-000-00000.safetensors", "targets/shard-000-00000.json"]
+    for step in ("distill", "accelerate"):
+        expected += [f"{step}/config.yaml", f"{step}/model/config.json"]
+        expected += [f"{step}/model/model.safetensors", f"{step}/logs/version_0/metrics.csv"]
+    expected += ["accelerate/model/gate.json", "results/results.json", "results/results.md"]
     assert sorted(set(expected) - files) == []
-    steps = {"warm_start", "tune", "targets", "distill", "results", "catalog", "queries"}
+    steps = {"warm_start", "tune", "targets", "distill", "accelerate", "results"}
+    steps |= {"catalog", "queries"}
     assert {path.name for path in run.iterdir()} == steps | {"run.json", "README.md"}
-    assert {"warm_start/checkpoints/last.ckpt", "tune/checkpoints/last.ckpt"} <= files
-    assert any(name.startswith("distill/logs/") and name.endswith(".ckpt") for name in files)
+    trained = ("warm_start", "tune", "distill", "accelerate")
+    assert {f"{step}/checkpoints/last.ckpt" for step in trained} <= files
     readme = (run / "README.md").read_text(encoding="utf-8")
     assert all(f"`{step}/" in readme for step in steps)
 
@@ -106,7 +110,12 @@ def test_the_table_has_every_method(run):
     check_values(results, METHODS, directions, lambda method: method in SEARCHING)
     check_values(results, METHODS, [f"items/{name}" for name in items], lambda method: True)
     across = "directions/vendi across runs"
-    once = ["Zero-shot", "R4T-FOLM", "R4T-Diffusion"]  # one draw an answer, as in the paper
+    once = [
+        "Zero-shot",
+        "R4T-FOLM",
+        "R4T-Diffusion",
+        "R4T-Student",
+    ]  # one draw an answer, as in the paper
     check_values(results, METHODS, [across], lambda method: method in once)
     assert results.mean("Best-of-5", directions[-1]) > results.mean("Zero-shot", directions[-1])
     for method in sorted(set(METHODS) - set(ENDS)):
@@ -118,7 +127,7 @@ def test_the_table_has_every_method(run):
         assert (run / "results" / f"{plot}.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("model", ["diffusion", "folm", "zero-shot"])
+@pytest.mark.parametrize("model", ["diffusion", "student", "folm", "zero-shot"])
 def test_retrieve_answers_with_distinct_items(run, capsys, model):
     answer = ask(capsys, run, "--with", model)
     catalog = Catalog.load(run / "catalog")
@@ -132,10 +141,12 @@ def test_retrieve_answers_with_distinct_items(run, capsys, model):
     found = [item["query_score"] for item in answer["items"]]
     assert found == pytest.approx(cosines, abs=1e-4)
     by_words = [item["subquery"].startswith(QUERY) for item in answer["items"]]
-    assert by_words == [model != "diffusion"] * 10  # expansions of the query, or no words at all
+    assert (
+        by_words == [model not in ("diffusion", "student")] * 10
+    )  # expansions of the query, or no words at all
 
 
-@pytest.mark.parametrize("model", ["diffusion", "folm"])
+@pytest.mark.parametrize("model", ["diffusion", "student", "folm"])
 def test_retrieve_depends_on_the_seed_alone(run, capsys, model):
     options = ["--with", model, "--seed"]
     first = ask(capsys, run, *options, "3")
