@@ -69,7 +69,7 @@ def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, console):
         "MMR": [("MMR λ=0.2", 0.2), ("MMR λ=0.8", 0.8)],
         "DPP": [(f"DPP λ={x:g}", x) for x in (0.5, 0.7, 0.9, 0.95, 0.99)],
     }
-    assert sorted(found.settings["absent"]) == ["R4T-Diffusion", "R4T-FOLM"]
+    assert sorted(found.settings["absent"]) == ["R4T-Diffusion", "R4T-FOLM", "R4T-Student"]
     queries = wardrobe_run.read_queries("test")[:6]
     assert found.queries == [query.id for query in queries]
     assert found.settings["catalog"] == wardrobe_run.fingerprint
