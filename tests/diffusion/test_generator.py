@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.sampler import Heun, ReverseSde, sample_heun
+from r4t.diffusion.sampler import Heun, ReverseSde, sample_heun, seeded_noise
 from r4t.diffusion.schedule import Karras, Tangent
 from r4t.errors import InputError
 from tests.diffusion.conftest import build_network
@@ -40,8 +40,7 @@ def test_it_samples_with_its_own_settings(queries):
     generator = DirectionGenerator(
         build_network(), Karras(0.01, 20.0), Heun(4), guidance=0.0, sigma_data=0.2
     ).eval()
-    draws = [torch.randn(5, 8, generator=torch.Generator().manual_seed(s)) for s in range(4)]
-    noise = torch.stack(draws)
+    noise = seeded_noise(range(4), (5, 8))()
     # 20 · 0.2 = 4 is the first sigma.
     sigmas = Karras(0.01 * 0.2, 20 * 0.2).steps(4)
     want = sample_heun(generator.denoiser.bind(queries), lambda: noise, sigmas)
