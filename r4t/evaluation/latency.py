@@ -65,18 +65,41 @@ def measure_latency(
         "encode", "generate", "search" and "total": seconds per query, of the call whose total is
         the median.
     """
-    watch = searcher.watch
     method = getattr(method, "uncached", lambda: method)()
     timed: list[dict[str, float]] = []
     for call in range(calls + 1):
         chosen = [queries[(call * batch + row) % len(queries)] for row in range(batch)]
-        watch.seconds.clear()
-        start = watch.read()
-        method(chosen, searcher.encode_queries([query.text for query in chosen]))
-        total = watch.read() - start
-        encode, search = (watch.seconds.get(part, 0.0) for part in ("encode", "search"))
-        row = {"encode": encode, "generate": total - encode - search, "search": search}
-        timed.append({part: seconds / batch for part, seconds in (row | {"total": total}).items()})
+        found = time_call(method, searcher, chosen)
+        timed.append({part: seconds / batch for part, seconds in found.items()})
     del timed[0]
     middle = median(row["total"] for row in timed)
     return min(timed, key=lambda row: abs(row["total"] - middle))
+
+
+def time_call(
+    method: Callable[[list[Query], Tensor], SetBatch],
+    searcher: TimedSearcher,
+    queries: list[Query],
+) -> dict[str, float]:
+    """Time one call of a method, from text to set.
+
+    Args:
+        method: Built on ``searcher``.
+        searcher: Encodes the queries, and tells the parts apart.
+        queries: One batch.
+
+    Returns:
+        "encode", "generate", "search" and "total": seconds; the parts add up to the total.
+    """
+    watch = searcher.watch
+    watch.take()
+    start = watch.read()
+    method(queries, searcher.encode_queries([query.text for query in queries]))
+    total = watch.read() - start
+    encode, search = (watch.seconds.get(part, 0.0) for part in ("encode", "search"))
+    return {
+        "encode": encode,
+        "generate": total - encode - search,
+        "search": search,
+        "total": total,
+    }
