@@ -19,7 +19,6 @@ benchmarks/results/grpo_step.json.
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -32,24 +31,13 @@ from typing import Any
 import torch
 
 from benchmarks.grpo_sides import PARTS, Copies, build_model, ours, trl, write_run
+from benchmarks.ratios import interval, quotients
 from benchmarks.rerank import processor
 from benchmarks.turns import alternate
 from r4t.run import Run
 
 SIDES = {"ours": ours, "trl": trl}
 PACKAGES = ("torch", "transformers", "lightning", "trl", "accelerate")
-
-
-def interval(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
-    """95 % bootstrap interval of the median."""
-    rng = random.Random(0)
-    medians = sorted(median(rng.choices(values, k=len(values))) for _ in range(draws))
-    return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
-
-
-def quotients(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Each of ours over its partner."""
-    return [one / other for one, other in zip(mine, theirs)]
 
 
 def compare(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,182 +1,98 @@
-"""From a batch of queries to sets: the language model and the diffusion retriever, side by side.
+"""Time of a fan-out: the language model against the diffusion retriever, batch 1 to 1024.
 
-    python -m benchmarks.latency RUN      # the small models of a run, on a CPU
-    python -m benchmarks.latency --paper  # the paper's sizes, on one GPU of 80 GB
-    python -m benchmarks.latency --paper --small  # the same code at a tiny size: does it run?
+    OMP_NUM_THREADS=1 python -m benchmarks.latency --run runs/oar11   # a run's small models, CPU
+    python -m benchmarks.latency --paper           # the paper's sizes, one GPU of 80 GB
+    python -m benchmarks.latency --paper --small   # the same code at tiny size, CPU, seconds
+    python -m benchmarks.latency --redraw FOLDER   # table, CSV and figure of an older latency.json
 
-All sides answer the same queries in turns within one run, on one device, so that what slows the
-machine slows all of them. Encoding (queries and sub-queries), generating and searching are timed apart
-and together. Writes RESULTS/NAME.json with every call, NAME.csv, NAME.md and, like the paper's Figure
-5, NAME.png: generation against the number of queries. A side whose next calls would take more than its
-budget is called less often, but at least once after the call that warms it up.
+Both sides run on the same device in the same process and take turns, who is first changing from
+round to round; encoding, fan-out and search are timed apart and together. A ratio is the median
+over rounds of their two calls, with its 95 % bootstrap interval. What is compiled, recorded or
+warmed up before is reported apart.
 
---paper has not yet run on hardware: only --paper --small has been run, on a CPU.
+``--run`` times RUN/tune/model, RUN/distill/model, RUN/accelerate/model where there is one, every
+``--model NAME=FOLDER``, and RUN/distill/model with other samplers. ``--paper`` builds Qwen3-4B and the
+paper's network of 53.9M with random weights in bfloat16: weights do not change the time. See
+docs/latency.md. Writes latency.json (every call), latency.csv and latency.png.
+
+Not yet run on hardware: of --paper only --small has been run, on a CPU.
 """
 
 import argparse
-import csv
-import json
-import time
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
-from benchmarks.grpo_step import interval
+from benchmarks.decoding import WRITERS
+from benchmarks.device import hardware
+from benchmarks.latency_report import Group, read, table, write
 
-BATCHES = (1, 8, 64, 256, 1024)
-PARTS = ("encode", "generate", "search", "total")
-SLOW = "R4T-FOLM"
-Side = Callable[[int, int], dict[str, float]]  # batch, number of the call → seconds by part
-
-
-def in_turns(
-    sides: dict[str, Side], batch: int, calls: int, budget: float
-) -> dict[str, list[dict[str, float]]]:
-    """Call each side once to warm it up, then in turns.
-
-    Args:
-        sides: By name.
-        batch: Queries of a call.
-        calls: Of each side, at most.
-        budget: Seconds of a side's calls together; one call is made in any case.
-
-    Returns:
-        Seconds of each call by side.
-    """
-    left, timed = {}, {name: [] for name in sides}
-    for name, side in sides.items():
-        start = time.perf_counter()
-        side(batch, 0)
-        left[name] = max(1, min(calls, int(budget / (time.perf_counter() - start))))
-    for call in range(calls):
-        for name, side in sides.items():
-            if call < left[name]:
-                timed[name].append(side(batch, call + 1))
-    return timed
+RESULTS = Path(__file__).parent / "results/latency"
 
 
-def rows(batch: int, timed: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Median seconds of each part by side, and how many times as fast as the language model."""
-    found = []
-    slow = [call["total"] for call in timed[SLOW]]
-    slow_alone = [call["generate"] for call in timed[SLOW]]
-    for name, calls in timed.items():
-        row: dict[str, Any] = {"side": name, "batch": batch, "calls": len(calls)}
-        row |= {part: median(call[part] for call in calls) for part in PARTS}
-        ratios = [median(slow) / call["total"] for call in calls]
-        low, high = interval(ratios)
-        row |= {"times as fast": median(ratios), "low": low, "high": high}
-        row["generation alone"] = median(slow_alone) / row["generate"] if row["generate"] else 0.0
-        found.append(row)
-    return found
-
-
-def markdown(table: Sequence[dict[str, Any]]) -> str:
-    """The table for docs/latency.md: milliseconds a call."""
-    lines = [
-        "| batch | | encode | generate | search | total, ms | times as fast as R4T-FOLM | generation "
-        "alone |",
-        "|---:|---|" + "---:|" * 6,
-    ]
-    for row in table:
-        parts = " | ".join(f"{1000 * row[part]:.1f}" for part in PARTS)
-        spread = f"{row['times as fast']:.1f} ({row['low']:.1f} … {row['high']:.1f})"
-        lines.append(
-            f"| {row['batch']} | {row['side']} | {parts} | {spread} | {row['generation alone']:.1f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def plot(table: Sequence[dict[str, Any]], path: Path, told: str) -> None:
-    """Seconds of generation against the number of queries, on two log axes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7, 5), layout="constrained")
-    for number, name in enumerate(dict.fromkeys(row["side"] for row in table)):
-        points = [(row["batch"], row["generate"]) for row in table if row["side"] == name]
-        axis.plot(*zip(*points), marker="os^vDPX*h"[number % 9], label=name)
-    axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
-    axis.set_xticks(sorted({row["batch"] for row in table}))
-    axis.xaxis.set_major_formatter("{x:.0f}")
-    axis.set_xlabel("queries together")
-    axis.set_ylabel("seconds to generate their fan-outs")
-    axis.set_title(told, fontsize=9)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
-
-
-def write(found: dict[str, Any], name: str, results: Path, told: str) -> None:
-    """Write JSON, CSV, Markdown and the plot."""
-    results.mkdir(parents=True, exist_ok=True)
-    table = found["table"]
-    text = json.dumps(found, indent=1) + "\n"
-    (results / f"{name}.json").write_text(text, encoding="utf-8")
-    (results / f"{name}.md").write_text(markdown(table), encoding="utf-8")
-    with (results / f"{name}.csv").open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    plot(table, results / f"{name}.png", told)
-    print(markdown(table))
-
-
-def of_run(run: Path, told: argparse.Namespace) -> dict[str, Any]:
-    """Time the models of a run."""
-    from benchmarks.latency_sides import run_sides
-    from benchmarks.real_sets import hardware
-
-    sides, facts = run_sides(run)
-    table, calls = [], {}
-    for batch in told.batches:
-        timed = in_turns(sides, batch, told.calls, told.budget)
-        table += rows(batch, timed)
-        calls[batch] = timed
-        print(markdown(table[-len(timed) :]), flush=True)
-    return {
-        "hardware": hardware(),
-        "precision": "float32",
-        "compiled": False,
-        **facts,
-        "table": table,
-        "calls": calls,
-    }
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--run", type=Path, help="Run folder with tune/model and distill/model.")
+    mode.add_argument("--paper", action="store_true", help="The paper's sizes, random weights.")
+    mode.add_argument("--redraw", type=Path, help="Folder of a latency.json.")
+    parser.add_argument("--batches", type=int, nargs="+", help="1 8 64 256 1024 by default.")
+    parser.add_argument("--calls", type=int, default=15, help="Rounds at most.")
+    parser.add_argument(
+        "--budget", type=float, default=60.0, help="Seconds after which no further round begins."
+    )
+    parser.add_argument("--out", type=Path, help="Folder of what is written.")
+    run = parser.add_argument_group("with --run")
+    run.add_argument("--model", nargs="*", default=[], metavar="NAME=FOLDER", help="More models.")
+    run.add_argument("--steps", type=int, nargs="*", default=[4, 8, 20], help="Of Multistep.")
+    run.add_argument("--sde", type=int, help="Steps of the reverse SDE, e.g. 256; none by default.")
+    run.add_argument("--threads", type=int, default=1)
+    paper = parser.add_argument_group("with --paper")
+    paper.add_argument("--small", action="store_true", help="Tiny sizes: does it run?")
+    paper.add_argument("--writers", nargs="+", choices=WRITERS, default=list(WRITERS))
+    paper.add_argument(
+        "--add", action="store_true", help="Keep the batch sizes of the folder's latency.json."
+    )
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, nargs="?", help="Run folder.")
-    parser.add_argument("--paper", action="store_true", help="The paper's sizes, on a GPU.")
-    parser.add_argument("--small", action="store_true", help="With --paper: a tiny size.")
-    parser.add_argument("--eager", action="store_true", help="With --paper: compile nothing.")
-    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
-    parser.add_argument("--calls", type=int, default=7)
-    parser.add_argument("--budget", type=float, default=15.0, help="Seconds a side and batch.")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/latency"))
-    told = parser.parse_args(arguments)
-    if told.paper:
-        from benchmarks.latency_paper import measure
-
-        found = measure(told)
-        name = "paper-small" if told.small else "paper"
-        write(found, name, told.results, f"{found['hardware']}, {found['precision']}"[:110])
-        print(json.dumps(found["floor"], indent=1))
+    told = build_parser().parse_args(arguments)
+    command = "python -m benchmarks.latency " + " ".join(
+        sys.argv[1:] if arguments is None else arguments
+    )
+    about: dict[str, Any] = {"command": command, "hardware": hardware()}
+    if told.redraw:
+        print(table(write(told.redraw, *read(told.redraw / "latency.json"))))
         return
-    if told.run is None:
-        parser.error("name a run folder, or say --paper")
-    torch.set_grad_enabled(False)
-    found = of_run(told.run, told)
-    cpu = found["hardware"]
-    title = f"{cpu['cpu']}, {cpu['threads']} threads, float32, not compiled"
-    write(found, "cpu", told.results, title)
+    if told.run:
+        time_run(told, about)
+    else:
+        from benchmarks.latency_paper import time_paper
+
+        folder = told.out or RESULTS / ("small" if told.small else "paper")
+        found = time_paper(
+            folder, about, told.small, told.batches, told.writers, told.calls, told.budget, told.add
+        )
+        print(table(found))
+
+
+def time_run(told: argparse.Namespace, about: dict[str, Any]) -> None:
+    """Time the models of a run, print the table and write it."""
+    from benchmarks.latency_run import VARIANT, measure
+
+    torch.set_num_threads(told.threads)
+    batches = told.batches or [1, 8, 64, 256, 1024]
+    groups: list[Group] = measure(
+        told.run, batches, told.model, told.steps, told.sde, told.calls, told.budget
+    )
+    about["hardware"] |= {"threads": told.threads, "load": os.getloadavg()[2]}
+    found = write(told.out or RESULTS / "run", groups, {**about, "precision": VARIANT})
+    print(f"{VARIANT}, {told.threads} threads\n\n{table(found)}")
 
 
 if __name__ == "__main__":

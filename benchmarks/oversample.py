@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.latency import in_turns
 from benchmarks.real_sets import hardware
 from r4t.choice import BestRows, BestSet, Choice
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.evaluation.latency import TimedSearcher, timed_call
+from r4t.evaluation.latency import TimedSearcher, time_call
 from r4t.evaluation.learned import BestOf, FanOutMethod
 from r4t.evaluation.measures import item_vendi
 from r4t.evaluation.resampling import bootstrap, sign_flip
@@ -130,15 +129,14 @@ def main() -> None:
         measured[name] = values(method, searcher, queries, reward)
         print(name, round(float(measured[name]["composite"].mean()), 4), flush=True)
     table = [row(name, found, measured[FOLM]) for name, found in measured.items()]
-    sides = {
-        name: lambda batch, call, method=method: timed_call(method, searcher, queries, batch, call)
-        for name, method in every.items()
-    }
     for batch in (1, 64):
-        timed = in_turns(sides, batch, told.calls, budget=10.0)
+        timed: dict[str, list[float]] = {name: [] for name in every}
+        for call in range(told.calls + 1):  # in turns; the first round warms up
+            chosen = [queries[(call * batch + n) % len(queries)] for n in range(batch)]
+            for name, method in every.items():
+                timed[name].append(time_call(method, searcher, chosen)["total"])
         for line in table:
-            seconds = median(call["total"] for call in timed[line["name"]])
-            line[f"ms, batch {batch}"] = 1000 * seconds / batch
+            line[f"ms, batch {batch}"] = 1000 * median(timed[line["name"]][1:]) / batch
     told.results.mkdir(parents=True, exist_ok=True)
     kept = {"split": told.split, "queries": len(queries), "hardware": hardware(), "table": table}
     text = json.dumps(kept, indent=1) + "\n"

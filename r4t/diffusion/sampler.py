@@ -4,67 +4,82 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 import torch
 from torch import Tensor
 
 from r4t.diffusion.precondition import DenoiseFn
 
-LOW_24 = (1 << 24) - 1
-# The constants of splitmix64, as signed numbers.
-GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
-MIX = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 NoiseFn = Callable[[], Tensor]  # each call returns the next standard normal (B, L, d)
+
+# SplitMix64's constants, as the int64 of the same bits: torch multiplies modulo 2⁶⁴ either way.
+GAMMA = 0x9E3779B97F4A7C15 - 2**64
+MIX = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+LOW = 2**32 - 1
 
 
 def seeded_noise(
-    seeds: Sequence[int], shape: tuple[int, int], device: torch.device | str = "cpu"
+    seeds: Sequence[int] | Tensor, shape: tuple[int, int], device: torch.device | str = "cpu"
 ) -> NoiseFn:
     """Noise of which each query's part follows from its own seed, whatever else is in the batch.
 
-    A number is a hash of seed, draw and position (splitmix64) turned normal by Box and Muller: all
-    queries at once and on the device itself, with the same numbers, up to round-off, on every one.
+    A hash of seed and place, computed for all queries together where the noise is wanted: there is
+    no state, nothing to copy, and a CUDA graph can hold it. Every device hashes the same bits; the
+    normals made of them (Box & Muller 1958) differ by round-off.
 
     Args:
-        seeds: One seed per query (B).
+        seeds: One 64-bit seed per query (B); an int64 tensor on ``device`` is read there.
         shape: (L, d).
         device: Where the noise is wanted.
 
     Returns:
-        A function; each call returns the next (B, L, d).
+        A function; each call returns the next (B, L, d), float32, none beyond ±6.8.
 
     Example:
         >>> together, alone = seeded_noise([3, 8], (1, 2)), seeded_noise([8], (1, 2))
         >>> [torch.equal(together()[1], alone()[0]) for _ in range(2)]
         [True, True]
     """
-    own = [seed % 2**62 for seed in seeds]
-    keys = _hashed(torch.tensor(own, dtype=torch.int64, device=device))[:, None]  # (B, 1)
-    pairs = -(-shape[0] * shape[1] // 2)
-    places = torch.arange(pairs, device=device)
-    drawn = 0
+    size = math.prod(shape)
+    pairs = -(-size // 2)  # a hash makes two normals
+    starts = splitmix(torch.as_tensor(seeds, dtype=torch.int64, device=device)[:, None], 1)
+    draws = count()
 
     def draw() -> Tensor:
-        nonlocal drawn
-        drawn += 1
-        bits = _hashed(_hashed(keys + drawn) + places)  # (B, pairs)
-        # 24 of the upper and of the lower 32 bits: uniform in (0, 1) and [0, 1).
-        first = ((bits >> 40) & LOW_24).float().add_(0.5).mul_(2.0**-24)
-        second = (bits & LOW_24).float().mul_(2.0**-24 * 2 * math.pi)
-        radius = first.log_().mul_(-2).sqrt_()
-        noise = torch.stack([radius * second.cos(), radius * second.sin()], dim=1)  # (B, 2, pairs)
-        return noise.flatten(1)[:, : shape[0] * shape[1]].reshape(-1, *shape)
+        first = next(draws) * pairs + 1
+        bits = splitmix(starts, torch.arange(first, first + pairs, device=device))  # (B, pairs)
+        high, low = ((half.float() + 0.5) * 2**-32 for half in (_shifted(bits, 32), bits & LOW))
+        radius, angle = (-2 * high.log()).sqrt(), 2 * math.pi * low
+        normals = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        return normals[:, :size].view(-1, *shape)
 
     return draw
 
 
-def _hashed(x: Tensor) -> Tensor:
-    """Mix the bits of int64 numbers (splitmix64, Steele et al. 2014); products wrap around."""
-    x = x * GAMMA
-    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * MIX[0]
-    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * MIX[1]
-    return x ^ ((x >> 31) & ((1 << 33) - 1))
+def splitmix(start: Tensor, n: Tensor | int) -> Tensor:
+    """Return output ``n`` ≥ 1 of the SplitMix64 stream that begins at ``start`` (Steele et al. 2014).
+
+    Args:
+        start: int64, read as 64 bits.
+        n: int64, broadcast with ``start``.
+
+    Returns:
+        int64 of 64 random bits.
+
+    Example:
+        >>> splitmix(torch.tensor(1234567), 1).item()  # of its authors' code
+        6457827717110365317
+    """
+    z = start + n * GAMMA
+    z = (z ^ _shifted(z, 30)) * MIX[0]
+    z = (z ^ _shifted(z, 27)) * MIX[1]
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(bits: Tensor, by: int) -> Tensor:
+    """Shift int64 to the right as if it had no sign."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
 def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:

@@ -66,33 +66,35 @@ def measure_latency(
         the median.
     """
     method = getattr(method, "uncached", lambda: method)()
-    calls_of = [timed_call(method, searcher, queries, batch, call) for call in range(calls + 1)]
-    timed = [{part: t / batch for part, t in row.items()} for row in calls_of[1:]]
+    timed: list[dict[str, float]] = []
+    for call in range(calls + 1):
+        chosen = [queries[(call * batch + row) % len(queries)] for row in range(batch)]
+        found = time_call(method, searcher, chosen)
+        timed.append({part: seconds / batch for part, seconds in found.items()})
+    del timed[0]
     middle = median(row["total"] for row in timed)
     return min(timed, key=lambda row: abs(row["total"] - middle))
 
 
-def timed_call(
+def time_call(
     method: Callable[[list[Query], Tensor], SetBatch],
     searcher: TimedSearcher,
-    queries: Sequence[Query],
-    batch: int,
-    call: int = 0,
+    queries: list[Query],
 ) -> dict[str, float]:
-    """Seconds of one call by part: "encode", "generate", "search" and "total", of the whole batch.
+    """Time one call of a method, from text to set.
 
     Args:
         method: Built on ``searcher``.
         searcher: Encodes the queries, and tells the parts apart.
-        queries: Taken in turn from ``call`` · ``batch`` on; repeated where there are too few.
-        batch: Queries of the call.
-        call: Its number.
+        queries: One batch.
+
+    Returns:
+        "encode", "generate", "search" and "total": seconds; the parts add up to the total.
     """
     watch = searcher.watch
-    chosen = [queries[(call * batch + row) % len(queries)] for row in range(batch)]
-    watch.seconds.clear()
+    watch.take()
     start = watch.read()
-    method(chosen, searcher.encode_queries([query.text for query in chosen]))
+    method(queries, searcher.encode_queries([query.text for query in queries]))
     total = watch.read() - start
     encode, search = (watch.seconds.get(part, 0.0) for part in ("encode", "search"))
     return {

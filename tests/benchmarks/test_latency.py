@@ -1,84 +1,283 @@
-"""The latency benchmark: turns, ratios and the floor by hand, and both modes at a tiny size."""
+"""benchmarks.latency: what it computes by hand, and both modes at a small size."""
 
+import csv
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from benchmarks import latency
-from benchmarks.latency_paper import against_floor, floor, parts
+from benchmarks import decoding, device, directions, latency, latency_paper, latency_run
+from benchmarks.folm_4b import SMALL
+from benchmarks.latency_report import Group, Timing, alternate, read, rows, table
+from r4t.catalog import write_catalog
+from r4t.data.queries import Query, write_queries
+from r4t.data.source import Items
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
-from r4t.fanout.formats import Expand
+from r4t.encoder.lsa import LsaEncoder
+from r4t.fanout.formats import Full
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
+from r4t.run import Run
 
 
-def test_sides_take_turns_and_the_first_calls_do_not_count():
-    seen = []
-
-    def side(name):
-        def call(batch, number):
-            seen.append((name, number))
-            return {"total": float(number)}
-
-        return call
-
-    timed = latency.in_turns({"a": side("a"), "b": side("b")}, 4, calls=3, budget=60.0)
-    assert seen == [("a", 0), ("b", 0), *[(name, n) for n in (1, 2, 3) for name in "ab"]]
-    assert [call["total"] for call in timed["a"]] == [1.0, 2.0, 3.0]
-    # A side that is over its budget is called once.
-    seen.clear()
-    latency.in_turns({"a": side("a")}, 4, calls=3, budget=0.0)
-    assert seen == [("a", 0), ("a", 1)]
+@pytest.fixture
+def bare(monkeypatch):
+    """As on a machine without what the script must not need; what is imported already stays."""
+    for name in ("trl", "vllm", "faiss", "jsonargparse"):
+        monkeypatch.setitem(sys.modules, name, None)
 
 
-def test_ratios_by_hand():
-    slow = [parts(0.1, 1.8, 0.1)] * 3  # 2 s
-    fast = [parts(0.1, 0.2, 0.1), parts(0.1, 0.1, 0.05), parts(0.1, 0.05, 0.05)]  # 0.4, 0.25, 0.2
-    one, other = latency.rows(8, {latency.SLOW: slow, "fast": fast})
-    assert one["times as fast"] == 1.0
-    assert other["total"] == pytest.approx(0.25)
-    assert (other["times as fast"], other["low"]) == (pytest.approx(8.0), pytest.approx(5.0))
-    assert other["generation alone"] == pytest.approx(1.8 / 0.1)
-    assert other["calls"] == 3
-    assert (
-        "| 8 | fast | 100.0 | 100.0 | 50.0 | 250.0 | 8.0 (5.0 … 10.0) | 18.0 |"
-        in latency.markdown([one, other])
+def timing(method, batch, generate, search=0.0, variant=""):
+    calls = [
+        {"encode": 0.0, "generate": spent, "search": search, "total": spent + search}
+        for spent in generate
+    ]
+    return Timing(method, batch, variant, calls)
+
+
+def test_floor_by_hand():
+    """Qwen3-4B: 4.02e9 weights of 2 bytes, read 150 times at 3e12 bytes a second: 0.402 s."""
+    assert device.floor(150, 2 * 4.02e9, 3e12) == pytest.approx(0.402)
+
+
+def test_the_papers_network_has_53_9_million_parameters():
+    with torch.device("meta"):
+        network = SetTransformer(**directions.NETWORK)
+    found = sum(parameter.numel() for parameter in network.parameters())
+    assert found == pytest.approx(53.9e6, rel=0.02)
+
+
+def test_bandwidth_counts_what_is_read_and_written(monkeypatch):
+    """Copies of 1000 bytes that take half a second move 4000 bytes a second."""
+    monkeypatch.setattr(device, "timed", lambda work: (work(), 0.5))
+    assert device.bandwidth(1000, torch.device("cpu")) == 4000
+
+
+@pytest.mark.parametrize("kind", decoding.WRITERS)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_every_writer_writes_the_likeliest_tokens(kind, parts):
+    """Those of a slow loop that reads everything again for each token."""
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(Qwen3Config(**SMALL, tie_word_embeddings=True, eos_token_id=1)).eval()
+    for weight in model.parameters():
+        weight.data.mul_(3)  # so that tokens differ
+    prompts = torch.randint(2, 512, (4, 7))
+    ids = prompts
+    with torch.no_grad():
+        for _ in range(6):
+            logits = model(input_ids=ids, use_cache=False).logits[:, -1]
+            ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], 1)
+    first = torch.randint(2, 512, (4 // parts, 7))
+    write = decoding.InParts(decoding.writer(kind, model, first, 6).write, parts)
+    assert torch.equal(write(prompts), ids[:, 7:])
+    assert torch.equal(write(prompts.flip(0)), ids[:, 7:].flip(0))
+    assert len(ids[:, 7:].unique()) > 5
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved(monkeypatch):
+    tried = []
+
+    class Writer:
+        def __init__(self, model, batch, prompt, tokens, compiled):
+            tried.append(batch)
+            if batch > 3:
+                raise torch.cuda.OutOfMemoryError
+
+        def __call__(self, prompts):
+            return prompts + 1
+
+    monkeypatch.setattr(decoding, "FixedWriter", Writer)
+    prompts = torch.arange(24).view(8, 3)
+    write = decoding.writer("graph", None, prompts, 3)
+    assert (tried, write.parts) == ([8, 4, 2], 4)
+    assert torch.equal(write(prompts), prompts + 1)
+
+
+@pytest.mark.parametrize("setting", directions.SETTINGS)
+def test_all_ways_give_the_same_directions(setting):
+    """Two evaluations more or less: bfloat16 leaves three digits."""
+    torch.manual_seed(0)
+    cpu = torch.device("cpu")
+    network = directions.NETWORK | {"dim": 16, "width": 32, "mlp_width": 32, "heads": 2}
+    generator = directions.build_generator(network | {"layers": 1}, cpu)
+    torch.nn.init.normal_(generator.network.rows_out.weight, std=0.02)
+    query = torch.nn.functional.normalize(torch.randn(3, 16), dim=-1)
+    found = []
+    for way, made in directions.ways(generator).items():
+        own = directions.with_setting(made, directions.SETTINGS[setting])
+        assert own.sampler == directions.SETTINGS[setting].sampler
+        if way == directions.DEPLOYED:
+            generate = directions.deployed(own)
+        else:
+            generate = directions.graphed(own, 3, cpu)
+            generate(query.flip(0), [7, 8, 9])  # an earlier call leaves nothing behind
+        found.append(generate(query, [1, 2, 3]).clone())
+    assert found[0].shape == (3, 12, 16)
+    for other in found[1:]:
+        assert torch.allclose(other, found[0], atol=0.02)
+
+
+def test_rows_by_hand():
+    """The faster way of writing counts; ratios are of calls of one round."""
+    slow = Group(timing("lm", 8, [9.0, 9.0, 9.0]), [timing("diffusion", 8, [1.0, 1.0, 1.0])])
+    fast = Group(
+        timing("lm", 8, [4.0, 6.0, 8.0], search=2.0),
+        [
+            timing("diffusion", 8, [2.0, 2.0, 2.0], variant="eager"),
+            timing("diffusion", 8, [1.0, 1.0, 2.0], search=1.0, variant="graph"),
+        ],
+    )
+    lm, diffusion = rows([slow, fast], floors={8: 0.5})
+    assert (lm["generate"], lm["total"], lm["ratio_generate"]) == (6.0, 8.0, 1.0)
+    assert (diffusion["variant"], diffusion["generate"]) == ("graph", 1.0)
+    assert diffusion["ratio_generate"] == 4.0  # the middle one of 4/1, 6/1, 8/2
+    assert diffusion["ratio_total"] == pytest.approx(10 / 3)  # of 6/2, 8/2, 10/3
+    low, high = (diffusion[f"ratio_generate_{end}"] for end in ("low", "high"))
+    assert (low, high) == (4.0, 6.0)
+    assert (lm["ratio_floor"], diffusion["ratio_floor"]) == (0.5 / 6, 0.5)
+    assert "| 8 | diffusion | 0 | 1000 | 1000 | 2000 | 4 (4 to 6) | 3.33 (3 to 4) | 0.5 | 3 |" in (
+        table([lm, diffusion])
     )
 
 
-def test_the_floor_by_hand():
-    # 150 tokens, each reading 8 GB at 4 TB/s: 150 · 2 ms.
-    assert floor(150, 8_000_000_000, 4e12) == pytest.approx(0.3)
-    row = {"side": "diffusion, 4 evaluations", "batch": 8, "generate": 0.002}
-    row |= {"times as fast": 50.0, "generation alone": 90.0}
-    found = against_floor([row], 0.3, 4e12)
-    assert found["batch 8"]["floor / generation"] == pytest.approx(150.0)
+def test_methods_take_turns_until_the_budget_is_spent():
+    seen = []
+
+    def side(name):
+        one = Timing(name, 1, "")
+        return one, lambda: seen.append(name) or {"total": 1.0}
+
+    sides = [side("a"), side("b")]
+    alternate(sides, most=9, budget=0.0, least=2)
+    assert seen == ["a", "b", "a", "b", "b", "a"]  # a first call of each does not count
+    assert [len(one.calls) for one, _ in sides] == [2, 2]
 
 
-def test_the_papers_sizes_run_small(tmp_path):
-    words = ["--paper", "--small", "--eager", "--batches", "1", "8", "--calls", "1"]
-    latency.main([*words, "--results", str(tmp_path)])
-    found = json.loads((tmp_path / "paper-small.json").read_text())
-    sides = [row["side"] for row in found["table"] if row["batch"] == 8]
-    assert sides == ["R4T-FOLM", *[f"diffusion, {n} evaluations" for n in (4, 8, 20)]]
-    for row in found["table"]:
-        assert row["total"] == pytest.approx(row["encode"] + row["generate"] + row["search"])
-    assert found["compiled"]["8, R4T-FOLM"]["kept"] == "eager"
-    assert found["settings"]["completion"] == 20
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".csv", ".md", ".png"}
+def check(folder, methods, batches):
+    """Parts add up in all calls; the CSV and the figure are there; return the record."""
+    record = json.loads((folder / "latency.json").read_text(encoding="utf-8"))
+    for group in record["groups"]:
+        for one in (group["baseline"], *group["others"]):
+            assert len(one["calls"]) == len(group["baseline"]["calls"]) > 0
+            for call in one["calls"]:
+                parts = [call[part] for part in ("encode", "generate", "search")]
+                assert min(parts) > 0
+                assert sum(parts) == pytest.approx(call["total"])
+    with (folder / "latency.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    expected = [(str(batch), method) for batch in batches for method in methods]
+    assert [(line["batch"], line["method"]) for line in lines] == expected
+    for line, row in zip(lines, record["rows"]):
+        assert float(line["ratio_total"]) == pytest.approx(row["ratio_total"], rel=1e-5)
+    assert (folder / "latency.png").read_bytes()[:4] == b"\x89PNG"
+    return record
 
 
-def test_the_models_of_a_run(small_run, tmp_path):
-    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red shirt"], None)
-    FanoutModel(lm, tokenizer, Expand(), 8).save(small_run.step("tune") / "model")
-    network = SetTransformer(8, width=16, mlp_width=16, heads=2, layers=1)
-    for step in ("distill", "accelerate"):
-        DirectionGenerator(network).save(small_run.step(step) / "model")
-    words = [str(small_run.folder), "--batches", "2", "--calls", "2"]
-    latency.main([*words, "--results", str(tmp_path)])
-    found = json.loads((tmp_path / "cpu.json").read_text())
-    sides = [row["side"] for row in found["table"]]
-    assert sides[:3] == ["R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
-    assert found["evaluations"]["teacher, Multistep 4"]["evaluations"] == 8  # guided
-    assert len(found["calls"]["2"]["R4T-Student"]) == 2
+def test_small_runs_the_papers_code(tmp_path, bare, capsys):
+    words = f"--paper --small --calls 2 --budget 0 --out {tmp_path}".split()
+    latency.main([*words, "--batches", "2"])
+    latency.main([*words, "--batches", "1", "--add", "--writers", "graph"])
+    methods = [latency_paper.LANGUAGE, *list(directions.SETTINGS)[:2]]
+    record = check(tmp_path, methods, [1, 2])
+    assert len(record["groups"]) == 3 + 1
+    assert len(record["groups"][0]["others"]) == 2 * 3  # settings, ways
+    # Two layers of seven matrices, four norms, and what tokens are embedded in and read from.
+    layer = 64 * (2 * 64 + 2 * 32 + 3 * 128) + 2 * 64 + 2 * 16
+    assert record["weight_bytes"] == 2 * (2 * layer + 512 * 64 + 64)
+    lowest = 30 * record["weight_bytes"] / record["bytes_per_second"]
+    assert record["floors"] == pytest.approx({"1": lowest, "2": lowest})
+    for row in record["rows"]:
+        assert row["ratio_floor"] == pytest.approx(lowest / row["generate"])
+        assert row["variant"].startswith("bfloat16, ")
+    printed = capsys.readouterr().out
+    (tmp_path / "latency.png").unlink()
+    latency.main(["--redraw", str(tmp_path)])
+    assert capsys.readouterr().out.strip() in printed
+    check(tmp_path, methods, [1, 2])
+
+
+def test_other_hardware_is_not_added_to(tmp_path):
+    words = f"--paper --small --calls 1 --budget 0 --writers graph --out {tmp_path}".split()
+    latency.main([*words, "--batches", "1"])
+    record = json.loads((tmp_path / "latency.json").read_text())
+    record["hardware"]["cpu"] = "another"
+    (tmp_path / "latency.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="was measured on .*'another'.*: take another --out"):
+        latency.main([*words, "--batches", "1", "--add"])
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A run with untrained models."""
+    words = [f"{color} {thing}" for color in ("red", "blue", "green") for thing in ("hat", "coat")]
+    texts = [f"{word} of {stuff}" for word in words for stuff in ("wool", "silk", "felt", "tweed")]
+    encoder = LsaEncoder.fit(texts, dim=4)
+    items = Items([f"i{row}" for row in range(len(texts))], texts)
+    folder = tmp_path / "run"
+    write_catalog(folder / "catalog", items, encoder.encode(texts), encoder)
+    queries = [Query(f"q{row}", text, "set") for row, text in enumerate(words)]
+    splits = {"train": queries[:4], "val": queries[4:5], "test": queries[5:]}
+    write_queries(folder / "queries", splits)
+    Run.begin(folder)
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(texts, folder)
+    FanoutModel(lm, tokenizer, Full(), max_new_tokens=24).save(folder / "tune/model")
+    sizes = {"width": 16, "mlp_width": 16, "heads": 2, "layers": 1, "set_size": 12}
+    for place in ("distill/model", "accelerate/model"):
+        DirectionGenerator(SetTransformer(4, **sizes), guidance=0.0).save(folder / place)
+    return folder
+
+
+def test_a_runs_models_take_turns(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(latency_run, "FanOutMethod", smaller(latency_run.FanOutMethod))
+    out = tmp_path / "out"
+    words = f"--run {run_folder} --batches 1 3 --calls 2 --budget 0 --steps 4 --sde 6 --out {out}"
+    latency.main([*words.split(), "--model", f"again={run_folder}/distill/model"])
+    methods = ["R4T-FOLM", "R4T-Diffusion", "R4T-Student", "again"]
+    methods += ["Multistep(4), one draw", "ReverseSde(6), one draw"]
+    record = check(out, methods, [1, 3])
+    notes = [row["note"] for row in record["rows"][: len(methods)]]
+    assert notes[1] == "Multistep(8), guidance 0, one draw"
+    assert notes[5] == "ReverseSde(6), guidance 0, one draw"
+    assert all(row["ratio_cpu"] > 0 for row in record["rows"])
+    assert "float32, not compiled, 1 threads" in capsys.readouterr().out
+
+
+def smaller(method):
+    """The catalog has 24 items, fewer than a pool of 150."""
+    return lambda name, fan_out: method(name, fan_out, pool_size=20)
+
+
+def test_every_method_answers_the_same_queries_in_a_round(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        latency_run, "time_call", lambda method, searcher, queries: asked.append(queries) or {}
+    )
+    one, call = latency_run.timed_method(Timing("a", 2, ""), None, None, ["p", "q", "r"])
+    for _ in range(3):
+        one.calls.append(call())
+    assert asked == [["p", "q"], ["r", "p"], ["q", "r"]]
+
+
+def test_test_queries_come_first_and_none_twice():
+    splits = {"test": "a b", "val": "b c", "train": "unknown d"}
+    made = {
+        split: [Query(f"{split}{word}", word, "set") for word in text.split()]
+        for split, text in splits.items()
+    }
+    known = SimpleNamespace(
+        searchable=lambda queries: ([q for q in queries if q.text != "unknown"], [])
+    )
+    found = latency_run.queries_of(SimpleNamespace(read_queries=made.get), known)
+    assert [query.text for query in found] == ["a", "b", "c", "d"]
+
+
+def test_a_saved_measurement_is_read_as_it_was(tmp_path):
+    from benchmarks.latency_report import write
+
+    groups = [Group(timing("lm", 2, [3.0]), [timing("diffusion", 2, [1.5], variant="graph")])]
+    write(tmp_path, groups, {"hardware": {"cpu": "one"}}, {2: 0.5})
+    assert read(tmp_path / "latency.json") == (groups, {"hardware": {"cpu": "one"}}, {2: 0.5})

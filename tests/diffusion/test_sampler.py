@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import pytest
@@ -8,12 +9,12 @@ from r4t.diffusion.sampler import (
     Heun,
     Multistep,
     ReverseSde,
-    _hashed,
     sample_euler,
     sample_heun,
     sample_multistep,
     sample_sde,
     seeded_noise,
+    splitmix,
 )
 from r4t.diffusion.schedule import Karras, Tangent
 
@@ -173,30 +174,65 @@ def test_noise_depends_on_the_querys_seed_alone():
         assert not torch.equal(batch[0], batch[1])
 
 
+def test_the_hash_is_splitmix64():
+    """The first five outputs of its authors' C code for the seed 1234567."""
+    found = splitmix(torch.tensor(1234567), torch.arange(1, 6))
+    assert [bits % 2**64 for bits in found.tolist()] == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+def test_noise_is_a_slow_loop_over_seed_and_place():
+    """One hash a pair: its upper half is the radius, its lower half the angle (Box–Muller)."""
+    mask = 2**64 - 1
+
+    def mixed(z):
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        return z ^ (z >> 31)
+
+    gamma = 0x9E3779B97F4A7C15
+    noise = seeded_noise([7, -3], (3, 3))  # 9 numbers: the tenth of 5 pairs is not used
+    for draw in range(2):
+        found = noise()
+        for row, seed in enumerate((7, -3)):
+            start = mixed((seed + gamma) & mask)
+            cosines, sines = [], []
+            for n in range(5 * draw + 1, 5 * draw + 6):
+                bits = mixed((start + n * gamma) & mask)
+                radius = math.sqrt(-2 * math.log(((bits >> 32) + 0.5) / 2**32))
+                angle = 2 * math.pi * ((bits & (2**32 - 1)) + 0.5) / 2**32
+                cosines.append(radius * math.cos(angle))
+                sines.append(radius * math.sin(angle))
+            assert found[row].flatten().tolist() == pytest.approx((cosines + sines)[:9], abs=1e-5)
+
+
+def test_seeds_may_be_a_tensor():
+    listed, held = seeded_noise([4, 2**40], (2, 2)), seeded_noise(torch.tensor([4, 2**40]), (2, 2))
+    assert torch.equal(listed(), held())
+
+
 def test_noise_is_standard_normal():
-    draw = seeded_noise(range(2000), (4, 9))
-    numbers = torch.stack([draw(), draw()]).double()  # (2, 2000, 4, 9)
-    flat = numbers.flatten()
-    # 144,000 numbers: the standard errors of the moments are 0.0026, 0.0037, 0.0065 and 0.026.
-    for power, moment, error in ((1, 0, 0.0026), (2, 1, 0.0037), (3, 0, 0.0102), (4, 3, 0.026)):
-        assert flat.pow(power).mean().item() == pytest.approx(moment, abs=4 * error)
-    # Kolmogorov and Smirnov: the largest gap stays under 1.63 / √n once in a hundred times.
-    ranks = torch.arange(1, len(flat) + 1, dtype=torch.float64) / len(flat)
-    gap = (torch.special.ndtr(flat.sort().values) - ranks).abs().max().item()
-    assert gap < 1.63 / len(flat) ** 0.5
-    # Neither the positions of a set, nor neighboring seeds, nor draws know of each other.
-    sets = numbers[0].flatten(1)
-    apart = torch.corrcoef(sets.T) - torch.eye(36, dtype=torch.float64)
-    assert apart.abs().max() < 4.5 / 2000**0.5
-    seeds = torch.corrcoef(sets[:60]) - torch.eye(60, dtype=torch.float64)
-    assert seeds.abs().max() < 4.5 / 36**0.5
-    assert (numbers[0] * numbers[1]).mean().abs() < 4 / 72000**0.5
-    assert (sets[1:] * sets[:-1]).mean().abs() < 4 / 72000**0.5
-    assert (sets[:, 1:] * sets[:, :-1]).mean().abs() < 4 / 70000**0.5
-
-
-def test_hashes_are_those_of_splitmix64():
-    # The first outputs of the generator with state 0 are mixes of 1, 2, 3 times its constant.
-    known = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    found = [number % (1 << 64) for number in _hashed(torch.tensor([1, 2, 3])).tolist()]
-    assert found == known
+    """4 million numbers of neighboring seeds in two draws, within four standard errors."""
+    noise = seeded_noise(range(2000), (8, 128))
+    first, second = noise(), noise()
+    both = torch.stack([first, second]).double()
+    assert both.mean().item() == pytest.approx(0, abs=4 / 2000)  # 1 / sqrt(n)
+    assert both.square().mean().item() == pytest.approx(1, abs=4 * 2**0.5 / 2000)
+    assert both.pow(4).mean().item() == pytest.approx(3, abs=4 * 96**0.5 / 2000)
+    within = (both.abs() < 1).double().mean().item()
+    assert within == pytest.approx(0.682689, abs=4 * 0.466 / 2000)
+    # The two normals of a pair, neighbors in place, in seed and in draw are not correlated.
+    flat = first.flatten(1).double()
+    pairs = [
+        (flat[:, :512], flat[:, 512:]),
+        (flat[:, :-1], flat[:, 1:]),
+        (flat[:-1], flat[1:]),
+        (flat, second.flatten(1).double()),
+    ]
+    for one, other in pairs:
+        assert (one * other).mean().item() == pytest.approx(0, abs=4 / one.numel() ** 0.5)

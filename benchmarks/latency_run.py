@@ -1,0 +1,143 @@
+"""A run folder → seconds of its language model and of its diffusion retrievers, in turns (CPU)."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.latency_report import Call, Group, Timing, alternate
+from r4t.data.queries import Query
+from r4t.diffusion.sampler import Multistep, ReverseSde, Sampler
+from r4t.evaluation.latency import TimedSearcher, time_call
+from r4t.evaluation.learned import FanOutMethod
+from r4t.fanout.model import FanoutModel
+from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
+from r4t.run import Run
+
+LANGUAGE, DIFFUSION = "R4T-FOLM", "R4T-Diffusion"
+STUDENT = "accelerate/model"  # the few-step student, where a run has one
+VARIANT = "float32, not compiled"
+
+
+def diffusion_methods(
+    searcher: TimedSearcher, folders: dict[str, Path], steps: Sequence[int], sde: int | None
+) -> dict[str, DiffusionFanOut]:
+    """Load every model as it was exported, and the first once more with other samplers.
+
+    With another sampler a query has one draw, and of its rows the first k are used: the time of
+    the network alone.
+
+    Args:
+        searcher: Of the run.
+        folders: Name → exported model.
+        steps: Of ``Multistep``, one method each.
+        sde: Steps of ``ReverseSde``, if any.
+    """
+    found = {name: DiffusionFanOut.load(searcher, folder) for name, folder in folders.items()}
+    first = next(iter(folders.values()))
+    samplers: list[Sampler] = [Multistep(count) for count in steps]
+    samplers += [] if sde is None else [ReverseSde(sde)]
+    for sampler in samplers:
+        fan_out = DiffusionFanOut.load(searcher, first)
+        fan_out.generator.sampler = sampler
+        size = min(fan_out.set_size, fan_out.generator.set_size)
+        name = f"{type(sampler).__name__}({sampler.steps}), one draw"
+        found[name] = DiffusionFanOut(searcher, fan_out.generator, size)
+    return found
+
+
+def models(run: Path, named: Sequence[str]) -> dict[str, Path]:
+    """Name → folder of the diffusion retrievers to time.
+
+    Args:
+        run: Its own retriever comes first, then its student, if it has one.
+        named: More of them, each ``NAME=FOLDER``.
+    """
+    found = {DIFFUSION: run / MODELS["diffusion"]}
+    if (run / STUDENT).is_dir():
+        found["R4T-Student"] = run / STUDENT
+    return found | {
+        name: Path(folder) for name, _, folder in (text.partition("=") for text in named)
+    }
+
+
+def queries_of(run: Run, searcher: TimedSearcher) -> list[Query]:
+    """All queries that the encoder knows a word of, test queries first.
+
+    A batch must not hold a query twice, whose sub-queries would be encoded only once.
+    """
+    asked = [query for split in ("test", "val", "train") for query in run.read_queries(split)]
+    distinct = list({query.text: query for query in asked}.values())
+    return searcher.searchable(distinct)[0]
+
+
+def described(fan_out: Any) -> str:
+    """How a diffusion retriever samples."""
+    generator = fan_out.generator
+    sampler = generator.sampler
+    choice = fan_out.choice
+    draws = "one draw"
+    if choice is not None:
+        draws = f"{type(choice).__name__} of {choice.draws} draws"
+    return f"{type(sampler).__name__}({sampler.steps}), guidance {generator.guidance:g}, {draws}"
+
+
+def measure(
+    folder: Path,
+    batches: Sequence[int],
+    named: Sequence[str] = (),
+    steps: Sequence[int] = (4, 8, 20),
+    sde: int | None = None,
+    most: int = 15,
+    budget: float = 90.0,
+) -> list[Group]:
+    """Time all methods of a run at each batch size, in turns.
+
+    Args:
+        folder: The run.
+        batches: Queries a call.
+        named: See ``models``.
+        steps: See ``diffusion_methods``.
+        sde: Likewise.
+        most: Rounds at most.
+        budget: Seconds a batch size after which no further round begins.
+    """
+    run = Run.open(folder)
+    searcher = TimedSearcher(run.searcher())
+    language = LanguageFanOut(searcher, FanoutModel.load(folder / MODELS["folm"]))
+    fan_outs: dict[str, Any] = {LANGUAGE: language}
+    fan_outs |= diffusion_methods(searcher, models(folder, named), steps, sde)
+    queries = queries_of(run, searcher)
+    groups = []
+    for batch in batches:
+        calls = []
+        for name, fan_out in fan_outs.items():
+            note = "" if name == LANGUAGE else described(fan_out)
+            calls.append(
+                timed_method(Timing(name, batch, VARIANT, note=note), fan_out, searcher, queries)
+            )
+        alternate(calls, most, budget)
+        baseline, *others = [timing for timing, _ in calls]
+        groups.append(Group(baseline, others))
+        told = ", ".join(f"{t.method} {t.median('total'):.4g} s" for t, _ in calls)
+        print(f"batch {batch}, {len(baseline.calls)} rounds: {told}", flush=True)
+    return groups
+
+
+def timed_method(
+    timing: Timing, fan_out: Any, searcher: TimedSearcher, queries: Sequence[Query]
+) -> tuple[Timing, Call]:
+    """Pair a timing with its call, each on the next queries: the same for every method."""
+    method = FanOutMethod(timing.method, fan_out).uncached()
+
+    @torch.no_grad()
+    def call() -> dict[str, float]:
+        first = len(timing.calls) * timing.batch
+        chosen = [queries[(first + row) % len(queries)] for row in range(timing.batch)]
+        begin = time.process_time()
+        found = time_call(method, searcher, chosen)
+        return found | {"cpu": time.process_time() - begin}
+
+    return timing, call
