@@ -11,6 +11,7 @@ oversample.json and .md to benchmarks/results/oversample.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -111,14 +112,14 @@ def markdown(table: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--models", nargs="+", default=["diffusion", "student"])
     parser.add_argument("--split", default="test")
     parser.add_argument("--calls", type=int, default=5)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/oversample"))
-    told = parser.parse_args()
+    told = parser.parse_args(arguments)
     run = Run.open(told.run)
     searcher = TimedSearcher(run.searcher())
     queries, _ = searcher.searchable(run.read_queries(told.split))

@@ -13,7 +13,7 @@ benchmarks/results/quality_steps.
 import argparse
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,7 @@ def plot(table: list[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--teacher", default="distill/model", help="Folder inside the run.")
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=None)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/quality_steps"))
-    told = parser.parse_args()
+    told = parser.parse_args(arguments)
     run = Run.open(told.run)
     searcher = run.searcher()
     queries, _ = searcher.searchable(run.read_queries(told.split))
