@@ -18,7 +18,7 @@ from torch import Tensor
 from r4t.choice import CHOICE_FILE, Choice, load_choice
 from r4t.errors import InputError, nearest
 from r4t.run import Run
-from r4t.search import Searcher
+from r4t.search import Searcher, anchored, check_anchor
 from r4t.seeds import query_seed
 from r4t.sets import SetBatch
 
@@ -56,9 +56,10 @@ class DiffusionFanOut:
         generator: Generates L directions a query and draw.
         set_size: Directions k used.
         choice: Generates several sets and keeps the best rows or the best set.
+        anchor: Share of the query in each direction, from 0 to below 1; see ``anchored``.
 
     Raises:
-        InputError: There are fewer directions than ``set_size``.
+        InputError: There are fewer directions than ``set_size``, or ``anchor`` is out of range.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class DiffusionFanOut:
         generator: Any,
         set_size: int = 10,
         choice: Choice | None = None,
+        anchor: float = 0.0,
     ) -> None:
+        check_anchor(anchor)
         most = _directions(generator, choice)
         if set_size > most:
             raise InputError(
@@ -78,6 +81,7 @@ class DiffusionFanOut:
         self.generator = generator
         self.set_size = set_size
         self.choice = choice
+        self.anchor = anchor
 
     def __call__(
         self,
@@ -92,6 +96,7 @@ class DiffusionFanOut:
         draws = 1 if self.choice is None else self.choice.draws
         drawn = [query_seed(str(seed), draw) for seed in seeds for draw in range(draws)]
         rows = self.generator(vectors.repeat_interleave(draws, 0), drawn)
+        rows = anchored(vectors.repeat_interleave(draws, 0), rows, self.anchor)
         rows = rows.unflatten(0, (len(vectors), draws))  # (B, M, L, d)
         if self.choice is None:
             directions = rows[:, 0, : self.set_size]
@@ -111,11 +116,11 @@ class DiffusionFanOut:
         from r4t.diffusion.generator import DirectionGenerator
 
         generator, path = DirectionGenerator.load(folder), folder / CHOICE_FILE
-        choice = None
-        if path.is_file():
-            choice = load_choice(json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"weights": {}}
+        anchor = told.pop("anchor", 0.0)
+        choice = load_choice(told)
         size = min(set_size, _directions(generator, choice))
-        return cls(searcher, generator, size, choice)
+        return cls(searcher, generator, size, choice, anchor)
 
 
 def _directions(generator: Any, choice: Choice | None) -> int:

@@ -184,3 +184,22 @@ def test_the_program_says_so_where_nothing_was_written(run):
     unparsable.save(run.step("tune") / "model")
     with pytest.raises(InputError, match=r"'folm' wrote none for 'red linen'; try --seed 1"):
         run_verb(["retrieve", str(run.folder), "red linen", "--with", "folm"])
+
+
+def test_directions_are_anchored_to_their_query(plane):
+    class North:
+        """One direction, north, whatever is asked."""
+
+        set_size = 1
+
+        def __call__(self, query, seeds):
+            return torch.tensor([[[0.0, 1.0]]]).expand(len(query), 1, 2)
+
+    east = torch.tensor([[1.0, 0.0]])
+    found = DiffusionFanOut(plane, North(), 1, anchor=0.5)(["east"], east, [0])
+    # Half of each is the diagonal, nearest to items at 30 and 60 degrees; at 0 it is north itself.
+    assert found.directions[0, 0].tolist() == pytest.approx([0.5**0.5, 0.5**0.5])
+    plain = DiffusionFanOut(plane, North(), 1)(["east"], east, [0])
+    assert plain.items.tolist() == [[3]]
+    with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found 1.0"):
+        DiffusionFanOut(plane, North(), 1, anchor=1.0)

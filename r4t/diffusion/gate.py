@@ -77,13 +77,19 @@ class Gate:
         reward: Its weighted sum is the composite.
         gate: Share in [0, 1] that has to be kept.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
+        anchor: Share of the query in each direction.
 
     Raises:
         InputError: The reward reads what a generated set has not.
     """
 
     def __init__(
-        self, searcher: Searcher, reward: Reward, gate: float, pool_size: int | None = None
+        self,
+        searcher: Searcher,
+        reward: Reward,
+        gate: float,
+        pool_size: int | None = None,
+        anchor: float = 0.0,
     ) -> None:
         known = SEEN if pool_size is not None else SEEN - {"pool"}
         if not reward.deciding_needs <= known:
@@ -92,7 +98,7 @@ class Gate:
                 f"found {sorted(reward.deciding_needs)}: name other weights."
             )
         self.searcher, self.reward, self.gate = searcher, reward, gate
-        self.pool_size = pool_size
+        self.pool_size, self.anchor = pool_size, anchor
 
     def measure(
         self,
@@ -120,7 +126,7 @@ class Gate:
         sums = dict.fromkeys(MEASURES, 0.0)
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
-            sets = generated_sets(generator, self.searcher, part, self.pool_size)
+            sets = generated_sets(generator, self.searcher, part, self.pool_size, self.anchor)
             sums["composite"] += float(self.reward.score(sets).double().sum())
             sums["vendi"] += float(vendi(sets.item_embeddings, sets.mask).double().sum())
         means = {measure: total / len(queries) for measure, total in sums.items()}

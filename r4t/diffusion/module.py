@@ -34,6 +34,7 @@ class DiffusionRetriever(GeneratorTraining):
         reward: Reward | None = None,
         pool_size: int | None = None,
         choice: Choice | None = None,
+        anchor: float = 0.0,
         compile: bool = False,
     ) -> None:
         """Choose how to train.
@@ -56,6 +57,8 @@ class DiffusionRetriever(GeneratorTraining):
             pool_size: Distinct items retrieved a set, for objectives that need a pool.
             choice: Exported with the model: at query time several sets are generated and the best
                 rows, or the best set, kept. By installed objectives only.
+            anchor: Share of the query in each direction at query time, from 0 to below 1; exported
+                with the model. For rows of sub-queries where recall is what is asked.
             compile: Whether ``torch.compile`` makes the network faster, after a wait at the start.
 
         Raises:
@@ -64,7 +67,7 @@ class DiffusionRetriever(GeneratorTraining):
         """
         super().__init__(
             generator, learning_rate, warmup_steps, decay_steps, seed,
-            None if run is None else Run.open(run), reward, pool_size, choice, compile,
+            None if run is None else Run.open(run), reward, pool_size, choice, anchor, compile,
         )  # fmt: skip
         if not 0 <= condition_drop <= 1:
             raise InputError(

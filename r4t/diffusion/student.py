@@ -57,6 +57,7 @@ class FewStepStudent(GeneratorTraining):
         reward: Reward | None = None,
         pool_size: int | None = None,
         choice: Choice | None = None,
+        anchor: float = 0.0,
         compile: bool = False,
     ) -> None:
         """Choose the teacher, and the student's steps.
@@ -80,6 +81,8 @@ class FewStepStudent(GeneratorTraining):
             reward: Its weighted sum is the composite; its objectives are the metrics of validation.
             pool_size: Distinct items retrieved a set, for objectives that need a pool.
             choice: Exported with the model, see ``DiffusionRetriever``.
+            anchor: Share of the query in each direction at query time, from 0 to below 1; exported
+                with the model. For rows of sub-queries where recall is what is asked.
             compile: Whether ``torch.compile`` makes the student's network faster.
 
         Raises:
@@ -99,7 +102,7 @@ class FewStepStudent(GeneratorTraining):
             frozen.guidance = guidance
         super().__init__(
             student_of(frozen, levels), learning_rate, warmup_steps, decay_steps, seed, opened,
-            reward, pool_size, choice, compile,
+            reward, pool_size, choice, anchor, compile,
         )  # fmt: skip
         self._teacher = (frozen.requires_grad_(False),)  # a tuple hides it from state and averages
         self.own_share = own_share
@@ -177,7 +180,7 @@ class FewStepStudent(GeneratorTraining):
         if self.searcher is None or self.reward is None or self.run is None:
             self.write(self.generator, place)
             return
-        found = Gate(self.searcher, self.reward, self.gate, self.pool_size).measure(
+        found = Gate(self.searcher, self.reward, self.gate, self.pool_size, self.anchor).measure(
             self.teacher,
             {"student": self.generator, "hybrid": self.hybrid()},
             self.run.read_queries("val"),

@@ -21,7 +21,7 @@ from r4t.errors import InputError
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.search import Searcher
+from r4t.search import Searcher, anchored, check_anchor
 from r4t.seeds import query_seed
 from r4t.sets import SetBatch, pad_rows
 
@@ -59,6 +59,7 @@ class GeneratorTraining(LightningModule):
         reward: Reward | None,
         pool_size: int | None,
         choice: Choice | None,
+        anchor: float,
         compile: bool,
     ) -> None:
         """Set what a subclass was told; its constructor says what each means."""
@@ -70,6 +71,8 @@ class GeneratorTraining(LightningModule):
         self.run = run
         self.searcher = None if run is None else run.searcher()
         self.pool_size = pool_size
+        check_anchor(anchor)
+        self.anchor = anchor
         self.choice_facts = {"weights": {}} if choice is None else choice.facts()
         self.reward = reward
         self.val_metrics = objective_metrics(seen_objectives(reward), prefix="val/")
@@ -90,7 +93,7 @@ class GeneratorTraining(LightningModule):
         """Generate, retrieve and measure for B queries of the validation split."""
         if self.searcher is None or len(self.val_metrics) == 0:
             return
-        sets = generated_sets(self.generator, self.searcher, queries, self.pool_size)
+        sets = generated_sets(self.generator, self.searcher, queries, self.pool_size, self.anchor)
         scores: dict[str, Tensor] = {}
         logged: dict[str, Metric] = {}
         for name, metric in self.val_metrics.items(keep_base=True):
@@ -163,7 +166,7 @@ class GeneratorTraining(LightningModule):
     def write(self, generator: DirectionGenerator, folder: Path) -> None:
         """Write a generator, and how to choose among what it generates."""
         generator.save(folder)
-        text = json.dumps(self.choice_facts, indent=2) + "\n"
+        text = json.dumps({**self.choice_facts, "anchor": self.anchor}, indent=2) + "\n"
         (folder / CHOICE_FILE).write_text(text, encoding="utf-8")
 
     def random(self, *numbers: int) -> torch.Generator:
@@ -214,13 +217,23 @@ def generated_sets(
     searcher: Searcher,
     queries: Sequence[Query],
     pool_size: int | None = None,
+    anchor: float = 0.0,
 ) -> SetBatch:
-    """Generate all L directions of B queries, each from a seed of its own, and retrieve for them."""
+    """Generate all L directions of B queries, each from a seed of its own, and retrieve for them.
+
+    Args:
+        generator: Generates.
+        searcher: Retrieves.
+        queries: B of them, of all of which the encoder knows a word.
+        pool_size: Distinct items retrieved a set; no pool by default.
+        anchor: Share of the query in each direction, see ``anchored``.
+    """
     texts = [query.text for query in queries]
     vectors = searcher.encode_queries(texts)
     device = next(generator.parameters()).device
     seeds = [query_seed(query.id, 0) for query in queries]
     directions = generator(vectors.to(device), seeds).float().to(vectors.device)
+    directions = anchored(vectors, directions, anchor)
     references = None
     if any(query.references for query in queries):
         references = pad_rows([searcher.catalog.rows(query.references) for query in queries])

@@ -17,6 +17,7 @@ from r4t.diffusion.network import SetTransformer
 from r4t.diffusion.training import generated_sets
 from r4t.geometry import normalize
 from r4t.objective import Objective
+from r4t.retriever import Retriever
 from r4t.reward import Reward
 from r4t.targets import TargetBatch, write_targets
 
@@ -168,3 +169,13 @@ def test_a_measured_sigma_data_is_that_of_the_rows(run):
     # Rows of unit length have coordinates of root mean square 1/√d.
     assert model.generator.denoiser.sigma_data == pytest.approx(DIM**-0.5)
     assert model.generator.schedule.steps(1)[0] == pytest.approx(top.item() * DIM**-0.5)
+
+
+def test_an_anchor_is_measured_and_exported(run):
+    model, data = module(run, anchor=0.4), TargetData(run=str(run.folder), val_share=0.5)
+    _, logged = trainer().validate(model, data, verbose=False)
+    sets = generated_sets(model.generator, run.searcher(), run.read_queries("val"), 10, 0.4)
+    expected = Reward(WEIGHTS).score(sets).mean().item()
+    assert logged["val/reward/mean"] == pytest.approx(expected, abs=1e-6)
+    model.export()
+    assert Retriever.load(run.folder).fan_out.anchor == 0.4
