@@ -2,6 +2,7 @@
 
     python -m benchmarks.bundles_diffusion                          # every fold that was tuned
     python -m benchmarks.bundles_diffusion --sets clothing --folds 0 1
+    python -m benchmarks.bundles_diffusion --anchors                # directions nearer to the query
     python -m benchmarks.bundles_diffusion --table                  # the tables and plot of what is there
 
 Goes on from the models that ``benchmarks.bundles`` tuned for coverage (RUNS/SET-foldN): synthesizes
@@ -26,16 +27,18 @@ from benchmarks.figure4 import dump
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
 from r4t.configs import configs_folder
+from r4t.evaluation.learned import FanOutMethod
 from r4t.evaluation.lineup import Methods
 from r4t.evaluation.measures import item_vendi, pool_recall
 from r4t.evaluation.resampling import bootstrap, sign_flip
-from r4t.retriever import MODELS
+from r4t.retriever import MODELS, DiffusionFanOut
 from r4t.reward import Reward
 from r4t.run import Run
 
 STEPS = {"synthesize": "2_synthesize", "distill": "3_distill", "accelerate": "4_accelerate"}
 OURS = ("R4T-FOLM", "R4T-Diffusion", "R4T-Student")
 NAMED = ("No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "Ridge map", *OURS)
+ANCHORS = (0.0, 0.2, 0.4, 0.6)
 POINTS = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95]  # λ of the curves
 
 
@@ -110,6 +113,48 @@ def answers(run: Run) -> dict[str, dict[str, list[float]]]:
             for column, measure in enumerate(("recall", "vendi"))
         }
     return found
+
+
+@torch.no_grad()
+def anchors(name: str, runs: Path, results: Path) -> None:
+    """Write recall and Vendi of R4T-Diffusion at several anchors, no training: validation and test.
+
+    The anchor of the best recall on validation queries is what a user would choose.
+    """
+    found: dict[str, dict[str, list[torch.Tensor]]] = {}
+    folds = [int(path.stem[-1]) for path in sorted(results.glob(f"diffusion-{name}-fold*.json"))]
+    for fold in folds:
+        run = Run.open(runs / f"{name}-fold{fold}")
+        searcher = run.searcher(cached=2**16)
+        for split in ("val", "test"):
+            queries, _ = searcher.searchable(run.read_queries(split))
+            for anchor in ANCHORS:
+                fan_out = DiffusionFanOut.load(searcher, run.folder / MODELS["diffusion"], SIZE)
+                fan_out.anchor = anchor
+                method = FanOutMethod("R4T-Diffusion", fan_out, POOL)
+                place = found.setdefault(f"{split}, {anchor}", {"recall": [], "vendi": []})
+                for start in range(0, len(queries), 64):
+                    part = queries[start : start + 64]
+                    sets = method(part, searcher.encode_queries([query.text for query in part]))
+                    references = [searcher.catalog.rows(query.references) for query in part]
+                    sets = with_references(sets, references)
+                    place["recall"].append(pool_recall(sets))
+                    place["vendi"].append(item_vendi(first_items(searcher, sets)))
+    means = {
+        key: {measure: round(float(torch.cat(parts).mean()), 4) for measure, parts in told.items()}
+        for key, told in found.items()
+    }
+    files = [results / f"diffusion-{name}-fold{fold}.json" for fold in folds]
+    lines = pooled(files)
+    for key, told in means.items():
+        if key.startswith("test"):
+            point = (told["vendi"], told["recall"])
+            told["above MMR"] = above(point, curve(lines, "MMR"))
+    best = max(ANCHORS, key=lambda anchor: means[f"val, {anchor}"]["recall"])
+    kept = {"folds": folds, "chosen on validation": best, "means": means}
+    path = results / f"diffusion-{name}-anchors.json"
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    print(path, json.dumps(kept, indent=1))
 
 
 def with_references(sets: Any, references: list[list[int]]) -> Any:
@@ -241,8 +286,15 @@ def main() -> None:
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
     parser.add_argument("--runs", type=Path, default=Path("runs/bundles"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/bundles"))
+    parser.add_argument(
+        "--anchors", action="store_true", help="only ask the models that are there, anchored"
+    )
     parser.add_argument("--table", action="store_true", help="only tabulate what is there")
     arguments = parser.parse_args()
+    if arguments.anchors:
+        for name in arguments.sets:
+            anchors(name, arguments.runs, arguments.results)
+        return
     if not arguments.table:
         for fold in arguments.folds:
             for name in arguments.sets:
