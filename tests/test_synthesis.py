@@ -1,5 +1,6 @@
 """Synthesis with scripted fan-outs: what is kept, how rows are filled, what is counted."""
 
+import os
 import warnings
 from types import SimpleNamespace
 
@@ -310,6 +311,27 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(synthesize, monkeyp
         assert getattr(sets.manifest, name) == getattr(facts, name)
     # Five queries were sampled before the kill, four of which had landed: only they are passed over.
     assert [queries[0] for queries, *_ in second.asked] == asked[4:]
+
+
+@pytest.mark.parametrize("count", range(1, 14, 2))
+def test_a_kill_before_any_rename_leaves_a_folder_that_goes_on(synthesize, monkeypatch, count):
+    whole, _ = synthesize(MANY, batch_size=1, shard_size=4)
+    expected, renamed = kept(whole), []
+
+    def rename(source, target):
+        renamed.append(target)
+        if len(renamed) == count:
+            raise KeyboardInterrupt
+        os.rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("r4t.targets.landing.os.replace", rename)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            raise_unless_finished(lambda: synthesize(MANY, batch_size=1, shard_size=4))
+    with pytest.raises(InputError, match="hold a manifest.json, found none"):
+        TargetSets.load(whole.folder)
+    sets, _ = synthesize(MANY, batch_size=1, shard_size=4)
+    assert kept(sets) == expected
 
 
 def raise_unless_finished(run):

@@ -12,6 +12,7 @@ from r4t.callbacks import Export, KeepLast
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.gate import Gate, Passage
 from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.module import DiffusionRetriever
 from r4t.diffusion.network import Relay, SetTransformer
 from r4t.diffusion.sampler import Euler, Multistep
 from r4t.diffusion.student import FewStepStudent, student_of
@@ -47,6 +48,16 @@ def student(place, **arguments):
     settings = {"levels": LEVELS, "learning_rate": 2e-3, "warmup_steps": 2, "teacher_steps": 8}
     reward = arguments.pop("reward", Reward(COMPOSITE))
     return FewStepStudent(str(place.folder), reward=reward, **{**settings, **arguments})
+
+
+def distilling(place):
+    torch.manual_seed(1)
+    network = SetTransformer(
+        DIM, width=32, mlp_width=32, heads=4, layers=1, set_size=ROWS, dropout=0.1
+    )
+    generator = DirectionGenerator(network, guidance=0.0)
+    settings = {"learning_rate": 2e-3, "warmup_steps": 2, "reward": Reward(COMPOSITE)}
+    return DiffusionRetriever(generator, run=str(place.folder), **settings)
 
 
 def data(place, batch_size=32):
@@ -170,20 +181,22 @@ class Stop(Callback):
             raise KeyboardInterrupt
 
 
-def test_a_killed_fit_goes_on_to_the_same_weights(place):
+@pytest.mark.parametrize("build", [student, distilling], ids=["student", "teacher"])
+@pytest.mark.parametrize("stop", [3, 5])  # in an epoch of four batches, and in the one after
+def test_a_killed_fit_goes_on_to_the_same_weights(place, build, stop):
     def train(*callbacks, checkpoint=None):
-        model = student(place)
-        every = [EMAWeightAveraging(decay=0.7, update_every_n_steps=1), KeepLast(every=2)]
+        model = build(place)
+        every = [EMAWeightAveraging(decay=0.7, update_every_n_steps=1), KeepLast(every=1)]
         settings = {"max_steps": 7, "enable_checkpointing": True}
-        settings["default_root_dir"] = str(place.step("accelerate"))
+        settings["default_root_dir"] = str(place.step(model.step))
         running = trainer(*every, *callbacks, **settings)
-        running.fit(model, data(place), ckpt_path=checkpoint)
+        running.fit(model, data(place, 24), ckpt_path=checkpoint)
         return torch.cat([p.flatten() for p in model.generator.parameters()])
 
     whole = train()
     with pytest.raises(SystemExit):
-        train(Stop(5))
-    last = place.step("accelerate") / "checkpoints" / "last.ckpt"
+        train(Stop(stop))
+    last = place.step(build(place).step) / "checkpoints" / "last.ckpt"
     assert torch.equal(train(checkpoint=str(last)), whole)
 
 
