@@ -200,6 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--guidance", type=float, default=None, help="Of the teacher; its own.")
     parser.add_argument("--split", default="test")
     parser.add_argument("--queries", type=int, default=None)
+    parser.add_argument(
+        "--again", choices=["all", "students"], default="all", help="What is measured again."
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/quality_steps"))
     told = parser.parse_args(arguments)
@@ -216,9 +219,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for loaded in [DirectionGenerator.load(told.run / name / "model")]
     }
     reward = Reward({**WEIGHTS, "distinctness": 0.0})
+    path, known = told.results / "quality_steps.json", {}
+    if told.again == "students":
+        known = json.loads(path.read_text(encoding="utf-8"))["seeds"]
     measured = []
     for setting in settings(teacher, students, told.seeds):
-        rows = measure(setting, searcher, queries, reward)
+        key = f"{setting.name}, {setting.evaluations}"
+        is_known = key in known and not setting.name.startswith("student")
+        rows = known[key] if is_known else measure(setting, searcher, queries, reward)
         measured.append((setting, rows))
         mean = sum(row["composite"] for row in rows) / len(rows)
         print(f"{setting.name}, {setting.evaluations} evaluations: {mean:.4f}", flush=True)
@@ -234,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seeds": {f"{s.name}, {s.evaluations}": rows for s, rows in measured},
     }
     text = json.dumps(found, indent=1) + "\n"
-    (told.results / "quality_steps.json").write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     (told.results / "quality_steps.md").write_text(markdown(table), encoding="utf-8")
     with (told.results / "quality_steps.csv").open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, list(table[0]))
