@@ -50,7 +50,7 @@ SETTINGS = {
 DEPLOYED = "as deployed"
 
 
-class Levels:
+class HeldSigmas:
     """Decreasing sigmas that host and device both hold, so that a sampler copies none of them.
 
     Args:
@@ -116,7 +116,7 @@ def graphed(generator: DirectionGenerator, batch: int, device: torch.device) -> 
     """
     query = torch.zeros(batch, generator.dim, device=device)
     keys = torch.zeros(batch, dtype=torch.long, device=device)
-    levels: Any = Levels(generator.schedule.steps(generator.sampler.steps), device)
+    levels: Any = HeldSigmas(generator.schedule.steps(generator.sampler.steps), device)
 
     @torch.no_grad()
     def sample() -> Tensor:
