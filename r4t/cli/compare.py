@@ -46,7 +46,7 @@ def parser() -> ArgumentParser:
         "--with",
         dest="methods",
         type=str,
-        help="Methods of the tables, with commas between (zero-shot,folm,diffusion,mmr,no-fan-out).",
+        help="Methods of the tables, with commas between (zero-shot,folm,diffusion,student,mmr,no-fan-out).",
     )
     made.add_argument("--size", type=int, default=10, help="Items a method returns.")
     made.add_argument(

@@ -23,7 +23,7 @@ def parser() -> ArgumentParser:
         dest="model",
         type=str,
         default="diffusion",
-        help="Who answers: diffusion (default), folm or zero-shot.",
+        help="Who answers: diffusion (default), student, folm or zero-shot.",
     )
     made.add_argument("--size", type=int, default=10, help="Number of distinct items.")
     made.add_argument("--seed", type=int, default=0, help="Other seeds give other sets.")
