@@ -26,7 +26,7 @@ WITH_LIGHTNING += [
 WITH_LIGHTNING += ["diffusion.training", "diffusion.student"]
 WITH_LIGHTNING += ["grpo.watch", "grpo.watchdog", "grpo.snapshot"]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
-# What a stranger's objective may use: the contract, sets, the maths, words, a chat model.
+# What a stranger's objective may use: the contract, sets, the math, words, a chat model.
 STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.words", "r4t.chat"]
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
 # Plain verbs; evaluate names its settings from the class that measures, and that needs torch.

@@ -40,7 +40,7 @@ QUERY_ITSELF = "the query itself"
 COLUMNS = ("random", "current", "oracle", "greedy bound", "bound alone")
 CURRENT = ("R4T-FOLM", "Zero-shot")
 ORACLES = ("References (oracle)", "Oracle")
-GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfils
+GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfills
 
 
 @dataclass(frozen=True)
