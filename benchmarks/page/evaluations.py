@@ -153,9 +153,12 @@ def front() -> str:
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "front": ("oar oar_latency", front),
-    "real sets, recall": ("real_sets", partial(real_sets, "minilm", "recall")),
-    "real sets, vendi": ("real_sets", partial(real_sets, "minilm", "vendi")),
-    "real sets, recall with lsa": ("real_sets", partial(real_sets, "lsa", "recall")),
+    "real sets, recall in the pool": ("real_sets", partial(real_sets, "minilm", "recall")),
+    "real sets, Vendi score of the ten items returned": (
+        "real_sets",
+        partial(real_sets, "minilm", "vendi"),
+    ),
+    "real sets, recall with LSA": ("real_sets", partial(real_sets, "lsa", "recall")),
     "headroom": ("headroom", headroom),
     "oar, directions": (
         "oar",
@@ -167,16 +170,21 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
             measures,
             "oar_seed11",
             "items",
-            ("vendi", "cosine", "coherence", "complementarity", "facet recall")
-            + ("pool facet recall", "alpha nDCG"),
+            (
+                *("vendi", "cosine", "coherence", "complementarity"),
+                *("facet recall", "pool facet recall", "alpha nDCG"),
+            ),
         ),
     ),
-    "oar, differences": ("oar", partial(differences, "oar_seed11", False)),
+    "oar, differences over the same queries": ("oar", partial(differences, "oar_seed11", False)),
     "oar, latency": ("oar_latency", latency),
 }
-for _name, _file, _truth in (
-    ("wscr", "wscr_seed11", ("recall", "hit", "facet recall", "alpha nDCG")),
-    ("clothing", "clothing", ("recall", "hit", "alpha nDCG")),
+for _name, _file, _what, _truth in (
+    (
+        *("wscr", "wscr_seed11", "recall and true facets"),
+        ("recall", "hit", "facet recall", "alpha nDCG"),
+    ),
+    ("clothing", "clothing", "recall", ("recall", "hit", "alpha nDCG")),
 ):
     TABLES |= {
         f"{_name}, directions": (
@@ -185,11 +193,11 @@ for _name, _file, _truth in (
                 measures, _file, "directions", ("composite", "distinctness", "vendi across runs")
             ),
         ),
-        f"{_name}, recall": (_name, partial(measures, _file, "items", _truth)),
-        f"{_name}, sets": (
+        f"{_name}, {_what}": (_name, partial(measures, _file, "items", _truth)),
+        f"{_name}, the ten items returned": (
             _name,
             partial(measures, _file, "items", ("vendi", "coherence", "complementarity", "novelty")),
         ),
-        f"{_name}, differences": (_name, partial(differences, _file, False)),
+        f"{_name}, differences over the same queries": (_name, partial(differences, _file, False)),
         f"{_name}, differences of recall": (_name, partial(differences, _file, True)),
     }

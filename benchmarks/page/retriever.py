@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.page.cells import MISSING, between, number, read, table
+from benchmarks.page.cells import (
+    MISSING,
+    RESULTS,
+    between,
+    chance,
+    markdown_tables,
+    number,
+    read,
+    table,
+)
 from benchmarks.page.tuning import BUNDLES
 
 NAMED = ("No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "Ridge map")
@@ -79,6 +88,21 @@ def bundles() -> str:
     return table(["method", *header], rows)
 
 
+def bundle_differences() -> str:
+    """Pairs × both sets."""
+    found = markdown_tables(RESULTS / "bundles/diffusion.md")
+    apart = [{pair: told for pair, *told in rows[1:]} for rows in found[1::2]]
+    rows = []
+    for pair in apart[0]:
+        cells = []
+        for told in apart:
+            mean, interval, p = told[pair]
+            cells += [f"{mean} ({interval})".replace("-", "−"), chance(float(p))]
+        rows.append([pair, *cells])
+    header = [text for name in BUNDLES for text in (name, "p")]
+    return table(["paired difference of recall", *header], rows)
+
+
 def anchors() -> str:
     """Anchors × recall on validation and test queries, and the distance to the curve."""
     found = {name: read(f"bundles/diffusion-{name}-anchors.json")["means"] for name in BUNDLES}
@@ -111,13 +135,14 @@ def latency(name: str) -> str:
     rows = []
     for method in dict.fromkeys(method for method, _ in found):
         note = found[method, 1]["note"]
+        named = f"{method}: {note}" if note and note.split(",")[0] not in method else method
         cells = []
         for batch in batches:
             told = found[method, batch]
             ratios = [number(told[f"ratio_{part}"], ".1f") for part in ("generate", "total")]
             took = number(1000 * told["total"], ".0f" if told["total"] > 0.01 else ".1f")
             cells.append(f"{took} ({', '.join(ratios)})")
-        rows.append([f"{method}: {note}" if note else method, *cells])
+        rows.append([named, *cells])
     header = [f"batch {batch:,}: ms (÷ fan-out, ÷ all)" for batch in batches]
     return table(["", *header], rows)
 
@@ -161,6 +186,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "samplers": ("quality_steps", quality_steps),
     "oversampling": ("oversample", oversample),
     "bundles, retriever": ("bundles_diffusion", bundles),
+    "bundles, differences of the retriever": ("bundles_diffusion", bundle_differences),
     "bundles, anchors": ("bundles_anchors", anchors),
     "latency": ("latency", lambda: latency("cpu")),
     "latency, trial": ("latency_trial", lambda: latency("trial")),

@@ -164,13 +164,12 @@ def grpo_step() -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
-    "figure 4": ("figure4", lambda: ""),
     "figure 4, scores": ("figure4", partial(figure4, SCORES, False)),
-    "figure 4, signs": ("figure4", partial(figure4, SIGNS, True)),
+    "figure 4, signs of gaming": ("figure4", partial(figure4, SIGNS, True)),
     "figure 4, composite": ("figure4_held_out", held_out),
     "watchdog": ("watchdog", watchdog),
-    "bundles": ("bundles", bundles),
-    "bundles, differences": ("bundles", bundle_differences),
+    "bundles, recall and Vendi": ("bundles", bundles),
+    "bundles, differences over the same queries": ("bundles", bundle_differences),
     "bundles, why": ("bundles_why", why),
     "grpo step": ("grpo_step", grpo_step),
 }
