@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WARDROBE = "wardrobe"
 EPILOG = """Examples:
   r4t catalog wardrobe --out runs/catalog
+  r4t catalog products.csv --out runs/mine --id_field sku --text_field title
   r4t catalog items.jsonl --out runs/mine --encoder sentence-transformers/all-MiniLM-L6-v2
   r4t catalog items.parquet --vectors images.npy --encoder clip:openai/clip-vit-base-patch32 --out
   c
@@ -39,14 +40,22 @@ def parser() -> ArgumentParser:
     verb.add_argument(
         "source",
         type=str,
-        help="folder of bundle CSVs, folder of items.jsonl (and sets.jsonl), a file of items "
-        "(.jsonl, .csv, .parquet), or the word wardrobe for the generated benchmark",
+        help="a file of items (.jsonl, .csv, .parquet), a folder of items.jsonl (and sets.jsonl), of "
+        "bundle CSVs, of Polyvore outfits (train_no_dup.json, …) or of playlists (mpd.slice.*.json), "
+        "or the word wardrobe for the generated benchmark",
     )
     verb.add_argument("--out", type=str, required=True, help="folder to write")
     verb.add_argument(
+        "--id_field", type=str, default="id", help="what a file of items calls the id"
+    )
+    verb.add_argument(
+        "--text_field", type=str, default="text", help="what it calls the text to be encoded"
+    )
+    verb.add_argument(
         "--encoder",
         type=str,
-        help="lsa (default without --vectors), a hub name or folder of a text model, or clip:NAME",
+        help="lsa (default without --vectors), a hub name or folder of a text model, clip:NAME, or a "
+        "class of yours, MODULE:CLASS",
     )
     verb.add_argument(
         "--dim",
@@ -143,7 +152,12 @@ def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
 
     if args.source != WARDROBE:
         unasked = args.collections is not None
-        source = read_source(args.source, verbatim=args.verbatim, unasked=unasked)
+        source = read_source(
+            args.source,
+            verbatim=args.verbatim,
+            unasked=unasked,
+            fields=(args.id_field, args.text_field),
+        )
         return source, {"name": Path(args.source).resolve().name}, None
     from r4t.data.wardrobe import generate
 

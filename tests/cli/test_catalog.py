@@ -51,6 +51,19 @@ def test_lsa_catalog_and_its_summary(source, tmp_path, capsys):
         assert part in printed
 
 
+def test_a_csv_with_names_of_its_own(tmp_path, capsys):
+    rows = "".join(f"{n},{title},{n}.5\n" for n, title in enumerate(TITLES))
+    (tmp_path / "shop.csv").write_text("sku,title,price\n" + rows)
+    arguments = [str(tmp_path / "shop.csv"), "--out", str(tmp_path / "out"), "--dim", "4"]
+    with pytest.raises(InputError, match=r"r4t catalog FILE --id_field sku\."):
+        verb.run(arguments)
+    verb.run([*arguments, "--id_field", "sku", "--text_field", "title"])
+    assert "items        9 (metadata: price)" in capsys.readouterr().out
+    catalog = Catalog.load(tmp_path / "out")
+    assert (catalog.ids[3], catalog.texts) == ("3", TITLES)
+    assert catalog.numbers("price").tolist() == [n + 0.5 for n in range(9)]
+
+
 def test_own_vectors_without_encoder(source, tmp_path, capsys):
     vectors = np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
     np.save(tmp_path / "v.npy", vectors)
