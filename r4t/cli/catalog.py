@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from r4t.encoder import Encoder
 
 WARDROBE = "wardrobe"
+OWN = r"[^\W\d][\w.]*:[^\W\d]\w*"
+"""MODULE:CLASS; hub names and folders have no colon."""
 EPILOG = """Examples:
   r4t catalog wardrobe --out runs/catalog
   r4t catalog products.csv --out runs/mine --id_field sku --text_field title
@@ -138,7 +141,9 @@ def _check(args: Any) -> None:
             "Own vectors are those of items, not of the texts of sets — found --vectors with "
             "--collections text — use --collections mean, or leave out --vectors."
         )
-    if args.max_length is not None and (args.encoder in (None, "lsa") or args.max_length < 1):
+    if args.max_length is not None and (
+        args.max_length < 1 or args.encoder in (None, "lsa") or _is_own(args.encoder)
+    ):
         raise InputError(
             "--max_length is a number of tokens, at least 1, of a pretrained --encoder — found "
             f"{args.max_length} with the encoder {args.encoder or 'lsa'} — leave it out or name a "
@@ -216,10 +221,17 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
 
 def _pretrained(name: str, dim: int | None, max_length: int | None) -> Encoder:
     from r4t.cli.quiet import quiet
-    from r4t.encoder import ClipTextEncoder, TransformerEncoder
+    from r4t.encoder import ClipTextEncoder, OwnEncoder, TransformerEncoder
 
     quiet()
+    if _is_own(name):
+        return OwnEncoder(name, dim)
     given: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
     if name.startswith("clip:"):
         return ClipTextEncoder(name.removeprefix("clip:"), dim, **given)
     return TransformerEncoder(name, dim, **given)
+
+
+def _is_own(name: str) -> bool:
+    """Whether the encoder is a class, MODULE:CLASS."""
+    return re.fullmatch(OWN, name) is not None and not name.startswith("clip:")

@@ -81,6 +81,28 @@ def test_own_vectors_without_encoder(source, tmp_path, capsys):
         verb.run([*arguments, str(tmp_path / "c"), "--encoder", "lsa"])
 
 
+def test_own_vectors_with_an_encoder_class(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_color.py").write_text(
+        "class Color:\n"
+        "    dim = 3\n"
+        "    def encode(self, texts):\n"
+        "        words = ('red', 'blue', 'green')\n"
+        "        return [[float(word in text) for word in words] for text in texts]\n"
+    )
+    np.save("v.npy", np.repeat(np.eye(3, dtype=np.float32), 3, axis=0))
+    arguments = [str(source), "--vectors", "v.npy", "--encoder", "own_color:Color", "--out", "out"]
+    verb.run(arguments)
+    assert "encoder      own_color:Color, 3 dimensions" in capsys.readouterr().out
+    catalog = Catalog.load("out")
+    assert text_encoder(catalog).encode(["blue sky"]).tolist() == [[0.0, 1.0, 0.0]]
+    # Without vectors, the class makes those of the items too.
+    verb.run([str(source), "--encoder", "own_color:Color", "--out", "made"])
+    assert torch.equal(Catalog.load("made").embeddings, catalog.embeddings)
+    with pytest.raises(InputError, match=r"pretrained --encoder — found 9 with the encoder own_c"):
+        verb.run([*arguments, "--overwrite", "--max_length", "9"])
+
+
 def test_overwrite_only_when_asked(source, tmp_path):
     arguments = [str(source), "--out", str(tmp_path / "out"), "--dim", "2"]
     verb.run(arguments)
