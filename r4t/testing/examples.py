@@ -38,7 +38,7 @@ class ExampleCatalog(Catalog):
         self._held = {"id": items.ids, "text": items.texts, **items.metadata}
 
     @property
-    def columns(self) -> list[str]:  # type: ignore[override]
+    def columns(self) -> list[str]:
         """Names of the metadata columns."""
         return list(self.info["columns"])
 
