@@ -31,7 +31,17 @@ STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.wor
 STRANGERS += ["r4t.testing"]  # in their tests
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
 # Plain verbs; evaluate names its settings from the class that measures, and that needs torch.
-VERBS = ["catalog", "queries", "report", "retrieve", "compare", "objectives", "init", "quickstart"]
+VERBS = [
+    "catalog",
+    "queries",
+    "report",
+    "retrieve",
+    "compare",
+    "objectives",
+    "new-objective",
+    "init",
+]
+VERBS += ["quickstart"]
 
 
 def imports():
