@@ -130,7 +130,7 @@ def test_its_overlays_make_it_reward_filter_and_metric(
     code, _, err = program("synthesize", *made, "--run", run.folder)
     assert code == 0, err
     targets = TargetSets.load(run.step("targets"))
-    assert targets.manifest.dropped["beyond the share"] > 0
+    assert targets.manifest.dropped["beyond the best share"] > 0
     assert set(targets.tensors(0)["score.cheap_sets"].tolist()) <= {0, 0.25, 0.5, 0.75, 1}
     weights = ["--config", installed_package / "evaluate.yaml"]
     code, printed, err = program("evaluate", run.folder, *weights, *EVALUATE)
