@@ -24,6 +24,7 @@ VERBS = {
     "retrieve": "ask a run for a set",
     "compare": "the sets of several methods, side by side",
     "objectives": "list the installed objectives",
+    "new-objective": "a package with an objective of your own, to edit",
     "init": "copy the configs into a folder",
     "quickstart": "the whole method on the embedded data",
 }
@@ -32,7 +33,7 @@ LIGHTNING_VERBS = ("fit", "validate", "test", "predict", "synthesize")
 
 def usage() -> str:
     """Return the text of ``r4t --help``."""
-    lines = [f"  {verb:<12}{what}" for verb, what in VERBS.items()]
+    lines = [f"  {verb:<15}{what}" for verb, what in VERBS.items()]
     return "\n".join(
         [
             f"r4t {__version__}: set-valued fan-out retrieval",
@@ -64,7 +65,7 @@ def run(arguments: Sequence[str]) -> None:
             f"r4t knows the verbs {', '.join(VERBS)} — found '{verb}'; see 'r4t --help'."
             f"{nearest(verb, VERBS)}"
         )
-    name = "lightning" if verb in LIGHTNING_VERBS else verb
+    name = "lightning" if verb in LIGHTNING_VERBS else verb.replace("-", "_")
     module = importlib.import_module(f"r4t.cli.{name}")
     module.run([verb, *rest] if verb in LIGHTNING_VERBS else rest)
 

@@ -111,7 +111,7 @@ class Reward:
             name: weight.end if isinstance(weight, Ramp) else float(weight)
             for name, weight in weights.items()
         }
-        _check_names(self.weights)
+        check_names(self.weights)
         endless = {name: w for name, w in self.weights.items() if not math.isfinite(w)}
         if endless:
             raise InputError(
@@ -213,7 +213,12 @@ class Reward:
         return self.total(components), components
 
 
-def _check_names(names: Iterable[str]) -> None:
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names of objectives that logs, tables or YAML could not carry.
+
+    Raises:
+        InputError: Names the first.
+    """
     for name in names:
         if not NAME.fullmatch(name) or name in RESERVED or hasattr(torch.nn.ModuleDict, name):
             raise InputError(

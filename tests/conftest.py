@@ -91,6 +91,42 @@ def sets_from():
 
 
 @pytest.fixture
+def untrained_run(small_run: Run) -> Run:
+    """The small run with small language models, none of them trained."""
+    from r4t.fanout.formats import Expand
+    from r4t.fanout.language_model import TinyQwen3
+    from r4t.fanout.model import FanoutModel
+
+    texts = small_run.searcher().catalog.texts
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(texts, None)
+    for step in ("warm_start", "tune"):
+        model = FanoutModel(lm, tokenizer, Expand(set_size=4), 8)
+        model.save(small_run.step(step) / "model")
+    return small_run
+
+
+@pytest.fixture
+def as_installed(monkeypatch):
+    """Does what ``pip install`` of a package does: its folder on the path, its entry points known."""
+
+    modules: list[str] = []
+
+    def install(folder: Path, name: str, version: str, points: dict[str, str]) -> None:
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (info / "METADATA").write_text(metadata)
+        lines = [f"{point} = {value}" for point, value in points.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[r4t.objectives]", *lines, ""]))
+        monkeypatch.syspath_prepend(str(folder))
+        modules.extend(value.split(":")[0] for value in points.values())
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture
 def program(monkeypatch, capsys):
     """Runs ``r4t`` with arguments → (exit code, stdout, stderr)."""
 

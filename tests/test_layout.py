@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
 errors words facts seeds randomness stopwatch cache configs chat geometry encoder data catalog index sets
-search run objective plugins reward choice filters metrics targets
-fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
+search run objective plugins reward choice filters metrics
+testing targets fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
@@ -28,9 +28,20 @@ WITH_LIGHTNING += ["grpo.watch", "grpo.watchdog", "grpo.snapshot"]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 # What a stranger's objective may use: the contract, sets, the math, words, a chat model.
 STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.words", "r4t.chat"]
+STRANGERS += ["r4t.testing"]  # in their tests
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
 # Plain verbs; evaluate names its settings from the class that measures, and that needs torch.
-VERBS = ["catalog", "queries", "report", "retrieve", "compare", "objectives", "init", "quickstart"]
+VERBS = [
+    "catalog",
+    "queries",
+    "report",
+    "retrieve",
+    "compare",
+    "objectives",
+    "new-objective",
+    "init",
+]
+VERBS += ["quickstart"]
 
 
 def imports():

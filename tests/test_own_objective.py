@@ -1,20 +1,14 @@
 """A user's objective of ten lines, in a package of their own: found, named in YAML, in the table."""
 
-import csv
-import sys
-
 import pytest
-import yaml
 
 import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
 from r4t.configs import configs_folder
 from r4t.evaluation.answers import read_answers
 from r4t.evaluation.results import Results
-from r4t.fanout.formats import Expand
-from r4t.fanout.language_model import TinyQwen3
-from r4t.fanout.model import FanoutModel
 from r4t.run import Run
 from r4t.targets import TargetSets
+from tests.small_steps import EVALUATE, FEW, TUNE, logged_values, overlay
 
 TEN_LINES = '''
 import torch
@@ -29,38 +23,20 @@ class Vegan(Objective):
         kind = [not {"leather", "wool", "silk"} & set(text.split()) for text in sets.catalog.texts]
         return (torch.tensor(kind)[sets.items.clamp(min=0)] & sets.mask).float().mean(-1)
 '''
-SIZES = ["--set_size", "4", "--pool_size", "8", "--curves", "[]", "--across_runs", "2"]
-EVALUATE = [*SIZES, "--latency_batches", "[]", "--plots", "false", "--queries", "4"]
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path, as_installed):
     """What ``pip install greens`` leaves; returns the path of the module."""
     folder = tmp_path / "site"
-    info = folder / "greens-0.3.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greens\nVersion: 0.3\n")
-    (info / "entry_points.txt").write_text("[r4t.objectives]\nvegan = my_objectives:Vegan\n")
+    as_installed(folder, "greens", "0.3", {"vegan": "my_objectives:Vegan"})
     (folder / "my_objectives.py").write_text(TEN_LINES)
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, "my_objectives", raising=False)
     return folder / "my_objectives.py"
 
 
 @pytest.fixture
-def run(small_run) -> Run:
-    """The small run with small language models, none of them trained."""
-    texts = small_run.searcher().catalog.texts
-    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(texts, None)
-    for step in ("warm_start", "tune"):
-        model = FanoutModel(lm, tokenizer, Expand(set_size=4), 8)
-        model.save(small_run.step(step) / "model")
-    return small_run
-
-
-def overlay(path, init_args, **others):
-    path.write_text(yaml.safe_dump({"model": {"init_args": init_args}, **others}))
-    return path
+def run(untrained_run) -> Run:
+    return untrained_run
 
 
 REWARD = {
@@ -79,21 +55,12 @@ def test_it_is_listed(package, program):
 
 def test_yaml_names_it_as_reward_filter_and_metric(package, program, run, tmp_path):
     toy = configs_folder() / "toy"
-    quick = {"group_size": 2, "max_new_tokens": 8, "micro_batch": 8, "reward": REWARD}
-    few = {"init_args": {"batch_size": 4, "val_queries": 4}}
-    steps = {"max_steps": 2, "val_check_interval": 2, "log_every_n_steps": 1}
-    tune = overlay(tmp_path / "tune.yaml", quick, data=few, trainer=steps)
+    tune = overlay(tmp_path / "tune.yaml", {**TUNE, "reward": REWARD}, **FEW)
     code, _, err = program(
         "fit", "--config", toy / "1_tune.yaml", "--config", tune, "--run", run.folder
     )
     assert code == 0, err
-    (log,) = run.step("tune").glob("logs/*/metrics.csv")
-    logged = [
-        float(value)
-        for row in csv.DictReader(log.open(encoding="utf-8"))
-        for name, value in row.items()
-        if "vegan" in name and value
-    ]
+    logged = logged_values(run, "vegan")
     assert logged
     assert all(0 <= value <= 1 for value in logged)
     half = {"class_path": "r4t.filters.Filter", "init_args": {"floor": 0.5}}

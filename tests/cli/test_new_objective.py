@@ -1,0 +1,193 @@
+"""``r4t new-objective``: the package works as it is written, in all three uses; names are checked."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
+from r4t.catalog import write_catalog
+from r4t.cli import new_objective
+from r4t.configs import configs_folder
+from r4t.data.source import Items
+from r4t.encoder.lsa import LsaEncoder
+from r4t.errors import InputError
+from r4t.evaluation.answers import read_answers
+from r4t.evaluation.results import Results
+from r4t.run import Run
+from r4t.targets import TargetSets
+from tests.small_steps import EVALUATE, FEW, TUNE, logged_values, overlay
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {
+    *("README.md", "pyproject.toml", "cheap_sets.py", "tests/test_cheap_sets.py"),
+    *("tune.yaml", "synthesize.yaml", "evaluate.yaml"),
+}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A new package, not installed."""
+    monkeypatch.chdir(tmp_path)
+    new_objective.run(["cheap-sets"])
+    return tmp_path / "cheap-sets"
+
+
+@pytest.fixture
+def installed_package(package, as_installed):
+    points = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
+    as_installed(package, "cheap-sets", "0.1.0", points["r4t.objectives"])
+    return package
+
+
+@pytest.fixture
+def priced_run(untrained_run, small_items) -> Run:
+    """Its items cost 0, 1, 2, … 199."""
+    prices = [float(row) for row in range(len(small_items))]
+    items = Items(small_items.ids, small_items.texts, {"price": prices})
+    encoder = LsaEncoder.fit(items.texts, dim=8)
+    embeddings = encoder.encode(items.texts)
+    write_catalog(untrained_run.folder / "catalog", items, embeddings, encoder, overwrite=True)
+    return untrained_run
+
+
+def test_it_is_written_and_the_next_commands_are_told(package, capsys):
+    found = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
+    assert found == FILES
+    assert not any("$" in path.read_text() for path in package.rglob("*") if path.is_file())
+    project = tomllib.loads((package / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "cheap-sets"
+    points = {"r4t.objectives": {"cheap_sets": "cheap_sets:CheapSets"}}
+    assert project["project"]["entry-points"] == points
+    new_objective.run(["other_sets", "--out", "deep/er"])
+    printed = capsys.readouterr().out
+    assert (
+        "7 files written into deep/er/other_sets; what to replace is told in other_sets" in printed
+    )
+    assert "pip install -e ./deep/er/other_sets\n" in printed
+    assert "python -m pytest deep/er/other_sets\n" in printed
+    assert "r4t objectives other_sets\n" in printed
+    assert Path("deep/er/other_sets/other_sets.py").is_file()
+
+
+def test_its_own_tests_pass(package):
+    paths = [str(ROOT), str(ROOT / "objectives"), *os.environ.get("PYTHONPATH", "").split(":")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package)],
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, paths)), "OMP_NUM_THREADS": "1"},
+        cwd=package.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+
+
+@pytest.mark.parametrize("config", [[], ["--config", str(ROOT / "pyproject.toml")]])
+def test_it_is_as_clean_as_our_own_code(package, config):
+    pytest.importorskip("ruff")
+    for words in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *words, "--no-cache", *config, "."],
+            cwd=package,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_it_is_listed(installed_package, program):
+    code, printed, _ = program("objectives")
+    line = next(line for line in printed.splitlines() if line.startswith("cheap_sets "))
+    assert code == 0
+    assert line.split()[:7] == ["cheap_sets", "0", "…", "1", "catalog", "–", "cheap-sets"]
+    assert "Share of members whose price" in line
+
+
+def test_its_overlays_make_it_reward_filter_and_metric(
+    installed_package, program, priced_run, tmp_path
+):
+    run, toy = priced_run, configs_folder() / "toy"
+
+    def layers(name, *paths):
+        return [word for path in (toy / name, *paths) for word in ("--config", path)]
+
+    quick = overlay(tmp_path / "quick.yaml", TUNE, **FEW)
+    tune = layers("1_tune.yaml", installed_package / "tune.yaml", quick)
+    code, _, err = program("fit", *tune, "--run", run.folder)
+    assert code == 0, err
+    logged = logged_values(run, "cheap_sets/mean")
+    assert logged
+    assert all(0 <= value <= 1 for value in logged)
+    assert set(logged_values(run, "cheap_sets/weighted")) == {0.0}  # audited
+    few = overlay(tmp_path / "few.yaml", {"samples": 4, "set_size": 4})
+    made = layers("2_synthesize.yaml", installed_package / "synthesize.yaml", few)
+    code, _, err = program("synthesize", *made, "--run", run.folder)
+    assert code == 0, err
+    targets = TargetSets.load(run.step("targets"))
+    assert targets.manifest.dropped["beyond the best share"] > 0
+    assert set(targets.tensors(0)["score.cheap_sets"].tolist()) <= {0, 0.25, 0.5, 0.75, 1}
+    weights = ["--config", installed_package / "evaluate.yaml"]
+    code, printed, err = program("evaluate", run.folder, *weights, *EVALUATE)
+    assert code == 0, err
+    results = Results.load(run.folder / "results")
+    by_hand = [
+        sum(int(item.id.removeprefix("i")) <= 50 for item in answer.items) / 4
+        for answer in read_answers(run.folder / "results" / "sets.jsonl")
+        if answer.method == "MMR"
+    ]
+    assert results.values["MMR"]["items/cheap_sets"] == by_hand
+    assert 0 < sum(by_hand) < 4
+    assert "cheap_sets" in printed
+
+
+def test_a_catalog_without_the_column_is_told(installed_package, program, untrained_run):
+    weights = ["--config", installed_package / "evaluate.yaml"]
+    code, _, err = program("evaluate", untrained_run.folder, *weights, *EVALUATE)
+    assert code == 2
+    assert "has the metadata columns ['noun'] — found no 'price' — name one of them" in err
+    code, _, err = program("evaluate", untrained_run.folder, *EVALUATE)  # where nobody named it
+    assert code == 0, err
+    left_out = Results.load(untrained_run.folder / "results").settings["left_out"]
+    assert "found no 'price'" in left_out["cheap_sets"]
+
+
+@pytest.mark.parametrize(
+    "name, sentence",
+    [
+        ("Price", "small letters, digits, .*— found 'Price' — write for instance price-spread"),
+        ("a b", "— found 'a b' — write"),
+        ("x--y", "— found 'x--y' — write"),
+        ("7up", "a letter first — found '7up' — write"),
+        ("class", "that of its Python module — found the keyword 'class' — choose another"),
+        ("match", "found the keyword 'match' — choose another"),
+        (
+            "diversity",
+            "found 'diversity' installed, as r4t_objectives.diversity:Diversity — choose",
+        ),
+        ("prompt-format", "found 'prompt_format' installed, as r4t_objectives.*PromptFormat — ch"),
+        ("json", "must not hide another — found a module 'json' that Python imports already — ch"),
+        ("torch", "found a module 'torch' that Python imports already — choose another name"),
+        (
+            "reward",
+            "means nothing else in logs and tables — found 'reward' among .* choose another",
+        ),
+    ],
+)
+def test_names_that_will_not_do(name, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        new_objective.run([name])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(package):
+    (package / "cheap_sets.py").write_text("mine\n")
+    with pytest.raises(InputError, match="of its own — found cheap-sets already — choose another"):
+        new_objective.run(["cheap-sets"])
+    assert (package / "cheap_sets.py").read_text() == "mine\n"
