@@ -183,6 +183,35 @@ class StepCLI(LightningCLI):
         """Do nothing: a checkpoint's saved arguments must not override the command line."""
 
 
+class Unparsed(StepCLI):
+    """The parsers of all verbs, and nothing is parsed or run."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Leave the arguments."""
+        self.config = Namespace(subcommand=None)
+
+    def _set_seed(self) -> None:
+        """Leave the seed."""
+
+    def before_instantiate_classes(self) -> None:
+        """Begin nothing."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+
+SETTINGS: dict[str, Any] = {
+    "model_class": LightningModule,
+    "datamodule_class": LightningDataModule,
+    "subclass_mode_model": True,
+    "subclass_mode_data": True,
+    "trainer_class": SynthesisTrainer,
+    "save_config_callback": SaveStepConfig,
+    "seed_everything_default": 0,
+    "parser_kwargs": {"exit_on_error": False},
+}
+
+
 def run(arguments: list[str]) -> None:
     """Run one of the verbs that need a Trainer; ``arguments`` begin with it.
 
@@ -215,17 +244,17 @@ def run(arguments: list[str]) -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    StepCLI(
-        model_class=LightningModule,
-        datamodule_class=LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        trainer_class=SynthesisTrainer,
-        save_config_callback=SaveStepConfig,
-        seed_everything_default=0,
-        parser_kwargs={"exit_on_error": False},
-        args=arguments,
-    )
+    StepCLI(args=arguments, **SETTINGS)
+
+
+def options(verb: str) -> dict[str, str]:
+    """Return the options of a verb, but for help on classes, with the first line of their help."""
+    found = {}
+    for action in Unparsed(args=[], **SETTINGS)._parser(verb)._actions:
+        for name in action.option_strings:
+            if name.startswith("--") and not name.endswith(("+", ".help", "help", "print_shtab")):
+                found[name] = (action.help or "").split("\n")[0]
+    return found
 
 
 def again(arguments: Sequence[str], kept: bool) -> str:

@@ -295,6 +295,16 @@ def _no_yaml(
     return f"A config must be YAML — found {match[0].splitlines()[0]} — correct it."
 
 
+def _no_flag(
+    problem: Problem, match: Match, parser: ArgumentParser, arguments: Sequence[str]
+) -> str:
+    flags = ("all", "comments", "skip_default", "skip_unset")
+    return (
+        f"--print_config takes nothing or the flags {', '.join(flags)} — found '{match['flag']}' — "
+        f"correct it.{nearest(match['flag'], flags)}"
+    )
+
+
 EXPECTED = r"Expected an? (?P<type>.+?)(?:\. Got value: (?P<value>.*))?$"
 Teller = Callable[[Problem, Match, ArgumentParser, Sequence[str]], str | None]
 TELLERS: list[tuple[str, Teller]] = [
@@ -309,6 +319,7 @@ TELLERS: list[tuple[str, Teller]] = [
     (r"No module named '.+'", _no_class),
     (r"File does not exist: '(?P<path>.+)'", _no_file),
     (r"(Problems parsing config|Unexpected config)", _no_yaml),
+    (r'Invalid option "(?P<flag>.*)" for --print_config', _no_flag),
     (EXPECTED, _type),
 ]
 

@@ -90,7 +90,7 @@ def _comment(block: Sequence[str]) -> list[str]:
     if found is not None:
         text, kind = found[1], found[2].rstrip(" ,") if told else found[2].rstrip(" ,)")
         kind = re.sub(r"<class '(.+?)'>", r"\1", kind)
-    sentence = re.split(r"(?<=[.:;]) (?=[A-Z`])", text, maxsplit=1)[0].replace("``", "")
+    sentence = re.split(r"(?<=\.) (?=[A-Z`])", text, maxsplit=1)[0].replace("``", "")
     shown = f"{sentence} ({kind})" if kind else sentence
     return textwrap.wrap(
         shown, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
