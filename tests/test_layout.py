@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors words facts seeds randomness stopwatch cache configs chat geometry encoder data catalog index sets
-search run objective plugins reward choice filters metrics
-testing targets fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
+errors words interruption progress facts seeds randomness stopwatch cache configs chat geometry encoder
+data catalog index sets search run objective plugins reward choice filters metrics testing targets
+fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
@@ -30,18 +30,10 @@ WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.words", "r4t.chat"]
 STRANGERS += ["r4t.testing"]  # in their tests
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
-# Plain verbs; evaluate names its settings from the class that measures, and that needs torch.
-VERBS = [
-    "catalog",
-    "queries",
-    "report",
-    "retrieve",
-    "compare",
-    "objectives",
-    "new-objective",
-    "init",
-]
-VERBS += ["quickstart"]
+# Plain verbs, and below those with a help of their own: the parser's whole one needs torch.
+VERBS = ["catalog", "queries", "report", "retrieve", "compare", "objectives", "init", "quickstart"]
+VERBS += ["new-objective", "completion"]
+VERBS += ["evaluate", "fit", "validate", "test", "predict", "synthesize"]  # their help is brief
 
 
 def imports():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -20,25 +21,23 @@ if TYPE_CHECKING:
 WARDROBE = "wardrobe"
 OWN = r"[^\W\d][\w.]*:[^\W\d]\w*"
 """MODULE:CLASS; hub names and folders have no colon."""
-EPILOG = """Examples:
-  r4t catalog wardrobe --out runs/catalog
-  r4t catalog products.csv --out runs/mine --id_field sku --text_field title
-  r4t catalog items.jsonl --out runs/mine --encoder sentence-transformers/all-MiniLM-L6-v2
-  r4t catalog items.parquet --vectors images.npy --encoder clip:openai/clip-vit-base-patch32 --out
-  c
-  r4t catalog wardrobe --collections mean --out runs/outfits"""
+EXAMPLES = (
+    "r4t catalog wardrobe --out runs/catalog",
+    "r4t catalog products.csv --out runs/mine --id_field sku --text_field title",
+    "r4t catalog items.jsonl --out runs/mine --encoder sentence-transformers/all-MiniLM-L6-v2",
+    "r4t catalog items.parquet --out runs/mine --vectors images.npy \\\n"
+    "      --encoder clip:openai/clip-vit-base-patch32",
+    "r4t catalog wardrobe --collections mean --out runs/outfits",
+)
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    import argparse
-
-    verb = ArgumentParser(
-        prog="r4t catalog",
-        description="Write a catalog folder: items (or collections of items), embeddings, encoder "
-        "and fingerprint.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    verb = verb_parser(
+        "catalog",
+        "Write a catalog folder: items (or collections of items), embeddings, encoder and\n"
+        "fingerprint.",
+        EXAMPLES,
     )
     verb.add_argument(
         "source",
@@ -84,8 +83,8 @@ def parser() -> ArgumentParser:
         "--verbatim", action="store_true", help="leave HTML entities in the texts of bundle CSVs"
     )
     verb.add_argument("--overwrite", action="store_true", help="replace a catalog that is there")
-    verb.add_argument("--seed", type=int, default=0, help="of the wardrobe and of LSA")
-    verb.add_argument("--size", type=int, default=6000, help="items of the wardrobe")
+    verb.add_argument("--seed", type=int, default=0, help="of the wardrobe and of LSA (0)")
+    verb.add_argument("--size", type=int, default=6000, help="items of the wardrobe (6000)")
     return verb
 
 
@@ -95,7 +94,7 @@ def run(argv: list[str]) -> None:
     Raises:
         InputError: The source, the encoder or the vectors are at fault, or the folder is taken.
     """
-    args = parser().parse_args(argv)
+    args = parse(parser(), argv)
     _check(args)
     from r4t.catalog import write_catalog
     from r4t.data.collections import first_values

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from r4t.errors import InputError
+from r4t.cli.arguments import parse, verb_parser
+from r4t.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from r4t.catalog import Catalog
@@ -16,31 +17,31 @@ if TYPE_CHECKING:
 
     Splits = dict[str, list[Query]]
 
-EPILOG = """Examples:
-  r4t queries runs/catalog --out runs/queries
-  r4t queries runs/catalog --out runs/queries --wardrobe oar
-  r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing
-  r4t queries runs/clothing --out runs/folds --sets data/bundles/clothing --folds 5
-  r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing --recompose 1.0 \\
-      --slot category
-  r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b"""
+EXAMPLES = (
+    "r4t queries runs/catalog --out runs/queries",
+    "r4t queries runs/catalog --out runs/queries --wardrobe oar",
+    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing",
+    "r4t queries runs/clothing --out runs/folds --sets data/bundles/clothing --folds 5",
+    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing --recompose 1.0 \\\n"
+    "      --slot category",
+    "r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b",
+)
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    import argparse
-
-    verb = ArgumentParser(
-        prog="r4t queries",
-        description="Write broad queries for a catalog, split 8:1:1: from its own phrases "
-        "(default), by a language model, from reference sets, or those of the generated wardrobe.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    verb = verb_parser(
+        "queries",
+        "Write broad queries for a catalog, split 8:1:1: from its own phrases (default), by a\n"
+        "language model, from reference sets, or those of the generated wardrobe.",
+        EXAMPLES,
     )
     verb.add_argument("catalog", type=str, help="catalog folder")
     verb.add_argument("--out", type=str, required=True, help="folder to write")
-    verb.add_argument("--count", type=int, default=2000, help="how many (phrases and endpoint)")
-    verb.add_argument("--seed", type=int, default=0, help="of phrases and splits")
+    verb.add_argument(
+        "--count", type=int, default=2000, help="how many (2000; phrases and endpoint)"
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of phrases and splits (0)")
     verb.add_argument("--sets", type=str, help="source with reference sets of the catalog's items")
     verb.add_argument("--wardrobe", type=str, help="oar or wscr, for a catalog of the wardrobe")
     verb.add_argument(
@@ -72,7 +73,7 @@ def run(argv: list[str]) -> None:
         InputError: Two origins are asked for, the catalog or the origin is at fault, or the folder
             holds queries already.
     """
-    args = parser().parse_args(argv)
+    args = parse(parser(), argv)
     from r4t.catalog import Catalog
     from r4t.data.queries import write_queries
 
@@ -188,7 +189,10 @@ def _from_wardrobe(catalog: Catalog, task: str) -> tuple[Splits, str]:
             f"{catalog.folder} — write one with `r4t catalog wardrobe --out FOLDER`."
         )
     if task not in ("oar", "wscr"):
-        raise InputError(f"--wardrobe must be oar or wscr — found {task!r} — name one of the two.")
+        raise InputError(
+            f"--wardrobe must be oar or wscr — found {task!r} — name one of the two."
+            f"{nearest(task, ('oar', 'wscr'))}"
+        )
     if task == "wscr":
         _refuse_collections(catalog, "--wardrobe wscr")
     from r4t.data.wardrobe import generate

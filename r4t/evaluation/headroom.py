@@ -27,6 +27,7 @@ from r4t.evaluation.report import Evaluation, run_truth
 from r4t.evaluation.scores import COMPOSITE, Composite
 from r4t.evaluation.table import Block, markdown
 from r4t.objective import Objective
+from r4t.progress import track
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch, pad_rows
@@ -128,8 +129,9 @@ def measure_headroom(
         if objective.needs <= KNOWN | {"query_texts"} and not objective.costly
     }
     values: dict[tuple[str, str], list[float | None]] = {}
-    for start in range(0, len(queries), evaluation.batch_size):
-        part = queries[start : start + evaluation.batch_size]
+    starts = range(0, len(queries), evaluation.batch_size)
+    parts = [queries[start : start + evaluation.batch_size] for start in starts]
+    for part in track(parts, "headroom", len):
         asked = _Asked(part, searcher)
         for column, method in who.items():
             for term, scores in _scored(reward, asked.fan_out(method)).items():
