@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors words facts seeds randomness stopwatch cache configs chat geometry encoder data catalog index sets
-search run objective plugins reward choice filters metrics targets
+errors words files facts seeds randomness stopwatch cache configs chat geometry encoder data catalog
+index sets search run objective plugins reward choice filters metrics targets
 fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]

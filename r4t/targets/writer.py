@@ -9,9 +9,10 @@ from typing import Any
 
 from r4t.errors import InputError
 from r4t.facts import fingerprint
+from r4t.files import write_text
 from r4t.targets.card import data_card
 from r4t.targets.format import MANIFEST, Manifest, Origin, TargetBatch
-from r4t.targets.landing import CARD, begin, check_begin, land, landed, put_text, read_record
+from r4t.targets.landing import CARD, begin, check_begin, land, landed, read_record
 
 
 class TargetWriter:
@@ -179,9 +180,9 @@ def finish(folder: Path, origin: Origin, objectives: dict[str, Any] | None = Non
         objectives={} if objectives is None else objectives,
         shards=shards,
     )
-    put_text(folder / CARD, data_card(folder, manifest))
+    write_text(folder / CARD, data_card(folder, manifest))
     # Renaming is atomic: no reader ever sees half a manifest.
-    put_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
     return manifest
 
 
