@@ -1,7 +1,5 @@
 """Queries → target sets: sample the tuned model, retrieve, score, filter, write (stage 2)."""
 
-from typing import Any
-
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
@@ -18,7 +16,7 @@ from r4t.reward import Reward
 from r4t.run import Run
 from r4t.seeds import query_seed
 from r4t.sets import SetBatch
-from r4t.targets import Origin, TargetBatch, TargetWriter, check_begin
+from r4t.targets import Origin, TargetBatch, TargetWriter, begin, check_begin
 
 
 class ItemRows:
@@ -134,14 +132,15 @@ class Synthesizer(LightningModule):
         """
         trainer, origin = self.trainer, self.origin()
         folder = self.run.step(self.step)
-        check_begin(folder, origin, self.overwrite)  # on every rank, before one changes anything
+        # On every rank, before one changes anything.
+        goes_on = check_begin(folder, origin, self.overwrite)
         trainer.strategy.barrier("target sets checked")
-        settings: dict[str, Any] = {"shard_size": self.shard_size, "overwrite": self.overwrite}
         if trainer.global_rank == 0:
-            self.writer = TargetWriter(folder, origin, **settings)
+            begin(folder, origin, goes_on)
         trainer.strategy.barrier("target sets begun")
-        if trainer.global_rank > 0:
-            self.writer = TargetWriter(folder, origin, rank=trainer.global_rank, **settings)
+        self.writer = TargetWriter(
+            folder, origin, shard_size=self.shard_size, rank=trainer.global_rank
+        )
         if self.writer.done:
             rank_zero_info(
                 f"{len(self.writer.done)} queries have landed in {folder} before: they are passed over."

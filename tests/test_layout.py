@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors words interruption progress facts seeds randomness stopwatch cache configs chat geometry encoder
+errors words files interruption progress facts seeds randomness stopwatch cache configs chat geometry encoder
 data catalog index sets search run objective plugins reward choice filters metrics testing targets
 fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905

@@ -6,8 +6,8 @@ from r4t.configs import configs_folder
 
 FOLDERS = {
     "toy": "On a CPU, in minutes: what `r4t quickstart` runs.",
-    "paper": "The published run; each value names the paper's section.",
-    "wscr": "Laid over `toy/` or `paper/`: queries with reference sets.",
+    "paper": "The published run; each value names the paper's section. `paper/wscr/` is laid over it.",
+    "wscr": "Laid over `toy/`: queries with reference sets.",
     "data": "Laid over both: real data sets.",
     "hardware": "Laid over a training step: LoRA, several GPUs.",
 }
@@ -32,12 +32,19 @@ def config_page() -> dict[str, str]:
     ]
     for folder, what in FOLDERS.items():
         parts += ["", f"## {folder}", "", what]
-        for path in sorted((root / folder).glob("*.yaml")):
-            parts += ["", heading(path), "", "```yaml", path.read_text("utf-8").rstrip(), "```"]
+        for path in sorted((root / folder).rglob("*.yaml")):
+            parts += [
+                "",
+                heading(path.relative_to(root)),
+                "",
+                "```yaml",
+                path.read_text("utf-8").rstrip(),
+                "```",
+            ]
     return {"reference/configs.md": "\n".join(parts) + "\n"}
 
 
-def heading(path: Path) -> str:
+def heading(name: Path) -> str:
     """The heading of one file, whose anchor is folder-name."""
-    anchor = f"{path.parent.name}-{path.stem}".replace("_", "-")
-    return f"### {path.parent.name}/{path.name} {{ #{anchor} }}"
+    anchor = name.with_suffix("").as_posix().replace("/", "-").replace("_", "-")
+    return f"### {name.as_posix()} {{ #{anchor} }}"

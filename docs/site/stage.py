@@ -21,7 +21,7 @@ from objectives_table import objectives_page
 ROOT = Path(__file__).resolve().parents[2]
 DOCS, BUILD = ROOT / "docs", ROOT / "build"
 LEFT_OUT = {"site", "notebooks"}  # folders of docs/ that are no pages as they are
-SHOWN = {".png", ".json", ".csv", ".svg", ".toml"}  # of benchmarks/results: figures and values
+SHOWN = {".png", ".json", ".csv", ".svg", ".toml", ".md"}  # of benchmarks/results
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 
 Pages = dict[str, str | bytes]
@@ -59,10 +59,21 @@ def written_pages() -> Pages:
 
 
 def results() -> Pages:
-    """Figures and values of the benchmarks, at the place they have in the repository."""
+    """Figures and values of the benchmarks, at the place they have in the repository.
+
+    A folder of them has an index, for links to it.
+    """
     paths = sorted((ROOT / "benchmarks" / "results").rglob("*"))
-    found = [path for path in paths if path.suffix in SHOWN]
-    return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in found}
+    found = {path.relative_to(ROOT): path for path in paths if path.suffix in SHOWN}
+    pages: Pages = {
+        name.as_posix(): path.read_text("utf-8") if path.suffix == ".md" else path.read_bytes()
+        for name, path in found.items()
+    }
+    for folder in sorted({name.parent for name in found}):
+        inside = [name.relative_to(folder).as_posix() for name in found if folder in name.parents]
+        lines = [f"* [{name}]({name})" for name in inside]
+        pages[f"{folder.as_posix()}/index.md"] = "\n".join([f"# {folder}", "", *lines]) + "\n"
+    return pages
 
 
 def navigation(names: list[str]) -> list[object]:
@@ -100,6 +111,8 @@ def moved(path: str, pages: Pages) -> tuple[str, str]:
     if path.startswith("configs/"):
         name = path.removeprefix("configs/").removesuffix(".yaml")
         return "reference/configs.md", "#" + name.replace("/", "-").replace("_", "-")
+    if f"{path}/index.md" in pages:
+        return f"{path}/index.md", ""
     return path, ""
 
 

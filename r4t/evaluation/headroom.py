@@ -19,13 +19,13 @@ from r4t.choice import KNOWN
 from r4t.data.queries import Query
 from r4t.evaluation.baselines import Method
 from r4t.evaluation.extremes import GreedyBound, as_directions
-from r4t.evaluation.files import write_text
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import Methods
 from r4t.evaluation.measuring import values_of
 from r4t.evaluation.report import Evaluation, run_truth
 from r4t.evaluation.scores import COMPOSITE, Composite
 from r4t.evaluation.table import Block, markdown
+from r4t.files import write_text
 from r4t.objective import Objective
 from r4t.progress import track
 from r4t.reward import Reward
