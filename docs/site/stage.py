@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS, BUILD = ROOT / "docs", ROOT / "build"
 LEFT_OUT = {"site", "notebooks"}  # folders of docs/ that are no pages as they are
 SHOWN = {".png", ".json", ".csv", ".svg", ".toml", ".md"}  # of benchmarks/results
+UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 
 Pages = dict[str, str | bytes]
@@ -66,13 +67,17 @@ def results() -> Pages:
     paths = sorted((ROOT / "benchmarks" / "results").rglob("*"))
     found = {path.relative_to(ROOT): path for path in paths if path.suffix in SHOWN}
     pages: Pages = {
-        name.as_posix(): path.read_text("utf-8") if path.suffix == ".md" else path.read_bytes()
+        name.as_posix(): UNSEARCHED + path.read_text("utf-8")
+        if path.suffix == ".md"
+        else path.read_bytes()
         for name, path in found.items()
     }
     for folder in sorted({name.parent for name in found}):
         inside = [name.relative_to(folder).as_posix() for name in found if folder in name.parents]
         lines = [f"* [{name}]({name})" for name in inside]
-        pages[f"{folder.as_posix()}/index.md"] = "\n".join([f"# {folder}", "", *lines]) + "\n"
+        pages[f"{folder.as_posix()}/index.md"] = (
+            UNSEARCHED + "\n".join([f"# {folder}", "", *lines]) + "\n"
+        )
     return pages
 
 
