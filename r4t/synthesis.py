@@ -1,5 +1,7 @@
 """Queries → target sets: sample the tuned model, retrieve, score, filter, write (stage 2)."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
