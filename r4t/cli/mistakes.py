@@ -207,9 +207,12 @@ def _missing(
 def _no_value(
     problem: Problem, match: Match, parser: ArgumentParser, arguments: Sequence[str]
 ) -> str:
+    names = [name for name in match["option"].split("/") if not name.endswith("+")]
+    number = match["number"]
+    takes, found = ("a value", "none") if number == "one" else (f"{number} values", "fewer")
     return (
-        f"{match['option']} takes a value — found none behind it — write one (example: "
-        f"{example(parser)})."
+        f"{names[-1]} takes {takes} — found {found} behind it — write "
+        f"{'it' if number == 'one' else 'them'} (example: {example(parser)})."
     )
 
 
@@ -312,7 +315,7 @@ TELLERS: list[tuple[str, Teller]] = [
     (r"Group '.*' does not accept option '(?P<name>.+)'", _unknown_setting),
     (r"unrecognized arguments: (?P<words>.+)$", _unknown_option),
     (r"the following arguments are required: (?P<names>.+)$", _missing),
-    (r"argument (?P<option>\S+): expected ", _no_value),
+    (r"argument (?P<option>\S+): expected (at least )?(?P<number>\w+) argument", _no_value),
     (r"argument (?P<option>\S+): ignored explicit argument '(?P<value>.*)'", _a_value),
     (r"Expected a dot import path string: (?P<path>.+)$", _no_class),
     (r"(module|type object) '.+' has no attribute '.+'", _no_class),
@@ -453,4 +456,6 @@ def _help_option(parser: ArgumentParser) -> str:
 def example(parser: ArgumentParser) -> str:
     """Return the first example of a verb's help."""
     lines = (parser.epilog or "").splitlines()
-    return lines[1].strip() if len(lines) > 1 else f"{parser_name(parser)} --help"
+    if len(lines) < 2:
+        return f"{parser_name(parser)} --help"
+    return re.split(r"\s{3,}", lines[1].strip())[0]  # without what it is for
