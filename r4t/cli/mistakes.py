@@ -141,7 +141,7 @@ def _unknown_setting(
     """A key of a config, or of a class in one, that there is not."""
     name = match["name"]
     if problem.owner:
-        known = parameters(problem.owner)
+        name, known = name.split(".")[0], parameters(problem.owner)
         prefix = ".".join(filter(None, [problem.place, "init_args"]))
         where = f"{prefix}.{name}{_in_file(name, arguments)}"
         return (
