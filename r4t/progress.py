@@ -152,7 +152,9 @@ def _bar(what: str, total: int | None) -> tuple[Any, Any]:
     return bar, bar.add_task(what, total=total, told="")
 
 
-def track(items: Sequence[Item], what: str, size: Callable[[Item], int] | None = None) -> Iterator[Item]:
+def track(
+    items: Sequence[Item], what: str, size: Callable[[Item], int] | None = None
+) -> Iterator[Item]:
     """Yield the items, and show how many are done.
 
     Args:

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors words interruption progress facts seeds randomness stopwatch cache configs chat geometry encoder data catalog index sets
+errors words interruption progress facts seeds randomness stopwatch cache configs chat geometry
+encoder data catalog index sets
 search run objective plugins reward choice filters metrics targets
 fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
 """.split()  # noqa: SIM905
@@ -75,7 +76,9 @@ def test_imports_go_downhill():
         and ROOMS.index(target.split(".")[1]) > ROOMS.index(name.split(".")[0])
     ]
     # The verb that calls the others does so through the program; another writes down what they are.
-    assert sorted(uphill) == [f"cli.{verb} imports r4t.__main__" for verb in ("completion", "quickstart")]
+    assert sorted(uphill) == [
+        f"cli.{verb} imports r4t.__main__" for verb in ("completion", "quickstart")
+    ]
 
 
 def test_imports_do_not_reach_the_shipped_objectives():

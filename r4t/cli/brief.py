@@ -137,7 +137,9 @@ def brief_help(verb: str) -> str:
     if verb == "evaluate":
         return f"{EVALUATE}\n{shown}".rstrip()
     what, _ = STEPS[verb]
-    usage = f"usage: r4t {verb} --config FILE [--config FILE ...] [--run FOLDER] [--SETTING VALUE ...]"
+    usage = (
+        f"usage: r4t {verb} --config FILE [--config FILE ...] [--run FOLDER] [--SETTING VALUE ...]"
+    )
     more = {"fit": RESUMED, "synthesize": ""}.get(verb, CHECKPOINT)
     return (
         f"{usage}\n\n{what}\n\n{USED}{more}{SETTINGS}{_trainer(verb)}{CONFIGS}\n{shown}"

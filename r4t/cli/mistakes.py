@@ -4,17 +4,15 @@ The reports are those of jsonargparse: nested lines, where the innermost tells w
 lines around it where. What is in no table here is handed on in the parser's own words.
 """
 
-import importlib
-import inspect
-import pkgutil
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.classes import nearest_class, parameters
 from r4t.errors import nearest
 
 SHOWN = 12  # settings that a sentence lists; of more it names the nearest alone
@@ -28,7 +26,6 @@ TYPES = {
 }
 OF_TRAINING = ("model", "data", "trainer", "ckpt_path")
 OF_EVALUATION = ("weights", "split", "methods", "set_size", "pool_size", "across_runs", "best_of")
-TOP_PACKAGES = ("r4t", "r4t_objectives", "lightning", "torch", "transformers")
 
 
 @dataclass
@@ -68,7 +65,9 @@ def sentence(report: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     if told:
         return max(told, key=lambda pair: pair[0].depth)[1]
     words = " ".join(line.strip() for line in report.splitlines()).rstrip(".")
-    return f"Every setting must fit '{parser_name(parser)}' — {words}; correct the config or option."
+    return (
+        f"Every setting must fit '{parser_name(parser)}' — {words}; correct the config or option."
+    )
 
 
 def parser_name(parser: ArgumentParser) -> str:
@@ -81,9 +80,8 @@ def problems(report: str) -> Iterator[Problem]:
     """Read the innermost lines of a report, with what lies around each.
 
     Example:
-        >>> found, = problems("Parser key 'a':\\n  No")
-        >>> found.said
-        'No'
+        >>> [problem.said for problem in problems("Option 'a' is not accepted")]
+        ["Option 'a' is not accepted"]
     """
     around: list[tuple[int, str, str]] = []  # indent, key, class path
     found: list[Problem] = []
@@ -327,76 +325,10 @@ TELLERS: list[tuple[str, Teller]] = [
 ]
 
 
-def parameters(path: str) -> list[str]:
-    """Return the names of a class's constructor arguments, of its bases' too where it hands them on.
-
-    Example:
-        >>> parameters("r4t.choice.BestRows")[:1]
-        ['by']
-    """
-    module, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), name)
-    names: dict[str, None] = {}
-    for owner in inspect.getmro(found) if inspect.isclass(found) else [found]:
-        init = vars(owner).get("__init__") if inspect.isclass(owner) else owner
-        if init is None:
-            continue
-        kinds = inspect.signature(init).parameters.values()
-        named = [p.name for p in kinds if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        names.update(dict.fromkeys(name for name in named if name != "self"))
-        if not any(p.kind == p.VAR_KEYWORD for p in kinds):
-            break
-    return list(names)
-
-
-def nearest_class(path: str) -> str:
-    """Return the class path closest to one that leads nowhere; empty where none is near.
-
-    Example:
-        >>> nearest_class("r4t.errors.InptError")
-        'r4t.errors.InputError'
-        >>> nearest_class("r4t.eror.InputError")
-        'r4t.errors.InputError'
-    """
-    parts = path.split(".")
-    if len(parts) == 1:
-        classes = {
-            name: f"{found.__module__}.{name}"
-            for module in [m for n, m in sys.modules.items() if n.split(".")[0] == "r4t"]
-            for name, found in vars(module).items()
-            if inspect.isclass(found) and found.__module__.split(".")[0] == "r4t"
-        }
-        close = _closest(path, classes)
-        return classes[close] if close else ""
-    right: list[str] = []
-    for part in parts:
-        options = _members(".".join(right)) if right else list(TOP_PACKAGES)
-        chosen = part if part in options else _closest(part, options)
-        if not chosen:
-            return ""
-        right.append(chosen)
-    return ".".join(right)
-
-
-def _members(path: str) -> list[str]:
-    """Modules and classes of a module."""
-    try:
-        module = importlib.import_module(path)
-    except ImportError:
-        return []
-    names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
-    return names + [name for name, found in vars(module).items() if inspect.isclass(found)]
-
-
-def _closest(word: str, options: Sequence[str] | dict[str, str]) -> str:
-    said = re.search(r"'(.+)'", nearest(word, options))
-    return said[1] if said else ""
-
-
 def config_files(arguments: Sequence[str]) -> list[Path]:
     """Return the files that ``--config`` names."""
     words = list(arguments)
-    paths = [after for word, after in zip(words, words[1:]) if word in ("--config", "-c")]
+    paths = [after for word, after in pairwise(words) if word in ("--config", "-c")]
     paths += [word.split("=", 1)[1] for word in words if word.startswith("--config=")]
     return [Path(path) for path in paths if Path(path).is_file()]
 
@@ -443,8 +375,7 @@ def _shown(parser: ArgumentParser, name: str) -> str:
         if action.dest == name:
             if action.option_strings:
                 return action.option_strings[0]
-            shown = action.metavar if isinstance(action.metavar, str) else name.upper()
-            return shown
+            return action.metavar if isinstance(action.metavar, str) else name.upper()
     return name
 
 

@@ -39,7 +39,9 @@ def parser() -> ArgumentParser:
     )
     verb.add_argument("catalog", type=str, help="catalog folder")
     verb.add_argument("--out", type=str, required=True, help="folder to write")
-    verb.add_argument("--count", type=int, default=2000, help="how many (2000; phrases and endpoint)")
+    verb.add_argument(
+        "--count", type=int, default=2000, help="how many (2000; phrases and endpoint)"
+    )
     verb.add_argument("--seed", type=int, default=0, help="of phrases and splits (0)")
     verb.add_argument("--sets", type=str, help="source with reference sets of the catalog's items")
     verb.add_argument("--wardrobe", type=str, help="oar or wscr, for a catalog of the wardrobe")

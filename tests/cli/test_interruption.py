@@ -88,7 +88,9 @@ def test_a_fit_stopped_by_the_user_goes_on_to_the_same_end(program, run, tmp_pat
     assert code == 130, told
     assert "Traceback" not in told
     sentence = told.splitlines()[-1]
-    found = re.match(r"r4t: stopped at step (\d+); go on with: (r4t fit .* --ckpt_path last)$", sentence)
+    found = re.match(
+        r"r4t: stopped at step (\d+); go on with: (r4t fit .* --ckpt_path last)$", sentence
+    )
     assert found is not None, told
     # The checkpoint is of the very step, not of the last seventh rollout.
     assert torch.load(last, weights_only=False)["global_step"] == int(found[1]) < 60

@@ -167,7 +167,9 @@ def project(small_run, tmp_path, monkeypatch):
 
 
 def test_each_verb_has_five():
-    assert {verb: len(MISTAKES.get(verb, ())) for verb in VERBS if len(MISTAKES.get(verb, ())) < 5} == {}
+    assert {
+        verb: len(MISTAKES.get(verb, ())) for verb in VERBS if len(MISTAKES.get(verb, ())) < 5
+    } == {}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,13 @@ def test_a_mistake_gives_a_sentence_that_mends_it(program, project, verb, argume
             r"^r4t.grpo.loss.SoftGRPO takes .* found model.init_args.loss.* mean 'kl_new_old'\?$",
         ),
         (
-            {"trainer": {"callbacks": [{"class_path": "r4t.callbacks.KeepLast", "init_args": {"evry": 2}}]}},
+            {
+                "trainer": {
+                    "callbacks": [
+                        {"class_path": "r4t.callbacks.KeepLast", "init_args": {"evry": 2}}
+                    ]
+                }
+            },
             r"^r4t.callbacks.KeepLast takes the settings every, folder — found .* mean 'every'\?$",
         ),
         (
@@ -231,7 +239,10 @@ def test_a_mistake_gives_a_sentence_that_mends_it(program, project, verb, argume
             {"model": {"init_args": {"learning_rate": "fast"}}},
             r"^model.init_args.learning_rate must be a number — found 'fast' in x.yaml — correct it",
         ),
-        ({"trainer": {"max_steps": "many"}}, r"^trainer.max_steps must be a whole number — found 'many'"),
+        (
+            {"trainer": {"max_steps": "many"}},
+            r"^trainer.max_steps must be a whole number — found 'many'",
+        ),
         ([1], r"^A config must be keys with values — found other YAML in x.yaml — correct it"),
         ("a: [1", r"^A config must be YAML — found .* at line 1 of x.yaml — correct it"),
     ],

@@ -32,9 +32,12 @@ def test_it_loads_again_as_the_same(printed, tmp_path, name):
 def test_each_key_has_one_sentence_and_defaults_of_the_trainer_are_left_out(printed):
     given = ["fit", "--config", TOY / "1_tune.yaml"]
     lines = printed(*given, "--print_config").splitlines()
+    assert "run: runs/toy" in lines
+    assert "  check_val_every_n_epoch:" in lines  # set to null, which is not its default
     assert lines[0] == "# r4t fit --config FILE"
     place = lines.index("    group_size: 8")
-    assert lines[place - 1].startswith("    # ") and lines[place - 1].endswith("(int, default: 8)")
+    assert lines[place - 1].startswith("    # ")
+    assert lines[place - 1].endswith("(int, default: 8)")
     assert max(map(len, lines)) <= 100
     assert "" not in lines
     assert not any("limit_train_batches" in line for line in lines)
