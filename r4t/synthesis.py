@@ -193,7 +193,9 @@ class Synthesizer(LightningModule):
         ids = self.searcher.catalog.ids
         return [ids[item] if item >= 0 else "" for item in items]
 
-    def on_predict_batch_end(self, outputs: Any, batch: list[Query], batch_idx: int) -> None:
+    def on_predict_batch_end(
+        self, outputs: Any, batch: list[Query], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """Land what there is and stop, where the user wants to.
 
         Raises:

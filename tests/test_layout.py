@@ -76,8 +76,10 @@ def test_imports_go_downhill():
         if target.startswith("r4t.")
         and ROOMS.index(target.split(".")[1]) > ROOMS.index(name.split(".")[0])
     ]
-    # The one verb that calls the others does so through the program.
-    assert uphill == ["cli.quickstart imports r4t.__main__"]
+    # The verb that calls the others does so through the program; another writes down what they are.
+    assert sorted(uphill) == [
+        f"cli.{verb} imports r4t.__main__" for verb in ("completion", "quickstart")
+    ]
 
 
 def test_imports_do_not_reach_the_shipped_objectives():

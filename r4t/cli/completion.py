@@ -6,7 +6,8 @@ written anew after an update, or where an objective was installed.
 
 import argparse
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -21,16 +22,16 @@ EXAMPLES = (
     "r4t completion zsh > ~/.zfunc/_r4t                           a folder of your fpath",
     "r4t completion fish > ~/.config/fish/completions/r4t.fish",
 )
-# Options of a config's verbs and what may stand behind them, of the short help and of every trainer.
+# What may stand behind an option, by the last part of its name, or by verb and name.
 FILES = ("config", "sets", "subqueries", "vectors", "file", "html", "ckpt_path", "source")
-FOLDERS = ("run", "runs", "folder", "catalog", "queries", "out")
+FOLDERS = ("run", "runs", "folder", "catalog", "out", "fit queries")
 CHOICES = {
     "task": ("oar", "wscr"),
     "wardrobe": ("oar", "wscr"),
     "collections": ("text", "mean"),
     "index": ("torch", "faiss"),
     "split": ("test", "val", "train", "all"),
-    "model": ("diffusion", "student", "folm", "zero-shot"),
+    "retrieve model": ("diffusion", "student", "folm", "zero-shot"),
     "accelerator": ("cpu", "gpu", "auto"),
     "shell": SHELLS,
 }
@@ -87,7 +88,7 @@ def _add_settings(made: argparse.ArgumentParser, verb: str) -> None:
     from r4t.cli.lightning import options
 
     for name, what in options(verb).items():
-        _add(made, [name], name.lstrip("-"), what)
+        _add(made, [name], name.lstrip("-"), what, verb="fit")
     made.add_argument(WHOLE, action="store_true", help="Every option, in full.")
 
 
@@ -119,19 +120,16 @@ def _add(
         made.add_argument(*names, dest=dest, action="store_true", help=what)
         return
     last = dest.split(".")[-1]
-    choices = _objectives() if (verb, dest) == ("objectives", "name") else CHOICES.get(last)
-    places: Mapping[str, int | str] = {"nargs": several} if several else {}
-    options = {"dest": dest} if names else {}
-    action = made.add_argument(
-        *(names or [dest]),
-        help=what,
-        choices=choices,
-        **options,
-        **places,  # type: ignore[arg-type]
-    )
+    choices = CHOICES.get(f"{verb} {dest}", CHOICES.get(last))
+    if (verb, dest) == ("objectives", "name"):
+        choices = tuple(_objectives())
+    settings: dict[str, Any] = {"help": what, "choices": choices}
+    settings |= {"dest": dest} if names else {}
+    settings |= {"nargs": several} if several else {}
+    action = made.add_argument(*(names or [dest]), **settings)
     if choices is None and last in FILES:
         action.complete = shtab.FILE  # type: ignore[attr-defined]
-    elif choices is None and last in FOLDERS:
+    elif choices is None and (last in FOLDERS or f"{verb} {dest}" in FOLDERS):
         action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
 
 

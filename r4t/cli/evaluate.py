@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> None:
 
     verb = parser()
     given = ["--help" if word == WHOLE else word for word in arguments]
-    with commented(given, "r4t evaluate", "comments") as words:
+    with commented(given, "r4t evaluate") as words:
         parsed = parse(verb, words)
     options = verb.instantiate_classes(parsed)
     settings = {name: value for name, value in vars(options).items() if name not in OWN}

@@ -26,6 +26,10 @@ def run(arguments: list[str]) -> None:
         InputError: A file of the same name is there already.
     """
     options = parse(parser(), arguments)
+    if Path(options.folder).is_file():
+        raise InputError(
+            f"Configs are copied into a folder — found a file at {options.folder} — name another."
+        )
     source, target = configs_folder(), Path(options.folder) / "configs"
     files = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
     taken = [str(target / path) for path in files if (target / path).exists()]

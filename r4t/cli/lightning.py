@@ -159,6 +159,18 @@ class StepCLI(LightningCLI):
             rank_zero_warn(f"There is no {path} to resume from yet: the step begins anew.")
             self.config_init[self.subcommand].ckpt_path = None
 
+    def before_validate(self) -> None:
+        """Refuse a checkpoint that is not there."""
+        self._checkpoint()
+
+    def before_test(self) -> None:
+        """Refuse a checkpoint that is not there."""
+        self._checkpoint()
+
+    def before_predict(self) -> None:
+        """Refuse a checkpoint that is not there."""
+        self._checkpoint()
+
     def _checkpoint(self) -> Path | None:
         """Return where ``KeepLast`` keeps what ``last`` asks for, and name it to the trainer.
 

@@ -4,17 +4,15 @@ The reports are those of jsonargparse: nested lines, where the innermost tells w
 lines around it where. What is in no table here is handed on in the parser's own words.
 """
 
-import importlib
-import inspect
-import pkgutil
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.classes import nearest_class, parameters
 from r4t.errors import nearest
 
 SHOWN = 12  # settings that a sentence lists; of more it names the nearest alone
@@ -28,7 +26,6 @@ TYPES = {
 }
 OF_TRAINING = ("model", "data", "trainer", "ckpt_path")
 OF_EVALUATION = ("weights", "split", "methods", "set_size", "pool_size", "across_runs", "best_of")
-TOP_PACKAGES = ("r4t", "r4t_objectives", "lightning", "torch", "transformers")
 
 
 @dataclass
@@ -83,9 +80,8 @@ def problems(report: str) -> Iterator[Problem]:
     """Read the innermost lines of a report, with what lies around each.
 
     Example:
-        >>> found, = problems("Parser key 'a':\\n  No")
-        >>> found.said
-        'No'
+        >>> [problem.said for problem in problems("Option 'a' is not accepted")]
+        ["Option 'a' is not accepted"]
     """
     around: list[tuple[int, str, str]] = []  # indent, key, class path
     found: list[Problem] = []
@@ -143,7 +139,7 @@ def _unknown_setting(
     """A key of a config, or of a class in one, that there is not."""
     name = match["name"]
     if problem.owner:
-        known = parameters(problem.owner)
+        name, known = name.split(".")[0], parameters(problem.owner)
         prefix = ".".join(filter(None, [problem.place, "init_args"]))
         where = f"{prefix}.{name}{_in_file(name, arguments)}"
         return (
@@ -209,9 +205,12 @@ def _missing(
 def _no_value(
     problem: Problem, match: Match, parser: ArgumentParser, arguments: Sequence[str]
 ) -> str:
+    names = [name for name in match["option"].split("/") if not name.endswith("+")]
+    number = match["number"]
+    takes, found = ("a value", "none") if number == "one" else (f"{number} values", "fewer")
     return (
-        f"{match['option']} takes a value — found none behind it — write one (example: "
-        f"{example(parser)})."
+        f"{names[-1]} takes {takes} — found {found} behind it — write "
+        f"{'it' if number == 'one' else 'them'} (example: {example(parser)})."
     )
 
 
@@ -314,7 +313,7 @@ TELLERS: list[tuple[str, Teller]] = [
     (r"Group '.*' does not accept option '(?P<name>.+)'", _unknown_setting),
     (r"unrecognized arguments: (?P<words>.+)$", _unknown_option),
     (r"the following arguments are required: (?P<names>.+)$", _missing),
-    (r"argument (?P<option>\S+): expected ", _no_value),
+    (r"argument (?P<option>\S+): expected (at least )?(?P<number>\w+) argument", _no_value),
     (r"argument (?P<option>\S+): ignored explicit argument '(?P<value>.*)'", _a_value),
     (r"Expected a dot import path string: (?P<path>.+)$", _no_class),
     (r"(module|type object) '.+' has no attribute '.+'", _no_class),
@@ -326,76 +325,10 @@ TELLERS: list[tuple[str, Teller]] = [
 ]
 
 
-def parameters(path: str) -> list[str]:
-    """Return the names of a class's constructor arguments, of its bases' too where it hands them on.
-
-    Example:
-        >>> parameters("r4t.choice.BestRows")[:1]
-        ['by']
-    """
-    module, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), name)
-    names: dict[str, None] = {}
-    for owner in inspect.getmro(found) if inspect.isclass(found) else [found]:
-        init = vars(owner).get("__init__") if inspect.isclass(owner) else owner
-        if init is None:
-            continue
-        kinds = inspect.signature(init).parameters.values()
-        named = [p.name for p in kinds if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        names.update(dict.fromkeys(name for name in named if name != "self"))
-        if not any(p.kind == p.VAR_KEYWORD for p in kinds):
-            break
-    return list(names)
-
-
-def nearest_class(path: str) -> str:
-    """Return the class path closest to one that leads nowhere; empty where none is near.
-
-    Example:
-        >>> nearest_class("r4t.errors.InptError")
-        'r4t.errors.InputError'
-        >>> nearest_class("r4t.eror.InputError")
-        'r4t.errors.InputError'
-    """
-    parts = path.split(".")
-    if len(parts) == 1:
-        classes = {
-            name: f"{found.__module__}.{name}"
-            for module in [m for n, m in sys.modules.items() if n.split(".")[0] == "r4t"]
-            for name, found in vars(module).items()
-            if inspect.isclass(found) and found.__module__.split(".")[0] == "r4t"
-        }
-        close = _closest(path, classes)
-        return classes[close] if close else ""
-    right: list[str] = []
-    for part in parts:
-        options = _members(".".join(right)) if right else list(TOP_PACKAGES)
-        chosen = part if part in options else _closest(part, options)
-        if not chosen:
-            return ""
-        right.append(chosen)
-    return ".".join(right)
-
-
-def _members(path: str) -> list[str]:
-    """Modules and classes of a module."""
-    try:
-        module = importlib.import_module(path)
-    except ImportError:
-        return []
-    names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
-    return names + [name for name, found in vars(module).items() if inspect.isclass(found)]
-
-
-def _closest(word: str, options: Sequence[str] | dict[str, str]) -> str:
-    said = re.search(r"'(.+)'", nearest(word, options))
-    return said[1] if said else ""
-
-
 def config_files(arguments: Sequence[str]) -> list[Path]:
     """Return the files that ``--config`` names."""
     words = list(arguments)
-    paths = [after for word, after in zip(words, words[1:]) if word in ("--config", "-c")]
+    paths = [after for word, after in pairwise(words) if word in ("--config", "-c")]
     paths += [word.split("=", 1)[1] for word in words if word.startswith("--config=")]
     return [Path(path) for path in paths if Path(path).is_file()]
 
@@ -442,8 +375,7 @@ def _shown(parser: ArgumentParser, name: str) -> str:
         if action.dest == name:
             if action.option_strings:
                 return action.option_strings[0]
-            shown = action.metavar if isinstance(action.metavar, str) else name.upper()
-            return shown
+            return action.metavar if isinstance(action.metavar, str) else name.upper()
     return name
 
 
@@ -455,4 +387,6 @@ def _help_option(parser: ArgumentParser) -> str:
 def example(parser: ArgumentParser) -> str:
     """Return the first example of a verb's help."""
     lines = (parser.epilog or "").splitlines()
-    return lines[1].strip() if len(lines) > 1 else f"{parser_name(parser)} --help"
+    if len(lines) < 2:
+        return f"{parser_name(parser)} --help"
+    return re.split(r"\s{3,}", lines[1].strip())[0]  # without what it is for

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Splits = dict[str, list[Query]]
 
+LEAST = 10  # queries, for a split 8:1:1
 EXAMPLES = (
     "r4t queries runs/catalog --out runs/queries",
     "r4t queries runs/catalog --out runs/queries --wardrobe oar",
@@ -110,9 +111,9 @@ def _check(args: Any) -> list[Path]:
         raise InputError(
             "An endpoint is asked with --endpoint and --model — found only one of them — give both."
         )
-    if args.count < 10:
+    if args.count < LEAST:
         raise InputError(
-            f"--count must be at least 10, for a split 8:1:1 — found {args.count} — ask for more."
+            f"--count must be at least {LEAST}, for a split 8:1:1 — found {args.count} — ask for more."
         )
     if args.folds is not None and args.sets is None:
         raise InputError(
@@ -151,6 +152,12 @@ def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
         return {"": split_queries(queries, args.seed)}, f"written by {args.model}", note
     phrases = find_phrases(catalog.texts, {name: catalog.column(name) for name in catalog.columns})
     queries, note = make_queries(phrases, args.count, args.seed)
+    if len(queries) < LEAST:
+        raise InputError(
+            f"A catalog's own queries are phrases that several of its texts share, at least {LEAST} — "
+            f"found {len(queries)} in {len(catalog)} items — bring more items, or bring queries with "
+            "--sets or --endpoint."
+        )
     return {"": split_queries(queries, args.seed)}, "from the catalog's phrases", note
 
 

@@ -81,9 +81,14 @@ def run(arguments: list[str]) -> None:
     steps = commands(
         folder, options.task, options.source, options.seed, options.smoke, options.overlay
     )
+    if options.overlay is not None and not Path(options.overlay).is_file():
+        raise InputError(
+            f"--overlay names a config to lay over every training step's — found none at "
+            f"{options.overlay} — correct the path."
+        )
     begun = is_begun(folder, options.source, options.seed)
     journal = Journal(Path(folder) / JOURNAL, options.resume)
-    if begun and not options.resume:
+    if begun and journal.state(steps[0]) != "done":
         print(f"{folder} is a run already: its catalog stays, the steps are made again")
         del steps[0]
     started = time.monotonic()
@@ -232,7 +237,8 @@ def _call(command: list[str], journal: Journal, place: str, started: float) -> N
         goes_on = []
     print(f"\n{shown}", flush=True)
     began = time.monotonic()
-    journal.note(command, "begun")
+    if command[0] == "fit":  # the others go on, or begin anew, by themselves
+        journal.note(command, "begun")
     run_verb([*command, *goes_on])
     journal.note(command, "done")
     now = time.monotonic()
