@@ -124,7 +124,7 @@ class TransformerEncoder(_Pretrained):
     """A sentence-transformers-style model: the mean of the token vectors over the mask, normalized.
 
     See ``_Pretrained`` for the arguments. Models that ask for another pooling or for a prefix such
-    as "query: " need their vectors made outside and brought as own vectors.
+    as "query: " need a class of their own (``OwnEncoder``).
     """
 
     model_class = "AutoModel"
