@@ -13,7 +13,7 @@ def test_help_names_every_verb(capsys, arguments):
     run(arguments)
     printed = capsys.readouterr().out
     for verb, what in VERBS.items():
-        assert f"  {verb:<12}{what}" in printed
+        assert f"  {verb:<15}{what}" in printed
 
 
 def test_version(capsys):
