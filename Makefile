@@ -1,10 +1,10 @@
-# make quickstart | make test | make lint: each installs what it needs into .venv first.
+# make quickstart | test | docs | docs-test | lint: each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FITS := import sys, torch; sys.exit(tuple(map(int, torch.__version__.split('+')[0].split('.')[:2])) < (2, 11))
 
-.PHONY: quickstart wscr test lint install clean
+.PHONY: quickstart wscr test docs docs-test lint install clean
 
 install: $(VENV)/installed
 
@@ -27,10 +27,24 @@ wscr: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+# The site, in build/site: a broken link or reference, or a page that cannot be generated, fails.
+docs: $(VENV)/docs
+	$(BIN)/python docs/site/stage.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f build/mkdocs.yml
+	@echo "the site is at build/site/index.html"
+
+# Every command, code block and notebook of the docs, and the spelling.
+docs-test: $(VENV)/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs -n 2 --dist worksteal
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e ".[cpu,dev,docs]"
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.figure4 import dump, rollouts
+from benchmarks.figure4 import dump, rollouts, shown
 from benchmarks.held_out import FILE
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
@@ -39,6 +39,7 @@ from r4t.seeds import query_seed
 from r4t.sets import SetBatch
 
 SETS, FOLDS, SEED, DRAWS, POOL, SIZE = ("clothing", "electronic"), 5, 0, 5, 150, 10
+RUNS = Path("runs/bundles")
 OVERLAYS = Path(__file__).with_suffix("")
 PLAIN = ("No fan-out", "MMR in pool", "Nearest sets", "Ridge map")
 MODELS = {"Zero-shot": "warm_start", "R4T-FOLM": "tune"}
@@ -90,7 +91,7 @@ def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None
         "setting": f"{name}, fold {fold}",
         "weights": {"coverage": 1.0, "groundedness": 0.0, "diversity": 0.0, "alignment": 0.0},
         "seed": SEED,
-        "commands": ["r4t " + " ".join(words) for words in made.values()],
+        "commands": [shown(words, runs, RUNS) for words in made.values()],
         "hardware": hardware(),
         "encoder": run.searcher().encoder.describe(),  # type: ignore[union-attr]
         "minutes": round((time.perf_counter() - begun) / 60, 1),
@@ -246,17 +247,23 @@ def markdown(told: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options(told: str) -> argparse.ArgumentParser:
+    """Return the parser of a program over folds; ``told`` is what it is for."""
+    parser = argparse.ArgumentParser(description=told)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/bundles"))
+    parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/bundles"))
+    parser.add_argument("--table", action="store_true", help="only tabulate what is there")
+    return parser
+
+
+def main() -> None:
+    parser = options(__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument(
         "--why", action="store_true", help="only ask the models that are there at other settings"
     )
-    parser.add_argument("--table", action="store_true", help="only tabulate what is there")
     arguments = parser.parse_args()
     if arguments.why:
         for name in arguments.sets:

@@ -12,7 +12,6 @@ there. Recall is in a pool of 150 distinct items, Vendi that of the first ten. W
 RESULTS/diffusion-SET-foldN.json; a fold whose file is there is passed over.
 """
 
-import argparse
 import json
 import os
 import time
@@ -22,8 +21,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.bundles import DRAWS, FOLDS, OVERLAYS, POOL, SEED, SETS, SIZE, first_items
-from benchmarks.figure4 import dump
+from benchmarks.bundles import (
+    DRAWS,
+    FOLDS,
+    OVERLAYS,
+    POOL,
+    RUNS,
+    SEED,
+    SETS,
+    SIZE,
+    first_items,
+    options,
+)
+from benchmarks.figure4 import dump, shown
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
 from r4t.configs import configs_folder
@@ -67,7 +77,7 @@ def measure(name: str, fold: int, runs: Path, results: Path) -> None:
     run = Run.open(folder)
     found = {
         "setting": f"{name}, fold {fold}",
-        "commands": ["r4t " + " ".join(words) for words in called],
+        "commands": [shown(words, runs, RUNS) for words in called],
         "hardware": hardware(),
         "minutes": round((time.perf_counter() - begun) / 60, 1),
         "methods": answers(run),
@@ -281,15 +291,10 @@ def plot(planes: dict[str, dict[str, dict[str, torch.Tensor]]], path: Path) -> N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
-    parser.add_argument("--runs", type=Path, default=Path("runs/bundles"))
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/bundles"))
+    parser = options(__doc__.splitlines()[0])
     parser.add_argument(
         "--anchors", action="store_true", help="only ask the models that are there, anchored"
     )
-    parser.add_argument("--table", action="store_true", help="only tabulate what is there")
     arguments = parser.parse_args()
     if arguments.anchors:
         for name in arguments.sets:

@@ -33,6 +33,7 @@ SETTINGS = {
     "4:3:3": (0.4, 0.3, 0.3),
     "2:4:4": (0.2, 0.4, 0.4),
 }
+RUNS = Path("runs/figure4")
 WINDOW = 5  # rollouts in a training value that is drawn
 OVERLAY = Path(__file__).with_suffix(".yaml")
 
@@ -92,7 +93,7 @@ def measure(setting: str, seed: int, runs: Path, results: Path, more: list[str])
         "setting": setting,
         "weights": dict(zip(("groundedness", "diversity", "alignment"), SETTINGS[setting])),
         "seed": seed,
-        "command": "r4t " + " ".join(made),
+        "command": shown(made, runs, RUNS),
         "hardware": hardware(),
         "minutes": round((time.perf_counter() - begun) / 60, 1),
         "rollouts": rollouts(run / "tune"),
@@ -116,6 +117,16 @@ def rollouts(folder: Path) -> list[dict[str, float]]:
             if told:
                 rows.append({n: v for n, v in told.items() if not n.endswith("/seconds")})
     return rows
+
+
+def shown(words: list[str], runs: Path, default: Path) -> str:
+    """Return a command as its result file tells it: in the folder of runs that is the default.
+
+    Example:
+        >>> shown(["fit", "--run", "/mnt/a/seed0"], Path("/mnt/a"), Path("runs/figure4"))
+        'r4t fit --run runs/figure4/seed0'
+    """
+    return "r4t " + " ".join(word.replace(str(runs), str(default)) for word in words)
 
 
 def dump(found: dict[str, object]) -> str:
@@ -212,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=Path("runs/figure4"))
+    parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/figure4"))
     parser.add_argument("--draw", action="store_true", help="only draw what is there")
     arguments = parser.parse_args()

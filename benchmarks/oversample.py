@@ -19,20 +19,18 @@ from typing import Any
 import torch
 
 from benchmarks.real_sets import hardware
+from benchmarks.scoring import AUDITED, SIZE, WEIGHTS, scored
 from r4t.choice import BestRows, BestSet, Choice
-from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.evaluation.latency import TimedSearcher, time_call
 from r4t.evaluation.learned import BestOf, FanOutMethod
-from r4t.evaluation.measures import item_vendi
 from r4t.evaluation.resampling import bootstrap, sign_flip
 from r4t.fanout.model import FanoutModel
 from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
 from r4t.reward import Reward
 from r4t.run import Run
 
-SIZE, BATCH, FOLM = 10, 64, "R4T-FOLM"
-WEIGHTS = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
+FOLM = "R4T-FOLM"
 
 
 def choices(reward: Reward) -> dict[str, Choice | None]:
@@ -61,22 +59,6 @@ def methods(run: Run, searcher: TimedSearcher, reward: Reward, models: list[str]
             fan_out = DiffusionFanOut(searcher, generator, SIZE, choice)
             found[shown] = FanOutMethod(shown, fan_out)
     return found
-
-
-@torch.no_grad()
-def values(
-    method: Any, searcher: TimedSearcher, queries: list[Query], reward: Reward
-) -> dict[str, torch.Tensor]:
-    """Measure → (n,) values of the queries."""
-    parts: dict[str, list[torch.Tensor]] = {}
-    for start in range(0, len(queries), BATCH):
-        part = queries[start : start + BATCH]
-        sets = method(part, searcher.encode_queries([query.text for query in part]))
-        total, components = reward(sets)
-        found = {"composite": total, "vendi": item_vendi(sets), **components}
-        for name, scores in found.items():
-            parts.setdefault(name, []).append(scores.double())
-    return {name: torch.cat(scores) for name, scores in parts.items()}
 
 
 def row(name: str, found: dict[str, torch.Tensor], folm: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -123,11 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = Run.open(told.run)
     searcher = TimedSearcher(run.searcher())
     queries, _ = searcher.searchable(run.read_queries(told.split))
-    reward = Reward({**WEIGHTS, "distinctness": 0.0})
+    reward = Reward(AUDITED)
     every = methods(run, searcher, Reward(WEIGHTS), told.models)
     measured = {}
     for name, method in every.items():
-        measured[name] = values(method, searcher, queries, reward)
+        measured[name] = scored(method, searcher, queries, reward)
         print(name, round(float(measured[name]["composite"].mean()), 4), flush=True)
     table = [row(name, found, measured[FOLM]) for name, found in measured.items()]
     for batch in (1, 64):

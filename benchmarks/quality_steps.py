@@ -18,21 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from benchmarks.real_sets import hardware
+from benchmarks.scoring import AUDITED, SIZE, scored
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.sampler import Euler, Heun, Multistep, ReverseSde, Sampler
 from r4t.diffusion.schedule import Karras, Schedule, Tangent
-from r4t.evaluation.measures import item_vendi
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Searcher
 from r4t.seeds import query_seed
+from r4t.sets import SetBatch
 
-SIZE, BATCH = 10, 64
-WEIGHTS = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
 MEASURES = ("composite", "groundedness", "vendi", "alignment", "distinct")
 CONVERGED, REFERENCE = "ODE, converged", "SDE-256"
 NARROW = Karras(0.03, 20.0, 5.0)  # where something happens; found on validation queries of seed 0
@@ -89,30 +88,20 @@ def settings(
     yield from (Setting(name, student, seeds) for name, student in students.items())
 
 
-@torch.no_grad()
 def measure(
     setting: Setting, searcher: Searcher, queries: list[Query], reward: Reward
 ) -> list[dict[str, float]]:
     """Means over the queries, one row a seed."""
     rows = []
     for seed in range(setting.seeds):
-        sums = dict.fromkeys(MEASURES, 0.0)
-        for start in range(0, len(queries), BATCH):
-            part = queries[start : start + BATCH]
-            vectors = searcher.encode_queries([query.text for query in part])
+
+        def answer(part: list[Query], vectors: Tensor, seed: int = seed) -> SetBatch:
             made = setting.generator(vectors, [query_seed(query.id, seed) for query in part])
-            sets = searcher.fan_out(vectors, made[:, :SIZE])
-            total, components = reward(sets)
-            found = {
-                "composite": total,
-                "vendi": item_vendi(sets),
-                "groundedness": components["groundedness"],
-                "alignment": components["alignment"],
-                "distinct": SIZE * components["distinctness"],
-            }
-            for name, values in found.items():
-                sums[name] += float(values.double().sum())
-        rows.append({name: total / len(queries) for name, total in sums.items()})
+            return searcher.fan_out(vectors, made[:, :SIZE])
+
+        found = scored(answer, searcher, queries, reward)
+        found["distinct"] = SIZE * found["distinctness"]
+        rows.append({name: float(found[name].mean()) for name in MEASURES})
     return rows
 
 
@@ -218,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in told.students
         for loaded in [DirectionGenerator.load(told.run / name / "model")]
     }
-    reward = Reward({**WEIGHTS, "distinctness": 0.0})
+    reward = Reward(AUDITED)
     path, known = told.results / "quality_steps.json", {}
     if told.again == "students":
         known = json.loads(path.read_text(encoding="utf-8"))["seeds"]

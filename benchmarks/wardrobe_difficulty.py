@@ -120,15 +120,18 @@ def report(console: Console, wardrobe: Wardrobe, searcher: TimedSearcher, task: 
         HandFanout(searcher, wardrobe.truth),
         Oracle(searcher, truth),
     ]
+    told = ""
     if task == "wscr":
         methods.insert(3, NearestSets(searcher, queries["train"]))
         z = searcher.encode_queries([query.text for query in queries["test"]])
         rows = [searcher.catalog.rows(query.references) for query in queries["test"]]
         ranks = reference_ranks(z, searcher.catalog.embeddings, rows)
         shares = [(f"≤ {bound}", (ranks <= bound).float().mean().item()) for bound in BOUNDS]
+        shares.append(("beyond", 1 - shares[-1][1]))
         console.print("Reference items by rank under the plain query, cumulative:", *(
             f"{name}: {share:.3f}" for name, share in shares
-        ), f"beyond: {1 - shares[-1][1]:.3f}")  # fmt: skip
+        ))  # fmt: skip
+        told = rank_table(shares)
     results = evaluate(methods, queries["test"], searcher, {}, truth=truth, latency_batches=())
     measure = "items/recall" if task == "wscr" else "items/pool facet recall"
     differences = [
@@ -138,7 +141,25 @@ def report(console: Console, wardrobe: Wardrobe, searcher: TimedSearcher, task: 
     ]
     console.rule(task)
     print_results(console, results, differences)
-    return markdown(blocks(results, differences))
+    return told + markdown(blocks(results, differences))
+
+
+def rank_table(shares: list[tuple[str, float]]) -> str:
+    """Return shares of the reference items by rank as a Markdown table.
+
+    Example:
+        >>> print(rank_table([("≤ 50", 0.25), ("beyond", 0.75)]).strip())
+        | rank under the plain query | ≤ 50 | beyond |
+        |---|---:|---:|
+        | share of reference items | 0.250 | 0.750 |
+    """
+    names, values = zip(*((name, f"{share:.3f}") for name, share in shares))
+    lines = [
+        f"| rank under the plain query | {' | '.join(names)} |",
+        "|---|" + "---:|" * len(shares),
+        f"| share of reference items | {' | '.join(values)} |",
+    ]
+    return "\n".join(lines) + "\n\n"
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
 from r4t.errors import InputError, check_least
+from r4t.interruption import Interrupted, Interruption
+from r4t.progress import Progress
 from r4t.randomness import random_states, set_random_states
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -60,6 +62,9 @@ class KeepLast(Checkpoint):
     A fit that begins anew where a checkpoint lies renames it to ``previous.ckpt``, so that it is
     not taken for one of its own.
 
+    Ctrl-C makes one more checkpoint, after the step that runs, and ends the fit there; a second one
+    ends it at once.
+
     Args:
         every: Training steps (of a tuner: rollouts) from one checkpoint to the next, at least 1. One
             more is written when the fit has come to its end.
@@ -77,6 +82,8 @@ class KeepLast(Checkpoint):
         self._due = False
         self._content: dict[str, Any] | None = None  # to be written, where one is due
         self._random: list[dict[str, Any]] | None = None  # to go on from
+        self._interruption = Interruption()
+        self._stopping = False
 
     def path(self, trainer: Trainer) -> Path:
         """Return where the checkpoint lies."""
@@ -86,6 +93,7 @@ class KeepLast(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier fit."""
         self._due, self._content, self._random = False, None, None
+        self._stopping = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the random states of the checkpoint, or put an old checkpoint aside."""
@@ -98,14 +106,17 @@ class KeepLast(Checkpoint):
             set_random_states(own, pl_module.device)
         elif trainer.ckpt_path is None and trainer.is_global_zero and path.exists():
             put(path, path.with_name(PREVIOUS))
+        self._interruption.listen()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Take down the state where it is due; the logger has no row of this step yet."""
-        due = _steps(trainer) - self._done >= self.every or _over(trainer)
+        asked = self._asked(trainer)
+        due = _steps(trainer) - self._done >= self.every or _over(trainer) or asked
         # Gradients that are still adding up are in no checkpoint.
         self._due = due and not trainer.fit_loop._should_accumulate()
+        self._stopping = self._due and asked
         if self._due:
             self._done = _steps(trainer)
             self._content = _content(trainer)
@@ -119,9 +130,15 @@ class KeepLast(Checkpoint):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Write the state after the step before: nothing has changed it since."""
+        """Write the state after the step before: nothing has changed it since.
+
+        Raises:
+            Interrupted: The user wants to stop, and the state is written.
+        """
         if self._due:
             self._write(trainer)
+        if self._stopping:
+            raise Interrupted(f"stopped at step {trainer.global_step}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the state after the last step, before averaged weights take the place of its own."""
@@ -158,6 +175,23 @@ class KeepLast(Checkpoint):
             )
         self._random = kept["random"]
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave Ctrl-C to others."""
+        self._interruption.leave()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave Ctrl-C to others."""
+        self._interruption.leave()
+
+    def _asked(self, trainer: Trainer) -> bool:
+        """Whether the user of any rank wants to stop: all stop at the same step."""
+        asked = self._interruption.asked
+        if trainer.world_size == 1:
+            return asked
+        return trainer.strategy.reduce_boolean_decision(asked, all=False)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what makes Lightning warn where a fit goes on without this callback."""
         return {"every": self.every}
@@ -171,6 +205,121 @@ class KeepLast(Checkpoint):
         trainer.strategy.barrier("checkpoint")
         if trainer.is_global_zero:
             put(part, path)
+
+
+class TimeLeft(ProgressBar):
+    """Shows the steps of a whole fit, not of one epoch, the time gone and the time left.
+
+    A terminal has a bar; elsewhere a plain line comes every half minute. It stands in place of
+    Lightning's own bar where a config names none and does not set ``enable_progress_bar: false``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._progress: Progress | None = None
+
+    def disable(self) -> None:
+        """Show nothing, as on all ranks but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin, at the step that the fit goes on from."""
+        self._begin(_name(pl_module), _all_steps(trainer), _steps_done(trainer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Tell the steps so far, and what the module shows of its log."""
+        self._tell(trainer, pl_module, _name(pl_module))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that it validates, within a fit or alone."""
+        if self._progress is None and not trainer.sanity_checking:
+            self._begin("validate", _batches(trainer.num_val_batches))
+        elif self._progress is not None:
+            self._tell(trainer, pl_module, f"{_name(pl_module)}, validating")
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Count a batch, where nothing else is counted."""
+        if self._progress is not None and trainer.state.fn == "validate":
+            self._progress.advance()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        self._begin("test", _batches(trainer.num_test_batches))
+
+    def on_test_batch_end(self, *_: Any, **__: Any) -> None:
+        """Count a batch."""
+        if self._progress is not None:
+            self._progress.advance()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        self._begin(_name(pl_module), _batches(trainer.num_predict_batches))
+
+    def on_predict_batch_end(self, *_: Any, **__: Any) -> None:
+        """Count a batch."""
+        if self._progress is not None:
+            self._progress.advance()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away, before the module prints what it wrote."""
+        self._close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def _begin(self, what: str, total: int | None, done: int = 0) -> None:
+        self._close()
+        self._progress = Progress(what, total, done, shown=self._enabled).__enter__()
+
+    def _tell(self, trainer: Trainer, pl_module: LightningModule, what: str) -> None:
+        if self._progress is not None:
+            shown = self.get_metrics(trainer, pl_module)
+            told = [f"{name} {value:.3g}" for name, value in shown.items() if name != "v_num"]
+            self._progress.reach(_steps_done(trainer), what, "  ".join(told))
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
+        self._progress = None
+
+
+def _name(module: LightningModule) -> str:
+    """Return the step of a run that a module is."""
+    return getattr(module, "step", type(module).__name__).replace("_", " ")
+
+
+def _batches(sizes: Any) -> int | None:
+    """Return the batches of all loaders; None where one has no end."""
+    total = sum(sizes if isinstance(sizes, list) else [sizes])
+    return None if total == float("inf") else int(total)
+
+
+def _all_steps(trainer: Trainer) -> int | None:
+    """Return the optimizer steps of a fit that counts them, else the batches of its epochs."""
+    if trainer.max_steps >= 0:
+        return trainer.max_steps
+    known = trainer.max_epochs not in (None, -1) and trainer.num_training_batches != float("inf")
+    return int(trainer.max_epochs * trainer.num_training_batches) if known else None  # type: ignore[operator]
+
+
+def _steps_done(trainer: Trainer) -> int:
+    return trainer.global_step if trainer.max_steps >= 0 else _steps(trainer)
 
 
 def put(source: Path, target: Path) -> None:

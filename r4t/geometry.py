@@ -1,4 +1,4 @@
-"""Vectors (…, d) → unit vectors, Vendi scores, distinct ids: pure tensor maths."""
+"""Vectors (…, d) → unit vectors, Vendi scores, distinct ids: pure tensor math."""
 
 import math
 

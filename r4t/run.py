@@ -21,6 +21,7 @@ from r4t.catalog import Catalog
 from r4t.data.queries import RECOMPOSED, Query, read_queries
 from r4t.encoder import load_encoder
 from r4t.errors import InputError
+from r4t.files import write_text
 from r4t.index import build_index
 from r4t.search import Searcher
 from r4t.sets import Popularity
@@ -106,10 +107,10 @@ class Run:
             "queries": os.path.relpath(queries, folder),
             "fingerprint": run.fingerprint,
         }
-        _put(path, json.dumps(content, indent=2) + "\n")
+        _write(path, json.dumps(content, indent=2) + "\n")
         readme = folder / "README.md"
         if not readme.is_file() or readme.read_text(encoding="utf-8").startswith(README[:15]):
-            _put(readme, README)  # a user's own is left alone
+            _write(readme, README)  # a user's own is left alone
         return run
 
     @classmethod
@@ -175,13 +176,10 @@ class Run:
         return self.folder / name
 
 
-def _put(path: Path, text: str) -> None:
-    """Write a file in one go, unless it says so already: other processes of a fit may read it."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+def _write(path: Path, text: str) -> None:
+    """Write a file, unless it says so already: other processes of a fit may read it."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def _same_catalog(begun: str, found: str, catalog: Path, run: Path) -> None:

@@ -13,11 +13,12 @@ from r4t.facts import described, folder_fingerprint
 from r4t.fanout.backend import Backend
 from r4t.fanout.model import FanoutModel
 from r4t.filters import Filter
+from r4t.interruption import Interrupted, Interruption
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.seeds import query_seed
 from r4t.sets import SetBatch
-from r4t.targets import Origin, TargetBatch, TargetWriter, check_begin
+from r4t.targets import Origin, TargetBatch, TargetWriter, begin, check_begin
 
 
 class ItemRows:
@@ -100,6 +101,7 @@ class Synthesizer(LightningModule):
         self.pool_size = pool_size
         self.overwrite = overwrite
         self.shard_size = shard_size
+        self.interruption = Interruption()
 
     def origin(self) -> Origin:
         """Return what the sets come from: catalog, encoder, model and settings, with fingerprints."""
@@ -132,18 +134,20 @@ class Synthesizer(LightningModule):
         """
         trainer, origin = self.trainer, self.origin()
         folder = self.run.step(self.step)
-        check_begin(folder, origin, self.overwrite)  # on every rank, before one changes anything
+        # On every rank, before one changes anything.
+        goes_on = check_begin(folder, origin, self.overwrite)
         trainer.strategy.barrier("target sets checked")
-        settings: dict[str, Any] = {"shard_size": self.shard_size, "overwrite": self.overwrite}
         if trainer.global_rank == 0:
-            self.writer = TargetWriter(folder, origin, **settings)
+            begin(folder, origin, goes_on)
         trainer.strategy.barrier("target sets begun")
-        if trainer.global_rank > 0:
-            self.writer = TargetWriter(folder, origin, rank=trainer.global_rank, **settings)
+        self.writer = TargetWriter(
+            folder, origin, shard_size=self.shard_size, rank=trainer.global_rank
+        )
         if self.writer.done:
             rank_zero_info(
                 f"{len(self.writer.done)} queries have landed in {folder} before: they are passed over."
             )
+        self.interruption.listen()
 
     def predict_step(self, batch: list[Query], batch_idx: int) -> None:
         """Write the kept samples of B queries, but for those that landed before."""
@@ -189,6 +193,22 @@ class Synthesizer(LightningModule):
         ids = self.searcher.catalog.ids
         return [ids[item] if item >= 0 else "" for item in items]
 
+    def on_predict_batch_end(
+        self, outputs: Any, batch: list[Query], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Land what there is and stop, where the user wants to.
+
+        Raises:
+            Interrupted: The user wants to, on any rank; the same command goes on.
+        """
+        asked = self.interruption.asked
+        if self.trainer.world_size > 1:
+            asked = self.trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
+            self.writer.flush()
+            self.trainer.strategy.barrier("target sets landed")
+            raise Interrupted(f"stopped after batch {batch_idx + 1}; what was written stays")
+
     def on_predict_end(self) -> None:
         """Land the rest; when all ranks have, rank zero writes card and manifest.
 
@@ -197,6 +217,7 @@ class Synthesizer(LightningModule):
         Raises:
             InputError: Not one sample was kept.
         """
+        self.interruption.leave()
         self.writer.flush()
         self.trainer.strategy.barrier("target sets landed")
         if self.trainer.global_rank == 0:

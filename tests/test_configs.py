@@ -45,7 +45,18 @@ def layers(step):
 
 
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
-PAPER = [step for step in VERBS if (CONFIGS / "paper" / f"{step}.yaml").is_file()]
+PAPER = ["1_tune", "2_synthesize", "3_distill", "4_accelerate"]  # its models need no warm start
+PAPER_STACKS = [
+    (step, [f"paper/{step}.yaml", *more])
+    for step in PAPER
+    for more in (
+        [],
+        [f"paper/wscr/{step}.yaml"],
+        [f"hardware/{'fsdp' if step == '1_tune' else 'ddp'}.yaml"],
+    )
+]
+# A model of the hub stands for one that lies in the run.
+OFFLINE = ("--model.init_args.lm.init_args.path", "warm_start/model")
 ON_CPU = ("--trainer.accelerator", "cpu")
 HARDWARE = [["lora"], ["fsdp"], ["lora", "fsdp"]]  # laid over the tuning step, with GPUs
 
@@ -55,6 +66,7 @@ def place(small_run, tmp_path, monkeypatch):
     """Copies a run with fan-out models to where a config says that the run lies."""
     lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red shirt"], None)
     for step in ("warm_start", "tune"):
+        lm.config.max_position_embeddings = 4096  # prompts are long in so few tokens
         FanoutModel(lm, tokenizer, Expand(), 8).save(small_run.step(step) / "model")
     network = SetTransformer(8, width=16, mlp_width=16, heads=2, layers=1)
     DirectionGenerator(network).save(small_run.step("distill") / "model")
@@ -98,8 +110,9 @@ def test_every_config_has_a_place():
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     placed = {name for _, stack in STACKS for name in stack}
     placed |= {f"hardware/{name}.yaml" for names in HARDWARE for name in names}
-    placed |= {"hardware/ddp.yaml", *(f"paper/{step}.yaml" for step in PAPER)}
-    assert found == placed | {"toy/5_evaluate.yaml", "toy/smoke.yaml"}
+    placed |= {"hardware/ddp.yaml", *(name for _, stack in PAPER_STACKS for name in stack)}
+    evaluate = {f"{folder}/5_evaluate.yaml" for folder in ("toy", "paper")}
+    assert found == placed | evaluate | {"toy/smoke.yaml"}
 
 
 @pytest.mark.parametrize("step, stack", STACKS, ids=["+".join(stack) for _, stack in STACKS])
@@ -144,16 +157,27 @@ def test_hardware(place, build, names):
     assert {name: found.get(name) for name in leaves(last)} == leaves(last)
 
 
-@pytest.mark.parametrize("step", PAPER)
-def test_paper(place, build, step):
+@pytest.mark.parametrize("step, stack", PAPER_STACKS, ids=["+".join(s) for _, s in PAPER_STACKS])
+def test_paper(place, build, step, stack):
     place([f"paper/{step}.yaml"])
-    cli = build(step, [f"paper/{step}.yaml"], *ON_CPU)
+    offline = OFFLINE if step == "1_tune" else ()
+    cli = build(step, stack, *ON_CPU, *offline)
     assert type(cli.model).step == STEP_FOLDERS[step]
+    if step == "1_tune":
+        tuner = cli.model
+        assert cli.datamodule.batch_size * tuner.group_size == 512
+        assert (tuner.micro_batch, tuner.learning_rate, tuner.loss.clip) == (64, 1e-7, 0.2)
+        assert (tuner.loss.kl_new_old, tuner.loss.kl_old_new) == (0.05, 0.05)
     if step == "3_distill":
         generator = cli.model.generator
         assert sum(w.numel() for w in generator.parameters()) == pytest.approx(53.9e6, rel=0.02)
         assert generator.evaluations() == 512
         assert generator.schedule.sigma_max * generator.schedule.unit == pytest.approx(7.04)
+    if "wscr" in stack[-1]:
+        assert cli.model.pool_size == 5000
+        assert cli.model.reward.weights["coverage"] == 1.0
+    if "hardware" in stack[-1]:
+        assert cli.config[VERBS[step]].trainer.devices == 8
 
 
 @pytest.mark.parametrize("step", ["2_synthesize", "3_distill", "4_accelerate"])
@@ -173,8 +197,10 @@ def test_the_distilled_network_fits_the_other_steps(place, build):
     assert generator.dim == 128  # what 'r4t catalog' gives LSA by default
 
 
-@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
-def test_evaluate(monkeypatch, overlay):
+@pytest.mark.parametrize(
+    "folder, overlay", [("toy", None), ("paper", None), *(("toy", o) for o in OVERLAYS)]
+)
+def test_evaluate(monkeypatch, folder, overlay):
     class Stop(Exception):
         pass
 
@@ -184,8 +210,8 @@ def test_evaluate(monkeypatch, overlay):
 
     seen = []
     monkeypatch.setattr(Evaluation, "measure", stop)
-    told = yaml.safe_load((CONFIGS / "toy/5_evaluate.yaml").read_text(encoding="utf-8"))
-    words = ["--config", str(CONFIGS / "toy/5_evaluate.yaml")]
+    told = yaml.safe_load((CONFIGS / folder / "5_evaluate.yaml").read_text(encoding="utf-8"))
+    words = ["--config", str(CONFIGS / folder / "5_evaluate.yaml")]
     if overlay is not None:
         told |= yaml.safe_load((CONFIGS / "data" / overlay).read_text(encoding="utf-8"))
         words += ["--config", str(CONFIGS / "data" / overlay)]

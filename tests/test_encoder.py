@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -10,9 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r4t.encoder import ClipTextEncoder, LsaEncoder, TransformerEncoder, load_encoder
+from r4t.encoder import (
+    ClipTextEncoder,
+    LsaEncoder,
+    OwnEncoder,
+    TransformerEncoder,
+    load_encoder,
+)
 from r4t.encoder.lsa import terms
-from r4t.errors import InputError
+from r4t.errors import InputError, PluginError
 
 TITLES = [
     f"{color} {material} {garment}{mark}"
@@ -252,6 +259,100 @@ def test_pretrained_refusals(bert, tmp_path, monkeypatch):
         TransformerEncoder(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"dim must lie in 1\.\.16, .* — found 17 — give a dim"):
         TransformerEncoder(bert, dim=17)
+
+
+OWN = """
+import numpy as np
+import torch
+from torch import Tensor
+
+class Lengths:
+    "Number of letters and of words; of 'nothing', nothing."
+    dim = 2
+
+    def encode(self, texts):
+        assert 1 <= len(texts) <= 256
+        rows = [(len(t), len(t.split())) if t != "nothing" else (0, 0) for t in texts]
+        return np.array(rows)  # whole numbers, of no unit length
+
+class Short(Lengths):
+    def encode(self, texts):
+        return torch.zeros(len(texts), 3)
+
+class Infinite(Lengths):
+    def encode(self, texts):
+        return torch.full((len(texts), 2), float("inf"))
+
+class Bare:
+    def embed(self, texts):
+        return texts
+
+class Wide(Lengths):
+    dim = 2.0
+
+class Broken(Lengths):
+    def __init__(self):
+        raise OSError("no weights")
+
+lengths = Lengths()
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a module of encoders, in which the program runs."""
+    (tmp_path / "own_encoders.py").write_text(OWN)
+    (tmp_path / "own_faulty.py").write_text("import own_nowhere\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("own_encoders", "own_faulty"):
+        sys.modules.pop(name, None)
+
+
+def test_own_encoder_by_hand(own):
+    path = list(sys.path)
+    encoder = OwnEncoder("own_encoders:Lengths")
+    assert sys.path == path
+    # "abc": 3 letters, 1 word; "ab cd": 5 letters, 2 words.
+    expected = torch.tensor([[3.0, 1.0], [0.0, 0.0], [5.0, 2.0], [0.0, 0.0]])
+    expected[0] /= math.sqrt(10)
+    expected[2] /= math.sqrt(29)
+    torch.testing.assert_close(encoder.encode(["abc", " ", "ab cd", "nothing"]), expected)
+    assert encoder.encode(["abc"] * 300).shape == (300, 2)  # in two parts
+    assert encoder.describe() == "own_encoders:Lengths, 2 dimensions"
+    cut = OwnEncoder("own_encoders:Lengths", dim=1)
+    assert cut.encode(["abc", ""]).tolist() == [[1.0], [0.0]]
+    cut.save(own / "saved")
+    loaded = load_encoder(own / "saved")
+    assert (type(loaded), loaded.dim) == (OwnEncoder, 1)
+    assert loaded.encode(["abc"]).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("own_encodrs:Lengths", InputError, r"no module own_encodrs that .* lies in .* — install"),
+        ("own_encoders:Length", InputError, r"found no class Length in .* Did you mean 'Lengths'"),
+        ("own_encoders:lengths", InputError, r"found no class lengths in .* — name one of Bare, B"),
+        ("own_encoders:Bare", InputError, r"found dim None and the methods \['embed'\] in own_enc"),
+        ("own_encoders:Wide", InputError, r"a whole number dim, .* — found dim 2\.0 and the"),
+        ("own_encoders:Broken", PluginError, r"Broken, which raised OSError: no weights — repair"),
+        ("own_faulty:Any", PluginError, r"imported \(ModuleNotFoundError: .*own_nowhere.* — rep"),
+    ],
+)
+def test_refused_own_encoders(own, name, error, message):
+    with pytest.raises(error, match=message) as raised:
+        OwnEncoder(name)
+    assert type(raised.value) is error
+
+
+def test_refused_vectors_of_own_encoders(own):
+    with pytest.raises(InputError, match=r"the shape \(1, 2\) for 1 texts — found \(1, 3\) — corr"):
+        OwnEncoder("own_encoders:Short").encode(["a"])
+    with pytest.raises(InputError, match=r"— found values that are not finite — correct"):
+        OwnEncoder("own_encoders:Infinite").encode(["a"])
+    with pytest.raises(InputError, match=r"dim must lie in 1\.\.2, the width of .* — found 3"):
+        OwnEncoder("own_encoders:Lengths", dim=3)
 
 
 def test_minilm_keeps_what_belongs_together():

@@ -325,7 +325,7 @@ def test_a_kill_before_any_rename_leaves_a_folder_that_goes_on(synthesize, monke
         os.rename(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("r4t.targets.landing.os.replace", rename)
+        patched.setattr("r4t.files.os.replace", rename)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             raise_unless_finished(lambda: synthesize(MANY, batch_size=1, shard_size=4))
     with pytest.raises(InputError, match="hold a manifest.json, found none"):

@@ -16,6 +16,8 @@ from r4t.targets import (
     TargetSets,
     TargetWriter,
     as_fetched,
+    begin,
+    check_begin,
     write_targets,
 )
 
@@ -110,41 +112,44 @@ def test_queries_are_told_by_number(folder):
     assert sets.query_ids() == [f"q{number // 4}" for number in range(11)]
 
 
-def writer(folder, **arguments):
-    return TargetWriter(folder, Origin(**{**ORIGIN, **arguments.pop("origin", {})}), **arguments)
+def writer(folder, overwrite=False, rank=0, **arguments):
+    """A writer as synthesis opens it: every rank checks, the first one begins."""
+    origin = Origin(**{**ORIGIN, **arguments.pop("origin", {})})
+    goes_on = check_begin(folder, origin, overwrite)
+    if rank == 0:
+        begin(folder, origin, goes_on)
+    return TargetWriter(folder, origin, rank=rank, **arguments)
 
 
 def test_counts_add_up(tmp_path):
-    with writer(tmp_path) as writing:
-        writing.count(drawn=8, dropped={"unparsable": 2, "below floor": 3}, queries=["q0", "q9"])
-        writing.add(batch(range(3)))
-        writing.count(drawn=4, dropped={"unparsable": 4}, queries=["q8"])
+    writing = writer(tmp_path)
+    writing.count(drawn=8, dropped={"unparsable": 2, "below floor": 3}, queries=["q0", "q9"])
+    writing.add(batch(range(3)))
+    writing.count(drawn=4, dropped={"unparsable": 4}, queries=["q8"])
+    writing.close()
     manifest = TargetSets.load(tmp_path, expected_fingerprint="abc").manifest
     assert (manifest.drawn, manifest.sets, manifest.asked, manifest.queries) == (12, 3, 3, 1)
     assert manifest.dropped == {"unparsable": 6, "below floor": 3}
 
 
 def test_a_crash_leaves_no_manifest_and_what_landed_stays(tmp_path):
-    def crash():
-        with writer(tmp_path, shard_size=4) as writing:
-            for start in (0, 4, 8):
-                writing.add(batch(range(start, start + (4 if start < 8 else 2))))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        crash()
+    crashed = writer(tmp_path, shard_size=4)
+    for start in (0, 4, 8):
+        crashed.add(batch(range(start, start + (4 if start < 8 else 2))))
+    del crashed
     assert len(list(tmp_path.glob("shard-*.safetensors"))) == 2
     with pytest.raises(InputError, match=r"hold a manifest.json, found none in .*run synthesize"):
         TargetSets.load(tmp_path)
     # A kill in the middle of a landing leaves files without a record: they do not count.
     (tmp_path / "shard-000-00001.json").unlink()
     (tmp_path / "shard-000-00007.safetensors.part").write_bytes(b"half")
-    with writer(tmp_path, shard_size=4) as writing:
-        assert writing.done == {"q0"}
-        assert sorted(path.name for path in tmp_path.glob("shard-*")) == [
-            f"shard-000-00000.{ending}" for ending in ("json", "jsonl", "safetensors")
-        ]
-        writing.add(batch(range(4, 8)))
+    writing = writer(tmp_path, shard_size=4)
+    assert writing.done == {"q0"}
+    assert sorted(path.name for path in tmp_path.glob("shard-*")) == [
+        f"shard-000-00000.{ending}" for ending in ("json", "jsonl", "safetensors")
+    ]
+    writing.add(batch(range(4, 8)))
+    writing.close()
     assert TargetSets.load(tmp_path).query_ids() == ["q0"] * 4 + ["q1"] * 4
 
 

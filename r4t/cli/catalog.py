@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -17,36 +19,45 @@ if TYPE_CHECKING:
     from r4t.encoder import Encoder
 
 WARDROBE = "wardrobe"
-EPILOG = """Examples:
-  r4t catalog wardrobe --out runs/catalog
-  r4t catalog items.jsonl --out runs/mine --encoder sentence-transformers/all-MiniLM-L6-v2
-  r4t catalog items.parquet --vectors images.npy --encoder clip:openai/clip-vit-base-patch32 --out
-  c
-  r4t catalog wardrobe --collections mean --out runs/outfits"""
+OWN = r"[^\W\d][\w.]*:[^\W\d]\w*"
+"""MODULE:CLASS; hub names and folders have no colon."""
+EXAMPLES = (
+    "r4t catalog wardrobe --out runs/catalog",
+    "r4t catalog products.csv --out runs/mine --id_field sku --text_field title",
+    "r4t catalog items.jsonl --out runs/mine --encoder sentence-transformers/all-MiniLM-L6-v2",
+    "r4t catalog items.parquet --out runs/mine --vectors images.npy \\\n"
+    "      --encoder clip:openai/clip-vit-base-patch32",
+    "r4t catalog wardrobe --collections mean --out runs/outfits",
+)
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    import argparse
-
-    verb = ArgumentParser(
-        prog="r4t catalog",
-        description="Write a catalog folder: items (or collections of items), embeddings, encoder "
-        "and fingerprint.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    verb = verb_parser(
+        "catalog",
+        "Write a catalog folder: items (or collections of items), embeddings, encoder and\n"
+        "fingerprint.",
+        EXAMPLES,
     )
     verb.add_argument(
         "source",
         type=str,
-        help="folder of bundle CSVs, folder of items.jsonl (and sets.jsonl), a file of items "
-        "(.jsonl, .csv, .parquet), or the word wardrobe for the generated benchmark",
+        help="a file of items (.jsonl, .csv, .parquet), a folder of items.jsonl (and sets.jsonl), of "
+        "bundle CSVs, of Polyvore outfits (train_no_dup.json, …) or of playlists (mpd.slice.*.json), "
+        "or the word wardrobe for the generated benchmark",
     )
     verb.add_argument("--out", type=str, required=True, help="folder to write")
     verb.add_argument(
+        "--id_field", type=str, default="id", help="what a file of items calls the id"
+    )
+    verb.add_argument(
+        "--text_field", type=str, default="text", help="what it calls the text to be encoded"
+    )
+    verb.add_argument(
         "--encoder",
         type=str,
-        help="lsa (default without --vectors), a hub name or folder of a text model, or clip:NAME",
+        help="lsa (default without --vectors), a hub name or folder of a text model, clip:NAME, or a "
+        "class of yours, MODULE:CLASS",
     )
     verb.add_argument(
         "--dim",
@@ -72,8 +83,8 @@ def parser() -> ArgumentParser:
         "--verbatim", action="store_true", help="leave HTML entities in the texts of bundle CSVs"
     )
     verb.add_argument("--overwrite", action="store_true", help="replace a catalog that is there")
-    verb.add_argument("--seed", type=int, default=0, help="of the wardrobe and of LSA")
-    verb.add_argument("--size", type=int, default=6000, help="items of the wardrobe")
+    verb.add_argument("--seed", type=int, default=0, help="of the wardrobe and of LSA (0)")
+    verb.add_argument("--size", type=int, default=6000, help="items of the wardrobe (6000)")
     return verb
 
 
@@ -83,7 +94,7 @@ def run(argv: list[str]) -> None:
     Raises:
         InputError: The source, the encoder or the vectors are at fault, or the folder is taken.
     """
-    args = parser().parse_args(argv)
+    args = parse(parser(), argv)
     _check(args)
     from r4t.catalog import write_catalog
     from r4t.data.collections import first_values
@@ -129,7 +140,9 @@ def _check(args: Any) -> None:
             "Own vectors are those of items, not of the texts of sets — found --vectors with "
             "--collections text — use --collections mean, or leave out --vectors."
         )
-    if args.max_length is not None and (args.encoder in (None, "lsa") or args.max_length < 1):
+    if args.max_length is not None and (
+        args.max_length < 1 or args.encoder in (None, "lsa") or _is_own(args.encoder)
+    ):
         raise InputError(
             "--max_length is a number of tokens, at least 1, of a pretrained --encoder — found "
             f"{args.max_length} with the encoder {args.encoder or 'lsa'} — leave it out or name a "
@@ -143,7 +156,12 @@ def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
 
     if args.source != WARDROBE:
         unasked = args.collections is not None
-        source = read_source(args.source, verbatim=args.verbatim, unasked=unasked)
+        source = read_source(
+            args.source,
+            verbatim=args.verbatim,
+            unasked=unasked,
+            fields=(args.id_field, args.text_field),
+        )
         return source, {"name": Path(args.source).resolve().name}, None
     from r4t.data.wardrobe import generate
 
@@ -202,10 +220,17 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
 
 def _pretrained(name: str, dim: int | None, max_length: int | None) -> Encoder:
     from r4t.cli.quiet import quiet
-    from r4t.encoder import ClipTextEncoder, TransformerEncoder
+    from r4t.encoder import ClipTextEncoder, OwnEncoder, TransformerEncoder
 
     quiet()
+    if _is_own(name):
+        return OwnEncoder(name, dim)
     given: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
     if name.startswith("clip:"):
         return ClipTextEncoder(name.removeprefix("clip:"), dim, **given)
     return TransformerEncoder(name, dim, **given)
+
+
+def _is_own(name: str) -> bool:
+    """Whether the encoder is a class, MODULE:CLASS."""
+    return re.fullmatch(OWN, name) is not None and not name.startswith("clip:")

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,22 +17,20 @@ if TYPE_CHECKING:
     from r4t.evaluation.answers import Answer
     from r4t.evaluation.comparison import Comparison
 
-EXAMPLE = """Examples:
-  r4t compare runs/toy "bohemian festival style"
-  r4t compare runs/toy "rainy day" "garden wedding" --with folm,mmr --fields category,price
-  r4t compare runs/toy --queries runs/toy/queries/val.jsonl --html compare.html"""
+EXAMPLES = (
+    'r4t compare runs/toy "bohemian festival style"',
+    'r4t compare runs/toy "rainy day" "garden wedding" --with folm,mmr --fields category,price',
+    "r4t compare runs/toy --queries runs/toy/queries/val.jsonl --html compare.html",
+)
 COLUMN = 36  # characters a method needs to stand beside others
 
 
 def parser() -> ArgumentParser:
     """Return the parser; nothing heavy is imported for ``--help``."""
-    import argparse
-
-    made = ArgumentParser(
-        prog="r4t compare",
-        description="Ask several methods the same queries: sub-queries, items and scores side by side.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = verb_parser(
+        "compare",
+        "Ask several methods the same queries: sub-queries, items and scores side by side.",
+        EXAMPLES,
     )
     made.add_argument("folder", metavar="RUN", type=str, help="Run folder.")
     made.add_argument("queries", metavar="QUERY", type=str, nargs="*", help="Broad queries.")
@@ -48,7 +47,7 @@ def parser() -> ArgumentParser:
         type=str,
         help="Methods of the tables, with commas between (zero-shot,folm,diffusion,student,mmr,no-fan-out).",
     )
-    made.add_argument("--size", type=int, default=10, help="Items a method returns.")
+    made.add_argument("--size", type=int, default=10, help="Items a method returns (10).")
     made.add_argument(
         "--seed",
         type=int,
@@ -61,7 +60,7 @@ def parser() -> ArgumentParser:
         type=str,
         help="Metadata columns to show, with commas between (the first three that are short).",
     )
-    made.add_argument("--index", type=str, default="torch", help="torch (exact) or faiss.")
+    made.add_argument("--index", type=str, default="torch", help="torch (exact; default) or faiss.")
     made.add_argument("--html", type=str, help="The page to write (RUN/results/compare.html).")
     return made
 
@@ -72,7 +71,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: There is no query, or what ``compare_answers`` raises.
     """
-    options = parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     queries: list[Query | str] = [*_typed(options.queries)]
     if options.file is not None:
         queries += read_file(options.file)

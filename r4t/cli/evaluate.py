@@ -4,32 +4,26 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser
 
+from r4t.cli.arguments import parse, verb_parser
+from r4t.cli.brief import EVALUATED, WHOLE, brief_help
+from r4t.cli.printed_config import commented
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from r4t.evaluation.lineup import Methods
     from r4t.evaluation.report import Evaluation
 
-EPILOG = """Examples:
-  r4t evaluate runs/toy --config configs/toy/5_evaluate.yaml
-  r4t evaluate runs/clothing --split all --methods "[No fan-out, MMR, DPP]"
-  r4t evaluate runs/toy --headroom     before any tuning: how much is there to gain?
-  r4t report runs/seed0 runs/seed1     several runs in one table"""
 OWN = ("folder", "config", "examples", "headroom", "plots", "__path__")
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb; it names the settings from the classes that measure."""
-    import argparse
-
     from r4t.evaluation.lineup import Methods
     from r4t.evaluation.report import Evaluation
 
-    verb = ArgumentParser(
-        prog="r4t evaluate",
-        description="Compare baselines and a run's models on held-out queries.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    verb = verb_parser(
+        "evaluate", "Compare baselines and a run's models on held-out queries.", EVALUATED
     )
     verb.add_argument("folder", metavar="RUN", type=str, nargs="?", help="Run folder.")
     verb.add_argument("--config", action=ActionConfigFile, help="A file such as 5_evaluate.yaml.")
@@ -44,7 +38,10 @@ def parser() -> ArgumentParser:
 
 
 def run(arguments: list[str]) -> None:
-    """Measure, print and write the table."""
+    """Measure, print and write the table; help needs nothing of what measures."""
+    if {"-h", "--help"} & set(arguments):
+        print(brief_help("evaluate"))
+        return
     from dataclasses import fields
 
     from rich.console import Console
@@ -54,7 +51,10 @@ def run(arguments: list[str]) -> None:
     from r4t.evaluation.report import Evaluation
 
     verb = parser()
-    options = verb.instantiate_classes(verb.parse_args(arguments))
+    given = ["--help" if word == WHOLE else word for word in arguments]
+    with commented(given, "r4t evaluate") as words:
+        parsed = parse(verb, words)
+    options = verb.instantiate_classes(parsed)
     settings = {name: value for name, value in vars(options).items() if name not in OWN}
     if options.folder is not None:
         settings["run"] = options.folder

@@ -5,8 +5,18 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.arguments import parse, verb_parser
 from r4t.configs import configs_folder
 from r4t.errors import InputError
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of the verb."""
+    made = verb_parser(
+        "init", "Copy the configs into a folder, to be edited there.", ["r4t init my-project"]
+    )
+    made.add_argument("folder", metavar="FOLDER", type=str, help="Made if missing.")
+    return made
 
 
 def run(arguments: list[str]) -> None:
@@ -15,13 +25,11 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: A file of the same name is there already.
     """
-    parser = ArgumentParser(
-        prog="r4t init",
-        description="Copy the configs into a folder, to be edited there.",
-        epilog="example: r4t init my-project",
-    )
-    parser.add_argument("folder", metavar="FOLDER", type=str, help="Made if missing.")
-    options = parser.parse_args(arguments)
+    options = parse(parser(), arguments)
+    if Path(options.folder).is_file():
+        raise InputError(
+            f"Configs are copied into a folder — found a file at {options.folder} — name another."
+        )
     source, target = configs_folder(), Path(options.folder) / "configs"
     files = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
     taken = [str(target / path) for path in files if (target / path).exists()]

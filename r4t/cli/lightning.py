@@ -1,28 +1,44 @@
 """``r4t fit|validate|test|predict|synthesize``: configs → a trained or applied step of a run."""
 
 import importlib
+import shlex
+import signal
+import sys
 from argparse import ArgumentError
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from r4t.callbacks import KeepLast
+from r4t.callbacks import KeepLast, TimeLeft
+from r4t.cli.brief import WHOLE, examples
+from r4t.cli.mistakes import sentence
+from r4t.cli.printed_config import commented
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
+from r4t.interruption import AtOnce, Interrupted
 from r4t.run import Run
 from r4t.synthesis import SynthesisTrainer
 
-# Lines of a parser's report that tell of its search, not of what is wrong.
-UNTOLD = (
-    "Does not validate against",
-    "Subtypes:",
-    "Errors:",
-    "Expected a <class 'NoneType'>",
-    "Given value",
-)
+# What a model must define for a verb, and what to run instead where it does not.
+NEEDED = {
+    "fit": ("training_step", "r4t synthesize"),
+    "validate": ("validation_step", "r4t evaluate"),
+    "test": ("test_step", "r4t evaluate"),
+    "predict": ("predict_step", "r4t fit"),
+    "synthesize": ("predict_step", "r4t fit"),
+}
 
 
 class SaveStepConfig(SaveConfigCallback):
@@ -66,13 +82,29 @@ class StepCLI(LightningCLI):
             "synthesize": {"model", "dataloaders", "datamodule"},
         }
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and say in one sentence what does not fit.
+
+        Raises:
+            InputError: A setting is unknown, missing or of another type.
+        """
+        words = list(args) if isinstance(args, list) else sys.argv[1:]
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            verb = words[0]
+            own = self._parser(verb)
+            own.prog, own.epilog = f"r4t {verb}", "\n  ".join(["Examples:", *examples(verb)])
+            raise InputError(sentence(str(error), own, words)) from None
+
     def before_instantiate_classes(self) -> None:
-        """Begin or check the run, and point the trainer to the step's folder."""
+        """Begin or check the run, and point the trainer to the step's folder.
+
+        Raises:
+            InputError: The model is not one for this verb, or what ``Run.begin`` raises.
+        """
         config = self.config[self.subcommand]
-        run = Run.begin(config.run, config.catalog, config.queries)
-        module, _, name = config.model.class_path.rpartition(".")
-        step = getattr(importlib.import_module(module), name).step
-        folder = str(run.step(step))
+        folder = str(self._step_folder(config))
         config.trainer.default_root_dir = folder
         if config.trainer.logger is None or config.trainer.logger is True:
             path = "lightning.pytorch.loggers.CSVLogger"
@@ -81,12 +113,63 @@ class StepCLI(LightningCLI):
                 "init_args": {"save_dir": folder, "name": "logs"},
             }
 
+    def _step_folder(self, config: Namespace) -> Path:
+        """Return where the step of the config's model writes."""
+        module, _, name = config.model.class_path.rpartition(".")
+        model = getattr(importlib.import_module(module), name)
+        verb = str(self.subcommand)
+        hook, instead = NEEDED[verb]
+        if getattr(model, hook, None) is getattr(LightningModule, hook):
+            raise InputError(
+                f"'r4t {verb}' needs a model with {hook} — found {config.model.class_path}, which has "
+                f"none — use the config of another step, or run this one with '{instead}'."
+            )
+        if not hasattr(model, "step"):
+            raise InputError(
+                f"A model must name its step, the folder in the run that it writes to — found none in "
+                f"{config.model.class_path} — give the class an attribute such as step = 'tune'."
+            )
+        return Run.begin(config.run, config.catalog, config.queries).step(model.step)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Make the trainer, with a progress bar that knows the time left where none is named.
+
+        Raises:
+            InputError: It does not fit the machine, or its settings each other.
+        """
+        own = config.get("callbacks")
+        named = own if isinstance(own, list) else [own]
+        wanted = config.get("enable_progress_bar") is not False
+        if wanted and not any(isinstance(found, ProgressBar) for found in named):
+            callbacks = [*callbacks, TimeLeft()]
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except InputError:
+            raise
+        except (MisconfigurationException, ValueError) as error:
+            raise InputError(
+                f"The trainer's settings must fit this machine and each other — Lightning found: "
+                f"{str(error).strip().rstrip('.')} — correct trainer in the config."
+            ) from error
+
     def before_fit(self) -> None:
         """Find what ``--ckpt_path`` resumes from; where nothing was kept yet, begin anew."""
         path = self._checkpoint()
         if path is not None and not path.exists():
             rank_zero_warn(f"There is no {path} to resume from yet: the step begins anew.")
             self.config_init[self.subcommand].ckpt_path = None
+
+    def before_validate(self) -> None:
+        """Refuse a checkpoint that is not there."""
+        self._checkpoint()
+
+    def before_test(self) -> None:
+        """Refuse a checkpoint that is not there."""
+        self._checkpoint()
+
+    def before_predict(self) -> None:
+        """Refuse a checkpoint that is not there."""
+        self._checkpoint()
 
     def _checkpoint(self) -> Path | None:
         """Return where ``KeepLast`` keeps what ``last`` asks for, and name it to the trainer.
@@ -112,42 +195,99 @@ class StepCLI(LightningCLI):
         """Do nothing: a checkpoint's saved arguments must not override the command line."""
 
 
+class Unparsed(StepCLI):
+    """The parsers of all verbs, and nothing is parsed or run."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Leave the arguments."""
+        self.config = Namespace(subcommand=None)
+
+    def _set_seed(self) -> None:
+        """Leave the seed."""
+
+    def before_instantiate_classes(self) -> None:
+        """Begin nothing."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+
+SETTINGS: dict[str, Any] = {
+    "model_class": LightningModule,
+    "datamodule_class": LightningDataModule,
+    "subclass_mode_model": True,
+    "subclass_mode_data": True,
+    "trainer_class": SynthesisTrainer,
+    "save_config_callback": SaveStepConfig,
+    "seed_everything_default": 0,
+    "parser_kwargs": {"exit_on_error": False},
+}
+
+
 def run(arguments: list[str]) -> None:
     """Run one of the verbs that need a Trainer; ``arguments`` begin with it.
 
     Raises:
         InputError: A setting is unknown or does not fit, or what the step itself raises.
+        Interrupted: The user stopped it; the sentence has the command that goes on.
     """
     quiet()
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        StepCLI(
-            model_class=LightningModule,
-            datamodule_class=LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            trainer_class=SynthesisTrainer,
-            save_config_callback=SaveStepConfig,
-            seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False},
-            args=arguments,
-        )
-    except ArgumentError as error:
-        raise InputError(
-            f"Every setting must be one that 'r4t {arguments[0]}' knows — {_what(str(error))}; "
-            f"correct the config or option (r4t {arguments[0]} --help)."
-        ) from None
+        with commented(arguments, f"r4t {arguments[0]}") as words:
+            _run(["--help" if word == WHOLE else word for word in words])
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; go on with: {again(arguments, kept=True)}") from None
+    except SystemExit as stop:  # as Lightning leaves after a Ctrl-C that nobody took down
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        kept = isinstance(stop.__context__, AtOnce)
+        told = "from the last checkpoint" if kept and arguments[0] == "fit" else "again"
+        raise Interrupted(f"stopped at once; {told}: {again(arguments, kept)}") from None
     except ValueError as error:
         # jsonargparse wraps what a class raises when it is built from a config.
         found = _input_error(error)
         if found is None or found is error:
             raise
         raise found from found.__cause__
+    finally:
+        if handler == signal.default_int_handler and signal.getsignal(signal.SIGINT) != handler:
+            signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
 
-def _what(report: str) -> str:
-    """Return what a parser's report of many lines says, without the lines on types it tried."""
-    lines = [line.strip().removeprefix("- ") for line in report.splitlines()]
-    return " ".join(line for line in lines if not line.startswith(UNTOLD)).rstrip(".")
+def _run(arguments: list[str]) -> None:
+    StepCLI(args=arguments, **SETTINGS)
+
+
+def options(verb: str) -> dict[str, str]:
+    """Return the options of a verb, but for help on classes, with the first line of their help."""
+    found = {}
+    for action in Unparsed(args=[], **SETTINGS)._parser(verb)._actions:
+        for name in action.option_strings:
+            if name.startswith("--") and not name.endswith(("+", ".help", "help", "print_shtab")):
+                found[name] = (action.help or "").split("\n")[0]
+    return found
+
+
+def again(arguments: Sequence[str], kept: bool) -> str:
+    """Return the command that goes on after a stop, as a shell takes it.
+
+    Args:
+        arguments: Of the program.
+        kept: Whether a fit left a checkpoint of its own.
+
+    Example:
+        >>> again(["fit", "--config", "my tune.yaml", "--ckpt_path", "a.ckpt"], kept=True)
+        "r4t fit --config 'my tune.yaml' --ckpt_path last"
+    """
+    words = list(arguments)
+    if kept and words[0] == "fit":
+        while "--ckpt_path" in words:
+            place = words.index("--ckpt_path")
+            del words[place : place + 2]
+        words = [word for word in words if not word.startswith("--ckpt_path=")]
+        words += ["--ckpt_path", "last"]
+    return shlex.join(["r4t", *words])
 
 
 def _input_error(error: BaseException | None) -> InputError | None:

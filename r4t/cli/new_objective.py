@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from jsonargparse import ArgumentParser
-
+from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "objective"
@@ -32,16 +31,16 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: The name will not do, or its folder exists.
     """
-    parser = ArgumentParser(
-        prog="r4t new-objective",
-        description="Write an installable package with an objective of your own, to be edited.",
-        epilog="example: r4t new-objective price-spread",
+    parser = verb_parser(
+        "new-objective",
+        "Write an installable package with an objective of your own, to be edited.",
+        ["r4t new-objective price-spread"],
     )
     parser.add_argument("name", metavar="NAME", type=str, help="Such as price-spread.")
     parser.add_argument(
         "--out", type=str, default=".", help="Folder to put it in, made if missing."
     )
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     name = checked_name(options.name)
     folder = Path(options.out) / options.name
     if folder.exists():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, PluginError
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
     from r4t.objective import Objective
 
-EPILOG = """Examples:
-  r4t objectives
-  r4t objectives diversity     what it measures, its arguments, how to name it in YAML
-  r4t objectives --json"""
+EXAMPLES = (
+    "r4t objectives",
+    "r4t objectives diversity     what it measures, its arguments, how to name it in YAML",
+    "r4t objectives --json",
+)
 EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
 
 
@@ -52,13 +54,8 @@ class Entry:
 
 def parser() -> ArgumentParser:
     """Return the parser; nothing heavy is imported for ``--help``."""
-    import argparse
-
-    made = ArgumentParser(
-        prog="r4t objectives",
-        description="List the installed objectives, or show one in full.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = verb_parser(
+        "objectives", "List the installed objectives, or show one in full.", EXAMPLES
     )
     made.add_argument("name", metavar="NAME", type=str, nargs="?", help="Show this one in full.")
     made.add_argument("--json", action="store_true", help="Print JSON instead.")
@@ -71,7 +68,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: There is no objective of that name, it is broken, or a name is taken twice.
     """
-    options = parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     from rich.console import Console
 
     from r4t.plugins import installed, objective_class

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from r4t.errors import InputError
+from r4t.cli.arguments import parse, verb_parser
+from r4t.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from r4t.catalog import Catalog
@@ -16,31 +17,32 @@ if TYPE_CHECKING:
 
     Splits = dict[str, list[Query]]
 
-EPILOG = """Examples:
-  r4t queries runs/catalog --out runs/queries
-  r4t queries runs/catalog --out runs/queries --wardrobe oar
-  r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing
-  r4t queries runs/clothing --out runs/folds --sets data/bundles/clothing --folds 5
-  r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing --recompose 1.0 \\
-      --slot category
-  r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b"""
+LEAST = 10  # queries, for a split 8:1:1
+EXAMPLES = (
+    "r4t queries runs/catalog --out runs/queries",
+    "r4t queries runs/catalog --out runs/queries --wardrobe oar",
+    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing",
+    "r4t queries runs/clothing --out runs/folds --sets data/bundles/clothing --folds 5",
+    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing --recompose 1.0 \\\n"
+    "      --slot category",
+    "r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b",
+)
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    import argparse
-
-    verb = ArgumentParser(
-        prog="r4t queries",
-        description="Write broad queries for a catalog, split 8:1:1: from its own phrases "
-        "(default), by a language model, from reference sets, or those of the generated wardrobe.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    verb = verb_parser(
+        "queries",
+        "Write broad queries for a catalog, split 8:1:1: from its own phrases (default), by a\n"
+        "language model, from reference sets, or those of the generated wardrobe.",
+        EXAMPLES,
     )
     verb.add_argument("catalog", type=str, help="catalog folder")
     verb.add_argument("--out", type=str, required=True, help="folder to write")
-    verb.add_argument("--count", type=int, default=2000, help="how many (phrases and endpoint)")
-    verb.add_argument("--seed", type=int, default=0, help="of phrases and splits")
+    verb.add_argument(
+        "--count", type=int, default=2000, help="how many (2000; phrases and endpoint)"
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of phrases and splits (0)")
     verb.add_argument("--sets", type=str, help="source with reference sets of the catalog's items")
     verb.add_argument("--wardrobe", type=str, help="oar or wscr, for a catalog of the wardrobe")
     verb.add_argument(
@@ -72,7 +74,7 @@ def run(argv: list[str]) -> None:
         InputError: Two origins are asked for, the catalog or the origin is at fault, or the folder
             holds queries already.
     """
-    args = parser().parse_args(argv)
+    args = parse(parser(), argv)
     from r4t.catalog import Catalog
     from r4t.data.queries import write_queries
 
@@ -109,9 +111,9 @@ def _check(args: Any) -> list[Path]:
         raise InputError(
             "An endpoint is asked with --endpoint and --model — found only one of them — give both."
         )
-    if args.count < 10:
+    if args.count < LEAST:
         raise InputError(
-            f"--count must be at least 10, for a split 8:1:1 — found {args.count} — ask for more."
+            f"--count must be at least {LEAST}, for a split 8:1:1 — found {args.count} — ask for more."
         )
     if args.folds is not None and args.sets is None:
         raise InputError(
@@ -150,6 +152,12 @@ def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
         return {"": split_queries(queries, args.seed)}, f"written by {args.model}", note
     phrases = find_phrases(catalog.texts, {name: catalog.column(name) for name in catalog.columns})
     queries, note = make_queries(phrases, args.count, args.seed)
+    if len(queries) < LEAST:
+        raise InputError(
+            f"A catalog's own queries are phrases that several of its texts share, at least {LEAST} — "
+            f"found {len(queries)} in {len(catalog)} items — bring more items, or bring queries with "
+            "--sets or --endpoint."
+        )
     return {"": split_queries(queries, args.seed)}, "from the catalog's phrases", note
 
 
@@ -188,7 +196,10 @@ def _from_wardrobe(catalog: Catalog, task: str) -> tuple[Splits, str]:
             f"{catalog.folder} — write one with `r4t catalog wardrobe --out FOLDER`."
         )
     if task not in ("oar", "wscr"):
-        raise InputError(f"--wardrobe must be oar or wscr — found {task!r} — name one of the two.")
+        raise InputError(
+            f"--wardrobe must be oar or wscr — found {task!r} — name one of the two."
+            f"{nearest(task, ('oar', 'wscr'))}"
+        )
     if task == "wscr":
         _refuse_collections(catalog, "--wardrobe wscr")
     from r4t.data.wardrobe import generate

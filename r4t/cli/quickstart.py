@@ -1,15 +1,27 @@
 """``r4t quickstart``: the whole method, from nothing to a table and three sets."""
 
+import hashlib
 import json
+import os
+import shlex
 import time
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.arguments import parse, verb_parser
 from r4t.configs import configs_folder
-from r4t.errors import InputError
+from r4t.errors import InputError, nearest
+from r4t.interruption import Interrupted
+from r4t.progress import duration
 
+EXAMPLES = (
+    "r4t quickstart --run runs/quickstart",
+    "r4t quickstart --run runs/quickstart --smoke      every step in seconds, to see that it runs",
+    "r4t quickstart --run runs/quickstart --resume     after a Ctrl-C",
+)
 TASKS = ("oar", "wscr")
+JOURNAL = "quickstart.json"
 NEXT = """
 What to try next
   r4t retrieve {run} "{query}"
@@ -22,45 +34,116 @@ The run folder: {run}/README.md says what is what.
 """
 
 
-def run(arguments: list[str]) -> None:
-    """Run every step with the shipped configs."""
-    parser = ArgumentParser(
-        prog="r4t quickstart",
-        description="The whole method on the embedded data, or on any source of items and sets.",
-        epilog="example: r4t quickstart --run runs/quickstart",
+def parser() -> ArgumentParser:
+    """Return the parser of the verb."""
+    made = verb_parser(
+        "quickstart",
+        "The whole method on the embedded data, or on any source of items and sets.",
+        EXAMPLES,
     )
-    parser.add_argument("--run", type=str, default=None, help="Run folder (runs/quickstart).")
-    parser.add_argument("--task", type=str, default="oar", help="oar, or wscr (reference sets).")
-    parser.add_argument(
+    made.add_argument("--run", type=str, default=None, help="Run folder (runs/quickstart).")
+    made.add_argument(
+        "--task", type=str, default="oar", help="oar (default), or wscr (reference sets)."
+    )
+    made.add_argument(
         "--source", type=str | None, default=None, help="Items and sets; the wardrobe by default."
     )
-    parser.add_argument(
+    made.add_argument(
         "--overlay", type=str | None, default=None, help="Config laid over every training step's."
     )
-    parser.add_argument("--seed", type=int, default=0, help="Of data, split and training.")
-    parser.add_argument(
+    made.add_argument("--seed", type=int, default=0, help="Of data, split and training (0).")
+    made.add_argument(
         "--smoke", action="store_true", help="A few seconds a step: does it run at all?"
     )
-    options = parser.parse_args(arguments)
+    made.add_argument(
+        "--resume",
+        action="store_true",
+        help="Go on where a quickstart of the same settings was stopped.",
+    )
+    return made
+
+
+def run(arguments: list[str]) -> None:
+    """Run every step with the shipped configs.
+
+    Raises:
+        InputError: A setting does not fit, or the run was begun on other data.
+        Interrupted: The user stopped it; the sentence has the command that goes on.
+    """
+    options = parse(parser(), arguments)
     if options.task not in TASKS:
-        raise InputError(f"--task must be oar or wscr, found '{options.task}'; choose one.")
+        raise InputError(
+            f"--task must be oar or wscr, found '{options.task}'; choose one."
+            f"{nearest(options.task, TASKS)}"
+        )
     default = "runs/quickstart" if options.task == "oar" else "runs/quickstart-wscr"
     folder = options.run if options.run is not None else default
     steps = commands(
         folder, options.task, options.source, options.seed, options.smoke, options.overlay
     )
-    if is_begun(folder, options.source, options.seed):
+    if options.overlay is not None and not Path(options.overlay).is_file():
+        raise InputError(
+            f"--overlay names a config to lay over every training step's — found none at "
+            f"{options.overlay} — correct the path."
+        )
+    begun = is_begun(folder, options.source, options.seed)
+    journal = Journal(Path(folder) / JOURNAL, options.resume)
+    if begun and journal.state(steps[0]) != "done":
         print(f"{folder} is a run already: its catalog stays, the steps are made again")
         del steps[0]
     started = time.monotonic()
-    for command in steps:
-        _call(command)
-    minutes = (time.monotonic() - started) / 60
-    print(f"\nThe whole method took {minutes:.1f} minutes.")
+    try:
+        for number, command in enumerate(steps, 1):
+            _call(command, journal, f"[{number}/{len(steps)}]", started)
+    except (Interrupted, KeyboardInterrupt):
+        again = [word for word in arguments if word != "--resume"]
+        raise Interrupted(
+            f"stopped in step {number} of {len(steps)} ({' '.join(command[:1])}); the steps before "
+            f"are kept; go on with: {shlex.join(['r4t', 'quickstart', *again, '--resume'])}"
+        ) from None
+    print(f"\nThe whole method took {duration(time.monotonic() - started)}.")
     from r4t.run import Run
 
     query = Run.open(folder).read_queries("test")[0].text
     print(NEXT.format(run=folder, query=query, configs=configs_folder()))
+
+
+class Journal:
+    """Which steps of a quickstart are done, and which was begun, in a file of the run.
+
+    A step is known by its arguments and the content of its configs: of others it knows nothing.
+
+    Args:
+        path: The file.
+        resumed: Whether to go on from what it says; else it begins anew.
+    """
+
+    def __init__(self, path: Path, resumed: bool) -> None:
+        self.path, self.resumed = path, resumed
+        there = resumed and path.is_file()
+        self.entries: dict[str, str] = json.loads(path.read_text("utf-8")) if there else {}
+
+    def state(self, command: list[str]) -> str:
+        """Return ``"done"``, ``"begun"`` or, of a step that it does not know, nothing."""
+        return self.entries.get(_digest(command), "")
+
+    def note(self, command: list[str], state: str) -> None:
+        """Write down that a step is begun or done."""
+        self.entries[_digest(command)] = state
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.entries, indent=2), encoding="utf-8")
+        os.replace(part, self.path)
+
+
+def _digest(command: list[str]) -> str:
+    """The step by name, and a hash of what it runs with."""
+    found = hashlib.sha256("\0".join(command).encode())
+    for word in command:
+        if word.endswith(".yaml") and Path(word).is_file():
+            found.update(Path(word).read_bytes())
+    configs = [Path(word).stem for word in command if word.endswith(".yaml")]
+    return " ".join([command[0], *configs[:1], found.hexdigest()[:12]])
 
 
 def is_begun(run: str, source: str | None, seed: int) -> bool:
@@ -140,10 +223,23 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _call(command: list[str]) -> None:
+def _call(command: list[str], journal: Journal, place: str, started: float) -> None:
     from r4t.__main__ import run as run_verb
 
-    print(f"\n$ r4t {' '.join(command)}", flush=True)
-    started = time.monotonic()
-    run_verb(command)
-    print(f"({time.monotonic() - started:.0f} s)", flush=True)
+    shown = f"{place} r4t {' '.join(command)}"
+    state = journal.state(command)
+    if state == "done":
+        print(f"\n{shown}\n(done before)", flush=True)
+        return
+    if state == "begun" and command[0] == "fit":
+        shown, goes_on = f"{shown} --ckpt_path last", ["--ckpt_path", "last"]
+    else:
+        goes_on = []
+    print(f"\n{shown}", flush=True)
+    began = time.monotonic()
+    if command[0] == "fit":  # the others go on, or begin anew, by themselves
+        journal.note(command, "begun")
+    run_verb([*command, *goes_on])
+    journal.note(command, "done")
+    now = time.monotonic()
+    print(f"({now - began:.0f} s; {duration(now - started)} since the start)", flush=True)

@@ -2,34 +2,44 @@
 
 from jsonargparse import ArgumentParser
 
-EXAMPLE = 'example: r4t report runs/seed0 runs/seed1 runs/seed2 --compare R4T-FOLM "No fan-out"'
+from r4t.cli.arguments import parse, verb_parser
+
+EXAMPLES = (
+    "r4t report runs/seed0 runs/seed1 runs/seed2",
+    'r4t report runs/seed0 runs/seed1 --compare R4T-FOLM "No fan-out" --out runs/report',
+)
 
 
-def run(arguments: list[str]) -> None:
-    """Average runs, print the tables and, if asked, write them."""
-    parser = ArgumentParser(
-        prog="r4t report",
-        description="Average the results of several runs (seeds or folds) of one experiment.",
-        epilog=EXAMPLE,
+def parser() -> ArgumentParser:
+    """Return the parser of the verb."""
+    made = verb_parser(
+        "report",
+        "Average the results of several runs (seeds or folds) of one experiment.",
+        EXAMPLES,
     )
-    parser.add_argument(
+    made.add_argument(
         "runs",
         metavar="RUN",
         nargs="+",
         type=str,
         help="Run folders, or folders with results.json.",
     )
-    parser.add_argument(
+    made.add_argument(
         "--compare", metavar=("A", "B"), nargs=2, type=str, help="Two methods to compare, paired."
     )
-    parser.add_argument(
+    made.add_argument(
         "--across_catalogs",
         "--across-catalogs",
         action="store_true",
         help="Average over runs on different catalogs, such as seeds of a generated one.",
     )
-    parser.add_argument("--out", type=str, help="Folder for report.md, report.csv and report.json.")
-    options = parser.parse_args(arguments)
+    made.add_argument("--out", type=str, help="Folder for report.md, report.csv and report.json.")
+    return made
+
+
+def run(arguments: list[str]) -> None:
+    """Average runs, print the tables and, if asked, write them."""
+    options = parse(parser(), arguments)
 
     from rich.console import Console
 

@@ -4,17 +4,20 @@ import json
 
 from jsonargparse import ArgumentParser
 
+from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 
-EXAMPLE = 'example: r4t retrieve runs/toy "bohemian festival style" --size 10'
+EXAMPLES = (
+    'r4t retrieve runs/toy "bohemian festival style"',
+    'r4t retrieve runs/toy "bohemian festival style" --with folm --size 5',
+    'r4t retrieve runs/toy "bohemian festival style" --json',
+)
 
 
 def parser() -> ArgumentParser:
     """Return the parser; nothing heavy is imported for ``--help``."""
-    made = ArgumentParser(
-        prog="r4t retrieve",
-        description="Ask a run for a set: items that answer a broad query together.",
-        epilog=EXAMPLE,
+    made = verb_parser(
+        "retrieve", "Ask a run for a set: items that answer a broad query together.", EXAMPLES
     )
     made.add_argument("folder", metavar="RUN", type=str, help="Run folder.")
     made.add_argument("query", metavar="QUERY", type=str, help="Broad query, in quotes.")
@@ -25,9 +28,9 @@ def parser() -> ArgumentParser:
         default="diffusion",
         help="Who answers: diffusion (default), student, folm or zero-shot.",
     )
-    made.add_argument("--size", type=int, default=10, help="Number of distinct items.")
-    made.add_argument("--seed", type=int, default=0, help="Other seeds give other sets.")
-    made.add_argument("--index", type=str, default="torch", help="torch (exact) or faiss.")
+    made.add_argument("--size", type=int, default=10, help="Number of distinct items (10).")
+    made.add_argument("--seed", type=int, default=0, help="Other seeds give other sets (0).")
+    made.add_argument("--index", type=str, default="torch", help="torch (exact; default) or faiss.")
     made.add_argument("--json", action="store_true", help="Print one JSON object instead.")
     return made
 
@@ -38,7 +41,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: The model wrote nothing to search with, or what ``Retriever`` raises.
     """
-    options = parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     from r4t.retriever import Retriever
 
     if options.model != "diffusion":

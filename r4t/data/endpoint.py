@@ -11,6 +11,7 @@ from r4t.data.kinds import KINDS
 from r4t.data.phrases import WORDS
 from r4t.data.queries import Query, normalized
 from r4t.errors import InputError
+from r4t.progress import Progress
 
 BATCH = 40
 FRUITLESS = 3
@@ -50,24 +51,26 @@ def ask_queries(
     rng = random.Random(seed)
     made: dict[str, Query] = {}
     dropped = fruitless = 0
-    while len(made) < count and fruitless < FRUITLESS:
-        prompt = PROMPT.format(
-            examples="\n".join(f"- {t}" for t in rng.sample(list(texts), min(30, len(texts)))),
-            count=min(BATCH, count - len(made)),
-            least=WORDS[0],
-            most=WORDS[1],
-            kinds=", ".join(KINDS),
-        )
-        before = len(made)
-        for line in _ask(chat, prompt).splitlines():
-            if not line.strip() or line.strip().startswith("```"):
-                continue
-            kind, text = _parse(line)
-            if not text or normalized(text) in made or len(made) == count:
-                dropped += 1
-            else:
-                made[normalized(text)] = Query(f"q{len(made):05d}", text, kind)
-        fruitless = fruitless + 1 if len(made) == before else 0
+    with Progress("writing queries", count) as progress:
+        while len(made) < count and fruitless < FRUITLESS:
+            prompt = PROMPT.format(
+                examples="\n".join(f"- {t}" for t in rng.sample(list(texts), min(30, len(texts)))),
+                count=min(BATCH, count - len(made)),
+                least=WORDS[0],
+                most=WORDS[1],
+                kinds=", ".join(KINDS),
+            )
+            before = len(made)
+            for line in _ask(chat, prompt).splitlines():
+                if not line.strip() or line.strip().startswith("```"):
+                    continue
+                kind, text = _parse(line)
+                if not text or normalized(text) in made or len(made) == count:
+                    dropped += 1
+                else:
+                    made[normalized(text)] = Query(f"q{len(made):05d}", text, kind)
+            fruitless = fruitless + 1 if len(made) == before else 0
+            progress.reach(len(made))
     if len(made) < count:
         raise InputError(
             f"The model must answer with JSON lines of a kind and a query of {WORDS[0]} to "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,29 +15,79 @@ from r4t.errors import InputError
 Placed = tuple[str, dict[str, Any]]
 
 
-def read_items(path: str | Path) -> Items:
+NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?")
+"""A cell that is a number; a code such as 0123, or one of more digits than a number keeps, is not."""
+LIKELY = {
+    "id": ("item_id", "product_id", "sku", "asin", "uid", "key"),
+    "text": ("title", "name", "description", "product", "product_name", "caption"),
+}
+"""What others call the two fields, for the message."""
+
+
+def read_items(path: str | Path, fields: tuple[str, str] = RESERVED) -> Items:
     """Read one .jsonl, .csv or .parquet file of items; fields beside `id` and `text` are metadata.
 
-    Whole-number ids become strings of the same digits; a field that an item lacks is None.
+    Whole-number ids become strings of the same digits; a field that an item lacks is None. Of a
+    .csv, blank cells are None, and a column of numbers alone is one of numbers.
+
+    Args:
+        path: The file.
+        fields: What it calls `id` and `text`.
 
     Raises:
         InputError: A row is no object, lacks a field, repeats an id or has a blank text: names the
             line.
     """
     path = Path(path)
-    placed = list(READERS[path.suffix](path))
+    placed = [(place, _renamed(row, fields, f"{place} of {path}")) for place, row in _read(path)]
     places, rows = [place for place, _ in placed], [row for _, row in placed]
-    for place, row in placed:
-        missing = [name for name in RESERVED if name not in row]
-        if missing:
-            raise InputError(
-                f"Every item needs the fields id and text — found no {missing[0]} among "
-                f"{sorted(row)} at {place} of {path} — rename or add the field."
-            )
     ids, texts = [_text(row["id"]) for row in rows], [row["text"] for row in rows]
     check_items(ids, texts, places.__getitem__, path)
     names = dict.fromkeys(name for row in rows for name in row if name not in RESERVED)
-    return Items(ids, texts, {name: [row.get(name) for row in rows] for name in names})
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    if path.suffix == ".csv":
+        columns = {name: numbers_or_texts(cells) for name, cells in columns.items()}
+    return Items(ids, texts, columns)
+
+
+def _read(path: Path) -> Iterator[Placed]:
+    return READERS[path.suffix](path)
+
+
+def _renamed(row: dict[str, Any], fields: tuple[str, str], place: str) -> dict[str, Any]:
+    """The row with its own names for id and text replaced by these two."""
+    for name, own in zip(RESERVED, fields, strict=True):
+        if own not in row:
+            likely = [key for key in row if key.strip().lower() in (name, *LIKELY[name])]
+            raise InputError(
+                f"Every item needs the fields id and text — found no {own} among {sorted(row)} at "
+                f"{place} — rename or add the field, or say what it is called: r4t catalog FILE "
+                f"--{name}_field {likely[0] if likely else 'NAME'}."
+            )
+        if own != name and name in row:
+            raise InputError(
+                f"An item has one {name} — found the fields {name!r} and {own!r}, which is to be "
+                f"it, at {place} — rename or remove the field {name!r}."
+            )
+    own_name = dict(zip(fields, RESERVED, strict=True))
+    return {own_name.get(key, key): value for key, value in row.items()}
+
+
+def numbers_or_texts(cells: list[Any]) -> list[Any]:
+    """Cells of a CSV column: None for blank ones, and numbers if all the others are numbers.
+
+    Example:
+        >>> numbers_or_texts(["3", " ", "-12"]), numbers_or_texts(["3", "1.5", ""])
+        ([3, None, -12], [3.0, 1.5, None])
+        >>> numbers_or_texts(["3", "007"]), numbers_or_texts(["4 EUR", "5"])
+        (['3', '007'], ['4 EUR', '5'])
+    """
+    told = [cell for cell in cells if cell.strip()]
+    found = [NUMBER.fullmatch(cell.strip()) for cell in told]
+    kind: type = str
+    if all(found):
+        kind = int if not any(match and (match[2] or match[3]) for match in found) else float
+    return [kind(cell) if cell.strip() else None for cell in cells]
 
 
 def read_folder(folder: str | Path, unasked: bool = False) -> Source:

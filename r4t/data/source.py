@@ -181,16 +181,29 @@ def join_notes(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def read_source(path: str | Path, *, verbatim: bool = False, unasked: bool = False) -> Source:
-    """Read whatever is at `path`: see the error below for the forms understood.
+def read_source(
+    path: str | Path,
+    *,
+    verbatim: bool = False,
+    unasked: bool = False,
+    fields: tuple[str, str] = RESERVED,
+) -> Source:
+    """Read whatever is at `path`; the form is told from the files.
 
     Args:
-        path: A folder of bundle CSVs (`bundle_intent.csv`, `bundle_item.csv`, `item_titles.csv`,
-            `item_categories.csv`), a folder with `items.jsonl` (and `sets.jsonl`), or one file of
-            items (`.jsonl`, `.csv`, `.parquet`) with the fields `id` and `text`; other fields
-            become metadata.
+        path: One of these forms.
+
+            * A folder of bundle CSVs (`bundle_intent.csv`, `bundle_item.csv`, `item_titles.csv`,
+              `item_categories.csv`).
+            * A folder with `items.jsonl` (and `sets.jsonl`).
+            * One file of items (`.jsonl`, `.csv`, `.parquet`) with the fields `id` and `text`;
+              other fields become metadata.
+            * Polyvore: a folder with `train_no_dup.json`, `valid_no_dup.json` or
+              `test_no_dup.json`, or one such file (a JSON list).
+            * Playlists: a folder of `mpd.slice.*.json`, or one slice (a JSON object).
         verbatim: Leave HTML entities of bundle CSVs as they are; `&amp;` becomes `&` by default.
         unasked: Keep sets without a query (for collections); left out and counted by default.
+        fields: What one file of items calls the id and the text.
 
     Raises:
         InputError: Nothing is there, the form is unknown, or the content is faulty.
@@ -198,21 +211,41 @@ def read_source(path: str | Path, *, verbatim: bool = False, unasked: bool = Fal
     # The readers build the classes above, so they are imported when one is needed.
     from r4t.data.bundles import is_bundles, read_bundles
     from r4t.data.jsonl import READERS, read_folder, read_items
+    from r4t.data.playlists import is_playlists, read_playlists
+    from r4t.data.polyvore import is_polyvore, read_polyvore
 
     path = Path(path)
     if not path.exists():
         raise InputError(
             f"A source must be a file or folder — found nothing at {path} — check the path."
         )
+    if path.is_file() and path.suffix in READERS:
+        return Source(path.stem, read_items(path, fields))
+    if fields != RESERVED:
+        raise InputError(
+            f"The fields of an item are named for one file of items ({', '.join(sorted(READERS))}) "
+            f"— found {' and '.join(fields)} for {path} — leave the names out."
+        )
     if path.is_dir() and is_bundles(path):
         return read_bundles(path, verbatim, unasked)
     if path.is_dir() and (path / "items.jsonl").exists():
         return read_folder(path, unasked)
-    if path.is_file() and path.suffix in READERS:
-        return Source(path.stem, read_items(path))
+    if _is_json(path, "[") or (path.is_dir() and is_polyvore(path)):
+        return read_polyvore(path, unasked)
+    if _is_json(path, "{") or (path.is_dir() and is_playlists(path)):
+        return read_playlists(path, unasked)
     found = sorted(entry.name for entry in path.iterdir())[:8] if path.is_dir() else path.suffix
     raise InputError(
-        "A source must be a folder of bundle CSVs, a folder with items.jsonl (and sets.jsonl), or "
-        f"one file of items ({', '.join(sorted(READERS))}) — found {found} at {path} — convert it "
-        "to one of these."
+        "A source must be a folder of bundle CSVs, a folder with items.jsonl (and sets.jsonl), "
+        f"one file of items ({', '.join(sorted(READERS))}), Polyvore outfits (train_no_dup.json, "
+        "…) or playlists (mpd.slice.0-999.json, …), a folder or a file of them — found "
+        f"{found} at {path} — convert it to one of these."
     )
+
+
+def _is_json(path: Path, opening: str) -> bool:
+    """Whether a .json file begins like a list ("[") or like an object ("{")."""
+    if not path.is_file() or path.suffix != ".json":
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.read(1000).lstrip().startswith(opening)

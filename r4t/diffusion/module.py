@@ -1,7 +1,5 @@
 """Batches of target sets → a trained ``DirectionGenerator`` (stage 3, eq. 9)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -110,17 +108,11 @@ class DiffusionRetriever(GeneratorTraining):
         self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
         return loss
 
-    def validation_step(
-        self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Log loss (9) of held-out sets, with the same noise in every epoch, or measure queries."""
-        if len(batch) == 2:
-            self.validate_queries(batch[1])
-            return
-        first, condition, rows = batch
+    def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
+        """Return loss (9) of held-out sets, no condition dropped."""
         kept = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         t, noise = self.held_out_noise(first, rows)
-        self.validate_loss(self.loss(condition, rows, kept, t, noise))
+        return self.loss(condition, rows, kept, t, noise)
 
     def loss(
         self, condition: Tensor, rows: Tensor, dropped: Tensor, t: Tensor, noise: Tensor

@@ -82,6 +82,13 @@ def _shifted(bits: Tensor, by: int) -> Tensor:
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
+def _begun(noise: NoiseFn, sigmas: Tensor) -> tuple[Tensor, list[float], Tensor]:
+    """Return rows at the first level, and the levels as numbers and beside the rows."""
+    start = noise()
+    levels: list[float] = sigmas.tolist()
+    return levels[0] * start, levels, sigmas.to(start)
+
+
 def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """Euler's method on the probability-flow ODE, which is DDIM (Song et al. 2021).
 
@@ -96,9 +103,7 @@ def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     Returns:
         (B, L, d), distributed as the data noised at ``sigmas[-1]``.
     """
-    start = noise()
-    levels, sigmas = sigmas.tolist(), sigmas.to(start)
-    x = levels[0] * start
+    x, levels, sigmas = _begun(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
         clean = denoise(x, sigmas[i])
         x = clean + after / now * (x - clean)
@@ -116,9 +121,7 @@ def sample_heun(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     Returns:
         (B, L, d), distributed as the data noised at ``sigmas[-1]``.
     """
-    start = noise()
-    levels, sigmas = sigmas.tolist(), sigmas.to(start)
-    x = levels[0] * start
+    x, levels, sigmas = _begun(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
         slope = (x - denoise(x, sigmas[i])) / now
         euler = x + (after - now) * slope
@@ -146,9 +149,8 @@ def sample_multistep(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tens
     Returns:
         (B, L, d), distributed as the data noised at ``sigmas[-1]``.
     """
-    start = noise()
-    levels, sigmas = sigmas.tolist(), sigmas.to(start)
-    x, before, last_width = levels[0] * start, None, 0.0
+    x, levels, sigmas = _begun(noise, sigmas)
+    before, last_width = None, 0.0
     for i, (now, after) in enumerate(pairwise(levels)):
         clean = direction = denoise(x, sigmas[i])
         if after > 0:
@@ -175,9 +177,7 @@ def sample_sde(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     Returns:
         (B, L, d).
     """
-    start = noise()
-    levels, sigmas = sigmas.tolist(), sigmas.to(start)
-    x = levels[0] * start
+    x, levels, sigmas = _begun(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
         passed = now**2 - after**2
         x = x + passed / now**2 * (denoise(x, sigmas[i]) - x)

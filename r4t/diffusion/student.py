@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -37,6 +36,8 @@ class FewStepStudent(GeneratorTraining):
 
     Attributes:
         teacher: The generator that is learned from, at ``teacher_steps``; frozen.
+        levels: Sigmas (S + 1,) of the student's steps, decreasing to 0.
+        segments: The teacher's sigmas within each of them.
     """
 
     step = "accelerate"
@@ -105,6 +106,11 @@ class FewStepStudent(GeneratorTraining):
             reward, pool_size, choice, anchor, compile,
         )  # fmt: skip
         self._teacher = (frozen.requires_grad_(False),)  # a tuple hides it from state and averages
+        self.levels = self.generator.schedule.steps(self.generator.sampler.steps)
+        self.segments = [
+            segment(frozen.schedule, now, after, teacher_steps)
+            for now, after in pairwise(self.levels.tolist())
+        ]
         self.own_share = own_share
         self.gate = gate
 
@@ -125,17 +131,11 @@ class FewStepStudent(GeneratorTraining):
         self.log("train/loss/mean", loss, batch_size=len(condition), prog_bar=True)
         return loss
 
-    def validation_step(
-        self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Log the loss with all sets on the student's own way, or measure queries."""
-        if len(batch) == 2:
-            self.validate_queries(batch[1])
-            return
-        first, condition, rows = batch
+    def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean loss of all steps, with all sets on the student's own way."""
         _, noise = self.held_out_noise(first, rows)
         own = torch.ones(len(condition), dtype=torch.bool, device=self.device)
-        self.validate_loss(self.losses(condition, noise, own).mean(0))
+        return self.losses(condition, noise, own).mean(0)
 
     def losses(self, condition: Tensor, noise: Tensor, own: Tensor) -> Tensor:
         """Loss (S, B) of each step of the student.
@@ -154,17 +154,14 @@ class FewStepStudent(GeneratorTraining):
                 f"The teacher generates sets of (L, d) = {(student.set_size, student.dim)}, found "
                 f"target sets of {tuple(noise.shape[1:])}: use those that it was trained on."
             )
-        levels = student.schedule.steps(student.sampler.steps)
-        inner = [
-            segment(teacher.schedule, now, after, teacher.sampler.steps)
-            for now, after in pairwise(levels.tolist())
-        ]
         with torch.no_grad():
             guide = teacher.denoise_fn(condition)
         sigma_data = student.denoiser.sigma_data
-        levels = levels.to(self.device)
+        levels = self.levels.to(self.device)
         bound = student.denoiser.bind(condition)
-        return distillation_loss(bound, guide, levels[0] * noise, levels, inner, sigma_data, own)
+        return distillation_loss(
+            bound, guide, levels[0] * noise, levels, self.segments, sigma_data, own
+        )
 
     def export(self, folder: str | Path | None = None) -> None:
         """Measure student and hybrid, and write the better one if it passes the gate.
@@ -180,11 +177,9 @@ class FewStepStudent(GeneratorTraining):
         if self.searcher is None or self.reward is None or self.run is None:
             self.write(self.generator, place)
             return
-        found = Gate(self.searcher, self.reward, self.gate, self.pool_size, self.anchor).measure(
-            self.teacher,
-            {"student": self.generator, "hybrid": self.hybrid()},
-            self.run.read_queries("val"),
-        )
+        made = {"student": self.generator, "hybrid": self.hybrid()}
+        gate = Gate(self.searcher, self.reward, self.gate, self.pool_size, self.anchor)
+        found = gate.measure(self.teacher, made, self.run.read_queries("val"))
         if not found.passed:
             place = place.with_name("rejected")
             rank_zero_warn(
@@ -193,8 +188,7 @@ class FewStepStudent(GeneratorTraining):
             )
         else:
             print(found)
-        generator = self.generator if found.best == "student" else self.hybrid()
-        self.write(generator, place)
+        self.write(made[found.best], place)
         text = json.dumps(found.facts(), indent=2) + "\n"
         (place / GATE_FILE).write_text(text, encoding="utf-8")
 
@@ -207,7 +201,7 @@ class FewStepStudent(GeneratorTraining):
         first, then = teacher.network, student.network
         assert isinstance(first, SetTransformer)  # checked where the teacher was loaded
         assert isinstance(then, SetTransformer)
-        levels = student.schedule.steps(student.sampler.steps).tolist()
+        levels = self.levels.tolist()
         until = levels[0] / 2 if len(levels) == 2 else (levels[0] * levels[1]) ** 0.5
         relay = Relay(first, then, until)
         return DirectionGenerator(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ COMPOSITE = "reward"
 GOLDEN = (5**0.5 - 1) / 2
 
 
-class GeneratorTraining(LightningModule):
-    """Trains the network of a ``DirectionGenerator``; ``training_step`` is the subclass's.
+class GeneratorTraining(LightningModule, ABC):
+    """Trains the network of a ``DirectionGenerator``; a subclass has the loss.
+
+    That is ``training_step`` and ``held_out_loss``.
 
     No hyper-parameters go into the checkpoint: a run's YAML builds the module, a checkpoint resumes
     it, and ``export`` writes what is deployed. Averaged weights come from Lightning's
@@ -88,6 +91,28 @@ class GeneratorTraining(LightningModule):
         """Compile the network, if asked to."""
         if self.compiled:
             self.generator.network.compile()
+
+    def validation_step(
+        self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Log the loss of held-out sets, with the same noise in every epoch, or measure queries.
+
+        A batch is what ``TargetData.val_dataloader`` deals.
+        """
+        if len(batch) == 2:
+            self.validate_queries(batch[1])
+        else:
+            self.validate_loss(self.held_out_loss(*batch))
+
+    @abstractmethod
+    def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
+        """Return the loss (B,) of held-out sets.
+
+        Args:
+            first: Number of the first set among all that are held out.
+            condition: Query embeddings (B, d).
+            rows: Target rows (B, L, d).
+        """
 
     def validate_queries(self, queries: list[Query]) -> None:
         """Generate, retrieve and measure for B queries of the validation split."""

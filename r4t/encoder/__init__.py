@@ -1,4 +1,4 @@
-"""Texts → unit vectors: the protocol, its three encoders, and how a saved one comes back."""
+"""Texts → unit vectors: the protocol, its four encoders, and how a saved one comes back."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from typing import Protocol
 from torch import Tensor
 
 from r4t.encoder.lsa import LsaEncoder
+from r4t.encoder.own import OwnEncoder
 from r4t.encoder.transformer import ClipTextEncoder, TransformerEncoder
 from r4t.errors import InputError, nearest
 
-__all__ = ["ClipTextEncoder", "Encoder", "LsaEncoder", "TransformerEncoder", "load_encoder"]
+__all__ = [
+    "ClipTextEncoder",
+    "Encoder",
+    "LsaEncoder",
+    "OwnEncoder",
+    "TransformerEncoder",
+    "load_encoder",
+]
 
-CLASSES = {c.__name__: c for c in (LsaEncoder, TransformerEncoder, ClipTextEncoder)}
+CLASSES = {c.__name__: c for c in (LsaEncoder, TransformerEncoder, ClipTextEncoder, OwnEncoder)}
 
 
 class Encoder(Protocol):

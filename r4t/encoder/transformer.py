@@ -13,6 +13,7 @@ from torch import Tensor
 
 from r4t.errors import InputError
 from r4t.geometry import normalize
+from r4t.progress import track
 
 
 class _Pretrained(ABC):
@@ -79,7 +80,7 @@ class _Pretrained(ABC):
         # Texts of one length together: little padding, so little wasted work.
         spoken = sorted((i for i, t in enumerate(texts) if t.strip()), key=lambda i: len(texts[i]))
         with torch.inference_mode():
-            for part in _parts(spoken, self.batch_size):
+            for part in track(list(_parts(spoken, self.batch_size)), "encoding texts", len):
                 batch = self.tokenizer(
                     [texts[i] for i in part],
                     padding=True,

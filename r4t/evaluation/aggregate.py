@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from r4t.errors import InputError
-from r4t.evaluation.files import write_csv, write_text
 from r4t.evaluation.resampling import bootstrap, mean_of_runs
 from r4t.evaluation.results import (
     DIRECTIONS,
@@ -33,6 +32,7 @@ from r4t.evaluation.table import (
     measure_blocks,
     title_of,
 )
+from r4t.files import write_csv, write_text
 
 NAMES = ("report.json", "report.csv", "report-differences.csv", "report.md")
 Name = tuple[str, str]  # a method and a measure

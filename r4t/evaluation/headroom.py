@@ -19,14 +19,15 @@ from r4t.choice import KNOWN
 from r4t.data.queries import Query
 from r4t.evaluation.baselines import Method
 from r4t.evaluation.extremes import GreedyBound, as_directions
-from r4t.evaluation.files import write_text
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.lineup import Methods
 from r4t.evaluation.measuring import values_of
 from r4t.evaluation.report import Evaluation, run_truth
 from r4t.evaluation.scores import COMPOSITE, Composite
 from r4t.evaluation.table import Block, markdown
+from r4t.files import write_text
 from r4t.objective import Objective
+from r4t.progress import track
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch, pad_rows
@@ -40,7 +41,7 @@ QUERY_ITSELF = "the query itself"
 COLUMNS = ("random", "current", "oracle", "greedy bound", "bound alone")
 CURRENT = ("R4T-FOLM", "Zero-shot")
 ORACLES = ("References (oracle)", "Oracle")
-GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfils
+GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfills
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,9 @@ def measure_headroom(
         if objective.needs <= KNOWN | {"query_texts"} and not objective.costly
     }
     values: dict[tuple[str, str], list[float | None]] = {}
-    for start in range(0, len(queries), evaluation.batch_size):
-        part = queries[start : start + evaluation.batch_size]
+    starts = range(0, len(queries), evaluation.batch_size)
+    parts = [queries[start : start + evaluation.batch_size] for start in starts]
+    for part in track(parts, "headroom", len):
         asked = _Asked(part, searcher)
         for column, method in who.items():
             for term, scores in _scored(reward, asked.fan_out(method)).items():

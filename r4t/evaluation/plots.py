@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r4t.evaluation.files import replacing
 from r4t.evaluation.labels import Label, Place, place_labels
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Results
+from r4t.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,6 +18,7 @@ from r4t.evaluation.truth import FacetTruth, load_truth
 from r4t.facts import described
 from r4t.objective import Objective
 from r4t.plugins import installed, load_objective, objective_class
+from r4t.progress import Progress
 from r4t.reward import Reward
 from r4t.run import RUN_FILE, Run
 from r4t.search import Searcher
@@ -147,7 +148,7 @@ class Evaluation:
         audited, left_out = self.audited(reward)
         directions, items = scores_by_block(reward, audited)
         columns = short_columns(searcher.catalog)
-        progress = _Progress(console, len(lineup.methods) * len(queries))
+        progress = Progress("evaluate", len(lineup.methods) * len(queries))
         with progress, AnswerWriter(self.folder / SETS_FILE, columns) as writer:
             results = evaluate(
                 lineup.methods,
@@ -164,7 +165,7 @@ class Evaluation:
                 latency_calls=self.latency_calls,
                 untimed=ENDS,
                 settings=self._settings(run, searcher, lineup, methods),
-                on_progress=progress.advance,
+                on_progress=lambda method, count: progress.advance(count, method),
                 on_sets=_for_readers(writer, lineup),
             )
             results.settings["left_out"] = left_out | results.settings["left_out"]
@@ -214,26 +215,6 @@ class Evaluation:
             "curves": lineup.curves,
             "absent": lineup.absent,
         }
-
-
-class _Progress:
-    """A progress bar over methods and queries."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        from rich.progress import Progress
-
-        self._bar = Progress(console=console)
-        self._task = self._bar.add_task("evaluate", total=total)
-
-    def __enter__(self) -> None:
-        self._bar.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def advance(self, method: str, queries: int) -> None:
-        """Count ``queries`` more answers of ``method``."""
-        self._bar.update(self._task, advance=queries, description=method)
 
 
 def run_truth(run: Run, searcher: Searcher) -> FacetTruth | None:

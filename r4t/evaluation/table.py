@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r4t.evaluation.files import write_text
 from r4t.evaluation.latency import PARTS
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Difference, Results
+from r4t.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ manifest is written last: a folder without it is unfinished.
 """
 
 from r4t.targets.format import Manifest, Origin, TargetBatch
-from r4t.targets.landing import check_begin
+from r4t.targets.landing import begin, check_begin
 from r4t.targets.reader import TargetDataset, TargetSets, as_fetched
 from r4t.targets.writer import TargetWriter, finish, write_targets
 
@@ -20,6 +20,7 @@ __all__ = [
     "TargetSets",
     "TargetWriter",
     "as_fetched",
+    "begin",
     "check_begin",
     "finish",
     "write_targets",

@@ -6,7 +6,6 @@ without a record are those of a shard that was in flight when the program was ki
 """
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from r4t.errors import InputError
+from r4t.files import PART, replacing, write_text
 from r4t.targets.format import MANIFEST, SCORE, Origin, TargetBatch
 
 BEGUN, CARD = "begun.json", "README.md"
-PART = ".part"
 RECORDED = ("name", "sets", "queries", "empty", "drawn", "dropped")
-
-
-def put_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + PART)
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def land(folder: Path, name: str, batch: TargetBatch | None, record: dict[str, Any]) -> None:
@@ -51,17 +43,16 @@ def land(folder: Path, name: str, batch: TargetBatch | None, record: dict[str, A
             **{SCORE + objective: score.float() for objective, score in batch.scores.items()},
         }
         path = folder / f"{name}.safetensors"
-        part = path.with_name(path.name + PART)
-        save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, part)
-        os.replace(part, path)
+        with replacing(path) as part:
+            save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, part)
         texts = folder / f"{name}.jsonl"
-        put_text(texts, "".join(_lines(batch)))
+        write_text(texts, "".join(_lines(batch)))
         sizes |= {
             "sets": len(batch),
             "bytes": path.stat().st_size,
             "texts_bytes": texts.stat().st_size,
         }
-    put_text(folder / f"{name}.json", json.dumps({**sizes, **record}, ensure_ascii=False) + "\n")
+    write_text(folder / f"{name}.json", json.dumps({**sizes, **record}, ensure_ascii=False) + "\n")
 
 
 def _lines(batch: TargetBatch) -> list[str]:
@@ -78,7 +69,7 @@ def _lines(batch: TargetBatch) -> list[str]:
 
 def landed(folder: Path) -> list[Path]:
     """Landing records of a folder, in the order of ranks and shards."""
-    return sorted(path for path in folder.glob("shard-*.json") if path.suffix == ".json")
+    return sorted(folder.glob("shard-*.json"))
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -146,7 +137,7 @@ def begin(folder: Path, origin: Origin, goes_on: bool) -> None:
     for path in folder.glob("shard-*"):
         if path.name.split(".")[0] not in kept or path.name.endswith(PART):
             path.unlink()
-    put_text(folder / BEGUN, json.dumps(asdict(origin), indent=2) + "\n")
+    write_text(folder / BEGUN, json.dumps(asdict(origin), indent=2) + "\n")
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:

@@ -4,21 +4,21 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from r4t.errors import InputError
 from r4t.facts import fingerprint
+from r4t.files import write_text
 from r4t.targets.card import data_card
 from r4t.targets.format import MANIFEST, Manifest, Origin, TargetBatch
-from r4t.targets.landing import CARD, begin, check_begin, land, landed, put_text, read_record
+from r4t.targets.landing import CARD, begin, check_begin, land, landed, read_record
 
 
 class TargetWriter:
-    """Writes the shards of one process; at the end of a ``with`` block, the manifest of all.
+    """Writes the shards of one process into a folder that ``begin`` made ready.
 
     What has landed stays: an unfinished folder of the same origin goes on where it was left. A
-    folder without a manifest does not load.
+    folder without a manifest does not load; ``close`` writes it.
 
     Attributes:
         manifest: Of all shards, once the folder is finished.
@@ -31,26 +31,18 @@ class TargetWriter:
         origin: Origin,
         *,
         shard_size: int = 8192,
-        overwrite: bool = False,
         rank: int = 0,
     ) -> None:
-        """Open ``folder``; rank 0 before the others, which only look at it.
+        """Look at what has landed.
 
         Args:
-            folder: Made where missing.
+            folder: Begun for sets of this origin.
             origin: Of the sets.
             shard_size: Sets from which a shard is written, at least 1.
-            overwrite: Whether finished sets, or unfinished ones of another origin, may be replaced.
             rank: Of this process.
-
-        Raises:
-            InputError: The folder holds what must not be replaced.
         """
         self.folder, self.origin = Path(folder), origin
         self._shard_size, self._rank = shard_size, rank
-        goes_on = check_begin(self.folder, origin, overwrite)
-        if rank == 0:
-            begin(self.folder, origin, goes_on)
         self.manifest: Manifest | None = None
         self._waiting: list[TargetBatch] = []
         self._names: set[str] = set()
@@ -62,18 +54,6 @@ class TargetWriter:
             _, owner, number = path.stem.split("-")
             numbers += [int(number)] if int(owner) == rank else []
         self._next = max(numbers, default=-1) + 1
-
-    def __enter__(self) -> "TargetWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
 
     def add(self, batch: TargetBatch) -> None:
         """Take all sets of some queries; a shard that is full goes to disk at once.
@@ -179,9 +159,9 @@ def finish(folder: Path, origin: Origin, objectives: dict[str, Any] | None = Non
         objectives={} if objectives is None else objectives,
         shards=shards,
     )
-    put_text(folder / CARD, data_card(folder, manifest))
+    write_text(folder / CARD, data_card(folder, manifest))
     # Renaming is atomic: no reader ever sees half a manifest.
-    put_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
     return manifest
 
 
@@ -194,7 +174,9 @@ def write_targets(
     **origin: Any,
 ) -> Manifest:
     """Write all ``batches`` at once, ``shard_size`` sets a shard; ``origin`` is that of ``Origin``."""
-    writer = TargetWriter(folder, Origin(**origin), shard_size=shard_size, overwrite=overwrite)
+    folder, told = Path(folder), Origin(**origin)
+    begin(folder, told, check_begin(folder, told, overwrite))
+    writer = TargetWriter(folder, told, shard_size=shard_size)
     for batch in batches:
         for start in range(0, len(batch), shard_size):
             writer.add(batch[start : start + shard_size])

@@ -51,6 +51,19 @@ def test_lsa_catalog_and_its_summary(source, tmp_path, capsys):
         assert part in printed
 
 
+def test_a_csv_with_names_of_its_own(tmp_path, capsys):
+    rows = "".join(f"{n},{title},{n}.5\n" for n, title in enumerate(TITLES))
+    (tmp_path / "shop.csv").write_text("sku,title,price\n" + rows)
+    arguments = [str(tmp_path / "shop.csv"), "--out", str(tmp_path / "out"), "--dim", "4"]
+    with pytest.raises(InputError, match=r"r4t catalog FILE --id_field sku\."):
+        verb.run(arguments)
+    verb.run([*arguments, "--id_field", "sku", "--text_field", "title"])
+    assert "items        9 (metadata: price)" in capsys.readouterr().out
+    catalog = Catalog.load(tmp_path / "out")
+    assert (catalog.ids[3], catalog.texts) == ("3", TITLES)
+    assert catalog.numbers("price").tolist() == [n + 0.5 for n in range(9)]
+
+
 def test_own_vectors_without_encoder(source, tmp_path, capsys):
     vectors = np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
     np.save(tmp_path / "v.npy", vectors)
@@ -66,6 +79,28 @@ def test_own_vectors_without_encoder(source, tmp_path, capsys):
         verb.run([*arguments, str(tmp_path / "c"), "--dim", "6"])
     with pytest.raises(InputError, match=r"found lsa, which has a space of its own"):
         verb.run([*arguments, str(tmp_path / "c"), "--encoder", "lsa"])
+
+
+def test_own_vectors_with_an_encoder_class(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_color.py").write_text(
+        "class Color:\n"
+        "    dim = 3\n"
+        "    def encode(self, texts):\n"
+        "        words = ('red', 'blue', 'green')\n"
+        "        return [[float(word in text) for word in words] for text in texts]\n"
+    )
+    np.save("v.npy", np.repeat(np.eye(3, dtype=np.float32), 3, axis=0))
+    arguments = [str(source), "--vectors", "v.npy", "--encoder", "own_color:Color", "--out", "out"]
+    verb.run(arguments)
+    assert "encoder      own_color:Color, 3 dimensions" in capsys.readouterr().out
+    catalog = Catalog.load("out")
+    assert text_encoder(catalog).encode(["blue sky"]).tolist() == [[0.0, 1.0, 0.0]]
+    # Without vectors, the class makes those of the items too.
+    verb.run([str(source), "--encoder", "own_color:Color", "--out", "made"])
+    assert torch.equal(Catalog.load("made").embeddings, catalog.embeddings)
+    with pytest.raises(InputError, match=r"pretrained --encoder — found 9 with the encoder own_c"):
+        verb.run([*arguments, "--overwrite", "--max_length", "9"])
 
 
 def test_overwrite_only_when_asked(source, tmp_path):

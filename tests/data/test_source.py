@@ -149,6 +149,43 @@ def test_one_file_of_each_form_reads_alike(tmp_path):
     assert (read[0].name, read[0].sets, read[0].note) == ("i", [], "")
 
 
+def test_columns_of_a_csv_are_numbers_or_texts(tmp_path):
+    path = tmp_path / "i.csv"
+    path.write_text("id,text,price,year,code,note\n007,hat,3.50,2003,01,\n8,cap,,1999,2,wool\n")
+    items = read_source(path).items
+    assert items.ids == ["007", "8"]
+    assert items.metadata == {
+        "price": [3.5, None],
+        "year": [2003, 1999],
+        "code": ["01", "2"],
+        "note": [None, "wool"],
+    }
+    assert [type(value) for value in items.metadata["year"]] == [int, int]
+
+
+def test_fields_of_other_names(tmp_path):
+    (tmp_path / "i.csv").write_text("sku,title,brand\n1,red hat,Acme\n")
+    message = r"found no id among \['brand', 'sku', 'title'\] at line 2 of .* --id_field sku\."
+    with pytest.raises(InputError, match=message):
+        read_source(tmp_path / "i.csv")
+    with pytest.raises(InputError, match=r"found no text among .* --text_field title\."):
+        read_source(tmp_path / "i.csv", fields=("sku", "text"))
+    with pytest.raises(InputError, match=r"found no headline among .* --text_field title\."):
+        read_source(tmp_path / "i.csv", fields=("sku", "headline"))
+    items = read_source(tmp_path / "i.csv", fields=("sku", "title")).items
+    assert items == Items(["1"], ["red hat"], {"brand": ["Acme"]})
+    (tmp_path / "i.jsonl").write_text(lines({"id": 1, "text": "hat", "words": "a red hat"}))
+    message = r"one text — found the fields 'text' and 'words', .* at line 1 of .* — rename or"
+    with pytest.raises(InputError, match=message):
+        read_source(tmp_path / "i.jsonl", fields=("id", "words"))
+    (tmp_path / "odd.jsonl").write_text(lines({"a": 1}))
+    with pytest.raises(InputError, match=r"found no id among \['a'\] .* --id_field NAME\."):
+        read_source(tmp_path / "odd.jsonl")
+    write(tmp_path / "j", **{"items.jsonl": lines(*ROWS)})
+    with pytest.raises(InputError, match=r"for one file of items .* found sku and text for .* — l"):
+        read_source(tmp_path / "j", fields=("sku", "text"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

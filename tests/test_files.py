@@ -1,6 +1,6 @@
 import pytest
 
-from r4t.evaluation.files import replacing, write_csv, write_text
+from r4t.files import replacing, write_csv, write_text
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PART = ".part"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; it takes its place once the block is through.
 
-    Where the block raises, the old file stays as it was. The folder is made if missing.
+    Where the block raises, the old file stays as it was. The folder is made if missing. Each process
+    writes to a path of its own, which ends in ``.part``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
     try:
         yield part
         os.replace(part, path)

@@ -1,0 +1,139 @@
+"""A world of made-up words for timing: a model with random weights, a forced format, a reward, a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from r4t.catalog import write_catalog
+from r4t.data.queries import Query, write_queries
+from r4t.data.source import Items
+from r4t.encoder.lsa import LsaEncoder
+from r4t.fanout.language_model import checkpoint_layers
+from r4t.objective import Objective
+from r4t.run import Run
+from r4t.sets import SetBatch
+
+WORDS = 500  # of the catalog; token i is read as word i modulo this
+
+
+class Random:
+    """A model of Qwen3's architecture with random weights and a word for each token.
+
+    Args:
+        settings: Of the architecture.
+        dtype: Of the weights.
+        last_layers: How many layers are trained if no adapters are: the last ones.
+    """
+
+    def __init__(self, settings: dict[str, int], dtype: torch.dtype, last_layers: int = 0) -> None:
+        self.settings = settings
+        self.dtype = dtype
+        self.last_layers = last_layers
+
+    def build(
+        self, texts: Sequence[str], root: Path
+    ) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+        """Draw the weights where they are to stay, and checkpoint the layers."""
+        words = {f"w{number}": number for number in range(self.settings["vocab_size"])}
+        backend = Tokenizer(models.WordLevel(words, unk_token="w2"))
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=backend, pad_token="w0", eos_token="w1", unk_token="w2"
+        )
+        config = Qwen3Config(
+            **self.settings,
+            rope_theta=1e6,
+            max_position_embeddings=40960,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=1,
+            pad_token_id=0,
+        )
+        torch.set_default_dtype(self.dtype)
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            model = Qwen3ForCausalLM(config)
+        torch.set_default_dtype(torch.float32)
+        checkpoint_layers(model)
+        if self.last_layers:
+            model.requires_grad_(False)
+            for layer in model.model.layers[-self.last_layers :]:
+                layer.requires_grad_(True)
+        return model.train(), tokenizer
+
+    def saved_form(self, root: Path) -> None:
+        """Return None: it was never saved."""
+
+
+class Forced:
+    """A contract that asks for nothing and reads anything: k entries of a fixed number of words.
+
+    Args:
+        entry: Words of an entry.
+    """
+
+    think = False
+
+    def __init__(self, entry: int) -> None:
+        self.entry = entry
+
+    def prompt(self, query: str, set_size: int, entry: str) -> str:
+        """Return the query."""
+        return query
+
+    def write(self, entries: Sequence[str]) -> str:
+        """Return the entries one after the other."""
+        return " ".join(entries)
+
+    def read(self, completion: str) -> list[str]:
+        """Return words of the catalog, as many an entry as there are tokens in one."""
+        words = [f"w{int(word[1:]) % WORDS}" for word in completion.split()]
+        return [" ".join(words[at : at + self.entry]) for at in range(0, len(words), self.entry)]
+
+    def end(self, set_size: int) -> tuple[str, int]:
+        """Return what no token holds."""
+        return "\n", 1
+
+    def complete(self, completion: str, set_size: int) -> bool:
+        """Never: completions run to the limit."""
+        return False
+
+    def spec(self, entry: str) -> dict[str, Any]:
+        """Return nothing to rebuild it from: it is not saved."""
+        return {"name": "Forced"}
+
+
+class EvenTokens(Objective):
+    """Share of the tokens of all sub-queries whose ids are even."""
+
+    bounds = (0.0, 1.0)
+    needs = frozenset({"texts"})
+
+    def score(self, sets: SetBatch) -> Tensor:
+        """Count: the word of a token is even where its id is."""
+        shares = []
+        for texts in sets.texts:  # type: ignore[union-attr]
+            words = " ".join(texts).split()
+            shares.append(sum(int(word[1:]) % 2 == 0 for word in words) / max(len(words), 1))
+        return torch.tensor(shares)
+
+
+def small_world(folder: Path, items: int, queries: int, prompt: int) -> Run:
+    """Begin a run on made-up words: a catalog of items, and queries of ``prompt`` words each."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(WORDS, (items, 6), generator=generator).tolist()
+    texts = [" ".join(f"w{number}" for number in row) for row in drawn]
+    goods = Items([f"i{row}" for row in range(len(texts))], texts, {})
+    encoder = LsaEncoder.fit(texts, dim=min(128, WORDS // 4))
+    write_catalog(folder / "catalog", goods, encoder.encode(texts), encoder)
+    asked = torch.randint(WORDS, (queries, prompt), generator=generator).tolist()
+    made = [
+        Query(f"q{row}", " ".join(f"w{number}" for number in words), "made up", ())
+        for row, words in enumerate(asked)
+    ]
+    write_queries(folder / "queries", {"train": made, "val": made[:1], "test": made[:1]})
+    return Run.begin(folder)

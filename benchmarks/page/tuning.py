@@ -1,0 +1,181 @@
+"""Tables of stage 1: figure 4, the watchdog, shopping bundles, a step beside TRL's."""
+
+import csv
+from collections.abc import Callable
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+from benchmarks.page.cells import (
+    RESULTS,
+    between,
+    chance,
+    markdown_tables,
+    number,
+    read,
+    table,
+)
+
+SETTINGS = ("groundedness", "groundedness+alignment", "6:2:2", "4:3:3", "2:4:4")
+SCORES = {
+    "groundedness": "groundedness",
+    "diversity": "Vendi / k",
+    "alignment": "alignment",
+    "facet recall": "true-facet recall",
+    "pool facet recall": "in the pool",
+}
+SIGNS = {
+    "duplicate_subqueries": "repeats",
+    "universal_subqueries": "universal",
+    "query_copies": "copies",
+}
+SEEDS = (0, 1, 2)
+BUNDLES = ("clothing", "electronic")
+
+
+def runs(setting: str) -> list[dict[str, Any]]:
+    """The runs of one reward, by seed."""
+    return [read(f"figure4/{setting.replace(':', '')}-seed{seed}.json") for seed in SEEDS]
+
+
+def ends(setting: str, measure: str) -> tuple[float, float]:
+    """Means over the seeds on held-out queries, before and after tuning."""
+    rows = [run["held_out"] for run in runs(setting)]
+    return fmean(row[0][measure] for row in rows), fmean(row[-1][measure] for row in rows)
+
+
+def entropy(setting: str) -> tuple[float, float]:
+    """Means over the seeds at the first rollout and over the last five, nats."""
+    with (RESULTS / "figure4/figure4.csv").open(newline="", encoding="utf-8") as file:
+        found = {
+            int(row["rollout"]): float(row["mean"])
+            for row in csv.DictReader(file)
+            if (row["setting"], row["metric"]) == (setting, "entropy/mean")
+        }
+    return found[min(found)], found[max(found)]
+
+
+def figure4(columns: dict[str, str], with_entropy: bool) -> str:
+    """Rewards × measures, before → after."""
+
+    def arrow(pair: tuple[float, float], form: str = ".3f") -> str:
+        return f"{number(pair[0], form)} → {number(pair[1], form)}"
+
+    rows = []
+    for setting in SETTINGS:
+        cells = [arrow(ends(setting, measure)) for measure in columns]
+        rows.append([setting, *cells, *([arrow(entropy(setting), ".2f")] if with_entropy else [])])
+    more = ["entropy, nats"] if with_entropy else []
+    return table(["reward", *columns.values(), *more], rows)
+
+
+def held_out() -> str:
+    """Seeds × methods, from the tables that ``r4t evaluate`` wrote."""
+    rows = []
+    for seed in SEEDS:
+        cells: dict[tuple[str, str], str] = {}
+        apart: dict[str, str] = {}
+        for header, *lines in markdown_tables(RESULTS / f"figure4/evaluate-seed{seed}.md"):
+            for first, *values in lines:
+                if header[0] == "method":
+                    cells |= {(first, name): value for name, value in zip(header[1:], values)}
+                elif header[0] == "paired difference" and values[0] == "directions/composite":
+                    apart[first] = f"{values[1]} ({values[2]})"
+        names = ("Zero-shot", "Best-of-5", "R4T-FOLM")
+        facets = [cells[name, "facet recall"] for name in ("Zero-shot", "R4T-FOLM")]
+        rows.append(
+            [
+                f"{seed}",
+                *(cells[name, "composite"] for name in names),
+                apart["R4T-FOLM − Best-of-5"],
+                apart["Best-of-5 − Zero-shot"],
+                " → ".join(facets),
+            ]
+        )
+    header = ["seed", "Zero-shot", "Best-of-5", "R4T-FOLM", "R4T-FOLM − Best-of-5"]
+    return table([*header, "Best-of-5 − Zero-shot", "true facets, Zero-shot → R4T-FOLM"], rows)
+
+
+def verdicts() -> list[dict[str, Any]]:
+    """What the watchdog was judged to be on each run."""
+    found: list[dict[str, Any]] = read("watchdog.json")["runs"]
+    return found
+
+
+def watchdog() -> str:
+    """Every run and its verdict."""
+    rows = []
+    for row in verdicts():
+        fallen = row["collapse"]
+        told = "–" if fallen is None else f"rollout {fallen['rollout']}, {fallen['how']}"
+        alarm = "–" if row["first_alarm"] is None else str(row["first_alarm"])
+        rows.append([row["run"], told, alarm, row["verdict"]])
+    counts = [
+        f"{name}: {sum(row[-1] == name for row in rows)}"
+        for name in ("hit", "miss", "false alarm", "quiet")
+    ]
+    header = ["run", "collapse on held-out queries", "first alarm", "verdict"]
+    return table(header, rows) + f"\n\n{', '.join(counts)}."
+
+
+def bundles() -> str:
+    """Methods × recall and Vendi of both sets."""
+    found = {name: read("bundles/bundles.json")[name]["methods"] for name in BUNDLES}
+    header = [f"{name}: {m}" for name in BUNDLES for m in ("recall in 150", "Vendi of ten")]
+    rows = [
+        [method, *(between(*found[n][method][m]) for n in BUNDLES for m in ("recall", "vendi"))]
+        for method in found["clothing"]
+    ]
+    return table(["method", *header], rows)
+
+
+def bundle_differences() -> str:
+    """Pairs × both sets."""
+    found = {name: read("bundles/bundles.json")[name]["recall differences"] for name in BUNDLES}
+    rows = []
+    for pair in found["clothing"]:
+        cells = []
+        for name in BUNDLES:
+            mean, low, high, p = found[name][pair]
+            cells += [between(mean, low, high, "+.4f"), chance(p)]
+        rows.append([pair, *cells])
+    header = [text for name in BUNDLES for text in (name, "p")]
+    return table(["paired difference of recall", *header], rows)
+
+
+def why() -> str:
+    """Settings × both sets."""
+    found = {name: read(f"bundles/{name}-why.json")["recall"] for name in BUNDLES}
+    rows = [[key, *(number(found[name][key]) for name in BUNDLES)] for key in found["clothing"]]
+    return table(["model", *(f"{name} (5 folds)" for name in BUNDLES)], rows)
+
+
+def grpo_step() -> str:
+    """Updates a rollout × ours and TRL's."""
+    rows = []
+    for step in read("grpo_step.json")["steps"]:
+        took, rate = step["seconds"], step["tokens_per_second"]
+        low, high = step["ratio_interval"]
+        rows.append(
+            [
+                f"{step['updates']}",
+                *(number(took[side], ".2f") for side in ("ours", "trl")),
+                f"**{number(step['ratio'])}**",
+                f"{number(low)} … {number(high)}",
+                *(number(rate[side], ".0f") for side in ("ours", "trl")),
+            ]
+        )
+    header = ["updates a rollout", "ours, s", "TRL, s", "median ratio ours / TRL"]
+    return table([*header, "its 95 % interval", "tokens/s ours", "TRL"], rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "figure 4, scores": ("figure4", partial(figure4, SCORES, False)),
+    "figure 4, signs of gaming": ("figure4", partial(figure4, SIGNS, True)),
+    "figure 4, composite": ("figure4_held_out", held_out),
+    "watchdog": ("watchdog", watchdog),
+    "bundles, recall and Vendi": ("bundles", bundles),
+    "bundles, differences over the same queries": ("bundles", bundle_differences),
+    "bundles, why": ("bundles_why", why),
+    "grpo step": ("grpo_step", grpo_step),
+}

@@ -1,0 +1,165 @@
+"""Ctrl-C: real signals to processes of their own; what they leave goes on to the same end."""
+
+import json
+import multiprocessing
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from r4t.__main__ import main
+from r4t.configs import configs_folder
+from r4t.fanout.formats import Expand
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.interruption import AtOnce, Interruption
+
+TUNE = {
+    "model": {"init_args": {"group_size": 4, "max_new_tokens": 20, "learning_rate": 1e-2}},
+    "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
+    "trainer": {
+        "max_steps": 60,  # 30 rollouts
+        "val_check_interval": 10,
+        "log_every_n_steps": 1,
+        "callbacks": [
+            {"class_path": "r4t.callbacks.KeepLast", "init_args": {"every": 7}},
+            {"class_path": "r4t.callbacks.Export"},
+        ],
+    },
+}
+SYNTHESIZE = {
+    "model": {"init_args": {"samples": 4, "model": "warm_start/model", "overwrite": False}},
+    "data": {"init_args": {"batch_size": 1}},
+}
+
+
+@pytest.fixture
+def run(small_run):
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red linen shirt"], None)
+    FanoutModel(lm, tokenizer, Expand(set_size=5), 8).save(small_run.step("warm_start") / "model")
+    return small_run
+
+
+def command(tmp_path, run, verb, name, settings):
+    path = tmp_path / f"{verb}.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    toy = configs_folder() / "toy" / name
+    return [verb, *map(str, ("--config", toy, "--config", path, "--run", run.folder))]
+
+
+def stopped(arguments, begun, tmp_path, times=1):
+    """Run the program, send Ctrl-C once it has begun → exit code, what it told."""
+    told = tmp_path / "told.txt"
+
+    def program():
+        # A process begun in the background by a shell, as tests may be, ignores the signal.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with told.open("w") as out:
+            os.dup2(out.fileno(), 2)
+            os.dup2(out.fileno(), 1)
+        sys.stderr, sys.stdout = os.fdopen(2, "w"), os.fdopen(1, "w")
+        sys.argv = ["r4t", *arguments]
+        main()
+
+    process = multiprocessing.get_context("fork").Process(target=program, daemon=True)
+    process.start()
+    until = time.monotonic() + 120
+    while not begun() and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.002)
+    for _ in range(times):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    process.join(120)
+    return process.exitcode, told.read_text()
+
+
+def test_a_fit_stopped_by_the_user_goes_on_to_the_same_end(program, run, tmp_path):
+    arguments = command(tmp_path, run, "fit", "1_tune.yaml", TUNE)
+    step = run.step("tune")
+    last = step / "checkpoints" / "last.ckpt"
+    code, told = stopped(arguments, last.exists, tmp_path)
+    assert code == 130, told
+    assert "Traceback" not in told
+    sentence = told.splitlines()[-1]
+    found = re.match(
+        r"r4t: stopped at step (\d+); go on with: (r4t fit .* --ckpt_path last)$", sentence
+    )
+    assert found is not None, told
+    # The checkpoint is of the very step, not of the last seventh rollout.
+    assert torch.load(last, weights_only=False)["global_step"] == int(found[1]) < 60
+    assert shlex.split(found[2]) == ["r4t", *arguments, "--ckpt_path", "last"]
+    assert not (step / "model").exists()
+    assert program(*shlex.split(found[2])[1:])[0] == 0
+    ended = load_file(step / "model" / "model.safetensors")
+    step.rename(tmp_path / "stopped")
+    assert program(*arguments)[0] == 0
+    whole = load_file(step / "model" / "model.safetensors")
+    assert all(torch.equal(ended[name], whole[name]) for name in whole)
+
+
+def test_the_second_time_a_fit_stops_at_once(run, tmp_path):
+    arguments = command(tmp_path, run, "fit", "1_tune.yaml", TUNE)
+    last = run.step("tune") / "checkpoints" / "last.ckpt"
+    code, told = stopped(arguments, last.exists, tmp_path, times=2)
+    assert code == 130, told
+    assert re.search(r"\nr4t: stopped at (once; from the last checkpoint: |step \d+; go on )", told)
+    assert told.rstrip().endswith("--ckpt_path last")
+
+
+def sums(folder):
+    """What the manifest counts, whatever the shards."""
+    content = json.loads((folder / "manifest.json").read_text())
+    return {name: content[name] for name in ("queries", "sets", "drawn", "dropped")}
+
+
+def test_a_synthesis_stopped_by_the_user_goes_on(program, run, tmp_path):
+    arguments = command(tmp_path, run, "synthesize", "2_synthesize.yaml", SYNTHESIZE)
+    folder = run.step("targets")
+    code, told = stopped(arguments, (folder / "begun.json").exists, tmp_path)
+    assert code == 130, told
+    shown = shlex.join(["r4t", *arguments])
+    assert re.search(rf"\nr4t: stopped after batch \d+; .* go on with: {re.escape(shown)}\n$", told)
+    landed = sum(len(json.loads(p.read_text())["queries"]) for p in folder.glob("shard-*.json"))
+    assert 0 < landed < 24
+    assert not (folder / "manifest.json").exists()
+    code, _, err = program(*arguments)
+    assert code == 0, err
+    ended = sums(folder)
+    assert ended["queries"] == 24
+    again = ["--model.init_args.overwrite", "true"]
+    assert program(*arguments, *again)[0] == 0
+    assert sums(folder) == ended
+
+
+def test_two_signals():
+    interruption = Interruption()
+    interruption.listen()
+    try:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.asked
+        with pytest.raises(AtOnce):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        interruption.leave()
+    with pytest.raises(KeyboardInterrupt) as plain:
+        signal.raise_signal(signal.SIGINT)
+    assert not isinstance(plain.value, AtOnce)
+
+
+def test_a_verb_without_checkpoints_says_the_same_command(program, monkeypatch):
+    def run_verb(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("r4t.__main__.run", run_verb)
+    code, _, err = program("evaluate", "runs/my run")
+    assert code == 130
+    assert err == (
+        "r4t: stopped; nothing is left half-written; begin again with: r4t evaluate 'runs/my run'\n"
+    )

@@ -1,0 +1,228 @@
+"""Every code block of the pages runs, in order, in a folder with configs and a run of few steps.
+
+What is shrunk: training steps end after a few, evaluations ask a few queries. What needs a GPU or a
+model of the hub is parsed and built with a small model in its place. Benchmarks have tests of their own;
+here their options are compared with their help.
+"""
+
+import ast
+import contextlib
+import importlib
+import io
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonargparse import ArgumentParser
+
+from r4t.__main__ import LIGHTNING_VERBS, VERBS
+from r4t.__main__ import run as run_verb
+from r4t.cli import lightning
+from r4t.reward import Reward
+from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, commands_of
+
+pytestmark = pytest.mark.docs
+
+SHOWN = {"console", "text", ""}  # what a program prints; drawings
+PLAIN = {"mkdir", "cp", "cat", "head", "ls", "wc"}
+UNTRIED = {
+    "git",
+    "make",
+    "python3",
+    "source",
+    "pip",
+    "vllm",
+    "export",
+    "cd",
+    "docker",
+    "pre-commit",
+}
+HUB = re.compile(r"^[A-Z][\w.-]*/[\w.-]+$")  # Qwen/Qwen3-4B
+SMOKE = ROOT / "configs" / "toy" / "smoke.yaml"
+FEW = ["--queries", "8", "--across_runs", "2", "--latency_batches", "[]", "--plots", "false"]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder with what `r4t quickstart` leaves, after few steps."""
+    folder = tmp_path_factory.mktemp("made")
+    with contextlib.chdir(folder):
+        run_verb(["quickstart", "--smoke", "--run", "runs/quickstart"])
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch):
+    """A page's own folder: configs, the run, and the real sets where they are."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    shutil.copytree(made / "runs", folder / "runs")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    shared = Path(os.environ.get("R4T_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if shared.is_dir():
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared" / "data").symlink_to(shared.resolve())
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_page(page, place, monkeypatch, capsys):
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks_of(page):
+        try:
+            take(block, place, names, monkeypatch)
+        except BaseException as error:
+            error.add_note(f"in the block at {page.relative_to(ROOT)}:{block.line}")
+            raise
+    capsys.readouterr()
+
+
+def take(block: Block, place: Path, names: dict[str, object], monkeypatch) -> None:
+    """Write, parse or run one block, by its language."""
+    if block.title:
+        path = place / block.title
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+    elif block.language == "python":
+        exec(compile(block.text, "block", "exec"), names)
+    elif block.language == "bash":
+        for words in commands_of(block):
+            run(words, place, monkeypatch)
+    elif block.language == "sh":
+        for words in commands_of(block):
+            called = next(word for word in words if "=" not in word.split("/")[0])
+            assert Path(called).name in UNTRIED, f"can be tested as bash: {' '.join(words)}"
+    elif block.language == "yaml":
+        parse(yaml.safe_load(block.text))
+    elif block.language == "toml":
+        assert tomllib.loads(block.text)
+    elif block.language == "json":
+        assert json.loads(block.text)
+    elif block.language == "bibtex":
+        assert re.match(r"@\w+\{[\w-]+,", block.text)
+    else:
+        assert block.language in SHOWN, f"nobody knows how to test {block.language!r}"
+
+
+def parse(told: dict) -> None:
+    """Build the reward that a fragment names."""
+    assert told
+    if "reward" in told:
+        parser = ArgumentParser()
+        parser.add_subclass_arguments(Reward, "reward")
+        built = parser.instantiate_classes(parser.parse_object(told)).reward
+        assert set(built.weights) == set(told["reward"]["init_args"]["weights"])
+
+
+def run(words: list[str], place: Path, monkeypatch) -> None:
+    """Run one command as a reader would."""
+    while re.match(r"^[A-Z_0-9]+=", words[0]):  # set for this command alone
+        words = words[1:]
+    if words[0] == "r4t":
+        run_r4t(words[1:], monkeypatch)
+    elif words[:3] == ["pip", "install", "-e"]:
+        install(place / words[3], monkeypatch)
+    elif words[:2] == ["python", "-m"] and words[2] == "pytest":
+        done = subprocess.run(
+            [sys.executable, *words[1:]],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    elif words[0] == "python" and "benchmarks" in " ".join(words[1:3]):
+        name = words[2] if words[1] == "-m" else words[1].removesuffix(".py").replace("/", ".")
+        options = {word.split("=")[0] for word in words if word.startswith("--")}
+        assert options <= options_of(name), f"{name} takes {sorted(options_of(name))}"
+    elif words[0] == "python":
+        with contextlib.redirect_stdout(io.StringIO()):
+            monkeypatch.setattr(sys, "argv", words[1:])
+            runpy.run_path(str(place / words[1]), run_name="__main__")
+    else:
+        assert words[0] in PLAIN, f"not a command of a bash block: {words[0]}"
+        line = " ".join(words)
+        subprocess.run(line, shell=True, check=True, capture_output=True, cwd=place)
+
+
+@cache
+def options_of(module: str) -> set[str]:
+    """Options that a benchmark takes, read from its syntax tree and those that it imports."""
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    assert path.is_file(), f"there is no {module}"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {
+        argument.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmarks."):
+            found |= options_of(node.module)
+    return found
+
+
+def run_r4t(words: list[str], monkeypatch) -> None:
+    """Run the program, in few steps; build only what needs a GPU or a hub."""
+    verb, rest = words[0], words[1:]
+    helped = {"--help", "-h", "--print_config"} & {word.split("=")[0] for word in rest}
+    assert verb in VERBS or verb.startswith("-"), f"no such verb: {verb}"
+    if helped:
+        with contextlib.suppress(SystemExit):
+            run_verb(words)
+    elif verb in LIGHTNING_VERBS:
+        large = any(word.startswith(("configs/hardware", "configs/paper")) for word in rest)
+        if large or any(HUB.match(word) for word in rest) or "gpu" in rest:
+            build(verb, rest, monkeypatch)
+        else:
+            gate = ["--model.init_args.gate", "0"] if any("4_accelerate" in w for w in rest) else []
+            run_verb([verb, *rest, "--config", str(SMOKE), *gate])
+    elif verb == "quickstart":
+        run_verb([*words, "--smoke"])
+    elif verb == "evaluate" and "--headroom" not in rest:
+        run_verb([*words, *FEW])
+    else:
+        run_verb(words)
+
+
+def build(verb: str, rest: list[str], monkeypatch) -> None:
+    """Parse a command and build what it names, on the CPU and without a hub."""
+    rest = ["warm_start/model" if HUB.match(word) else word for word in rest]
+    if "configs/paper/1_tune.yaml" in rest:
+        rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]
+        rest += ["--model.init_args.max_new_tokens", "64"]
+    with monkeypatch.context() as patched:
+        patched.setattr(lightning.StepCLI, "_run_subcommand", lambda self, name: None)
+        run_verb([verb, *rest, "--trainer.accelerator", "cpu"])
+
+
+def install(folder: Path, monkeypatch) -> None:
+    """Leave what `pip install -e` leaves: the package's folder on the path, and its entry points."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    site = folder.parent / f".site-{project['name']}"
+    info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    name, version = project["name"], project["version"]
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines = []
+    for group, points in project.get("entry-points", {}).items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    source = folder / "src" if (folder / "src").is_dir() else folder
+    monkeypatch.syspath_prepend(str(source))
+    monkeypatch.syspath_prepend(str(site))
+    importlib.invalidate_caches()

@@ -1,0 +1,63 @@
+"""Words of the pages: in the dictionary, or in docs/site/words.txt; American spelling."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from spellchecker import SpellChecker
+
+from tests.docs.blocks import FENCE, PAGES, ROOT
+
+pytestmark = pytest.mark.docs
+
+NO_PROSE = re.compile(
+    r"`[^`]*`|<!--.*?-->|<[^>]+>|\]\([^)]*\)|\{[^}]*\}|https?://\S+|&\w+;|<[^>\s]+>", re.S
+)
+WORD = re.compile(r"(?<![\w@/.-])[A-Za-z][a-z]+(?:['’][a-z]+)?(?![\w@/])")
+KNOWN = ROOT / "docs" / "site" / "words.txt"
+
+
+def words_of(text: str) -> set[str]:
+    """Lower-cased words of a page's prose; names like TinyQwen3 and DDP are none."""
+    prose = NO_PROSE.sub(" ", FENCE.sub(" ", text))
+    found = {word.lower().replace("’", "'") for word in WORD.findall(prose)}
+    return {word.removesuffix("'s") for word in found}
+
+
+@pytest.fixture(scope="module")
+def checker():
+    """The English dictionary with the words of this field."""
+    made = SpellChecker(language="en")
+    made.word_frequency.load_words(KNOWN.read_text(encoding="utf-8").split())
+    return made
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_word_is_known(page, checker):
+    assert checker.unknown(words_of(page.read_text(encoding="utf-8"))) == set()
+
+
+def test_a_wrong_word_is_found(checker):
+    assert checker.unknown(words_of("A retreiver of `setz` and [sets](setz.md)")) == {"retreiver"}
+
+
+def test_no_word_is_listed_in_vain():
+    listed = KNOWN.read_text(encoding="utf-8").split()
+    plain = SpellChecker(language="en")
+    said = set().union(*(words_of(page.read_text(encoding="utf-8")) for page in PAGES))
+    assert listed == sorted(set(listed))
+    assert [word for word in listed if word not in said or word in plain] == []
+
+
+def test_american_spelling_everywhere():
+    command = [sys.executable, "-m", "codespell_lib", "--builtin", "clear,rare,en-GB_to_en-US"]
+    command += [
+        "--ignore-words-list",
+        "atmost,womens,grey,brunch,recal,colour",
+        "--skip",
+        "*.json,*.jsonl,*.csv,*.svg,*.ipynb,*.png",
+    ]
+    folders = ["r4t", "objectives", "configs", "docs", "tests", "benchmarks", "README.md"]
+    done = subprocess.run([*command, *folders], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == ""

@@ -1,0 +1,139 @@
+"""The notebook of the whole method: clean as it is kept, and what a fresh run of it shows."""
+
+import base64
+import csv
+import math
+import re
+from pathlib import Path
+
+import pytest
+from vendi_score.vendi import score_K
+
+from r4t.catalog import Catalog
+from r4t.evaluation.results import Results
+from r4t.retriever import Retriever
+
+nbformat = pytest.importorskip("nbformat", reason="the docs extra brings it")
+nbclient = pytest.importorskip("nbclient", reason="the docs extra brings it")
+
+PATH = Path(__file__).resolve().parents[1] / "docs/notebooks/method.ipynb"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def read():
+    return nbformat.read(PATH, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def printed(notebook):
+    """What each cell of code printed."""
+    return ["".join(o.text for o in cell.outputs if "text" in o) for cell in code(notebook)]
+
+
+def beginning(notebook, words):
+    """What the one cell printed whose first line holds these words."""
+    lines = [(text.partition("\n")[0], text) for text in printed(notebook)]
+    (found,) = [text for first, text in lines if words in first]
+    return found
+
+
+def figures(notebook):
+    data = [output.get("data", {}) for cell in code(notebook) for output in cell.outputs]
+    return [base64.b64decode(one["image/png"]) for one in data if "image/png" in one]
+
+
+def kinds(notebook):
+    return [{output.output_type for output in cell.outputs} for cell in code(notebook)]
+
+
+def test_it_is_kept_clean():
+    notebook = read()
+    nbformat.validate(notebook)
+    assert [cell.execution_count for cell in code(notebook)] == [
+        number + 1 for number in range(len(code(notebook)))
+    ], "it was run once, from top to bottom"
+    assert all(cell.metadata == {} for cell in notebook.cells), "no times, no tool's marks"
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert "error" not in set().union(*kinds(notebook))
+    assert len(figures(notebook)) == 3
+    words = PATH.read_text(encoding="utf-8")
+    assert not re.search(r'[" ](/(home|root|tmp|usr|Users|work)/|[A-Z]:\\\\)', words)
+    assert not re.search(r"\d seconds|\(\d+ s\)|it/s", words)
+    assert len(words) < 300_000
+
+
+def test_its_links_lead_somewhere():
+    texts = [cell.source for cell in read().cells if cell.cell_type == "markdown"]
+    links = {link for text in texts for link in re.findall(r"\]\((?!http)([^)#]+)", text)}
+    assert {"../results.md", "../tuning.md"} <= links
+    assert [link for link in sorted(links) if not (PATH.parent / link).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """The notebook run in an empty folder, and that folder."""
+    notebook, folder = read(), tmp_path_factory.mktemp("notebook")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MPLBACKEND", raising=False)  # figures go into the outputs
+        place = {"metadata": {"path": str(folder)}}
+        nbclient.NotebookClient(notebook, timeout=900, resources=place).execute()
+    return notebook, folder / "runs" / "notebook"
+
+
+@pytest.mark.docs
+def test_a_fresh_run_shows_what_the_kept_one_shows(executed):
+    notebook, _ = executed
+    assert kinds(notebook) == kinds(read())
+    drawn = figures(notebook)
+    assert len(drawn) == 3
+    assert all(figure.startswith(PNG) and len(figure) > 5_000 for figure in drawn)
+
+
+@pytest.mark.docs
+def test_the_scores_of_both_sets_are_right(executed):
+    notebook, run = executed
+    catalog = Catalog.load(run / "catalog")
+    lists = [
+        [catalog.texts.index(line) for line in text.strip().splitlines()[1:]]
+        for text in re.sub(r"(?m)^  ", "", beginning(notebook, "Plain search")).split("\n\n")
+    ]
+    assert [len(rows) for rows in lists] == [10, 10]
+    header, *lines = beginning(notebook, "diversity").splitlines()
+    assert header.split() == ["groundedness", "diversity", "alignment", "complementarity"]
+    scores = [[float(word) for word in re.findall(r"-?\d\.\d+", line)] for line in lines]
+    assert scores[0][0] == 1.0  # eq. 3: its directions are items
+    for rows, (_, diversity, *_) in zip(lists, scores):
+        vectors = catalog.embeddings[rows].double().numpy()
+        assert diversity == pytest.approx(score_K(vectors @ vectors.T) / 10, abs=6e-4)  # eq. 2
+
+
+@pytest.mark.docs
+def test_the_reward_of_every_rollout_is_logged(executed):
+    _, run = executed
+    with open(run / "tune/logs/version_0/metrics.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/reward/mean"]]
+    assert [int(row["step"]) for row in rows] == list(range(12))
+    for row in rows:
+        parts = [float(row[f"train/{name}/mean"]) for name in ("groundedness", "diversity")]
+        parts.append(float(row["train/alignment/mean"]))
+        total = sum(w * part for w, part in zip((0.6, 0.2, 0.2), parts))  # eq. 1
+        assert math.isfinite(total)
+        assert float(row["train/reward/mean"]) == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.docs
+def test_the_answer_and_the_table_are_those_of_the_run(executed):
+    notebook, run = executed
+    answer = Retriever.load(run)("bohemian festival style")
+    assert len({item.id for item in answer}) == 10
+    told = [f"{item.score:6.3f}  {item.text}  ({item.metadata['category']})" for item in answer]
+    assert "\n".join(told) + "\n" in printed(notebook)
+    results = Results.load(run / "results")
+    methods = ["No fan-out", "MMR", "Zero-shot", "R4T-FOLM", "R4T-Diffusion"]
+    assert results.methods == methods
+    table = beginning(notebook, "facet recall")
+    assert [line[:14].strip() for line in table.splitlines()[1:]] == methods
+    assert f"{results.mean('MMR', 'items/vendi'):.3f} ±" in table
