@@ -112,8 +112,8 @@ def test_contributing_names_commands_and_files_that_exist():
     named = set(re.findall(r"^make ([\w-]+)", text, re.MULTILINE))
     assert named <= targets()
     assert {"test", "lint"} <= named
-    paths = {name for name in re.findall(r"`([\w./-]+/[\w./-]*)`", text) if name.isascii()}
+    paths = set(re.findall(r"`([\w./-]+/[\w./-]*)`", text))
+    assert len(paths) > 10
     placeholders = {"tests/objectives/test_NAME.py", "train/thing/stat"}
-    missing = [name for name in paths - placeholders if not (ROOT / name).exists()]
-    assert missing in ([], [".venv"])
+    assert [name for name in paths - placeholders if not (ROOT / name).exists()] == []
     assert all((ROOT / link).exists() for link in re.findall(r"\]\((?!http)([^)#]+)", text))

@@ -56,7 +56,7 @@ class Entry:
         if isinstance(self.command, str):
             return f"`{self.command}`<br>\n{told}.*"
         lines = "\n".join(self.command)
-        return f"```sh\n{lines}\n```\n\n{told}.*"
+        return f"```bash\n{lines}\n```\n\n{told}.*"
 
 
 def _at(path: str) -> str:

@@ -49,6 +49,7 @@ UNTRIED = {
 HUB = re.compile(r"^[A-Z][\w.-]*/[\w.-]+$")  # Qwen/Qwen3-4B
 SMOKE = ROOT / "configs" / "toy" / "smoke.yaml"
 FEW = ["--queries", "8", "--across_runs", "2", "--latency_batches", "[]", "--plots", "false"]
+RUNS = ["quickstart", "oar11", "paper", "seed0", "seed1", "seed2"]  # what the pages call their runs
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -66,8 +67,11 @@ def place(made, tmp_path, monkeypatch):
     """A page's own folder: configs, the run, and the real sets where they are."""
     folder = tmp_path / "here"
     folder.mkdir()
-    shutil.copytree(made / "runs", folder / "runs")
+    for name in RUNS:
+        shutil.copytree(made / "runs" / "quickstart", folder / "runs" / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
+    (folder / "benchmarks").mkdir()
+    shutil.copytree(ROOT / "benchmarks" / "diffusion", folder / "benchmarks" / "diffusion")
     shared = Path(os.environ.get("R4T_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if shared.is_dir():
         (tmp_path / "shared").mkdir()
