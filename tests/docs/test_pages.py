@@ -78,8 +78,12 @@ def place(made, tmp_path, monkeypatch):
         (tmp_path / "shared" / "data").symlink_to(shared.resolve())
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    return folder
+    known = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - known:  # what the page wrote; pickle needs the dict itself
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
