@@ -22,9 +22,13 @@ def test_a_run_on_other_data_is_never_replaced(tmp_path):
     assert not is_begun(str(tmp_path / "none"), None, 0)
     assert is_begun(wardrobe, None, 0)
     assert is_begun(mine, "items.jsonl", 0)
-    for run, source, seed in ((wardrobe, None, 1), (wardrobe, "items.jsonl", 0), (mine, None, 0)):
+    for folder, source, seed in (
+        (wardrobe, None, 1),
+        (wardrobe, "items.jsonl", 0),
+        (mine, None, 0),
+    ):
         with pytest.raises(InputError, match="A run keeps its catalog — .* name another folder"):
-            is_begun(run, source, seed)
+            is_begun(folder, source, seed)
 
 
 def test_the_steps_of_the_method_in_order():
