@@ -241,7 +241,7 @@ def _shown(path: Path) -> str:
 def _call(command: list[str], journal: Journal, place: str, started: float) -> None:
     from r4t.__main__ import run as run_verb
 
-    shown = f"{place} r4t {' '.join(command)}"
+    shown = f"{place} {shlex.join(['r4t', *command])}"
     state = journal.state(command)
     if state == "done":
         print(f"\n{shown}\n(done before)", flush=True)
