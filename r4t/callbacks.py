@@ -289,9 +289,16 @@ class TimeLeft(ProgressBar):
 
     def _tell(self, trainer: Trainer, pl_module: LightningModule, what: str) -> None:
         if self._progress is not None:
-            shown = self.get_metrics(trainer, pl_module)
-            told = [f"{name} {value:.3g}" for name, value in shown.items() if name != "v_num"]
-            self._progress.reach(_steps_done(trainer), what, "  ".join(told))
+            self._progress.reach(
+                _steps_done(trainer), what, lambda: self._shown(trainer, pl_module)
+            )
+
+    def _shown(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        """What the module shows of its log; to read it waits for the device."""
+        metrics = self.get_metrics(trainer, pl_module)
+        return "  ".join(
+            f"{name} {value:.3g}" for name, value in metrics.items() if name != "v_num"
+        )
 
     def _close(self) -> None:
         if self._progress is not None:

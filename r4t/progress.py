@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 PATIENCE = 2.0  # seconds before a bar appears
 EVERY = 30.0  # seconds from one plain line to the next
+REDRAWN = 0.2  # seconds from one state of a bar to the next
 
 _program = False
 _active: "Progress | None" = None
@@ -58,7 +59,7 @@ class Progress:
         self._clock, self._began, self._base = clock, clock(), done
         self._told, self._bar, self._task = self._began, None, None
         self._shown = _program if shown is None else shown
-        self._extra = ""
+        self._extra: Callable[[], str] = str  # nothing
 
     _bar: Any
 
@@ -87,9 +88,18 @@ class Progress:
         """Count ``steps`` more."""
         self.reach(self.done + steps, what)
 
-    def reach(self, done: int, what: str | None = None, extra: str = "") -> None:
-        """Say that ``done`` steps are done, of ``what``, with something more to tell."""
-        self.done, self._extra = done, extra
+    def reach(
+        self, done: int, what: str | None = None, extra: Callable[[], str] | None = None
+    ) -> None:
+        """Say that ``done`` steps are done.
+
+        Args:
+            done: Of ``total``.
+            what: Is done now; as before by default.
+            extra: Returns something more to tell; called only where it is shown.
+        """
+        self.done = done
+        self._extra = self._extra if extra is None else extra
         self.what = self.what if what is None else what
         if not self._shown:
             return
@@ -113,20 +123,23 @@ class Progress:
         left = self.left(now)
         parts = [f"{self.what}: {self.done:,}{of}", f"{duration(now - self._began)} gone"]
         parts += [] if left is None else [f"{duration(left)} left"]
-        return ", ".join([*parts, self._extra] if self._extra else parts)
+        return ", ".join(filter(None, [*parts, self._extra()]))
 
     def _draw(self, now: float) -> None:
         if self._bar is None:
             if now - self._began < PATIENCE:
                 return
             self._bar, self._task = _bar(self.what, self.total)
+        elif now - self._told < REDRAWN:
+            return
+        self._told = now
         left = self.left(now)
         told = "" if left is None else f"{duration(left)} left"
         self._bar.update(
             self._task,
             completed=self.done,
             description=self.what,
-            told=f"{duration(now - self._began)} gone  {told}  {self._extra}",
+            told=f"{duration(now - self._began)} gone  {told}  {self._extra()}",
         )
 
 

@@ -42,6 +42,7 @@ README = """# A run of r4t
 | `accelerate/model/` | step 4: its student of few evaluations (R4T-Student), and what the gate measured |
 | `results/` | step 5: `results.md`, and every per-query value in `results.json` |
 
+After `r4t quickstart`, `quickstart.json` says which steps are done: `--resume` passes them over.
 Each step folder also holds `config.yaml` (what it ran with); a trained step its `logs/`, one
 `version_N/` a time it was run, with `metrics.csv`; and `checkpoints/last.ckpt`, from which the same
 `r4t fit` goes on with `--ckpt_path last`.

@@ -98,7 +98,7 @@ def run(arguments: list[str]) -> None:
     except (Interrupted, KeyboardInterrupt):
         again = [word for word in arguments if word != "--resume"]
         raise Interrupted(
-            f"stopped in step {number} of {len(steps)} ({' '.join(command[:1])}); the steps before "
+            f"stopped in step {number} of {len(steps)} ({_named(command)}); the steps before "
             f"are kept; go on with: {shlex.join(['r4t', 'quickstart', *again, '--resume'])}"
         ) from None
     print(f"\nThe whole method took {duration(time.monotonic() - started)}.")
@@ -119,7 +119,8 @@ class Journal:
     """
 
     def __init__(self, path: Path, resumed: bool) -> None:
-        self.path, self.resumed = path, resumed
+        self.path = path
+        self._passed: list[str] = []
         there = resumed and path.is_file()
         self.entries: dict[str, str] = json.loads(path.read_text("utf-8")) if there else {}
 
@@ -127,9 +128,19 @@ class Journal:
         """Return ``"done"``, ``"begun"`` or, of a step that it does not know, nothing."""
         return self.entries.get(_digest(command), "")
 
+    def keep(self, command: list[str]) -> None:
+        """Leave a step as it is."""
+        self._passed.append(_digest(command))
+
     def note(self, command: list[str], state: str) -> None:
-        """Write down that a step is begun or done."""
-        self.entries[_digest(command)] = state
+        """Write down that a step is begun or done.
+
+        All steps that come after it are made from it, and so are to be made again.
+        """
+        name = _digest(command)
+        self.entries = {step: self.entries[step] for step in self._passed} | {name: state}
+        if state == "done":
+            self._passed.append(name)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         part.write_text(json.dumps(self.entries, indent=2), encoding="utf-8")
@@ -142,8 +153,12 @@ def _digest(command: list[str]) -> str:
     for word in command:
         if word.endswith(".yaml") and Path(word).is_file():
             found.update(Path(word).read_bytes())
+    return f"{_named(command)} {found.hexdigest()[:12]}"
+
+
+def _named(command: list[str]) -> str:
     configs = [Path(word).stem for word in command if word.endswith(".yaml")]
-    return " ".join([command[0], *configs[:1], found.hexdigest()[:12]])
+    return " ".join([command[0], *configs[:1]])
 
 
 def is_begun(run: str, source: str | None, seed: int) -> bool:
@@ -226,10 +241,11 @@ def _shown(path: Path) -> str:
 def _call(command: list[str], journal: Journal, place: str, started: float) -> None:
     from r4t.__main__ import run as run_verb
 
-    shown = f"{place} r4t {' '.join(command)}"
+    shown = f"{place} {shlex.join(['r4t', *command])}"
     state = journal.state(command)
     if state == "done":
         print(f"\n{shown}\n(done before)", flush=True)
+        journal.keep(command)
         return
     if state == "begun" and command[0] == "fit":
         shown, goes_on = f"{shown} --ckpt_path last", ["--ckpt_path", "last"]

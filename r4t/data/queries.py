@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,12 +37,14 @@ class Query:
 
 
 def write_queries(folder: str | Path, splits: Mapping[str, Sequence[Query]]) -> None:
-    """Write each split to `folder/{split}.jsonl`, one query a line (UTF-8)."""
+    """Write each split to `folder/{split}.jsonl`, one query a line (UTF-8), whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for split, queries in splits.items():
         lines = (json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries)
-        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+        (folder / f"{split}.part").write_text("".join(lines), encoding="utf-8")
+    for split in splits:
+        os.replace(folder / f"{split}.part", folder / f"{split}.jsonl")
 
 
 def read_queries(folder: str | Path, split: str) -> list[Query]:

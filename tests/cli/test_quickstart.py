@@ -1,9 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from r4t.cli.quickstart import commands, is_begun
+from r4t.cli.quickstart import commands, is_begun, run
 from r4t.errors import InputError
+from r4t.interruption import Interrupted
+from r4t.run import Run
 
 
 def begin(folder, origin):
@@ -19,9 +22,13 @@ def test_a_run_on_other_data_is_never_replaced(tmp_path):
     assert not is_begun(str(tmp_path / "none"), None, 0)
     assert is_begun(wardrobe, None, 0)
     assert is_begun(mine, "items.jsonl", 0)
-    for run, source, seed in ((wardrobe, None, 1), (wardrobe, "items.jsonl", 0), (mine, None, 0)):
+    for folder, source, seed in (
+        (wardrobe, None, 1),
+        (wardrobe, "items.jsonl", 0),
+        (mine, None, 0),
+    ):
         with pytest.raises(InputError, match="A run keeps its catalog — .* name another folder"):
-            is_begun(run, source, seed)
+            is_begun(folder, source, seed)
 
 
 def test_the_steps_of_the_method_in_order():
@@ -33,3 +40,66 @@ def test_the_steps_of_the_method_in_order():
         assert step[step.index("--run") + 1] == "runs/x"
         assert step[step.index("--seed_everything") + 1] == "3"
         assert sum("wscr" in word for word in step) == 1
+
+
+STEPS = ["catalog", "queries", "fit", "fit", "synthesize", "fit", "fit", "evaluate"]
+
+
+@pytest.fixture
+def called(monkeypatch, tmp_path):
+    """Verbs that do nothing but begin a run, and are stopped where a test wishes."""
+    calls: list[list[str]] = []
+    stop_at = [None]
+
+    def run_verb(command):
+        calls.append(command)
+        if len(calls) == 1 and command[0] == "catalog":
+            begin(tmp_path / "run", {"name": "wardrobe", "seed": 0})
+        if len(calls) == stop_at[0]:
+            raise Interrupted("stopped at step 3")
+
+    monkeypatch.setattr("r4t.__main__.run", run_verb)
+    monkeypatch.chdir(tmp_path)
+    query = [SimpleNamespace(text="rainy day")]
+    monkeypatch.setattr(Run, "open", lambda _: SimpleNamespace(read_queries=lambda _: query))
+    return calls, stop_at
+
+
+def test_a_quickstart_goes_on_where_it_was_stopped(called, capsys):
+    calls, stop_at = called
+    stop_at[0] = 4
+    with pytest.raises(Interrupted) as stop:
+        run(["--run", "run", "--seed", "0"])
+    assert str(stop.value) == (
+        "stopped in step 4 of 8 (fit 1_tune); the steps before are kept; go on with: "
+        "r4t quickstart --run run --seed 0 --resume"
+    )
+    assert [command[0] for command in calls] == STEPS[:4]
+    assert "\n[4/8] r4t fit " in capsys.readouterr().out
+    tune = calls[3]
+    calls.clear()
+    stop_at[0] = None
+    run(["--run", "run", "--seed", "0", "--resume"])
+    assert [command[0] for command in calls] == STEPS[3:]
+    assert calls[0] == [*tune, "--ckpt_path", "last"]
+    assert "--ckpt_path" not in calls[2]
+    printed = capsys.readouterr().out
+    assert printed.count("(done before)") == 3
+    # All is done now; without --resume the steps are made again, on the same catalog.
+    calls.clear()
+    run(["--run", "run", "--resume"])
+    assert calls == []
+    run(["--run", "run"])
+    assert [command[0] for command in calls] == STEPS[1:]
+
+
+def test_a_step_with_other_settings_or_configs_is_made_again(called, tmp_path):
+    calls, _ = called
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("trainer: {max_steps: 3}\n")
+    run(["--run", "run", "--overlay", "mine.yaml"])
+    calls.clear()
+    overlay.write_text("trainer: {max_steps: 4}\n")
+    run(["--run", "run", "--overlay", "mine.yaml", "--resume"])
+    # What is made of them, too.
+    assert [command[0] for command in calls] == STEPS[2:]
