@@ -76,6 +76,8 @@ def place(made, tmp_path, monkeypatch):
     if shared.is_dir():
         (tmp_path / "shared").mkdir()
         (tmp_path / "shared" / "data").symlink_to(shared.resolve())
+    monkeypatch.setenv("HOME", str(tmp_path))  # of the cache of answers
+    monkeypatch.setenv("R4T_JUDGE_MODEL", "tiny")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     known = set(sys.modules)
@@ -194,12 +196,14 @@ def run_r4t(words: list[str], monkeypatch) -> None:
             run_verb(words)
     elif verb in LIGHTNING_VERBS:
         large = any(word.startswith(("configs/hardware", "configs/paper")) for word in rest)
-        if large or any(HUB.match(word) for word in rest) or "gpu" in rest:
+        if large or any(HUB.match(word) or "VllmServer" in word for word in rest) or "gpu" in rest:
             build(verb, rest, monkeypatch)
         else:
             gate = ["--model.init_args.gate", "0"] if any("4_accelerate" in w for w in rest) else []
             run_verb([verb, *rest, "--config", str(SMOKE), *gate])
     elif verb == "quickstart":
+        if "--seed" in rest:  # another run than that which was made here
+            shutil.rmtree(rest[rest.index("--run") + 1], ignore_errors=True)
         run_verb([*words, "--smoke"])
     elif verb == "evaluate" and "--headroom" not in rest:
         run_verb([*words, *FEW])
