@@ -23,7 +23,7 @@ class Cache(Generic[Key, Value]):
     Raises:
         InputError: ``capacity`` is below 1.
 
-    Example:
+    Examples:
         >>> lengths = Cache[str, int](capacity=2)
         >>> lengths.get(["a", "bb", "a"], lambda keys: [len(key) for key in keys])
         [1, 2, 1]

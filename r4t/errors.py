@@ -1,6 +1,6 @@
 """What a user or a file did wrong → one sentence that says what to do.
 
-Example:
+Examples:
     >>> nearest("diversty", ["alignment", "diversity"])
     " Did you mean 'diversity'?"
     >>> nearest("zzz", ["alignment", "diversity"])
@@ -34,7 +34,7 @@ def check_least(numbers: Mapping[str, tuple[int, int]]) -> None:
     Raises:
         InputError: Names the first.
 
-    Example:
+    Examples:
         >>> check_least({"size": (10, 1), "runs": (0, 0)})
     """
     for name, (found, least) in numbers.items():

@@ -12,7 +12,7 @@ BLOCK = 1 << 22  # bytes read at a time
 def described(part: Any) -> Any:
     """Class and public arguments of an objective, or of what it is made of, as plain values.
 
-    Example:
+    Examples:
         >>> from r4t.filters import Filter
         >>> described(Filter(share=0.5))
         {'class': 'r4t.filters.Filter', 'share': 0.5, 'floor': None, 'overlap': None}
@@ -38,7 +38,7 @@ def _is_plain(value: Any) -> bool:
 def fingerprint(facts: Any) -> str:
     """SHA-256 of plain values, whatever the order of their keys.
 
-    Example:
+    Examples:
         >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
         True
     """

@@ -43,7 +43,7 @@ class Filter:
     Raises:
         InputError: ``share`` or ``overlap`` lies outside (0, 1], or ``floor`` is NaN.
 
-    Example:
+    Examples:
         >>> Filter(share=0.5, floor=0.2)(torch.tensor([[0.9, 0.1, 0.5, 0.4]])).kept.tolist()
         [[True, False, True, False]]
     """
@@ -113,7 +113,7 @@ def item_overlap(items: Tensor) -> Tensor:
     Returns:
         (B, G, G) in [0, 1]; 0 where both have no item.
 
-    Example:
+    Examples:
         >>> item_overlap(torch.tensor([[[1, 2, 3], [2, 3, 3]]]))[0, 0, 1].item()
         0.6666666865348816
     """

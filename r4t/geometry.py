@@ -11,7 +11,7 @@ from r4t.errors import InputError
 def normalize(x: Tensor) -> Tensor:
     """Scale each row of ``x`` (…, d) to length 1; a zero row stays zero.
 
-    Example:
+    Examples:
         >>> normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
@@ -42,7 +42,7 @@ def vendi(
     Raises:
         InputError: ``q`` is not above 0.
 
-    Example:
+    Examples:
         >>> vendi(torch.eye(3)).item(), vendi(torch.ones(3, 2)).item()
         (3.0, 1.0)
     """
@@ -90,7 +90,7 @@ def distinct_first(ids: Tensor, size: int) -> Tensor:
     Returns:
         (B, size), filled up with −1.
 
-    Example:
+    Examples:
         >>> distinct_first(torch.tensor([[7, 7, 2, -1, 9]]), 3).tolist()
         [[7, 2, 9]]
     """
@@ -116,7 +116,7 @@ def distinct_count(ids: Tensor) -> Tensor:
     Returns:
         (B,) whole numbers.
 
-    Example:
+    Examples:
         >>> distinct_count(torch.tensor([[7, 7, 2, -1]])).tolist()
         [2]
     """

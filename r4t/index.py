@@ -51,7 +51,7 @@ class TorchIndex:
     Args:
         embeddings: (N, d) float.
 
-    Example:
+    Examples:
         >>> index = TorchIndex(torch.eye(3))
         >>> scores, rows = index.search(torch.tensor([[0.6, 0.8, 0.0]]), top_k=2)
         >>> rows.tolist()

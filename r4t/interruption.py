@@ -21,7 +21,7 @@ class Interruption:
     Attributes:
         asked: Whether there was one since the work began to listen.
 
-    Example:
+    Examples:
         >>> interruption = Interruption()
         >>> interruption.listen()
         >>> signal.raise_signal(signal.SIGINT)

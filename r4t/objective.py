@@ -35,7 +35,7 @@ class Objective(ABC):
         costly: Whether scoring costs money or minutes, so that evaluation uses it only where it is
             named.
 
-    Example:
+    Examples:
         >>> class Size(Objective):
         ...     bounds = (0.0, 1.0)
         ...     def score(self, sets):

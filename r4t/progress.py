@@ -27,7 +27,7 @@ def show() -> None:
 def duration(seconds: float) -> str:
     """Return minutes and seconds, or hours too.
 
-    Example:
+    Examples:
         >>> duration(65), duration(3725.4)
         ('1:05', '1:02:05')
     """
@@ -175,7 +175,7 @@ def track(
         what: Is done with them.
         size: How much an item counts; one each by default.
 
-    Example:
+    Examples:
         >>> list(track(["a", "b"], "reading"))
         ['a', 'b']
     """

@@ -30,7 +30,7 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
         states: What it returned; without a GPU's state that generator is left alone.
         device: Whose state to set, if it is a GPU.
 
-    Example:
+    Examples:
         >>> cpu = torch.device("cpu")
         >>> states = random_states(cpu)
         >>> first = random.random(), np.random.rand(), torch.rand(())

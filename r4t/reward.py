@@ -39,7 +39,7 @@ class Ramp:
     Raises:
         InputError: ``steps`` is below 1, or a weight is not finite.
 
-    Example:
+    Examples:
         >>> Ramp(begin=0.0, end=0.4, steps=10)(5)
         0.2
     """
@@ -82,7 +82,7 @@ class Reward:
             names one that has no weight, a weight is not finite, or none (in the end) differs from
             0.
 
-    Example:
+    Examples:
         >>> reward = Reward({"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2})
         >>> reward.bounds
         (-0.8, 1.0)

@@ -64,7 +64,7 @@ class Run:
         queries: Folder of its queries.
         fingerprint: Of the catalog that it was begun with.
 
-    Example:
+    Examples:
         ``Run.begin("runs/mine", "my/catalog", "my/queries").searcher()``
     """
 

@@ -296,7 +296,7 @@ def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
     Raises:
         InputError: ``anchor`` is out of that range.
 
-    Example:
+    Examples:
         >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
         >>> anchored(east, north, 0.5)
         tensor([[[0.7071, 0.7071],

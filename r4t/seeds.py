@@ -6,7 +6,7 @@ import zlib
 def query_seed(query_id: str, draw: int) -> int:
     """Return the seed of draw number ``draw`` for a query, in [0, 2³²).
 
-    Example:
+    Examples:
         >>> query_seed("q1", 0) == query_seed("q1", 0), query_seed("q1", 0) == query_seed("q1", 1)
         (True, False)
     """

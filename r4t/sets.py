@@ -138,7 +138,7 @@ class SetBatch:
 def pad_rows(rows: list[list[int]]) -> Tensor:
     """Stack lists of catalog rows of unequal length into (B, R), filled up with −1.
 
-    Example:
+    Examples:
         >>> pad_rows([[4, 5], [6]]).tolist()
         [[4, 5], [6, -1]]
     """

@@ -13,7 +13,7 @@ def words(text: str) -> str:
     typed, and so do ``+`` and ``#`` at the end of a word. Characters that nobody sees are dropped.
     A text of symbols alone (emoji) is its symbols; of punctuation alone nothing is left.
 
-    Example:
+    Examples:
         >>> words("  Men's   SHOES! ")
         'men s shoes'
         >>> words("Beach 🏖️"), words("🏖️"), words("C++, C#"), words("...")

@@ -117,7 +117,7 @@ def slot_means(embeddings: Tensor, codes: Tensor) -> Tensor:
         embeddings: (N, d).
         codes: (N,) number of each item's slot, −1 for none: the last row is the mean of those.
 
-    Example:
+    Examples:
         >>> slot_means(torch.eye(3), torch.tensor([0, 0, -1])).tolist()
         [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
     """
@@ -139,7 +139,7 @@ def value_lists(column: Sequence[Any]) -> tuple[Tensor, Tensor]:
     Returns:
         The numbers, item after item; and (N + 1,) where each item's begin, and the last end.
 
-    Example:
+    Examples:
         >>> value_lists(["a", None, ["b", "a", "b"]])
         (tensor([0, 1, 0]), tensor([0, 1, 1, 3]))
     """
@@ -161,7 +161,7 @@ def shared_values(codes: Tensor, start: Tensor, items: Tensor) -> Tensor:
         start: (N + 1,) where those of each item begin.
         items: (B, k) rows of the catalog.
 
-    Example:
+    Examples:
         >>> shared_values(*value_lists(["a", None, ["b", "a"]]), torch.tensor([[0, 1, 2]])).int()
         tensor([[[1, 0, 1],
                  [0, 0, 0],

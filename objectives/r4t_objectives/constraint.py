@@ -116,7 +116,7 @@ def same_value(one: Any, other: Any) -> bool:
 
     A year is 2003 in one file and text in another; but True, which equals 1, is another value.
 
-    Example:
+    Examples:
         >>> same_value(2003, "2003"), same_value(3, 3.0), same_value(1, True)
         (True, True, False)
     """

@@ -211,7 +211,7 @@ def read_verdict(text: str) -> Verdict | None:
     alone counts where none has a reason too. Objects that disagree are no verdict: one of them may
     be what an item says.
 
-    Example:
+    Examples:
         >>> read_verdict('Sure! ```json {"reason": "All hats.", "score": 2} ```')
         Verdict(score=2.0, reason='All hats.')
         >>> read_verdict('{"score": 7}') is None

@@ -17,7 +17,7 @@ class PromptFormat(Objective):
     of them the query). It reads texts alone: of a sub-query that the encoder does not know, the
     form is right. Sub-queries beyond k are not read.
 
-    Example:
+    Examples:
         >>> PromptFormat().of(["linen shirt", "Linen shirt.", "Beach day"], "beach day", 4)
         0.7708333333333333
 

@@ -84,7 +84,7 @@ class Usage:
     def cost(self, prices: tuple[float, float]) -> float:
         """Return the cost at ``prices`` per million prompt and completion tokens.
 
-        Example:
+        Examples:
             >>> Usage(prompt_tokens=2_000_000, completion_tokens=500_000).cost((0.25, 2.0))
             1.5
         """
@@ -163,7 +163,7 @@ class AnswerFolder:
 def content_key(request: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a request in hexadecimal digits.
 
-    Example:
+    Examples:
         >>> content_key({"model": "tiny"})[:8]
         '39421ca3'
     """
@@ -173,7 +173,7 @@ def content_key(request: Mapping[str, Any]) -> str:
 def utf8(text: str) -> str:
     """Return a text with "?" for what UTF-8 cannot carry: half a surrogate pair, from JSON.
 
-    Example:
+    Examples:
         >>> utf8("fine" + chr(0xD83D))
         'fine?'
     """

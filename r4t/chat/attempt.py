@@ -113,7 +113,7 @@ def checked_url(url: str | None) -> str:
         InputError: It is no http address, or holds what should stay secret: addresses are written
             into caches, configs and messages.
 
-    Example:
+    Examples:
         >>> checked_url("http://localhost:8000/v1/")
         'http://localhost:8000/v1'
     """

@@ -15,7 +15,7 @@ TOP_PACKAGES = ("r4t", "r4t_objectives", "lightning", "torch", "transformers")
 def parameters(path: str) -> list[str]:
     """Return the names of a class's constructor arguments, of its bases' too where it hands them on.
 
-    Example:
+    Examples:
         >>> parameters("r4t.choice.BestRows")[:1]
         ['by']
     """
@@ -37,7 +37,7 @@ def parameters(path: str) -> list[str]:
 def nearest_class(path: str) -> str:
     """Return the class path closest to one that leads nowhere; empty where none is near.
 
-    Example:
+    Examples:
         >>> nearest_class("r4t.errors.InptError")
         'r4t.errors.InputError'
         >>> nearest_class("r4t.eror.InputError")

@@ -276,7 +276,7 @@ def again(arguments: Sequence[str], kept: bool) -> str:
         arguments: Of the program.
         kept: Whether a fit left a checkpoint of its own.
 
-    Example:
+    Examples:
         >>> again(["fit", "--config", "my tune.yaml", "--ckpt_path", "a.ckpt"], kept=True)
         "r4t fit --config 'my tune.yaml' --ckpt_path last"
     """

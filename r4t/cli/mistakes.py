@@ -79,7 +79,7 @@ def parser_name(parser: ArgumentParser) -> str:
 def problems(report: str) -> Iterator[Problem]:
     """Read the innermost lines of a report, with what lies around each.
 
-    Example:
+    Examples:
         >>> [problem.said for problem in problems("Option 'a' is not accepted")]
         ["Option 'a' is not accepted"]
     """

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
+from jsonargparse import ArgumentParser
+
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 
@@ -25,22 +27,25 @@ FILES = {
 }
 
 
+def parser() -> ArgumentParser:
+    """Return the parser of the verb."""
+    verb = verb_parser(
+        "new-objective",
+        "Write an installable package with an objective of your own, to be edited.",
+        ("r4t new-objective price-spread", "r4t new-objective brand_share --out packages"),
+    )
+    verb.add_argument("name", metavar="NAME", type=str, help="such as price-spread")
+    verb.add_argument("--out", type=str, default=".", help="folder to put it in, made if missing")
+    return verb
+
+
 def run(arguments: list[str]) -> None:
     """Write the package; nothing that exists is overwritten.
 
     Raises:
         InputError: The name will not do, or its folder exists.
     """
-    parser = verb_parser(
-        "new-objective",
-        "Write an installable package with an objective of your own, to be edited.",
-        ["r4t new-objective price-spread"],
-    )
-    parser.add_argument("name", metavar="NAME", type=str, help="Such as price-spread.")
-    parser.add_argument(
-        "--out", type=str, default=".", help="Folder to put it in, made if missing."
-    )
-    options = parse(parser, arguments)
+    options = parse(parser(), arguments)
     name = checked_name(options.name)
     folder = Path(options.out) / options.name
     if folder.exists():
@@ -75,7 +80,7 @@ def package(words: dict[str, str]) -> dict[str, str]:
 def class_name(name: str) -> str:
     """Return the name of the class of an objective.
 
-    Example:
+    Examples:
         >>> class_name("price_spread")
         'PriceSpread'
     """
@@ -88,7 +93,7 @@ def checked_name(name: str) -> str:
     Raises:
         InputError: It is no name of a package and module, or it means something already.
 
-    Example:
+    Examples:
         >>> checked_name("price-spread")
         'price_spread'
     """

@@ -47,7 +47,7 @@ def shortened(config: str, command: str, whole: bool = True) -> str:
         command: To name at its top.
         whole: Whether settings of the trainer that are at their default stay.
 
-    Example:
+    Examples:
         >>> print(shortened("# What\n# it is. More. (type: int, default: 1)\na: 2\n", "r4t fit"))
         # r4t fit --config FILE
         # What it is. (int, default: 1)

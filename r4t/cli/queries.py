@@ -252,7 +252,7 @@ def how_many(asked: str, queries: int) -> int:
     Raises:
         InputError: It is neither.
 
-    Example:
+    Examples:
         >>> how_many("0.5", 300), how_many("200", 300)
         (150, 200)
     """

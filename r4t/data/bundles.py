@@ -85,7 +85,7 @@ def main_category(raw: str | None) -> str | None:
     Paths are joined by commas without a space, whereas a comma inside a name is followed by one.
     The first path alone would do worse: it is often that of a brand.
 
-    Example:
+    Examples:
         >>> main_category("[[Clothes, Shoes & Rings,Nike],[Clothes, Shoes & Rings,Men,Boots]]")
         'Boots'
     """

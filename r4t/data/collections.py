@@ -29,7 +29,7 @@ def collection_items(source: Source, titles: bool) -> Items:
     Raises:
         InputError: The source has no set, or a set's metadata is called like an own column.
 
-    Example:
+    Examples:
         >>> from r4t.data.source import ReferenceSet
         >>> items = Items(["a", "b"], ["red hat", "blue hat"])
         >>> source = Source("shop", items, [ReferenceSet("s", "hats", ("b", "a"), {"mood": "calm"})])
@@ -76,7 +76,7 @@ def mean_embeddings(embeddings: Tensor, members: Sequence[Sequence[int]]) -> Ten
     Returns:
         (M, d) unit vectors; a zero row where the members cancel each other out.
 
-    Example:
+    Examples:
         >>> mean_embeddings(torch.eye(2), [[0, 1], [1]]).tolist()
         [[0.7071067690849304, 0.7071067690849304], [0.0, 1.0]]
     """
@@ -93,7 +93,7 @@ def first_values(items: Items, name: str) -> Items:
     Raises:
         InputError: There is no such column.
 
-    Example:
+    Examples:
         >>> songs = Items(["a", "b"], ["x", "y"], {"artists": [["Tom", "Ann"], []]})
         >>> first_values(songs, "artists").metadata["first_artists"]
         ['Tom', None]

@@ -38,7 +38,7 @@ def required(row: Any, name: str, kind: type, place: str) -> Any:
     Raises:
         InputError: The row is no object, or it lacks the field or has another kind of value.
 
-    Example:
+    Examples:
         >>> required({"pid": 5}, "pid", str, "playlist 0 of a.json")
         '5'
     """

@@ -76,7 +76,7 @@ def _renamed(row: dict[str, Any], fields: tuple[str, str], place: str) -> dict[s
 def numbers_or_texts(cells: list[Any]) -> list[Any]:
     """Cells of a CSV column: None for blank ones, and numbers if all the others are numbers.
 
-    Example:
+    Examples:
         >>> numbers_or_texts(["3", " ", "-12"]), numbers_or_texts(["3", "1.5", ""])
         ([3, None, -12], [3.0, 1.5, None])
         >>> numbers_or_texts(["3", "007"]), numbers_or_texts(["4 EUR", "5"])

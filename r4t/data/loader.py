@@ -26,7 +26,7 @@ class ResumableLoader(DataLoader):
     Where there are enough examples for one batch of all ranks, the last ones of an epoch that do
     not fill one more are left out of it; otherwise the one short batch is what there is.
 
-    Example:
+    Examples:
         >>> loader = ResumableLoader(list("abcde"), 2, seed=0, collate="".join)
         >>> whole = list(loader)
         >>> loader.load_state_dict({"epoch": 0, "batches": 1})
@@ -98,7 +98,7 @@ class Unrepeated(DistributedSampler):
         rank: Of this process, from 0.
         ranks: How many processes there are.
 
-    Example:
+    Examples:
         >>> [list(Unrepeated("abc", rank, ranks=2)) for rank in range(2)]
         [[0, 2], [1]]
     """

@@ -46,7 +46,7 @@ def find_phrases(
     Raises:
         InputError: No phrase occurs in two items.
 
-    Example:
+    Examples:
         >>> category = ["Hats & Caps", "Hats", "Hats"]
         >>> found = find_phrases(["red vintage hat", "wool hat", "red hat"], {"category": category})
         >>> found.things, found.details, found.cues["aesthetic"]

@@ -120,7 +120,7 @@ def _parse(line: str, place: str) -> Query:
 def normalized(text: str) -> str:
     """Words of a text without case, punctuation and spacing: equal for queries that say the same.
 
-    Example:
+    Examples:
         >>> normalized("  Men's   SHOES! ")
         'men s shoes'
     """
@@ -133,7 +133,7 @@ def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:
     Returns:
         Groups in the order of their first member; each sorted.
 
-    Example:
+    Examples:
         >>> a = ReferenceSet("1", "Shoes", ("x",))
         >>> b = ReferenceSet("2", "shoes ", ("y", "z"))
         >>> c = ReferenceSet("3", "boots", ("z", "y"))

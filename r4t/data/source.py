@@ -27,7 +27,7 @@ class Items:
         InputError: There is no item, an id is missing or occurs twice, a text is blank, or a column
             has another length.
 
-    Example:
+    Examples:
         >>> Items(["a", "b"], ["red shoe", "blue hat"], {"color": ["red", "blue"]}).ids
         ['a', 'b']
     """
@@ -136,7 +136,7 @@ def collect_sets(
         known: Ids of the catalog's items.
         unasked: Keep the sets without a query, with a blank one.
 
-    Example:
+    Examples:
         >>> found = [ReferenceSet("s", "beach", ("a", "a")), ReferenceSet("t", " ", ("a",))]
         >>> sets, note = collect_sets(found, {"a"})
         >>> [(entry.id, entry.items) for entry in sets]

@@ -90,7 +90,7 @@ class AdaptiveBlock(Block):
 def unit_square(x: Tensor) -> Tensor:
     """Scale the last axis to root mean square 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> unit_square(torch.tensor([3.0, -3.0])).tolist()
         [1.0, -1.0]

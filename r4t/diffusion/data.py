@@ -197,7 +197,7 @@ class WholeBatches(Dataset[Any]):
 def validation_queries(ids: set[str], share: float, seed: int) -> set[str]:
     """Choose round(share · n) of the n query ids, at least one if ``share`` > 0.
 
-    Example:
+    Examples:
         >>> len(validation_queries({str(i) for i in range(20)}, 0.1, seed=0))
         2
     """

@@ -232,7 +232,7 @@ def build_network(config: dict[str, Any]) -> Any:
 def fourier_features(x: Tensor, width: int) -> Tensor:
     """Sines and cosines of ``x`` (n,) at width/2 log-spaced frequencies, 1 to 256 → (n, width).
 
-    Example:
+    Examples:
         >>> fourier_features(torch.zeros(1), 4).tolist()
         [[0.0, 0.0, 1.0, 1.0]]
     """

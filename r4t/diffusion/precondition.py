@@ -28,7 +28,7 @@ class Coefficients(NamedTuple):
 def coefficients(sigma: Tensor, sigma_data: float) -> Coefficients:
     """Return EDM's coefficients, which keep the network's input and target at variance 1.
 
-    Example:
+    Examples:
         >>> [round(c.item(), 4) for c in coefficients(torch.tensor(3.0), sigma_data=4.0)]
         [0.2, 0.64, 2.4, 0.2747]
     """

@@ -36,7 +36,7 @@ def seeded_noise(
     Returns:
         A function; each call returns the next (B, L, d), float32, none beyond ±6.8.
 
-    Example:
+    Examples:
         >>> together, alone = seeded_noise([3, 8], (1, 2)), seeded_noise([8], (1, 2))
         >>> [torch.equal(together()[1], alone()[0]) for _ in range(2)]
         [True, True]
@@ -67,7 +67,7 @@ def splitmix(start: Tensor, n: Tensor | int) -> Tensor:
     Returns:
         int64 of 64 random bits.
 
-    Example:
+    Examples:
         >>> splitmix(torch.tensor(1234567), 1).item()  # of its authors' code
         6457827717110365317
     """

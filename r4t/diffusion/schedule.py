@@ -71,7 +71,7 @@ class Schedule(ABC):
         Raises:
             InputError: ``n`` < 1.
 
-        Example:
+        Examples:
             >>> Exponential(sigma_min=1.0, sigma_max=100.0).steps(3).tolist()
             [100.0, 10.0, 1.0, 0.0]
         """
@@ -85,7 +85,7 @@ class Schedule(ABC):
 class Tangent(Schedule):
     """tan on [0, 1.5], rescaled to [0, sigma_max], clipped at sigma_min: the paper's schedule.
 
-    Example:
+    Examples:
         >>> [round(sigma, 4) for sigma in Tangent().sigma(torch.tensor([0.0, 1.0])).tolist()]
         [0.0001, 80.0]
     """
@@ -105,7 +105,7 @@ class Tangent(Schedule):
 class Exponential(Schedule):
     """sigma_min^(1−t) · sigma_max^t: a uniform t gives a log-uniform sigma.
 
-    Example:
+    Examples:
         >>> Exponential(sigma_min=0.01, sigma_max=100.0).sigma(torch.tensor(0.5)).item()
         1.0
     """
@@ -129,7 +129,7 @@ class Exponential(Schedule):
 class Karras(Schedule):
     """Linear in sigma^(1/rho) (Karras et al. 2022, eq. 5): most steps at small sigma.
 
-    Example:
+    Examples:
         >>> Karras(sigma_min=1.0, sigma_max=9.0, rho=2.0).sigma(torch.tensor(0.5)).item()
         4.0
     """
@@ -155,7 +155,7 @@ class LogNormal(Schedule):
     For training: it spends its draws where the rows of a set decide who becomes what, around
     ``sigma`` = e^``mean``, and few where the noise hides everything or nothing.
 
-    Example:
+    Examples:
         >>> LogNormal(mean=0.0).sigma(torch.tensor(0.5)).item()
         1.0
     """
@@ -185,7 +185,7 @@ class Levels(Schedule):
     Raises:
         InputError: There are fewer than two, or they do not decrease.
 
-    Example:
+    Examples:
         >>> [round(sigma, 4) for sigma in Levels(levels=(80.0, 2.0, 0.5)).steps(3).tolist()]
         [80.0, 2.0, 0.5, 0.0]
     """

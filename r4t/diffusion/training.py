@@ -270,7 +270,7 @@ def generated_sets(
 def warmup_cosine(step: int, warmup: int, last: int) -> float:
     """Factor on the peak rate: linear to 1 over ``warmup``, then half a cosine to 0 at ``last``.
 
-    Example:
+    Examples:
         >>> [round(warmup_cosine(step, warmup=4, last=8), 3) for step in (0, 3, 4, 6, 8)]
         [0.25, 1.0, 1.0, 0.5, 0.0]
     """

@@ -31,7 +31,7 @@ def segment(schedule: Schedule, now: float, after: float, steps: int) -> Tensor:
     Returns:
         (n + 1,) float64, decreasing, from ``now`` to ``after``.
 
-    Example:
+    Examples:
         >>> from r4t.diffusion.schedule import Exponential
         >>> schedule = Exponential(sigma_min=1.0, sigma_max=16.0, unit=1.0)
         >>> [round(sigma, 4) for sigma in segment(schedule, 16.0, 4.0, steps=4).tolist()]

@@ -35,7 +35,7 @@ def terms(text: str) -> list[str]:
     A text of function words alone keeps them, and a text without any word gives its symbols, so
     that no item of a catalog ends up with nothing to be found by.
 
-    Example:
+    Examples:
         >>> terms("The 3 best Watches for women's parties")
         ['3', 'best', 'watch', 'women', 'party']
         >>> terms("The Who"), terms("!!!")
@@ -50,7 +50,7 @@ def terms(text: str) -> list[str]:
 def singular(word: str) -> str:
     """Fold the regular English plural, and nothing else.
 
-    Example:
+    Examples:
         >>> [singular(word) for word in ("dresses", "shoes", "parties", "glass", "bus", "gas")]
         ['dress', 'shoe', 'party', 'glass', 'bus', 'gas']
     """

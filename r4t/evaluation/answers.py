@@ -79,7 +79,7 @@ class Answer:
 def shown_number(value: float, places: int) -> str:
     """A number to read, with no minus before a zero.
 
-    Example:
+    Examples:
         >>> shown_number(-0.0012, 2), shown_number(-0.5, 2)
         ('0.00', '−0.50')
     """
@@ -90,7 +90,7 @@ def shown_number(value: float, places: int) -> str:
 def readable(text: str) -> str:
     r"""A text in one line, without the control characters that a model or a file may hold.
 
-    Example:
+    Examples:
         >>> readable("red\n  hat")
         'red hat'
     """
@@ -101,7 +101,7 @@ def readable(text: str) -> str:
 def added_words(subquery: str, query: str) -> str | None:
     """What a sub-query adds to the query that it begins with; None if it does not.
 
-    Example:
+    Examples:
         >>> added_words("beach day hats", "Beach day"), added_words("sandals", "Beach day")
         ('hats', None)
     """

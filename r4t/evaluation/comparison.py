@@ -276,7 +276,7 @@ def full_names(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
     Raises:
         InputError: There is no such method.
 
-    Example:
+    Examples:
         >>> full_names(["folm", "no-fan-out", "FOLM"], ["R4T-FOLM", "No fan-out"])
         ['R4T-FOLM', 'No fan-out']
     """

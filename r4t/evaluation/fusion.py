@@ -75,7 +75,7 @@ def fused_ranking(rankings: Tensor, constant: float = 60.0) -> Tensor:
         (B, k·D) distinct ids, the highest sum first, −1 padded; ties in the order in which the
         rankings, taken in turn, name them.
 
-    Example:
+    Examples:
         Id 7 is second twice, 2/62; the others are named once: 1/61, 1/61.
 
         >>> fused_ranking(torch.tensor([[[3, 7], [5, 7]]])).tolist()

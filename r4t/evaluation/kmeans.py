@@ -22,7 +22,7 @@ def facet_order(labels: Tensor, size: int) -> Tensor:
     Returns:
         (B, size) positions among the candidates; facets in the order of their best.
 
-    Example:
+    Examples:
         >>> facet_order(torch.tensor([[2, 2, 0, 2, 0, 1]]), 6).tolist()
         [[0, 2, 5, 1, 4, 3]]
     """

@@ -35,7 +35,7 @@ class Box(NamedTuple):
     def hides(self, places: Sequence[Place]) -> int:
         """How many places lie in it, or as good as.
 
-        Example:
+        Examples:
             >>> Box(0, 0, 10, 4).hides([(5, 2), (11, 2), (5, 9)])
             2
         """
@@ -48,7 +48,7 @@ class Box(NamedTuple):
     def shared(self, other: "Box") -> float:
         """Area that both cover.
 
-        Example:
+        Examples:
             >>> Box(0, 0, 10, 4).shared(Box(8, 1, 20, 2))
             2
         """

@@ -120,7 +120,7 @@ def facet_recall(rows: Tensor, fits: Tensor, slots: Tensor) -> Tensor:
     Returns:
         (B,) from 0 to 1; NaN where no item of the catalog fits.
 
-    Example:
+    Examples:
         Items 0 and 1 are tops, 2 shoes, 3 a bag; the bag does not fit.
 
         >>> fits = torch.tensor([[True, True, True, False]])

@@ -65,7 +65,7 @@ def measure_metrics(
         subtopic_field: With α-nDCG and subtopic recall by this metadata column; needs the extra
             ``eval``.
 
-    Example:
+    Examples:
         ``self.measures = measure_metrics("val/")``, then ``self.measures.update(sets)`` in each
         validation step and ``self.log_dict(self.measures.compute())`` at its end.
     """

@@ -46,7 +46,7 @@ def mmr_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
     Returns:
         (B, size) positions among the candidates, in the order they were picked.
 
-    Example:
+    Examples:
         Candidates 0 and 1 are alike; 2 differs and is less relevant.
 
         >>> relevance = torch.tensor([[0.9, 0.8, 0.5]])
@@ -89,7 +89,7 @@ def dpp_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
     Returns:
         (B, size) positions among the candidates, in the order they were picked.
 
-    Example:
+    Examples:
         Candidates 0 and 1 are alike; 2 differs and is less relevant.
 
         >>> relevance = torch.tensor([[0.9, 0.8, 0.5]])

@@ -26,7 +26,7 @@ def mean_of_runs(values: Tensor) -> Tensor:
     Returns:
         (m,); NaN where no run has a value.
 
-    Example:
+    Examples:
         >>> mean_of_runs(torch.tensor([[[0.0], [1.0]], [[0.5], [torch.nan]]])).tolist()
         [0.625]
     """
@@ -53,7 +53,7 @@ def bootstrap(
     Returns:
         (2, m): low and high ends.
 
-    Example:
+    Examples:
         >>> bootstrap(torch.full((5, 1), 0.25)).tolist()
         [[0.25], [0.25]]
     """
@@ -87,7 +87,7 @@ def shares(differences: Tensor) -> Tensor:
     Args:
         differences: (n, R), NaN where a run has no value; every query and run has one.
 
-    Example:
+    Examples:
         The first run has two queries, the second one: means ½ and 1, in all ¾ = 1.5 / 2.
 
         >>> shares(torch.tensor([[0.0, 1.0], [1.0, torch.nan]])).tolist()
@@ -114,7 +114,7 @@ def sign_flip(differences: Tensor, samples: int = FLIPS, seed: int = 0) -> float
     Returns:
         From 1/2ⁿ⁻¹ or 1/(samples + 1) to 1.
 
-    Example:
+    Examples:
         Of the eight signs of (1, 1, 1), two give a mean as far from 0 as 1.
 
         >>> sign_flip(torch.ones(3))

@@ -26,7 +26,7 @@ Values = list[float | None]  # one a query; None where the measure does not appl
 def listed(scores: Tensor) -> Values:
     """Numbers (B,) rounded to nine places; None for NaN, where a measure does not apply.
 
-    Example:
+    Examples:
         >>> listed(torch.tensor([0.5, torch.nan]))
         [0.5, None]
     """

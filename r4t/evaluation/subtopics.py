@@ -44,7 +44,7 @@ class Subtopics:
     Raises:
         InputError: ``depth`` is out of range, or the packages are not installed.
 
-    Example:
+    Examples:
         Two tops (1, 2) and a pair of shoes (3) fit. The second top adds no subtopic.
 
         >>> subtopics = Subtopics([{1: "top", 2: "top", 3: "shoes"}], depth=2)
@@ -117,7 +117,7 @@ def of_references(references: Tensor, codes: Tensor) -> list[dict[int, str]]:
         references: (B, R) catalog rows, −1 padded.
         codes: (N,) numbers of the values, −1 for none (``Catalog.codes``).
 
-    Example:
+    Examples:
         >>> of_references(torch.tensor([[0, 2, -1]]), torch.tensor([7, 7, -1]))
         [{0: 'value 7', 2: 'item 2'}]
     """

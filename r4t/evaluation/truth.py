@@ -55,7 +55,7 @@ class FacetTruth:
     Raises:
         InputError: The truth does not know an item.
 
-    Example:
+    Examples:
         >>> shirt = {"style": ("punk",), "slot": ("top",)}
         >>> clutch = {"style": ("glam",), "slot": ("bag",)}
         >>> truth = Truth({"a": shirt, "b": clutch}, {"q": {"style": "glam"}})

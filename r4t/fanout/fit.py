@@ -178,7 +178,7 @@ def unreached(
         cut: How many completions were cut off before their list was complete.
         max_new_tokens: Longest completion in tokens.
 
-    Example:
+    Examples:
         >>> print(unreached([["a"], []], 3, 2, 8))
         No completion of the first rollout lists 3 sub-queries: the longest of 2 lists 1, and 2 were \
 cut off at 8 tokens; raise max_new_tokens or lower set_size.

@@ -48,7 +48,7 @@ class Contract(Protocol):
 class Lines:
     r"""One entry a line after the bare query; what a small model can learn from scratch.
 
-    Example:
+    Examples:
         >>> Lines().read("linen shirt\n\n straw hat ")
         ['linen shirt', 'straw hat']
     """
@@ -96,7 +96,7 @@ class JsonList:
     Raises:
         InputError: There is no such prompt, or its slots are not right.
 
-    Example:
+    Examples:
         >>> JsonList().read('<think>hm</think><queries>["linen shirt", "straw hat",]</queries>')
         ['linen shirt', 'straw hat']
         >>> JsonList().read("I cannot help with that.")
@@ -196,7 +196,7 @@ class FanoutFormat(ABC):
 class Full(FanoutFormat):
     r"""Each entry is a whole sub-query: the paper's contract.
 
-    Example:
+    Examples:
         >>> Full().parse("beach day", "linen shirt\nstraw hat\n")
         ['linen shirt', 'straw hat']
     """
@@ -224,7 +224,7 @@ class Expand(FanoutFormat):
         words: Most words that an entry may add, at least 1.
         anchor: Share of the query in each direction, see ``FanoutFormat``.
 
-    Example:
+    Examples:
         >>> Expand().parse("beach day", "linen shirt\nvery wide brimmed straw hat\n")
         ['beach day linen shirt', 'beach day very wide brimmed']
     """

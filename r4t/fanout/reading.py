@@ -42,7 +42,7 @@ _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 def read_entries(completion: str) -> list[str]:
     r"""Return the entries of a completion, none if there is no list in it; never raises.
 
-    Example:
+    Examples:
         >>> read_entries('<think>["no"]</think><queries>["linen shirt", "straw hat",]</queries>')
         ['linen shirt', 'straw hat']
         >>> read_entries("<queries>\n1. linen shirt\n2. straw hat\n</queries>")
@@ -64,7 +64,7 @@ def outside_thoughts(completion: str) -> str:
     A thought that never ends takes all that follows; one that the chat template began, of which
     only the end is there, takes all before.
 
-    Example:
+    Examples:
         >>> outside_thoughts("<think>hm</think>yes"), outside_thoughts("hm</think>yes")
         ('yes', 'yes')
     """
@@ -82,7 +82,7 @@ def outside_thoughts(completion: str) -> str:
 def list_ends(completion: str) -> bool:
     """Whether the list is complete: its closing tag is there, outside of any thought.
 
-    Example:
+    Examples:
         >>> list_ends("<queries>[]</queries>"), list_ends("<think>then </queries>")
         (True, False)
     """
@@ -92,7 +92,7 @@ def list_ends(completion: str) -> bool:
 def without_tags(text: str) -> str:
     r"""Return JSON in which no string has a tag that reading goes by: its ``<`` is escaped.
 
-    Example:
+    Examples:
         >>> print(without_tags('["a </queries> b < c"]'))
         ["a \u003c/queries> b < c"]
     """

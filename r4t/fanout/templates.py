@@ -47,7 +47,7 @@ def template(task: str, entry: str, text: str | None = None) -> str:
 def filled(text: str, query: str, set_size: int, think: bool) -> str:
     """Return a template with its slots filled in; braces in the query stay as they are.
 
-    Example:
+    Examples:
         >>> filled("{think}Up to {set_size}: {query}", "a {set_size}", 5, think=False)
         'Up to 5: a {set_size}'
     """

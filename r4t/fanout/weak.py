@@ -110,7 +110,7 @@ class ReferenceWords:
 def span(text: str, query: str, most: int, draw: random.Random) -> str:
     """Return one to ``most`` neighboring words of ``text`` that the query does not have.
 
-    Example:
+    Examples:
         >>> span("Linen shirt in white", "white linen", 1, random.Random(0))
         'shirt'
     """

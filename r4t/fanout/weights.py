@@ -28,7 +28,7 @@ def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     Args:
         model: With or without adapters, sharded or not.
 
-    Example:
+    Examples:
         >>> [(name, tuple(weight.shape)) for name, weight in plain_weights(nn.Linear(2, 3))]
         [('weight', (3, 2)), ('bias', (3,))]
     """
@@ -48,7 +48,7 @@ def described(model: nn.Module) -> list[tuple[str, str, list[int]]]:
     Raises:
         InputError: A weight is no floating point number, as in a quantized model.
 
-    Example:
+    Examples:
         >>> described(nn.Linear(2, 3))
         [('weight', 'float32', [3, 2]), ('bias', 'float32', [3])]
     """

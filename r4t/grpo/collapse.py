@@ -186,7 +186,7 @@ class Judge:
     Raises:
         InputError: ``window`` or ``patience`` is below 1, or there is no rule.
 
-    Example:
+    Examples:
         >>> judge = Judge([Rises("repeats", rise=0.5)], window=1, patience=1)
         >>> [len(judge.see({"repeats": value})) for value in (0.1, 0.6, 0.7, 0.9, 0.2)]
         [0, 0, 1, 0, 0]

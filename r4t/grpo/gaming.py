@@ -29,7 +29,7 @@ def gaming(queries: Sequence[str], subqueries: Sequence[Sequence[str]]) -> dict[
         ``train/commonest_word/share``: adds the one word that most sub-queries add.
         The four shares lie in [0, 1] and are NaN where no sub-query was written.
 
-    Example:
+    Examples:
         >>> found = gaming(["red hat", "blue coat"], [["red hat", "Red hat!"], ["blue coat wool"]])
         >>> found["train/duplicate_subqueries/share"], found["train/query_copies/share"]
         (0.3333333333333333, 0.6666666666666666)
@@ -58,7 +58,7 @@ def gaming(queries: Sequence[str], subqueries: Sequence[Sequence[str]]) -> dict[
 def addition(query: str, text: str) -> str:
     """Return the words of ``text`` that ``query`` lacks; both spelled by ``words``.
 
-    Example:
+    Examples:
         >>> addition("red hat", "wool hat red warm")
         'wool warm'
     """
@@ -76,7 +76,7 @@ def universal(owners: Sequence[str], added: Sequence[Sequence[str]]) -> set[str]
     Returns:
         Additions that stand in more than half of the fan-outs of more than half of the queries.
 
-    Example:
+    Examples:
         >>> universal(["a", "a", "b", "b"], [["x"], ["x", "y"], ["x"], ["x"]])
         {'x'}
     """

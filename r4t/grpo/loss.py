@@ -24,7 +24,7 @@ def group_advantage(rewards: Tensor, epsilon: float = 1e-4, scale: bool = True) 
     Returns:
         (B, G); σ_G is the deviation with G − 1 in the denominator, as in TRL.
 
-    Example:
+    Examples:
         >>> group_advantage(torch.tensor([[1.0, 3.0]]), epsilon=0.0).tolist()
         [[-0.7071067690849304, 0.7071067690849304]]
         >>> group_advantage(torch.tensor([[1.0, 3.0]]), scale=False).tolist()
@@ -54,7 +54,7 @@ def flat_groups(rewards: Tensor, tolerance: float = 1e-6) -> Tensor:
     Returns:
         (B,) bool.
 
-    Example:
+    Examples:
         >>> flat_groups(torch.tensor([[0.1, 0.1, torch.nan], [0.1, 0.2, torch.nan]])).tolist()
         [True, False]
     """

@@ -32,7 +32,7 @@ def stuck(parameters: Iterable[Tensor], learning_rate: float) -> Tensor:
     Returns:
         (2,): those stuck, and all in bfloat16 or float16.
 
-    Example:
+    Examples:
         >>> weights = torch.tensor([1.0, 0.001, 0.0]).bfloat16()
         >>> stuck([weights, torch.ones(5)], 1e-3).tolist()  # 1 + 0.001 is 1
         [1.0, 3.0]

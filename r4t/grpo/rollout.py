@@ -118,7 +118,7 @@ def backend_gap(told: Tensor | None, own: Tensor, mask: Tensor) -> dict[str, Ten
     Returns:
         ``backend_gap``, the mean absolute difference in nats; nothing if the model itself wrote.
 
-    Example:
+    Examples:
         >>> told, own = torch.tensor([[-1.0, -2.0, 0.0]]), torch.tensor([[-1.5, -1.9, -9.0]])
         >>> backend_gap(told, own, torch.tensor([[1, 1, 0]]))  # (0.5 + 0.1) / 2
         {'backend_gap': tensor(0.3000)}
@@ -140,7 +140,7 @@ def speed_numbers(seconds: dict[str, float], tokens: int) -> dict[str, float]:
         ``train/{part}/seconds``; ``train/step/seconds``, their sum; and
         ``train/generate/tokens_per_second``.
 
-    Example:
+    Examples:
         >>> speed_numbers({"generate": 2.0, "update": 1.0}, 100)["train/generate/tokens_per_second"]
         50.0
     """

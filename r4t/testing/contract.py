@@ -57,7 +57,7 @@ def check_objective(
         InputError: Arguments are given for an object, there are no sets, or ``load_objective``
             refuses the name.
 
-    Example:
+    Examples:
         >>> check_objective("diversity", arguments={"q": 2.0})
     """
     found = _built(objective, arguments)

@@ -70,7 +70,7 @@ def example_sets(
     Raises:
         InputError: ``members`` or ``width`` is too small, or a column has no values.
 
-    Example:
+    Examples:
         >>> sets = example_sets(columns={"season": ["summer", "winter", None]})
         >>> sets.mask.sum(-1).tolist()
         [5, 0, 1, 4]

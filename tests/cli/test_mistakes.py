@@ -130,6 +130,14 @@ MISTAKES = {
         "--jsno": r"found --jsno — correct it .* Did you mean '--json'\?$",
         "--json=yes": r"^--json takes no value — found 'yes' — write it alone",
     },
+    "new-objective": {
+        "": r"^'r4t new-objective' needs NAME — found none — add it \(example: r4t new-objective pri",
+        "PriceSpread": r"^An objective's name has small letters, .* found 'PriceSpread' — write for",
+        "diversity": r"needs a name of its own — found 'diversity' installed, as r4t_objectives",
+        "price spread": r"takes NAME — found 'spread' besides — put words with spaces between them",
+        "json": r"must not hide another — found a module 'json' that Python imports already",
+        "thrift --otu x": r"found --otu — correct it .* Did you mean '--out'\?$",
+    },
     "init": {
         "": r"^'r4t init' needs FOLDER — found none — add it \(example: r4t init my-project\)",
         ".": r"^Configs are copied where none are yet, found configs/.*; choose another folder, or",

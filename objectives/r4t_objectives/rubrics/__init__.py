@@ -105,7 +105,7 @@ def _members(sets: SetBatch, row: int) -> list[tuple[int, str]]:
 def numbered(lines: list[str], seed: int) -> str:
     """Shuffle lines by seed and content alone, and number them.
 
-    Example:
+    Examples:
         >>> numbered(["hat", "coat"], seed=0) == numbered(["coat", "hat"], seed=0)
         True
     """
@@ -117,7 +117,7 @@ def numbered(lines: list[str], seed: int) -> str:
 def quoted(text: str, longest: int = LONGEST) -> str:
     r"""Return a text as a JSON string in one line, cut after ``longest`` characters.
 
-    Example:
+    Examples:
         >>> print(quoted('a  "b"\nc'), quoted("a long text", 6))
         "a \"b\" c" "a long…"
     """

@@ -5,7 +5,7 @@ family and season are latent: they rule how items, outfits and queries come abou
 titles only in part, and are kept in `Truth`, which only the evaluation opens. The full account,
 with the measured difficulty, is `docs/benchmark.md`.
 
-Example:
+Examples:
     >>> wardrobe = generate(seed=0, size=2000)
     >>> len(wardrobe.items), sorted(wardrobe.items.metadata)
     (2000, ['brand', 'category', 'color', 'material', 'price'])
