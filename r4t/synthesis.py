@@ -198,15 +198,13 @@ class Synthesizer(LightningModule):
     ) -> None:
         """Land what there is and stop, where the user wants to.
 
+        Each rank by itself: ranks may have unequal numbers of batches, and Ctrl-C reaches them all.
+
         Raises:
-            Interrupted: The user wants to, on any rank; the same command goes on.
+            Interrupted: The user wants to; the same command goes on.
         """
-        asked = self.interruption.asked
-        if self.trainer.world_size > 1:
-            asked = self.trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
+        if self.interruption.asked:
             self.writer.flush()
-            self.trainer.strategy.barrier("target sets landed")
             raise Interrupted(f"stopped after batch {batch_idx + 1}; what was written stays")
 
     def on_predict_end(self) -> None:

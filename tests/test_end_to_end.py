@@ -72,7 +72,11 @@ def test_the_run_folder_holds_every_step(run):
     assert sorted(set(expected) - files) == []
     steps = {"warm_start", "tune", "targets", "distill", "accelerate", "results"}
     steps |= {"catalog", "queries"}
-    assert {path.name for path in run.iterdir()} == steps | {"run.json", "README.md"}
+    assert {path.name for path in run.iterdir()} == steps | {
+        "run.json",
+        "README.md",
+        "quickstart.json",
+    }
     trained = ("warm_start", "tune", "distill", "accelerate")
     assert {f"{step}/checkpoints/last.ckpt" for step in trained} <= files
     readme = (run / "README.md").read_text(encoding="utf-8")

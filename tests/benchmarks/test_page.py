@@ -92,7 +92,7 @@ def test_links_start_at_the_page(tmp_path):
     assert entry.source(tmp_path, "../") == told
     many = Entry("n", "T", "p", ["a/*"], ["one", "two"], "here", date(2026, 1, 2))
     told = "4 files in [benchmarks/results/a/](benchmarks/results/a)"
-    assert many.source(tmp_path, "") == f"```sh\none\ntwo\n```\n\n*T: here; 2026-01-02; {told}.*"
+    assert many.source(tmp_path, "") == f"```bash\none\ntwo\n```\n\n*T: here; 2026-01-02; {told}.*"
 
 
 def test_unknown_tables_are_named():
