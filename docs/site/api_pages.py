@@ -24,7 +24,20 @@ ROOMS = {
     "Synthesis and target sets": ["synthesis", "targets"],
     "Diffusion": ["diffusion"],
     "Evaluation": ["evaluation"],
-    "Runs and callbacks": ["run", "callbacks", "errors", "configs"],
+    "Language models as judges": ["chat"],
+    "Runs and small parts": [
+        "run",
+        "callbacks",
+        "configs",
+        "errors",
+        "facts",
+        "files",
+        "interruption",
+        "progress",
+        "randomness",
+        "seeds",
+        "stopwatch",
+    ],
 }
 """Title of a page → the modules (below r4t) and packages on it, in the order of the corridor."""
 UNTOLD = {"cli", "__main__", "__init__"}  # the program has pages of its own
