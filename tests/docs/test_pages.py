@@ -45,6 +45,7 @@ UNTRIED = {
     "cd",
     "docker",
     "pre-commit",
+    "run",  # .ci/run
 }
 HUB = re.compile(r"^[A-Z][\w.-]*/[\w.-]+$")  # Qwen/Qwen3-4B
 SMOKE = ROOT / "configs" / "toy" / "smoke.yaml"
@@ -171,6 +172,8 @@ def run(words: list[str], place: Path, monkeypatch) -> None:
 def options_of(module: str) -> set[str]:
     """Options that a benchmark takes, read from its syntax tree and those that it imports."""
     path = ROOT / f"{module.replace('.', '/')}.py"
+    if not path.is_file():
+        path = path.with_suffix("") / "__main__.py"
     assert path.is_file(), f"there is no {module}"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {

@@ -54,7 +54,7 @@ def test_american_spelling_everywhere():
     command = [sys.executable, "-m", "codespell_lib", "--builtin", "clear,rare,en-GB_to_en-US"]
     command += [
         "--ignore-words-list",
-        "atmost,womens,grey,brunch,recal,colour",
+        "atmost,womens,grey,brunch,recal,colour,eror",
         "--skip",
         "*.json,*.jsonl,*.csv,*.svg,*.ipynb,*.png",
     ]
