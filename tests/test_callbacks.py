@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from r4t.callbacks import Export, KeepLast, TimeLeft, put
+from r4t.callbacks import Export, KeepLast, put
 from r4t.errors import InputError
 
 
@@ -162,31 +162,3 @@ def test_a_fit_that_goes_on_without_the_callback_is_warned_of(tmp_path):
 def test_a_checkpoint_every_no_step_is_refused():
     with pytest.raises(InputError, match="every must be at least 1, found 0; raise it"):
         KeepLast(0)
-
-
-def shown(monkeypatch, capsys, verb="fit", **settings):
-    """Plain lines of a trainer that has all its steps told at once."""
-    monkeypatch.setattr("r4t.progress.EVERY", 0.0)
-    loader = DataLoader(torch.zeros(6, 1))
-    made = Trainer(
-        accelerator="cpu", logger=False, enable_model_summary=False, callbacks=[TimeLeft()],
-        enable_checkpointing=False, **settings,
-    )  # fmt: skip
-    getattr(made, verb)(Counting(), loader)
-    told = capsys.readouterr()
-    assert "Epoch" not in told.out
-    return [
-        line.split(" gone")[0].rsplit(",", 1)[0] for line in told.err.splitlines() if "gone" in line
-    ]
-
-
-def test_the_steps_of_the_whole_fit_are_told_not_those_of_an_epoch(monkeypatch, capsys):
-    lines = shown(monkeypatch, capsys, max_steps=8)
-    assert lines == [f"Counting: {n} of 8 ({n / 8:.0%})" for n in range(1, 9)]
-    lines = shown(monkeypatch, capsys, max_epochs=2)
-    assert lines[-1] == "Counting: 12 of 12 (100%)"
-
-
-def test_a_prediction_counts_its_batches(monkeypatch, capsys):
-    lines = shown(monkeypatch, capsys, "predict", limit_predict_batches=3)
-    assert lines == ["Counting: 1 of 3 (33%)", "Counting: 2 of 3 (67%)", "Counting: 3 of 3 (100%)"]

@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
 errors words files interruption progress facts seeds randomness stopwatch cache configs chat geometry encoder
 data catalog index sets search run objective plugins reward choice filters metrics testing targets
-fanout grpo diffusion synthesis retriever evaluation callbacks cli __main__
+fanout grpo diffusion synthesis retriever evaluation callbacks time_left cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
 PURE += ["diffusion.trajectory"]
 PURE += ["fanout.sharding", "grpo.policy"]
-WITH_LIGHTNING = ["callbacks", "synthesis", "cli.lightning"]
+WITH_LIGHTNING = ["callbacks", "time_left", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]

@@ -21,7 +21,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from r4t.callbacks import KeepLast, TimeLeft
+from r4t.callbacks import KeepLast
 from r4t.cli.brief import WHOLE, examples
 from r4t.cli.mistakes import sentence
 from r4t.cli.printed_config import commented
@@ -30,6 +30,7 @@ from r4t.errors import InputError
 from r4t.interruption import AtOnce, Interrupted
 from r4t.run import Run
 from r4t.synthesis import SynthesisTrainer
+from r4t.time_left import TimeLeft
 
 # What a model must define for a verb, and what to run instead where it does not.
 NEEDED = {
