@@ -25,9 +25,10 @@ JOURNAL = "quickstart.json"
 NEXT = """
 What to try next
   r4t retrieve {run} "{query}"
-  r4t retrieve {run} "{query}" --with folm
+  r4t retrieve {run} "{query}" --with student    # or folm: the language model
+  r4t compare {run} "{query}"    # several methods side by side, as a page too
   r4t evaluate {run} --config {configs}/toy/5_evaluate.yaml
-  r4t objectives                       # write your own: a class and an entry point
+  r4t new-objective thrift             # an objective of your own, as a package
   r4t init my-project                  # the configs, to be edited
   r4t catalog ITEMS.jsonl --out my-project/catalog
 The run folder: {run}/README.md says what is what.

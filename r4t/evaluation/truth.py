@@ -92,8 +92,9 @@ class FacetTruth:
         for row, query in enumerate(query_ids):
             if query not in self._queries:
                 raise InputError(
-                    f"The truth must know every query — found none of {query!r} — use the truth "
-                    "that was generated with these queries."
+                    f"The truth of a generated catalog must know every query — found none of {query!r}"
+                    " — make the queries with r4t queries CATALOG --wardrobe oar, or move the "
+                    "catalog's folder truth away: the measures of facets are left out then."
                 )
             for pair in self._queries[query].items():
                 fits[row] &= self._matches.get(pair, torch.zeros_like(fits[row]))
