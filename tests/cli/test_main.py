@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -19,6 +20,17 @@ def test_help_names_every_verb(capsys, arguments):
 def test_version(capsys):
     run(["--version"])
     assert capsys.readouterr().out.strip() == r4t.__version__
+
+
+@pytest.mark.parametrize("told, found", [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_asleep_unless_the_user_says_otherwise(monkeypatch, program, told, found):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "as before")
+    if told is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", told)
+    program("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == found
 
 
 def test_an_unknown_verb_lists_those_there_are():

@@ -48,7 +48,9 @@ def test_written_and_read_again(tmp_path):
 def test_unknown_names():
     with pytest.raises(InputError, match=r"every item.*none of 'hat' \(1 of 2 missing\) — use"):
         FacetTruth(TRUTH, ["tee", "hat"])
-    with pytest.raises(InputError, match="every query — found none of 'q9' — make the queries with"):
+    with pytest.raises(
+        InputError, match="every query — found none of 'q9' — make the queries with"
+    ):
         FacetTruth(TRUTH, ["tee"]).fits(["q9"])
 
 
