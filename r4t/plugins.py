@@ -46,7 +46,8 @@ def objective_class(name: str) -> type[Objective]:
     except Exception as error:
         raise PluginError(
             f"Objective '{name}' could not be imported from {point.value} "
-            f"({type(error).__name__}: {error}); repair or uninstall that package."
+            f"({type(error).__name__}: {error}); repair or uninstall that package, or start again if "
+            "it was installed just now."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Objective)):
         raise InputError(

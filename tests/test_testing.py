@@ -11,7 +11,7 @@ from r4t.errors import InputError
 from r4t.objective import Objective
 from r4t.sets import SetBatch
 from r4t.testing import ContractError, check_objective, example_sets
-from r4t.testing.examples import masked, padded, reordered, repeated
+from r4t.testing.examples import masked, moved_on, padded, reordered, repeated
 
 
 class Presence(Objective):
@@ -417,3 +417,34 @@ def test_variants_of_sets_by_hand():
     assert alike.items[2].tolist() == sets.items[2, 1:2].tolist() * 5  # its only member
     assert alike.texts == [["hat"] * 5, [], ["boots"] * 5, ["a"] * 5]
     assert alike.mask.sum(-1).tolist() == [5, 0, 5, 5]
+
+
+@pytest.mark.parametrize("limit", [5, 12, 20, 30])
+@pytest.mark.parametrize("clamped", [True, False])
+def test_a_stray_member_is_found_whatever_it_costs(limit, clamped):
+    class Careless(Objective):
+        """Share of cheap members, the missing ones among them."""
+
+        bounds = (0.0, 1.0)
+        needs = frozenset({"catalog"})
+
+        def score(self, sets):
+            rows = sets.items.clamp(min=0) if clamped else sets.items
+            return (sets.catalog.numbers("price") < limit)[rows].float().mean(-1)
+
+    with pytest.raises(ContractError) as caught:
+        check_objective(Careless())
+    assert "missing members" in caught.value.faults
+
+
+def test_rows_that_move_leave_the_sets_as_they_are():
+    sets = example_sets()
+    moved = moved_on(sets, 7)
+    there = sets.mask
+    for name in ("category", "price"):
+        was, now = (one.catalog.column(name) for one in (sets, moved))
+        assert [was[row] for row in sets.items[there]] == [now[row] for row in moved.items[there]]
+    assert torch.equal(moved.catalog.embeddings[moved.items[there]], sets.item_embeddings[there])
+    counts = [one.popularity.counts[one.items[there]].tolist() for one in (sets, moved)]
+    assert counts[0] == counts[1]
+    assert moved.catalog.column("price")[-1] != sets.catalog.column("price")[-1]

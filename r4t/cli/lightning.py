@@ -221,7 +221,7 @@ SETTINGS: dict[str, Any] = {
     "trainer_class": SynthesisTrainer,
     "save_config_callback": SaveStepConfig,
     "seed_everything_default": 0,
-    "parser_kwargs": {"exit_on_error": False},
+    "parser_kwargs": {"exit_on_error": False, "allow_abbrev": False},
 }
 
 

@@ -91,7 +91,7 @@ def _unknown_setting(
     return (
         f"Every setting must be one that '{parser_name(parser)}' knows{listed} — found "
         f"{name}{_in_file(name.split('.')[-1], arguments)} — correct it ('{parser_name(parser)} "
-        f"{_help_option(parser)}' lists all).{nearest(name, known)}"
+        f"{_help_option(parser)}' lists all).{nearest(name, known) or nearest(top, known)}"
     )
 
 

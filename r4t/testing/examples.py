@@ -137,6 +137,32 @@ def _items(columns: Mapping[str, Sequence[Any]] | None) -> Items:
     return Items(ids, [f"{COLORS[n % len(COLORS)]} item {n}" for n in numbers], metadata)
 
 
+def moved_on(sets: SetBatch, by: int) -> SetBatch:
+    """The same sets over the same items, whose rows in the catalog are moved on by ``by`` places.
+
+    What an objective reads at a row that stands for no item, −1 or 0 in its place, is another item
+    then. Sets over a catalog of another kind stay as they are.
+    """
+    if by == 0 or not isinstance(sets.catalog, ExampleCatalog):
+        return sets
+    catalog = sets.catalog
+    count = len(catalog)
+
+    def turned(values: Sequence[Any]) -> list[Any]:
+        return [*values[-by:], *values[:-by]]
+
+    columns = {name: turned(catalog.column(name)) for name in catalog.columns}
+    items = Items(turned(catalog.ids), turned(catalog.texts), columns)
+    told: dict[str, Any] = {
+        name: torch.where(rows >= 0, (rows + by) % count, rows)
+        for name in ("items", "pool", "references")
+        if (rows := getattr(sets, name)) is not None
+    }
+    if sets.popularity is not None:
+        told["popularity"] = Popularity(sets.popularity.counts.roll(by), sets.popularity.sets)
+    return sets.extended(catalog=ExampleCatalog(items, catalog.embeddings.roll(by, 0)), **told)
+
+
 def reordered(sets: SetBatch, order: Sequence[int]) -> SetBatch:
     """The same sets with the members in another order; ``order`` holds each place of k once."""
     order = list(order)
