@@ -7,6 +7,8 @@ import pytest
 from r4t.configs import configs_folder
 from tests.docs.blocks import ROOT
 
+pytest.importorskip("latex2mathml", reason="make docs-test installs it")
+pytest.importorskip("nbconvert", reason="make docs-test installs it")
 sys.path.insert(0, str(ROOT / "docs" / "site"))
 
 import api_pages

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from spellchecker import SpellChecker
 
 from tests.docs.blocks import FENCE, PAGES, ROOT
 
+SpellChecker = pytest.importorskip("spellchecker", reason="make docs-test installs it").SpellChecker
 pytestmark = pytest.mark.docs
 
 NO_PROSE = re.compile(
