@@ -64,3 +64,6 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Kind → templates; {thing} and {detail} are phrases of the catalog, the rest are cues it knows."""
+
+PLAIN = ("plain", ("{detail} {thing}", "{thing}"))
+"""Kind and templates for a catalog of which no word is a cue."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r4t.data.kinds import CUES, KINDS, TEMPLATES
+from r4t.data.kinds import CUES, KINDS, PLAIN, TEMPLATES
 from r4t.data.queries import SPLITS, Query
 from r4t.encoder.lsa import STOP_WORDS, terms
 from r4t.errors import InputError
@@ -130,7 +130,7 @@ def make_queries(phrases: Phrases, count: int, seed: int) -> tuple[list[Query], 
 
     Frequent phrases are drawn more often (by the square root of their count). No two queries
     consist of the same terms, in whatever order. Kinds without a known cue give nothing, which the
-    note says.
+    note says; where there is no cue at all, queries are plain: a thing, or a thing and a detail.
 
     Args:
         phrases: What the catalog talks about.
@@ -153,6 +153,9 @@ def make_queries(phrases: Phrases, count: int, seed: int) -> tuple[list[Query], 
                 break
             if not _add(rng, kind, templates[kind], phrases, made):
                 open_kinds.remove(kind)
+    while not any(templates.values()) and len(made) < count:
+        if not _add(rng, *PLAIN, phrases, made):
+            break
     entries = list(made.values())
     rng.shuffle(entries)
     queries = [Query(f"q{n:05d}", text, kind) for n, (text, kind) in enumerate(entries)]

@@ -97,3 +97,17 @@ def test_every_template_is_of_its_kind():
         for template in templates:
             slots = template.count("{") - template.count("{thing}") - template.count("{detail}")
             assert slots == 2 if kind == "hybrid" else f"{{{kind}}}" in template or slots == 2
+
+
+def test_a_catalog_without_any_cue_gives_plain_queries():
+    colors, stuffs, kinds = ("teal", "sage", "ochre"), ("oak", "steel"), ("chair", "lamp", "desk")
+    texts = [f"{s} {k} {c}" for c in colors for s in stuffs for k in kinds for _ in range(2)]
+    phrases = find_phrases(texts, {})
+    assert not any(phrases.cues.values())
+    queries, note = make_queries(phrases, 30, 0)
+    assert len(queries) == 30
+    assert {query.kind for query in queries} == {"plain"}
+    known = {*colors, *stuffs, *kinds}
+    assert all(2 <= len(query.text.split()) <= 6 for query in queries)
+    assert all(set(query.text.split()) <= known for query in queries)
+    assert "no word of the catalog cues the kinds aesthetic, activity" in note
