@@ -23,9 +23,9 @@ OWN = r"[^\W\d][\w.]*:[^\W\d]\w*"
 """MODULE:CLASS; hub names and folders have no colon."""
 EXAMPLES = (
     "r4t catalog wardrobe --out runs/catalog",
-    "r4t catalog products.csv --out runs/mine --id_field sku --text_field title",
-    "r4t catalog items.jsonl --out runs/mine --encoder sentence-transformers/all-MiniLM-L6-v2",
-    "r4t catalog items.parquet --out runs/mine --vectors images.npy \\\n"
+    "r4t catalog products.csv --out runs/mine/catalog --id_field sku --text_field title",
+    "r4t catalog items.jsonl --out runs/mine/catalog --encoder sentence-transformers/all-MiniLM-L6-v2",
+    "r4t catalog items.parquet --out runs/mine/catalog --vectors images.npy \\\n"
     "      --encoder clip:openai/clip-vit-base-patch32",
     "r4t catalog wardrobe --collections mean --out runs/outfits",
 )

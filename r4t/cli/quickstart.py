@@ -102,7 +102,8 @@ def run(arguments: list[str]) -> None:
             f"stopped in step {number} of {len(steps)} ({_named(command)}); the steps before "
             f"are kept; go on with: {shlex.join(['r4t', 'quickstart', *again, '--resume'])}"
         ) from None
-    print(f"\nThe whole method took {duration(time.monotonic() - started)}.")
+    what = "What was left of it" if options.resume else "The whole method"
+    print(f"\n{what} took {duration(time.monotonic() - started)}.")
     from r4t.run import Run
 
     query = Run.open(folder).read_queries("test")[0].text

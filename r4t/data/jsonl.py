@@ -56,14 +56,18 @@ def _read(path: Path) -> Iterator[Placed]:
 
 def _renamed(row: dict[str, Any], fields: tuple[str, str], place: str) -> dict[str, Any]:
     """The row with its own names for id and text replaced by these two."""
-    for name, own in zip(RESERVED, fields, strict=True):
-        if own not in row:
+    missing = {name: own for name, own in zip(RESERVED, fields, strict=True) if own not in row}
+    if missing:
+        flags = []
+        for name in missing:
             likely = [key for key in row if key.strip().lower() in (name, *LIKELY[name])]
-            raise InputError(
-                f"Every item needs the fields id and text — found no {own} among {sorted(row)} at "
-                f"{place} — rename or add the field, or say what it is called: r4t catalog FILE "
-                f"--{name}_field {likely[0] if likely else 'NAME'}."
-            )
+            flags.append(f"--{name}_field {likely[0] if likely else 'NAME'}")
+        raise InputError(
+            f"Every item needs the fields id and text — found no {' and no '.join(missing.values())} "
+            f"among {sorted(row)} at {place} — rename or add what is missing, or say what it is "
+            f"called: r4t catalog FILE {' '.join(flags)}."
+        )
+    for name, own in zip(RESERVED, fields, strict=True):
         if own != name and name in row:
             raise InputError(
                 f"An item has one {name} — found the fields {name!r} and {own!r}, which is to be "

@@ -55,7 +55,7 @@ def test_a_csv_with_names_of_its_own(tmp_path, capsys):
     rows = "".join(f"{n},{title},{n}.5\n" for n, title in enumerate(TITLES))
     (tmp_path / "shop.csv").write_text("sku,title,price\n" + rows)
     arguments = [str(tmp_path / "shop.csv"), "--out", str(tmp_path / "out"), "--dim", "4"]
-    with pytest.raises(InputError, match=r"r4t catalog FILE --id_field sku\."):
+    with pytest.raises(InputError, match=r"FILE --id_field sku --text_field title\."):
         verb.run(arguments)
     verb.run([*arguments, "--id_field", "sku", "--text_field", "title"])
     assert "items        9 (metadata: price)" in capsys.readouterr().out

@@ -165,7 +165,9 @@ def test_columns_of_a_csv_are_numbers_or_texts(tmp_path):
 
 def test_fields_of_other_names(tmp_path):
     (tmp_path / "i.csv").write_text("sku,title,brand\n1,red hat,Acme\n")
-    message = r"found no id among \['brand', 'sku', 'title'\] at line 2 of .* --id_field sku\."
+    message = (
+        r"no id and no text among \['brand', 'sku', 'title'\] .* --id_field sku --text_field title"
+    )
     with pytest.raises(InputError, match=message):
         read_source(tmp_path / "i.csv")
     with pytest.raises(InputError, match=r"found no text among .* --text_field title\."):
@@ -179,7 +181,9 @@ def test_fields_of_other_names(tmp_path):
     with pytest.raises(InputError, match=message):
         read_source(tmp_path / "i.jsonl", fields=("id", "words"))
     (tmp_path / "odd.jsonl").write_text(lines({"a": 1}))
-    with pytest.raises(InputError, match=r"found no id among \['a'\] .* --id_field NAME\."):
+    with pytest.raises(
+        InputError, match=r"no id and no text among \['a'\] .* --id_field NAME --text_field N"
+    ):
         read_source(tmp_path / "odd.jsonl")
     write(tmp_path / "j", **{"items.jsonl": lines(*ROWS)})
     with pytest.raises(InputError, match=r"for one file of items .* found sku and text for .* — l"):
