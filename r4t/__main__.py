@@ -50,7 +50,7 @@ def usage() -> str:
     lines = []
     for group, verbs in GROUPS.items():
         lines.append(group)
-        lines += [f"  {verb:<15}{VERBS[verb]}" for verb in verbs if verb in VERBS]
+        lines += [f"  {verb:<15}{VERBS[verb]}" for verb in verbs]
         lines.append("")
     return "\n".join(
         [

@@ -97,7 +97,7 @@ class KeepLast(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the random states of the checkpoint, or put an old checkpoint aside."""
         path = self.path(trainer)
-        self._done = _steps(trainer)
+        self._done = batches_done(trainer)
         # A schedule that asks for the number of steps makes the loader before its place is known.
         trainer.fit_loop._load_combined_loader_states()
         if self._random is not None:
@@ -112,12 +112,12 @@ class KeepLast(Checkpoint):
     ) -> None:
         """Take down the state where it is due; the logger has no row of this step yet."""
         asked = self._asked(trainer)
-        due = _steps(trainer) - self._done >= self.every or _over(trainer) or asked
+        due = batches_done(trainer) - self._done >= self.every or _over(trainer) or asked
         # Gradients that are still adding up are in no checkpoint.
         self._due = due and not trainer.fit_loop._should_accumulate()
         self._stopping = self._due and asked
         if self._due:
-            self._done = _steps(trainer)
+            self._done = batches_done(trainer)
             self._content = _content(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -220,7 +220,7 @@ def _content(trainer: Trainer) -> dict[str, Any]:
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
-def _steps(trainer: Trainer) -> int:
+def batches_done(trainer: Trainer) -> int:
     """Return how many batches of all epochs there were."""
     return trainer.fit_loop.total_batch_idx + 1
 

@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
+from r4t.callbacks import batches_done
 from r4t.progress import Progress
 
 
@@ -127,4 +128,4 @@ def _all_steps(trainer: Trainer) -> int | None:
 
 
 def _steps_done(trainer: Trainer) -> int:
-    return trainer.global_step if trainer.max_steps >= 0 else trainer.fit_loop.total_batch_idx + 1
+    return trainer.global_step if trainer.max_steps >= 0 else batches_done(trainer)

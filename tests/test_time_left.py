@@ -1,25 +1,9 @@
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from r4t.time_left import TimeLeft
-
-
-class Counting(LightningModule):
-    """One weight that each step raises by 1."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-
-    def training_step(self, batch, batch_idx):
-        return -self.weight
-
-    def predict_step(self, batch, batch_idx):
-        return batch
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=1.0)
+from tests.test_callbacks import Counting
 
 
 def shown(monkeypatch, capsys, verb="fit", **settings):

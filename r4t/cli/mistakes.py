@@ -86,7 +86,7 @@ def _unknown_setting(
             f"A config belongs to its verb — found {top}{_in_file(top, arguments)}, which "
             f"'{parser_name(parser)}' does not know — run it with '{other}'."
         )
-    known = sorted({key for key in _keys(parser) if "." not in key or not _is_class(parser, key)})
+    known = sorted({key for key in _keys(parser) if "." not in key or not _is_class(key)})
     listed = f", {', '.join(known)}," if len(known) <= SHOWN else ""
     return (
         f"Every setting must be one that '{parser_name(parser)}' knows{listed} — found "
@@ -281,7 +281,7 @@ def _keys(parser: ArgumentParser) -> list[str]:
     return [name for name in names if not name.endswith((".help", "help", "print_config"))]
 
 
-def _is_class(parser: ArgumentParser, key: str) -> bool:
+def _is_class(key: str) -> bool:
     return key.split(".")[0] in ("model", "data")
 
 
