@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shlex
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from jsonargparse import ArgumentParser
 from r4t.cli.arguments import parse, verb_parser
 from r4t.configs import configs_folder
 from r4t.errors import InputError, nearest
+from r4t.files import write_text
 from r4t.interruption import Interrupted
 from r4t.progress import duration
 
@@ -143,10 +143,7 @@ class Journal:
         self.entries = {step: self.entries[step] for step in self._passed} | {name: state}
         if state == "done":
             self._passed.append(name)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.entries, indent=2), encoding="utf-8")
-        os.replace(part, self.path)
+        write_text(self.path, json.dumps(self.entries, indent=2))
 
 
 def _digest(command: list[str]) -> str:
