@@ -137,6 +137,7 @@ class Synthesizer(LightningModule):
         # On every rank, before one changes anything.
         goes_on = check_begin(folder, origin, self.overwrite)
         trainer.strategy.barrier("target sets checked")
+        self.interruption.listen()  # before a file says that there is something to go on with
         if trainer.global_rank == 0:
             begin(folder, origin, goes_on)
         trainer.strategy.barrier("target sets begun")
@@ -147,7 +148,6 @@ class Synthesizer(LightningModule):
             rank_zero_info(
                 f"{len(self.writer.done)} queries have landed in {folder} before: they are passed over."
             )
-        self.interruption.listen()
 
     def predict_step(self, batch: list[Query], batch_idx: int) -> None:
         """Write the kept samples of B queries, but for those that landed before."""
@@ -277,4 +277,8 @@ class SynthesisTrainer(Trainer):
             dataloaders: Batches of queries, if there is no data module.
             datamodule: Its predict batches are the queries.
         """
-        self.predict(model, dataloaders, datamodule, return_predictions=False)  # type: ignore[arg-type]
+        try:
+            self.predict(model, dataloaders, datamodule, return_predictions=False)  # type: ignore[arg-type]
+        finally:
+            if isinstance(model, Synthesizer):
+                model.interruption.leave()

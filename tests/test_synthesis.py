@@ -1,6 +1,7 @@
 """Synthesis with scripted fan-outs: what is kept, how rows are filled, what is counted."""
 
 import os
+import signal
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,12 @@ from r4t.errors import InputError
 from r4t.fanout.formats import Full
 from r4t.filters import Filter
 from r4t.grpo.data import QueryData
+from r4t.interruption import Interrupted
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.seeds import query_seed
 from r4t.synthesis import DirectionRows, ItemRows, SynthesisTrainer, Synthesizer
-from r4t.targets import TargetSets
+from r4t.targets import TargetSets, begin
 
 # Sub-queries of the four samples of each query; k = 2, and one sample says nothing known.
 SCRIPT = {
@@ -333,6 +335,27 @@ def test_a_kill_before_any_rename_leaves_a_folder_that_goes_on(synthesize, monke
         TargetSets.load(whole.folder)
     sets, _ = synthesize(MANY, batch_size=1, shard_size=4)
     assert kept(sets) == expected
+
+
+def test_ctrl_c_as_soon_as_the_folder_has_begun_stops_after_a_batch(synthesize, monkeypatch):
+    expected = kept(synthesize(MANY, batch_size=1)[0])
+
+    def interrupted(*arguments):
+        begin(*arguments)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("r4t.synthesis.begin", interrupted)
+            with pytest.raises(
+                Interrupted, match=r"^stopped after batch 1; what was written stays$"
+            ):
+                synthesize(MANY, batch_size=1)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert kept(synthesize(MANY, batch_size=1, overwrite=False)[0]) == expected
 
 
 def raise_unless_finished(run):
