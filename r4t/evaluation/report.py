@@ -10,6 +10,7 @@ from r4t.data.queries import RECOMPOSED, Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation.answers import AnswerWriter, short_columns
 from r4t.evaluation.latency import TimedSearcher
+from r4t.evaluation.lineage import tuned_since
 from r4t.evaluation.lineup import ENDS, Lineup, Methods
 from r4t.evaluation.measuring import OnSets, Reasons, evaluate
 from r4t.evaluation.results import Results, Values
@@ -214,6 +215,7 @@ class Evaluation:
             "encoder": "none" if searcher.encoder is None else searcher.encoder.describe(),
             "curves": lineup.curves,
             "absent": lineup.absent,
+            "lineage": tuned_since(run, [method.name for method in lineup.methods]),
         }
 
 

@@ -14,7 +14,7 @@ from r4t.evaluation.results import FILE, Results
 # and what decides which numbers there are, not how high. All others must agree.
 FREE = {
     *("run", "out", "seed", "queries", "queries_limit", "unknown_queries", "catalog_items"),
-    *("left_out", "absent", "facts", "curves", "audit", "methods"),
+    *("left_out", "absent", "lineage", "facts", "curves", "audit", "methods"),
     *("batch_size", "latency_batches", "latency_calls"),
 }
 TOLD = ("subqueries",)  # files of the runs, as their models are; differing ones are told

@@ -95,6 +95,7 @@ def notes(results: Results) -> list[str]:
         f"Not in the table: {names}, for {reason.removesuffix('.')}."
         for reason, names in absent.items()
     ]
+    lines += results.settings.get("lineage", [])
     fewer = [
         f"{measure} on {_fewest(results, measure)}"
         for measure in results.measures

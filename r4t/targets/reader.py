@@ -49,7 +49,7 @@ class TargetSets:
                 shard, or the fingerprint of another catalog.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         if expected_fingerprint is not None and manifest.fingerprint != expected_fingerprint:
             raise InputError(
                 f"Target sets for the catalog {expected_fingerprint} were expected, found those of "
@@ -156,7 +156,12 @@ def as_fetched(batch: Any) -> Any:
     return batch
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a folder of finished target sets holds and where it came from; no shard is opened.
+
+    Raises:
+        InputError: No (readable) manifest, or one of another format version.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(

@@ -113,12 +113,14 @@ def test_points_of_curves_are_not_in_the_tables(results):
 
 def test_notes_keep_the_kinds_apart_and_say_what_is_missing(results):
     results.settings["left_out"] = {"x": "no column 'brand'.", "y": "no column 'brand'."}
-    interval, kinds, left_out, fewer = notes(results)
+    results.settings["lineage"] = ["R4T-FOLM is another."]
+    interval, kinds, left_out, lineage, fewer = notes(results)
     assert "half the width of the 95 % bootstrap interval" in interval
     assert kinds == NOTE
     assert left_out == "Left out: x, y. no column 'brand'."
+    assert lineage == "R4T-FOLM is another."
     assert fewer == "Of 4 queries, not all have items/vendi on 3."
-    del results.settings["left_out"]
+    del results.settings["left_out"], results.settings["lineage"]
 
 
 def printed(results, width, *more):
