@@ -6,9 +6,11 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -70,9 +72,7 @@ def stopped(arguments, begun, tmp_path, times=1):
 
     process = multiprocessing.get_context("fork").Process(target=program, daemon=True)
     process.start()
-    until = time.monotonic() + 120
-    while not begun() and process.is_alive() and time.monotonic() < until:
-        time.sleep(0.002)
+    wait(lambda: begun() or not process.is_alive(), pause=0.002)
     for _ in range(times):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.01)
@@ -111,6 +111,52 @@ def test_the_second_time_a_fit_stops_at_once(run, tmp_path):
     assert code == 130, told
     assert re.search(r"\nr4t: stopped at (once; from the last checkpoint: |step \d+; go on )", told)
     assert told.rstrip().endswith("--ckpt_path last")
+
+
+def test_ranks_stop_at_one_step_and_one_of_them_tells(run, tmp_path):
+    arguments = command(tmp_path, run, "fit", "1_tune.yaml", TUNE)
+    arguments += ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    last = run.step("tune") / "checkpoints" / "last.ckpt"
+    said = tmp_path / "told.txt"
+    with said.open("w") as out:
+        # A terminal sends the signal to the whole group: to the ranks as to the program.
+        first = subprocess.Popen(
+            [sys.executable, "-m", "r4t", *arguments],
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        wait(lambda: last.exists() or first.poll() is not None)
+        ranks = psutil.Process(first.pid).children(recursive=True)
+        os.killpg(first.pid, signal.SIGINT)
+        code = first.wait(120)
+    told = said.read_text()
+    assert code == 130, told
+    sentences = re.findall(
+        r"^r4t: stopped at step (\d+); go on with: .* --ckpt_path last$", told, re.M
+    )
+    assert len(sentences) == 1, told
+    assert "Traceback" not in told
+    kept = torch.load(last, weights_only=False)
+    assert kept["global_step"] == int(sentences[0]) < 60
+    assert len(kept["kept"]["random"]) == 2
+    wait(lambda: not any(map(running, ranks)))
+    assert ranks
+    assert not any(map(running, ranks))
+
+
+def running(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait(until, pause=0.01):
+    end = time.monotonic() + 120
+    while not until() and time.monotonic() < end:
+        time.sleep(pause)
 
 
 def sums(folder):
