@@ -4,6 +4,7 @@ Verbs that train go to LightningCLI; the others have a parser of their own and d
 Lightning, so that they start quickly.
 """
 
+import errno
 import importlib
 import os
 import shlex
@@ -43,6 +44,18 @@ GROUPS = {
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict", "synthesize")
 HELP = {"-h", "--help"}
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
+# What stands in the way of a file, for the user to mend; a missing file is told where it is read.
+BLOCKED = {
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENAMETOOLONG,
+}
 
 
 def usage() -> str:
@@ -74,7 +87,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         InputError: There is no such verb, or what the verb itself raises.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in (*HELP, "help"):
         print(usage())
         return
     verb, rest = arguments[0], list(arguments[1:])
@@ -84,7 +97,7 @@ def run(arguments: Sequence[str]) -> None:
     if verb not in VERBS:
         raise InputError(
             f"r4t knows the verbs {', '.join(VERBS)} — found '{verb}'; see 'r4t --help'."
-            f"{nearest(verb, VERBS)}"
+            f"{nearest(verb, [*VERBS, '--help', '--version'])}"
         )
     if verb in LIGHTNING_VERBS and HELP & set(rest):
         from r4t.cli.brief import brief_help
@@ -114,6 +127,14 @@ def main() -> None:
             import traceback
 
             traceback.print_exception(error.__cause__)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in BLOCKED:
+            raise
+        _tell(
+            f"Files go below folders that can be made, on a disk with room — found "
+            f"'{error.strerror}' at {error.filename} — name another path, or clear the way."
+        )
         sys.exit(2)
     except Interrupted as stop:
         _tell(str(stop))

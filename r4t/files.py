@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from r4t.errors import InputError
+
 PART = ".part"
 
 
@@ -24,6 +26,22 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def utf8(path: Path) -> Iterator[None]:
+    """Say what to do where a text that is read from ``path`` is not UTF-8.
+
+    Raises:
+        InputError: Names the byte.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"A text file must be UTF-8 — found the byte 0x{error.object[error.start]:02x}, which is "
+            f"none of it, in {path} — save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

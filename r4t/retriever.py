@@ -17,7 +17,7 @@ from torch import Tensor
 
 from r4t.choice import CHOICE_FILE, Choice, load_choice
 from r4t.errors import InputError, nearest
-from r4t.run import Run
+from r4t.run import Run, command_for
 from r4t.search import Searcher, anchored, check_anchor
 from r4t.seeds import query_seed
 from r4t.sets import SetBatch
@@ -242,9 +242,11 @@ class Retriever:
         searcher = opened.searcher(backend)
         folder = opened.folder / MODELS[model]
         if not folder.is_dir():
+            there = [name for name, place in MODELS.items() if (opened.folder / place).is_dir()]
+            others = f", or ask what is there: {', '.join(there)}" if there else ""
             raise InputError(
-                f"Model '{model}' of a run lies in {folder}, found no such folder; run the steps "
-                f"before it, or ask another of {sorted(MODELS)}."
+                f"Model '{model}' of a run lies in {folder} — found no such folder — run the steps "
+                f"up to it, which ends with {command_for(MODELS[model], opened.folder)}{others}."
             )
         if model in ("diffusion", "student"):
             return cls(searcher, DiffusionFanOut.load(searcher, folder))

@@ -53,6 +53,26 @@ Each step folder also holds `config.yaml` (what it ran with); a trained step its
     r4t evaluate RUN                                     # the tables again
 """
 
+CONFIGS = {
+    "warm_start": "0_warm_start.yaml",
+    "tune": "1_tune.yaml",
+    "distill": "3_distill.yaml",
+    "accelerate": "4_accelerate.yaml",
+}
+
+
+def command_for(model: str, run: str | Path) -> str | None:
+    """Return the command that writes a model of a run; None where the name is not that of one.
+
+    Examples:
+        >>> command_for("warm_start/model", "runs/mine")
+        'r4t fit --config configs/toy/0_warm_start.yaml --run runs/mine'
+        >>> command_for("Qwen/Qwen3-4B", "runs/mine")
+    """
+    step = Path(model).parts[:1]
+    config = CONFIGS.get(step[0]) if step else None
+    return None if config is None else f"r4t fit --config configs/toy/{config} --run {run}"
+
 
 @dataclass(frozen=True)
 class Run:

@@ -57,6 +57,8 @@ PAPER_STACKS = [
 ]
 # A model of the hub stands for one that lies in the run.
 OFFLINE = ("--model.init_args.lm.init_args.path", "warm_start/model")
+# As the head of the config says: the published rollout on eight GPUs.
+PER_GPU = ("--data.init_args.batch_size", "8")
 ON_CPU = ("--trainer.accelerator", "cpu")
 HARDWARE = [["lora"], ["fsdp"], ["lora", "fsdp"]]  # laid over the tuning step, with GPUs
 
@@ -161,11 +163,14 @@ def test_hardware(place, build, names):
 def test_paper(place, build, step, stack):
     place([f"paper/{step}.yaml"])
     offline = OFFLINE if step == "1_tune" else ()
-    cli = build(step, stack, *ON_CPU, *offline)
+    shared = "hardware/fsdp.yaml" in stack
+    cli = build(step, stack, *ON_CPU, *offline, *(PER_GPU if shared else ()))
     assert type(cli.model).step == STEP_FOLDERS[step]
     if step == "1_tune":
         tuner = cli.model
-        assert cli.datamodule.batch_size * tuner.group_size == 512
+        per_gpu = cli.datamodule.batch_size * tuner.group_size
+        assert per_gpu * cli.config["fit"].trainer.devices == 512
+        assert f"# {' '.join(PER_GPU)}" in (CONFIGS / stack[0]).read_text().replace("#     ", "# ")
         assert (tuner.micro_batch, tuner.learning_rate, tuner.loss.clip) == (64, 1e-7, 0.2)
         assert (tuner.loss.kl_new_old, tuner.loss.kl_old_new) == (0.05, 0.05)
     if step == "3_distill":

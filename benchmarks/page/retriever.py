@@ -181,6 +181,19 @@ def rerank() -> str:
     return table(["", "batch", "least ms a query", "median"], rows)
 
 
+def noise() -> str:
+    """Batch sizes × ways to draw."""
+    found = read("noise.json")["milliseconds"]
+    rows = [
+        [
+            f"{int(batch):,}",
+            *(number(told[way], ".2f") for way in ("one generator a query", "hash")),
+        ]
+        for batch, told in found.items()
+    ]
+    return table(["B", "one generator a query, ms", "hash, ms"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "synthesis": ("synthesis", synthesis),
     "samplers": ("quality_steps", quality_steps),
@@ -190,6 +203,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "bundles, anchors": ("bundles_anchors", anchors),
     "latency": ("latency", lambda: latency("cpu")),
     "latency, trial": ("latency_trial", lambda: latency("trial")),
+    "noise": ("noise", noise),
     "training step": ("train_diffusion", training),
     "objectives": ("objectives", objectives),
     "re-ranking": ("rerank", rerank),

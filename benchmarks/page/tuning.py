@@ -169,6 +169,34 @@ def grpo_step() -> str:
     return table([*header, "its 95 % interval", "tokens/s ours", "TRL"], rows)
 
 
+def warm_start() -> str:
+    """First embeddings × steps: loss and composite on validation queries, over the seeds."""
+    found = read("warm_start.json")["rows"]
+    steps = list(dict.fromkeys(row["steps"] for row in found))
+    rows = []
+    for way in dict.fromkeys(row["way"] for row in found):
+        cells = []
+        for measure in ("nll", "composite"):
+            for count in steps:
+                told = [row[measure] for row in found if (row["way"], row["steps"]) == (way, count)]
+                cells.append(f"{number(fmean(told))} ({min(told):.3f} … {max(told):.3f})")
+        rows.append([way, *cells])
+    names = ("nats a token", "composite")
+    header = [f"{name}, {count} steps" for name in names for count in steps]
+    return table(["first embeddings", *header], rows)
+
+
+def encoder_as_decoder() -> str:
+    """Models × what they learned in the same CPU time."""
+    rows = []
+    for name, told in read("encoder_as_decoder.json")["models"].items():
+        counts = [f"{told['parameters'] / 1e6:.1f}M", f"{told['steps']}"]
+        values = [number(told[key], form) for key, form in (("nll", ".2f"), ("recall", ".3f"))]
+        rows.append([name, *counts, *values, number(told["subqueries"], ".1f")])
+    header = ["model", "parameters", "steps", "nats a token, last ten steps"]
+    return table([*header, "recall in 150", "sub-queries that could be read, of ten"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "figure 4, scores": ("figure4", partial(figure4, SCORES, False)),
     "figure 4, signs of gaming": ("figure4", partial(figure4, SIGNS, True)),
@@ -177,5 +205,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "bundles, recall and Vendi": ("bundles", bundles),
     "bundles, differences over the same queries": ("bundles", bundle_differences),
     "bundles, why": ("bundles_why", why),
+    "warm start": ("warm_start", warm_start),
+    "encoder as decoder": ("encoder_as_decoder", encoder_as_decoder),
     "grpo step": ("grpo_step", grpo_step),
 }

@@ -6,6 +6,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
 from r4t.cli.brief import EVALUATED, WHOLE, brief_help
+from r4t.cli.mistakes import check_configs
 from r4t.cli.printed_config import commented
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run(arguments: list[str]) -> None:
     from r4t.evaluation.lineup import Methods
     from r4t.evaluation.report import Evaluation
 
+    check_configs(arguments)
     verb = parser()
     given = ["--help" if word == WHOLE else word for word in arguments]
     with commented(given, "r4t evaluate") as words:

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from r4t.callbacks import KeepLast
 from r4t.cli.brief import WHOLE, examples
-from r4t.cli.mistakes import sentence
+from r4t.cli.mistakes import check_configs, sentence
 from r4t.cli.printed_config import commented
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
@@ -233,6 +233,7 @@ def run(arguments: list[str]) -> None:
         Interrupted: The user stopped it; the sentence has the command that goes on.
     """
     quiet()
+    check_configs(arguments)
     handler = signal.getsignal(signal.SIGINT)
     try:
         with commented(arguments, f"r4t {arguments[0]}") as words:

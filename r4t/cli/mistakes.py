@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 from r4t.cli.classes import nearest_class, parameters
 from r4t.cli.problems import Problem, problems
 from r4t.errors import nearest
+from r4t.files import utf8
 
 SHOWN = 12  # settings that a sentence lists; of more it names the nearest alone
 TYPES = {
@@ -264,6 +265,17 @@ def config_files(arguments: Sequence[str]) -> list[Path]:
     paths = [after for word, after in pairwise(words) if word in ("--config", "-c")]
     paths += [word.split("=", 1)[1] for word in words if word.startswith("--config=")]
     return [Path(path) for path in paths if Path(path).is_file()]
+
+
+def check_configs(arguments: Sequence[str]) -> None:
+    """Look whether configs are text before a parser reads them.
+
+    Raises:
+        InputError: One is not UTF-8.
+    """
+    for path in config_files(arguments):
+        with utf8(path):
+            path.read_text(encoding="utf-8")
 
 
 def _in_file(word: str, arguments: Sequence[str]) -> str:

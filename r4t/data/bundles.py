@@ -9,6 +9,7 @@ from pathlib import Path
 
 from r4t.data.source import Items, ReferenceSet, Source, collect_sets, counted, join_notes
 from r4t.errors import InputError
+from r4t.files import utf8
 
 FILES = {
     "bundle_intent.csv": ("bundle ID", "intent"),
@@ -109,7 +110,7 @@ def _rows(path: Path) -> list[tuple[str, str, int]]:
             f"A folder of bundles needs {', '.join(FILES)} — found no {path.name} in {path.parent} "
             "— add the file."
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with utf8(path), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         header = tuple(next(reader, ()))
         if header != FILES[path.name]:

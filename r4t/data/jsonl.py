@@ -11,6 +11,7 @@ from typing import Any
 
 from r4t.data.source import RESERVED, Items, ReferenceSet, Source, check_items, collect_sets
 from r4t.errors import InputError
+from r4t.files import utf8
 
 Placed = tuple[str, dict[str, Any]]
 
@@ -144,7 +145,7 @@ def _text(value: Any) -> Any:
 
 
 def _jsonl(path: Path) -> Iterator[Placed]:
-    with path.open(encoding="utf-8-sig") as file:
+    with utf8(path), path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -161,12 +162,19 @@ def _jsonl(path: Path) -> Iterator[Placed]:
 
 
 def _csv(path: Path) -> Iterator[Placed]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with utf8(path), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
+        header = reader.fieldnames or ()
+        other = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]]
+        if other:
+            raise InputError(
+                f"A CSV has commas between its columns — found the header {header[0]!r} with "
+                f"{other[0]!r} in {path} — save it with commas."
+            )
         for row in reader:
             if None in row or None in row.values():
                 raise InputError(
-                    f"Each row must have the {len(reader.fieldnames or ())} columns of the header "
+                    f"Each row must have the {len(header)} columns of the header "
                     f"— found another number at line {reader.line_num} of {path} — correct the row."
                 )
             yield f"line {reader.line_num}", dict(row)
@@ -174,8 +182,16 @@ def _csv(path: Path) -> Iterator[Placed]:
 
 def _parquet(path: Path) -> Iterator[Placed]:
     import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
 
-    for number, row in enumerate(pq.read_table(path).to_pylist()):
+    try:
+        table = pq.read_table(path)
+    except ArrowInvalid as error:
+        raise InputError(
+            f"A .parquet file was expected at {path} — found something else ({error}) — write it "
+            "again, or name it by what it is (.csv, .jsonl)."
+        ) from error
+    for number, row in enumerate(table.to_pylist()):
         yield f"row {number}", row
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from r4t.data.source import ReferenceSet
 from r4t.errors import InputError, nearest
+from r4t.files import utf8
 from r4t.words import words
 
 SPLITS = ("train", "val", "test")
@@ -90,9 +91,11 @@ def read_queries(folder: str | Path, split: str) -> list[Query]:
 
 
 def _read(path: Path) -> list[Query]:
+    with utf8(path):
+        lines = path.read_text(encoding="utf-8").split("\n")
     return [
         _parse(line, f"line {number} of {path}")
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+        for number, line in enumerate(lines, 1)
         if line.strip()
     ]
 

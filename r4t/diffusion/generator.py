@@ -190,7 +190,8 @@ class DirectionGenerator(nn.Module):
             if not (folder / name).is_file():
                 raise InputError(
                     f"A diffusion retriever's folder holds {CONFIG} and {WEIGHTS}, found no {name} "
-                    f"in {folder}: name a folder that stage 3 has exported."
+                    f"in {folder}: name a folder that step 3 has exported, or run that step first "
+                    "(r4t fit --config configs/toy/3_distill.yaml --run RUN)."
                 )
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from transformers import (
 from r4t.errors import InputError
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.geometry import normalize
+from r4t.run import command_for
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 SPEC_FILE = "fanout.json"  # the format, saved beside the weights of a fan-out model
@@ -69,9 +70,17 @@ class Pretrained:
         """Load the model and its tokenizer, padded on the left.
 
         Raises:
-            InputError: Neither the folder nor the hub has such a model, or it knows no checkpointing.
+            InputError: The run has no such model yet, neither the folder nor the hub has one, or it
+                knows no checkpointing.
         """
-        path = str(place(self.path, root))
+        found = place(self.path, root)
+        command = command_for(self.path, root)
+        if command is not None and not found.is_dir():  # no hub is asked for what a run writes
+            raise InputError(
+                f"The language model lies in the run once the step that teaches it has run — found "
+                f"no {self.path} in {root} — run that step first: {command}."
+            )
+        path = str(found)
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
             model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, self.dtype))
@@ -79,7 +88,7 @@ class Pretrained:
             raise InputError(
                 f"A language model must be a hub name or a folder with config.json and a tokenizer "
                 f"— '{self.path}' could not be loaded ({str(error).splitlines()[0]}); check the "
-                "name, the network, or run the step that writes the folder."
+                "name and the network."
             ) from error
         if self.gradient_checkpointing:
             checkpoint_layers(model)

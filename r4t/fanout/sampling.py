@@ -23,23 +23,32 @@ class SeededSampling(LogitsProcessor):
         seeds: One a query.
         group_size: Rows G of each query.
         temperature: Above 0.
+        part: Which of each query's G rows are there; they get what they would get among all.
     """
 
-    def __init__(self, seeds: Sequence[int], group_size: int, temperature: float) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        group_size: int,
+        temperature: float,
+        part: slice = slice(None),
+    ) -> None:
         self.seeds = seeds
         self.generators: list[torch.Generator] = []  # made where the logits are
         self.group_size = group_size
         self.temperature = temperature
+        self.part = part
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return the perturbed logits (B·G, V)."""
+        """Return the perturbed logits (B·G, V), or those of the part of each query's rows."""
         if not self.generators:
             made = [torch.Generator(scores.device) for _ in self.seeds]
             self.generators = [one.manual_seed(seed) for one, seed in zip(made, self.seeds)]
-        noise = torch.empty_like(scores, dtype=torch.float32)
-        for rows, generator in zip(noise.split(self.group_size), self.generators, strict=True):
-            rows.exponential_(generator=generator)
-        return scores.float() / self.temperature - noise.log()
+        drawn = []
+        for generator in self.generators:
+            rows = scores.new_empty(self.group_size, scores.shape[-1], dtype=torch.float32)
+            drawn.append(rows.exponential_(generator=generator)[self.part])
+        return scores.float() / self.temperature - torch.cat(drawn).log()
 
 
 class EndTokens:

@@ -478,7 +478,7 @@ def test_a_folder_that_is_no_run(refused, tmp_path):
 def test_a_run_that_has_not_come_so_far(refused, small_run):
     sentence = refused("retrieve", small_run.folder, "red linen")
     assert "Model 'diffusion' of a run lies in" in sentence
-    assert "run the steps before it" in sentence
+    assert "run the steps up to it" in sentence
     sentence = refused("retrieve", small_run.folder, "red linen", "--with", "difusion")
     assert sentence.endswith("found 'difusion'. Did you mean 'diffusion'?")
     toy = configs_folder() / "toy"

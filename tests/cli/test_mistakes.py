@@ -23,6 +23,11 @@ MISTAKES = {
         "items.jsonl --out run/catalog --dim 2": r"not overwritten unasked — .* add --overwrite",
         "items.jsonl --out c": r"LSA needs .* found dim=128 for 3 texts .* give a dim of 1 to 3",
         "items.jsonl --out c --collections maen": r"found 'maen' .* Did you mean 'mean'\?$",
+        "latin.csv --out c": r"^A text file must be UTF-8 — found the byte 0xe9, .* in latin.csv — save",
+        "semi.csv --out c": r"^A CSV has commas between its columns — found the header 'id;text' with "
+        r"';' in semi.csv — save it with commas",
+        "bad.parquet --out c": r"^A .parquet file was expected at bad.parquet — found something else",
+        "items.jsonl --dim 1 --out taken/c": r"found 'File exists' at taken — name another path, or clear the way",
         "items.jsonl --out c --dmi 2": r"Options of 'r4t catalog' .* found --dmi — .* mean '--dim'\?$",
     },
     "queries": {
@@ -30,6 +35,7 @@ MISTAKES = {
         "nope --out q": r"found no catalog.json in nope — write one with `r4t catalog SOURCE --out",
         "items.jsonl --out q": r"found no catalog.json in items.jsonl — write one with `r4t catalog",
         "run/catalog --out run/queries": r"not overwritten unasked — found .* add --overwrite",
+        "run/catalog --out taken": r"found 'File exists' at taken — name another path, or clear the way",
         "run/catalog --out q --count few": r"^--count must be a whole number — found 'few' — correct",
         "run/catalog --out q --sets nope": r"A source must be .* found nothing at nope — check the",
         "run/catalog --out q --endpoint http://x/v1": r"--endpoint and --model — found only one of",
@@ -40,8 +46,10 @@ MISTAKES = {
         r"'configs/toy/1_tune.yaml'\?$",
         "configs/toy/1_tune.yaml": r"^'r4t fit' takes options only — found 'configs/toy/1_tune.yaml' ",
         "--config configs/toy/1_tune.yaml --run new": r"found no catalog.json in new/catalog — write",
-        "--config configs/toy/1_tune.yaml --run run": r"'warm_start/model' could not be loaded .*"
-        r"run the step that writes the folder",
+        "--config configs/toy/1_tune.yaml --run run": r"found no warm_start/model in run — run that "
+        r"step first: r4t fit --config configs/toy/0_warm_start.yaml --run run\.$",
+        "--config latin.yaml": r"^A text file must be UTF-8 — found the byte 0xe9, .* in latin.yaml",
+        "--config configs/toy/1_tune.yaml --run taken": r"found no catalog.json in taken/catalog",
         "--config configs/toy/2_synthesize.yaml --run run": r"^'r4t fit' needs a model with "
         r"training_step — found r4t.synthesis.Synthesizer, .* run this one with 'r4t synthesize'",
         "--config configs/toy/5_evaluate.yaml": r"^A config belongs to its verb — found weights in "
@@ -103,7 +111,8 @@ MISTAKES = {
         "run bohemian festival style": r"takes RUN and QUERY — found 'festival style' besides — put "
         r"words with spaces between them in quotes",
         "nope 'red linen'": r"^A run is a folder with run.json, found none in nope",
-        "run 'red linen'": r"Model 'diffusion' of a run lies in .* run the steps before it",
+        "run 'red linen'": r"Model 'diffusion' of a run lies in run/distill/model — found no such "
+        r"folder — run the steps up to it, which ends with r4t fit .*/3_distill.yaml --run run\.$",
         "run 'red linen' --with studnet": r"found 'studnet'\. Did you mean 'student'\?$",
         "run 'red linen' --siez 3": r"found --siez — correct it .* Did you mean '--size'\?$",
         "run 'red linen' --size ten": r"^--size must be a whole number — found 'ten' — correct it",
@@ -136,6 +145,7 @@ MISTAKES = {
         "diversity": r"needs a name of its own — found 'diversity' installed, as r4t_objectives",
         "price spread": r"takes NAME — found 'spread' besides — put words with spaces between them",
         "json": r"must not hide another — found a module 'json' that Python imports already",
+        "thrift --out taken": r"found 'Not a directory' at taken/thrift — name another path",
         "thrift --otu x": r"found --otu — correct it .* Did you mean '--out'\?$",
     },
     "init": {
@@ -150,6 +160,7 @@ MISTAKES = {
         "--source nope --run x": r"^A source must be a file or folder — found nothing at nope",
         "--overlay nope.yaml": r"^--overlay names a config .* found none at nope.yaml — correct the",
         "--run run": r"^A run keeps its catalog — run was begun on .* name another folder with --run",
+        "--run taken": r"found 'File exists' at taken — name another path, or clear the way",
         "--seed one": r"^--seed must be a whole number — found 'one' — correct it",
         "runs/mine": r"^'r4t quickstart' takes options only — found 'runs/mine' besides",
     },
@@ -170,6 +181,11 @@ def project(small_run, tmp_path, monkeypatch):
     rows = [{"id": word, "text": f"{word} hat"} for word in ("red", "blue", "tall")]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "names.csv").write_text("name,text\na,red hat\n")
+    (tmp_path / "latin.csv").write_bytes("id,text\n1,café table\n".encode("latin-1"))
+    (tmp_path / "semi.csv").write_text("id;text\n1;red hat\n")
+    (tmp_path / "bad.parquet").write_text("nothing of the kind")
+    (tmp_path / "latin.yaml").write_bytes("# café\nrun: run\n".encode("latin-1"))
+    (tmp_path / "taken").write_text("a file")
     (tmp_path / "typo.yaml").write_text("run: run\npool_sise: 20\n")
     monkeypatch.chdir(tmp_path)
 

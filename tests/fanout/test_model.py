@@ -3,6 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from r4t.errors import InputError
+from r4t.fanout.backend import Prompts, Transformers
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -22,6 +23,36 @@ def test_a_query_samples_the_same_alone_and_in_a_batch(model):
     assert len(set(both.texts)) == 6  # G samples differ, and so do the queries
     other = model.sample(["red linen"], seeds=[7], group_size=3)
     assert other.texts != alone.texts
+
+
+@pytest.mark.parametrize(
+    "at_once, calls", [(None, [6]), (100, [6]), (5, [3, 3]), (3, [3, 3]), (2, [2, 1, 2, 1])]
+)
+def test_what_is_written_at_once_changes_nothing(model, monkeypatch, at_once, calls):
+    asked = {"queries": ["red linen", "beach day in green"], "seeds": [5, 6], "group_size": 3}
+    whole, generate, rows = model.sample(**asked), model.lm.generate, []
+
+    def counted(**arguments):
+        rows.append(len(arguments["input_ids"]))
+        return generate(**arguments)
+
+    monkeypatch.setattr(model.lm, "generate", counted)
+    monkeypatch.setattr(model, "backend", Transformers(at_once))
+    parts = model.sample(**asked)
+    assert rows == calls
+    assert torch.equal(parts.completion_ids, whole.completion_ids)
+    assert torch.equal(parts.completion_mask, whole.completion_mask)
+    assert parts.texts == whole.texts
+
+
+def test_completions_of_parts_are_padded_to_the_longest(model, monkeypatch):
+    written = iter([[[1, 7, 8]], [[1, 9]]])
+    monkeypatch.setattr(model.lm, "generate", lambda **_: torch.tensor(next(written)))
+    prompts = Prompts(torch.tensor([[1], [1]]), torch.ones(2, 1), "", [0, 1], 1, 0.9)
+    pad = model.tokenizer.pad_token_id
+    assert Transformers(1).generate(model, prompts).tolist() == [[7, 8], [9, pad]]
+    with pytest.raises(InputError, match="at_once"):
+        Transformers(0)
 
 
 def test_sampling_follows_the_softmax_at_its_temperature(model):
