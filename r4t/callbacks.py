@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_info
 
 from r4t.errors import InputError, check_least
 from r4t.interruption import Interrupted, Interruption
 from r4t.randomness import random_states, set_random_states
+from r4t.run import Run
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 KEPT = "kept"  # in a checkpoint: what Lightning does not keep
@@ -32,6 +34,14 @@ class Export(Callback):
 
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell of a model that lies where this fit will write its own."""
+        run, step = getattr(pl_module, "run", None), getattr(pl_module, "step", None)
+        own = run.step(step) / "model" if isinstance(run, Run) and step is not None else None
+        there = own if self.folder is None else Path(self.folder)
+        if there is not None and there.is_dir():
+            rank_zero_info(f"The model in {there} is replaced when this fit ends.")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what the module exports.

@@ -43,6 +43,21 @@ def test_ranks_that_share_weights_all_export():
     assert second.waits == ["export"]
 
 
+def test_a_model_that_will_be_replaced_is_told_of(small_run, tmp_path, monkeypatch):
+    told, module = [], Exporting()
+    monkeypatch.setattr("r4t.callbacks.rank_zero_info", told.append)
+    module.run, module.step = small_run, "tune"
+    Export().on_fit_start(trainer(True), module)
+    assert told == []
+    there = small_run.step("tune") / "model"
+    there.mkdir(parents=True)
+    Export().on_fit_start(trainer(True), module)
+    assert told == [f"The model in {there} is replaced when this fit ends."]
+    Export(str(tmp_path / "other")).on_fit_start(trainer(True), module)
+    Export().on_fit_start(trainer(True), Exporting())  # of no run
+    assert len(told) == 1
+
+
 def test_a_module_that_exports_nothing_is_refused():
     with pytest.raises(InputError, match="an export method, found LightningModule; remove the"):
         Export().on_fit_end(trainer(True), LightningModule())

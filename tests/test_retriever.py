@@ -168,7 +168,10 @@ def test_refusals(run, generator, plane):
         InputError, match=r"one of \['diffusion', 'folm', 'student', 'zero-shot'\], found 'flom'"
     ):
         Retriever.load(run.folder, "flom")
-    with pytest.raises(InputError, match="'zero-shot' of a run lies in .* — found no such folder .* what is there: diffusion, folm"):
+    said = (
+        "'zero-shot' of a run lies in .* — found no such folder .* what is there: diffusion, folm"
+    )
+    with pytest.raises(InputError, match=said):
         Retriever.load(run.folder, "zero-shot")
     with pytest.raises(
         InputError, match="generates 5 directions, found a wish for 6; ask for fewer"

@@ -27,7 +27,7 @@ MISTAKES = {
         "semi.csv --out c": r"^A CSV has commas between its columns — found the header 'id;text' with "
         r"';' in semi.csv — save it with commas",
         "bad.parquet --out c": r"^A .parquet file was expected at bad.parquet — found something else",
-        "items.jsonl --dim 1 --out taken/c": r"found 'File exists' at taken — name another path, or clear the way",
+        "items.jsonl --dim 1 --out taken/c": r"found 'File exists' at taken — name another path, or",
         "items.jsonl --out c --dmi 2": r"Options of 'r4t catalog' .* found --dmi — .* mean '--dim'\?$",
     },
     "queries": {
