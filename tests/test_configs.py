@@ -197,9 +197,14 @@ def test_several_gpus(place, build, step):
 def test_the_distilled_network_fits_the_other_steps(place, build):
     place(["toy/2_synthesize.yaml"])
     synthesizer = build("2_synthesize", ["toy/2_synthesize.yaml"]).model
-    generator = build("3_distill", ["toy/3_distill.yaml"]).model.generator
+    cli = build("3_distill", ["toy/3_distill.yaml"])
+    generator = cli.model.generator
     assert generator.set_size == synthesizer.set_size
-    assert generator.dim == 128  # what 'r4t catalog' gives LSA by default
+    # A width that no config gives is the catalog's, and the step's config.yaml has it.
+    assert generator.dim == 8
+    assert cli.config.fit.model.init_args.generator.init_args.network.init_args.dim == 8
+    own = "--model.init_args.generator.init_args.network.init_args.dim"
+    assert build("3_distill", ["toy/3_distill.yaml"], own, "12").model.generator.dim == 12
 
 
 @pytest.mark.parametrize(

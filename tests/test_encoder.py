@@ -59,6 +59,16 @@ def test_encode_by_hand():
     torch.testing.assert_close(encoder.encode(["Alpha beta, BETA unknown"]), expected)
 
 
+def test_the_width_is_at_most_what_the_texts_give():
+    few = ["red hat", "blue hat", "tall boots", "red boots"]  # 4 texts, 5 words
+    assert LsaEncoder.fit(few).dim == 4
+    assert LsaEncoder.fit([f"word{n} word{n + 1}" for n in range(200)]).dim == 128
+    with pytest.raises(
+        InputError, match="found dim=5 for 4 texts with 5 words — give a dim of 1 to 4"
+    ):
+        LsaEncoder.fit(few, dim=5)
+
+
 def test_items_of_rare_words_are_found_by_them(lsa):
     # With 8 dimensions plain LSA leaves out a word of one item; its own direction must remain.
     vectors = lsa.encode(TITLES)

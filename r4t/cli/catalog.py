@@ -195,8 +195,7 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
 
     if args.vectors is None:
         if args.encoder in (None, "lsa"):
-            dim = 128 if args.dim is None else args.dim
-            lsa = LsaEncoder.fit(items.texts, dim, args.seed)
+            lsa = LsaEncoder.fit(items.texts, args.dim, args.seed)
             return lsa, lsa.encode(items.texts)
         model = _pretrained(args.encoder, args.dim, args.max_length)
         return model, model.encode(items.texts)

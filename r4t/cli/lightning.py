@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from r4t.callbacks import KeepLast
+from r4t.catalog import Catalog
 from r4t.cli.brief import WHOLE, examples
 from r4t.cli.mistakes import check_configs, sentence
 from r4t.cli.printed_config import commented
@@ -105,7 +106,10 @@ class StepCLI(LightningCLI):
             InputError: The model is not one for this verb, or what ``Run.begin`` raises.
         """
         config = self.config[self.subcommand]
-        folder = str(self._step_folder(config))
+        step = self._step(config)
+        run = Run.begin(config.run, config.catalog, config.queries)
+        fill_dims(config, run)
+        folder = str(run.step(step))
         config.trainer.default_root_dir = folder
         if config.trainer.logger is None or config.trainer.logger is True:
             path = "lightning.pytorch.loggers.CSVLogger"
@@ -114,8 +118,8 @@ class StepCLI(LightningCLI):
                 "init_args": {"save_dir": folder, "name": "logs"},
             }
 
-    def _step_folder(self, config: Namespace) -> Path:
-        """Return where the step of the config's model writes."""
+    def _step(self, config: Namespace) -> str:
+        """Return the step of the config's model."""
         module, _, name = config.model.class_path.rpartition(".")
         model = getattr(importlib.import_module(module), name)
         verb = str(self.subcommand)
@@ -130,7 +134,7 @@ class StepCLI(LightningCLI):
                 f"A model must name its step, the folder in the run that it writes to — found none in "
                 f"{config.model.class_path} — give the class an attribute such as step = 'tune'."
             )
-        return Run.begin(config.run, config.catalog, config.queries).step(model.step)
+        return str(model.step)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Make the trainer, with a progress bar that knows the time left where none is named.
@@ -255,6 +259,19 @@ def run(arguments: list[str]) -> None:
     finally:
         if handler == signal.default_int_handler and signal.getsignal(signal.SIGINT) != handler:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
+
+
+def fill_dims(config: Namespace, run: Run) -> None:
+    """Give the networks of a generator the width of the run's catalog, where a config gives none."""
+    keys = [
+        key
+        for key, value in config.items()
+        if key.startswith("model.init_args.generator.") and key.endswith(".dim") and value is None
+    ]
+    if keys:
+        width = Catalog.load(run.catalog).dim
+        for key in keys:
+            config[key] = width
 
 
 def _run(arguments: list[str]) -> None:

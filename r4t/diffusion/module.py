@@ -136,8 +136,8 @@ class DiffusionRetriever(GeneratorTraining):
         if tuple(rows.shape[1:]) != expected:
             raise InputError(
                 f"The network generates sets of (L, d) = {expected}, found target sets of "
-                f"{tuple(rows.shape[1:])}: set its set_size and dim to them, as in --model.init_args."
-                f"generator.init_args.network.init_args.dim {rows.shape[2]}."
+                f"{tuple(rows.shape[1:])}: set its set_size to theirs and leave its dim to the catalog, "
+                f"as in --model.init_args.generator.init_args.network.init_args.set_size {rows.shape[1]}."
             )
         denoiser = self.generator.denoiser
         sigma = self.training_noise.scaled(denoiser.sigma_data).sigma(t)

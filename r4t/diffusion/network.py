@@ -25,14 +25,14 @@ class SetTransformer(nn.Module):
     computed at once by ``memory``, for one query once.
 
     Raises:
-        InputError: ``width`` is not a multiple of 2 · ``heads``.
+        InputError: There is no ``dim``, or ``width`` is not a multiple of 2 · ``heads``.
     """
 
     block_type: type[Block] = Block
 
     def __init__(
         self,
-        dim: int,
+        dim: int | None = None,
         width: int = 256,
         mlp_width: int = 256,
         heads: int = 4,
@@ -45,7 +45,8 @@ class SetTransformer(nn.Module):
         """Build the network.
 
         Args:
-            dim: d, width of the embeddings of rows and query.
+            dim: d, width of the embeddings of rows and query; in a config of `r4t fit` that of the
+                run's catalog by default.
             width: Width of the hidden rows.
             mlp_width: Hidden width of the feed-forward blocks.
             heads: Attention heads, each of width ``width`` / ``heads``.
@@ -57,6 +58,11 @@ class SetTransformer(nn.Module):
                 its logits by √(``width`` / ``heads``).
         """
         super().__init__()
+        if dim is None:
+            raise InputError(
+                "SetTransformer needs dim, the width of the embeddings — found none, which only a run "
+                "of r4t can fill in from its catalog — give it."
+            )
         if width % (2 * heads):
             raise InputError(
                 f"SetTransformer needs a width that is a multiple of twice its heads, found width="

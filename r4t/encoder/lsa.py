@@ -18,6 +18,7 @@ from torch.nn.functional import embedding_bag
 from r4t.errors import InputError
 from r4t.geometry import normalize
 
+WIDTH = 128
 # Function words only: common lists also ban "top", "thin" or "fire", which mean much in a catalog.
 _FUNCTION_WORDS = (
     "a about all also an and any are as at be been being both but by can could did do does each "
@@ -83,13 +84,13 @@ class LsaEncoder:
 
     @classmethod
     def fit(
-        cls, texts: Sequence[str], dim: int = 128, seed: int = 0, rare: float = 0.1
+        cls, texts: Sequence[str], dim: int | None = None, seed: int = 0, rare: float = 0.1
     ) -> LsaEncoder:
         """Fit the encoder to the texts of a catalog.
 
         Args:
             texts: N texts.
-            dim: Width d of the vectors.
+            dim: Width d of the vectors; 128 by default, or as many as there are texts and terms.
             seed: Of the randomized SVD and of the vectors of the left-out part.
             rare: Weight of the left-out part, 0 (plain LSA) to 1 (a random projection of TF-IDF).
 
@@ -101,6 +102,8 @@ class LsaEncoder:
 
         vectorizer = TfidfVectorizer(analyzer=terms, sublinear_tf=True)
         matrix = vectorizer.fit_transform(texts)
+        if dim is None:
+            dim = min(WIDTH, *matrix.shape)
         if not 1 <= dim <= min(matrix.shape):
             raise InputError(
                 "LSA needs at least as many texts and distinct words as dimensions — found "

@@ -112,9 +112,12 @@ def test_overwrite_only_when_asked(source, tmp_path):
     assert Catalog.load(tmp_path / "out").dim == 2
 
 
-def test_too_few_texts_for_the_default_width(source, tmp_path):
-    with pytest.raises(InputError, match=r"found dim=128 for 9 texts with 6 words — give a dim of"):
-        verb.run([str(source), "--out", str(tmp_path / "out")])
+def test_few_words_make_a_narrow_catalog(source, tmp_path, capsys):
+    verb.run([str(source), "--out", str(tmp_path / "out")])  # 9 texts with 6 words
+    assert Catalog.load(tmp_path / "out").dim == 6
+    assert "encoder      LSA, 6 dimensions, 6 words" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"found dim=7 for 9 texts with 6 words — give a dim of"):
+        verb.run([str(source), "--out", str(tmp_path / "other"), "--dim", "7"])
 
 
 def test_wardrobe_with_its_truth_apart(tmp_path):

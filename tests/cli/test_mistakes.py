@@ -21,7 +21,7 @@ MISTAKES = {
         "nope.jsonl --out c": r"A source must be a file or folder — found nothing at nope.jsonl",
         "names.csv --out c": r"needs the fields id and text — found no id among .* of names.csv — re",
         "items.jsonl --out run/catalog --dim 2": r"not overwritten unasked — .* add --overwrite",
-        "items.jsonl --out c": r"LSA needs .* found dim=128 for 3 texts .* give a dim of 1 to 3",
+        "items.jsonl --out c --dim 128": r"LSA needs .* found dim=128 for 3 texts .* a dim of 1 to 3",
         "items.jsonl --out c --collections maen": r"found 'maen' .* Did you mean 'mean'\?$",
         "latin.csv --out c": r"^A text file must be UTF-8 — found the byte 0xe9, .* in latin.csv — save",
         "semi.csv --out c": r"^A CSV has commas between its columns — found the header 'id;text' with "

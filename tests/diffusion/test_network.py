@@ -99,6 +99,8 @@ def test_a_width_that_the_heads_do_not_divide_is_refused():
         InputError, match=r"multiple of twice its heads, found width=30 and heads=4"
     ):
         SetTransformer(dim=8, width=30, heads=4)
+    with pytest.raises(InputError, match="needs dim, the width of the embeddings — found none"):
+        SetTransformer(width=32)
 
 
 def built(kind, **changes):
