@@ -44,11 +44,12 @@ class SeededSampling(LogitsProcessor):
         if not self.generators:
             made = [torch.Generator(scores.device) for _ in self.seeds]
             self.generators = [one.manual_seed(seed) for one, seed in zip(made, self.seeds)]
-        drawn = []
-        for generator in self.generators:
-            rows = scores.new_empty(self.group_size, scores.shape[-1], dtype=torch.float32)
-            drawn.append(rows.exponential_(generator=generator)[self.part])
-        return scores.float() / self.temperature - torch.cat(drawn).log()
+        sizes = (len(self.seeds), self.group_size, scores.shape[-1])
+        noise = scores.new_empty(sizes, dtype=torch.float32)
+        for rows, generator in zip(noise, self.generators, strict=True):
+            rows.exponential_(generator=generator)
+        kept = noise[:, self.part].reshape_as(scores)
+        return scores.float() / self.temperature - kept.log()
 
 
 class EndTokens:
