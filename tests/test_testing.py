@@ -80,6 +80,23 @@ class Holey(Presence):
         return super().score(sets) * torch.where(distinct == 1, math.nan, 1.0)
 
 
+class Alone(Presence):
+    """Exceeds its bounds where all members are one item."""
+
+    def score(self, sets):
+        alike = sets.mask.all(-1) & (sets.items == sets.items[:, :1]).all(-1)
+        return torch.where(alike, 2.0, super().score(sets))
+
+
+class Empty(Presence):
+    """Raises where no query has a member."""
+
+    def score(self, sets):
+        if len(sets) > 1 and not sets.mask.any():
+            raise KeyError("season")
+        return super().score(sets)
+
+
 class Shapeless(Presence):
     """Returns a number."""
 
@@ -249,8 +266,26 @@ BROKEN = [
         "score",
         "must pass the check 'score' — found KeyError: 'season' — see the traceback",
     ),
-    (Beyond, "scoring", r"must score sets of one item k times — found InputError: .*\[0.0, 1.0\]"),
-    (Holey, "scoring", "must score sets of one member — found InputError: .*found nan.*SetBatch"),
+    (
+        Beyond,
+        "scoring",
+        r"within \[0.0, 1.0\] — found 1.8.* Found with the sets given and sets of one item k times\.",
+    ),
+    (
+        Holey,
+        "scoring",
+        r"found nan .* Found with the sets given, sets of one member and sets of one item k times\.",
+    ),
+    (
+        Alone,
+        "scoring",
+        r"Found with sets of one item k times — see the policy .* of r4t.sets.SetBatch\.",
+    ),
+    (
+        Empty,
+        "scoring",
+        "must score sets without a member — found KeyError: 'season' — see the policy for such",
+    ),
     (Constant, "difference", "must tell sets apart — found 0.5 for all 9 that have .*sets="),
     (Batchwise, "batch", "score a query alone as within a batch — found .* — let no query see"),
     (Ranked, "order", "not depend on the order of the members — found .* — use sums, means"),
@@ -308,6 +343,23 @@ def test_all_that_is_broken_is_told_at_once():
     assert "Can't" in caught.value.faults["copies"][0]  # pickle a class of a function
 
 
+def test_one_fault_is_told_once():
+    class Negative(Presence):
+        """Is below its bounds whatever the set, and otherwise in each."""
+
+        def score(self, sets):
+            return super().score(sets) - 2
+
+    with pytest.raises(ContractError) as caught:
+        check_objective(Negative)
+    (told,) = caught.value.faults["scoring"]
+    assert told.startswith("Objective 'negative' must return finite scores within [0.0, 1.0] — ")
+    assert told.endswith(
+        "; correct its score() or bounds. Found with the sets given, sets of one member and sets of "
+        "one item k times."
+    )
+
+
 def test_what_it_raises_is_the_cause():
     with pytest.raises(ContractError) as caught:
         check_objective(Raising)
@@ -328,7 +380,9 @@ def test_nan_where_it_is_declared():
         check_objective(Silent)
     assert list(caught.value.faults) == ["copies"]  # a class of a function
     Silent.partial = False
-    with pytest.raises(ContractError, match="found InputError: .*found nan"):
+    with pytest.raises(
+        ContractError, match="finite scores .* — found nan .* Found with sets of one item"
+    ):
         check_objective(Silent)
 
 
@@ -378,6 +432,48 @@ def test_the_score_of_a_longer_set_may_be_told():
 def test_arguments_belong_to_a_class():
     with pytest.raises(InputError, match="found them beside an object, 'diversity' — leave them"):
         check_objective(Diversity(), arguments={"q": 2.0})
+
+
+class Costly(Presence):
+    """Must be told a limit."""
+
+    def __init__(self, limit, field="price"):
+        if limit <= 0:
+            raise TypeError("of its own")
+
+
+def test_a_class_is_built_with_what_it_needs():
+    check_objective(Costly, arguments={"limit": 3})
+    sentence = (
+        r"^Class Costly is built with the arguments \(limit, field='price'\) — found {} — give "
+        r'arguments={{"limit": ...}}, or one built\.$'
+    )
+    with pytest.raises(InputError, match=sentence.format("missing a required argument: 'limit'")):
+        check_objective(Costly)
+    wrong = {"limit": 3, "fields": "cost"}
+    with pytest.raises(
+        InputError, match="found got an unexpected keyword argument 'fields' — give"
+    ):
+        check_objective(Costly, arguments=wrong)
+    with pytest.raises(TypeError, match="of its own"):  # its traceback is what helps
+        check_objective(Costly, arguments={"limit": 0})
+
+
+def test_what_is_no_objective_is_refused():
+    sentence = "an Objective class, or one built, or the name .* — found {} — give one of these"
+    for other in (3, dict, None):
+        with pytest.raises(InputError, match=sentence.format(other)):
+            check_objective(other)
+
+    class Bare(Objective):
+        """Defines no score."""
+
+        bounds = (0.0, 1.0)
+
+    with pytest.raises(
+        InputError, match=r"defines score\(\) — found class Bare without score\(\) —"
+    ):
+        check_objective(Bare)
 
 
 def test_there_must_be_sets():

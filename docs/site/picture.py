@@ -3,7 +3,8 @@
     python docs/site/picture.py runs/front11
 
 It shows the run's first test query, whatever it is, as No fan-out and R4T-Student answer it: ten items
-each, drawn by category and color.
+each, drawn by category and color. It has no ground of its own, for pages are light or dark: small words
+stand on their item's card, large ones have a tone that is read on both.
 """
 
 import json
@@ -13,7 +14,9 @@ from xml.sax.saxutils import escape
 
 FILE = Path(__file__).resolve().parents[1] / "pictures" / "set.svg"
 METHODS = {"No fan-out": "Plain search", "R4T-Student": "A set (R4T-Student)"}
-TILE, GAP, HEAD = 62, 8, 34
+TILE, GAP, HEAD, WORDS = 62, 8, 34, 28
+INK, TITLE = "#758089", "#00897b"  # on the page: about 4 : 1 on white and on #1e2129
+CARD, TEXT = "#eef1f1", "#444"
 COLORS = {  # of the wardrobe that are no CSS names, or other ones
     "amethyst": "#9966cc", "ash": "#b2beb5", "blush": "#de9aa8", "burgundy": "#800020",
     "camel": "#c19a6b", "charcoal": "#36454f", "cobalt": "#0047ab", "cream": "#f3e9c9",
@@ -60,28 +63,27 @@ def main() -> None:
         if answer["query"] == query and answer["method"] in METHODS
     }
     panel = 5 * (TILE + GAP) - GAP
-    width, height = 2 * panel + 4 * 16, HEAD + 62 + 2 * (TILE + 28 + GAP)
+    width, height = 2 * panel + 4 * 16, HEAD + 62 + 2 * (TILE + WORDS + GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="system-ui, sans-serif" role="img">',
         f"<title>{escape(query)}: a plain search beside a set</title>",
-        f'<rect width="{width}" height="{height}" rx="10" fill="#ffffff"/>',
-        f'<text x="{width / 2}" y="30" text-anchor="middle" font-size="20" fill="#222">'
+        f'<text x="{width / 2}" y="30" text-anchor="middle" font-size="20" font-weight="600" fill="{INK}">'
         f"“{escape(query)}”</text>",
     ]
     for side, (method, title) in enumerate(METHODS.items()):
         left = 16 + side * (panel + 32)
         parts.append(
-            f'<text x="{left}" y="{HEAD + 32}" font-size="17" font-weight="600" fill="#00695c">'
+            f'<text x="{left}" y="{HEAD + 32}" font-size="17" font-weight="600" fill="{TITLE}">'
             f"{title}</text>"
         )
         for place, item in enumerate(shown[method]):
             x = left + place % 5 * (TILE + GAP)
-            y = HEAD + 46 + place // 5 * (TILE + 28 + GAP)
+            y = HEAD + 46 + place // 5 * (TILE + WORDS + GAP)
             parts.append(tile(item, x, y))
     if side == 1:
         x = 16 + panel + 16
-        parts.append(f'<path d="M{x} {HEAD + 16}V{height - 14}" stroke="#ccc"/>')
+        parts.append(f'<path d="M{x} {HEAD + 16}V{height - 14}" stroke="{INK}"/>')
     FILE.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
@@ -91,12 +93,12 @@ def tile(item: dict, x: int, y: int) -> str:
     fill = COLORS.get(color, color)
     return (
         f'<g transform="translate({x} {y})"><title>{escape(item["title"])}</title>'
-        f'<rect width="{TILE}" height="{TILE}" rx="6" fill="#eef1f1"/>'
+        f'<rect width="{TILE}" height="{TILE + WORDS}" rx="6" fill="{CARD}"/>'
         f'<g transform="translate(9 9) scale(1.83)"><path fill-rule="evenodd" d="{SHAPES[SHAPE[category]]}" '
         f'fill="{fill}" stroke="#555" stroke-width=".5"/></g>'
-        f'<text x="{TILE / 2}" y="{TILE + 12}" text-anchor="middle" font-size="11" fill="#444">'
+        f'<text x="{TILE / 2}" y="{TILE + 9}" text-anchor="middle" font-size="11" fill="{TEXT}">'
         f"{color}</text>"
-        f'<text x="{TILE / 2}" y="{TILE + 24}" text-anchor="middle" font-size="11" fill="#444">'
+        f'<text x="{TILE / 2}" y="{TILE + 22}" text-anchor="middle" font-size="11" fill="{TEXT}">'
         f"{category}</text></g>"
     )
 

@@ -39,53 +39,87 @@ def parser() -> ArgumentParser:
         "fingerprint.",
         EXAMPLES,
     )
-    verb.add_argument(
+    source = verb.add_argument_group("What comes in")
+    source.add_argument(
         "source",
+        metavar="SOURCE",
         type=str,
         help="a file of items (.jsonl, .csv, .parquet), a folder of items.jsonl (and sets.jsonl), of "
         "bundle CSVs, of Polyvore outfits (train_no_dup.json, …) or of playlists (mpd.slice.*.json), "
         "or the word wardrobe for the generated benchmark",
     )
-    verb.add_argument("--out", type=str, required=True, help="folder to write")
-    verb.add_argument(
-        "--id_field", type=str, default="id", help="what a file of items calls the id"
-    )
-    verb.add_argument(
-        "--text_field", type=str, default="text", help="what it calls the text to be encoded"
-    )
-    verb.add_argument(
-        "--encoder",
+    source.add_argument(
+        "--id_field",
+        metavar="NAME",
         type=str,
-        help="lsa (default without --vectors), a hub name or folder of a text model, clip:NAME, or a "
-        "class of yours, MODULE:CLASS",
+        default="id",
+        help="what a file of items calls the id",
     )
-    verb.add_argument(
-        "--dim",
-        type=int,
-        help="width of the embeddings: 128 for lsa; keeps the first coordinates of other models",
+    source.add_argument(
+        "--text_field",
+        metavar="NAME",
+        type=str,
+        default="text",
+        help="what it calls the text to be encoded",
     )
-    verb.add_argument("--vectors", type=str, help="own vectors of the items, .npy or .safetensors")
-    verb.add_argument(
-        "--max_length", type=int, help="tokens beyond which a text is cut (256; pretrained models)"
+    source.add_argument(
+        "--first",
+        metavar="NAME",
+        type=str,
+        help="metadata column of lists: also write its first values, as first_NAME",
     )
-    verb.add_argument(
+    source.add_argument(
+        "--verbatim", action="store_true", help="leave HTML entities in the texts of bundle CSVs"
+    )
+    written = verb.add_argument_group("What is written")
+    written.add_argument("--out", metavar="FOLDER", type=str, required=True, help="the catalog")
+    written.add_argument("--overwrite", action="store_true", help="replace a catalog that is there")
+    _add_encoder(verb)
+    collections = verb.add_argument_group("Collections")
+    collections.add_argument(
         "--collections",
+        metavar="HOW",
         type=str,
         help="one entry a set instead of one an item, embedded as text (its own and its items' "
         "titles) or as mean (of its items' embeddings)",
     )
-    verb.add_argument(
-        "--first",
-        type=str,
-        help="metadata column of lists: also write its first values, as first_NAME",
+    benchmark = verb.add_argument_group("The generated benchmark")
+    benchmark.add_argument(
+        "--size", metavar="N", type=int, default=6000, help="items of the wardrobe (6000)"
     )
-    verb.add_argument(
-        "--verbatim", action="store_true", help="leave HTML entities in the texts of bundle CSVs"
+    benchmark.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the wardrobe and of LSA (0)"
     )
-    verb.add_argument("--overwrite", action="store_true", help="replace a catalog that is there")
-    verb.add_argument("--seed", type=int, default=0, help="of the wardrobe and of LSA (0)")
-    verb.add_argument("--size", type=int, default=6000, help="items of the wardrobe (6000)")
     return verb
+
+
+def _add_encoder(verb: ArgumentParser) -> None:
+    encoder = verb.add_argument_group("Encoder and vectors")
+    encoder.add_argument(
+        "--encoder",
+        metavar="NAME",
+        type=str,
+        help="lsa (default without --vectors), a hub name or folder of a text model, clip:NAME, or a "
+        "class of yours, MODULE:CLASS",
+    )
+    encoder.add_argument(
+        "--vectors",
+        metavar="FILE",
+        type=str,
+        help="own vectors of the items, .npy or .safetensors",
+    )
+    encoder.add_argument(
+        "--dim",
+        metavar="D",
+        type=int,
+        help="width of the embeddings: 128 for lsa; keeps the first coordinates of other models",
+    )
+    encoder.add_argument(
+        "--max_length",
+        metavar="TOKENS",
+        type=int,
+        help="where a text is cut (256; pretrained models)",
+    )
 
 
 def run(argv: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+import shlex
 import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -53,15 +54,21 @@ def run(arguments: list[str]) -> None:
             f"A new package needs a folder of its own — found {folder} already — choose another "
             "name, or another place with --out."
         )
-    words = {"folder": options.name, "name": name, "class_name": class_name(name)}
-    for path, text in package(words).items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
-    shown = folder if folder.is_absolute() else f"./{folder}"
+    path = folder.as_posix()
+    words = {
+        "folder": options.name,
+        "name": name,
+        "class_name": class_name(name),
+        "path": shlex.quote(path),
+        "place": shlex.quote(path if folder.is_absolute() else f"./{path}"),  # a path to pip
+    }
+    for file, text in package(words).items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text, encoding="utf-8")
     print(f"{len(FILES)} files written into {folder}; what to replace is told in {name}.py.")
     print(
-        f"next: pip install -e {shown}\n"
-        f"      python -m pytest {folder}\n"
+        f"next: pip install -e {words['place']}\n"
+        f"      python -m pytest {words['path']}\n"
         f"      r4t objectives {name}\n"
         f"then the three uses, as reward, filter and metric: {folder / 'README.md'}"
     )

@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 
 OPTION = "--print_config"
 WIDTH = 100
+JOINED = ("instantiation.Set to", "instantiation. Set to")  # Lightning's, of seed_everything
 SECTION = "trainer:"  # whose forty settings nobody sets would drown the others
 
 
@@ -91,14 +92,14 @@ def _joined(block: Sequence[str]) -> str:
 
 def _comment(block: Sequence[str]) -> list[str]:
     indent = " " * (len(block[0]) - len(block[0].lstrip()))
-    text, _, told = _joined(block).partition("known subclasses:")
+    text, _, told = _joined(block).replace(*JOINED).partition("known subclasses:")
     kind = ""
     found = re.match(r"^(.*?)\s*\((?:required, )?type: (.*)$", text)
     if found is not None:
         text, kind = found[1], found[2].rstrip(" ,") if told else found[2].rstrip(" ,)")
         kind = re.sub(r"<class '(.+?)'>", r"\1", kind)
     sentence = re.split(r"(?<=\.) (?=[A-Z`])", text, maxsplit=1)[0].replace("``", "")
-    shown = f"{sentence} ({kind})" if kind else sentence
+    shown = f"{sentence} ({kind})".strip() if kind else sentence
     return textwrap.wrap(
         shown, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
     )

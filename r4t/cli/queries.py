@@ -37,33 +37,60 @@ def parser() -> ArgumentParser:
         "language model, from reference sets, or those of the generated wardrobe.",
         EXAMPLES,
     )
-    verb.add_argument("catalog", type=str, help="catalog folder")
-    verb.add_argument("--out", type=str, required=True, help="folder to write")
-    verb.add_argument(
-        "--count", type=int, default=2000, help="how many (2000; phrases and endpoint)"
+    source = verb.add_argument_group("What comes in")
+    source.add_argument("catalog", metavar="CATALOG", type=str, help="catalog folder")
+    written = verb.add_argument_group("What is written")
+    written.add_argument(
+        "--out", metavar="FOLDER", type=str, required=True, help="train, val and test.jsonl"
     )
-    verb.add_argument("--seed", type=int, default=0, help="of phrases and splits (0)")
-    verb.add_argument("--sets", type=str, help="source with reference sets of the catalog's items")
-    verb.add_argument("--wardrobe", type=str, help="oar or wscr, for a catalog of the wardrobe")
-    verb.add_argument(
-        "--endpoint", type=str, help="OpenAI-compatible address (key: OPENAI_API_KEY)"
+    written.add_argument("--overwrite", action="store_true", help="replace queries that are there")
+    written.add_argument(
+        "--count",
+        metavar="N",
+        type=int,
+        default=2000,
+        help="how many (2000; phrases and endpoint)",
     )
-    verb.add_argument("--model", type=str, help="name of the endpoint's model")
-    verb.add_argument(
+    written.add_argument(
         "--folds",
+        metavar="N",
         type=int,
         help="write fold_0, fold_1, … instead of one split (--sets; 5 is usual)",
     )
-    verb.add_argument(
+    written.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of phrases and splits (0)"
+    )
+    origin = verb.add_argument_group("Where queries come from, if not from the catalog's phrases")
+    origin.add_argument(
+        "--sets",
+        metavar="SOURCE",
+        type=str,
+        help="source with reference sets of the catalog's items",
+    )
+    origin.add_argument(
+        "--wardrobe", metavar="TASK", type=str, help="oar or wscr, for a catalog of the wardrobe"
+    )
+    origin.add_argument(
+        "--endpoint",
+        metavar="URL",
+        type=str,
+        help="OpenAI-compatible address (key: OPENAI_API_KEY)",
+    )
+    origin.add_argument("--model", metavar="NAME", type=str, help="name of the endpoint's model")
+    recomposed = verb.add_argument_group("Recomposed sets")
+    recomposed.add_argument(
         "--recompose",
+        metavar="N",
         type=str,
         help="add training queries with recomposed sets: a share of the training queries (0.5) or "
         "a count (200)",
     )
-    verb.add_argument(
-        "--slot", type=str, help="metadata column whose value a swapped item keeps (--recompose)"
+    recomposed.add_argument(
+        "--slot",
+        metavar="NAME",
+        type=str,
+        help="metadata column whose value a swapped item keeps (--recompose)",
     )
-    verb.add_argument("--overwrite", action="store_true", help="replace queries that are there")
     return verb
 
 

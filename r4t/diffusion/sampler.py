@@ -198,7 +198,11 @@ class Sampler(ABC):
 
 @dataclass(frozen=True)
 class Euler(Sampler):
-    """``sample_euler`` in ``steps`` steps: as many evaluations (twice that when guided)."""
+    """``sample_euler`` in ``steps`` steps: as many evaluations (twice that when guided).
+
+    Args:
+        steps: Number of them S, at least 1.
+    """
 
     steps: int = 4
 
@@ -209,7 +213,11 @@ class Euler(Sampler):
 
 @dataclass(frozen=True)
 class Heun(Sampler):
-    """``sample_heun`` in ``steps`` steps: 2·steps − 1 evaluations (twice that when guided)."""
+    """``sample_heun`` in ``steps`` steps: 2·steps − 1 evaluations (twice that when guided).
+
+    Args:
+        steps: Number of them S, at least 1.
+    """
 
     steps: int = 8
 
@@ -220,7 +228,11 @@ class Heun(Sampler):
 
 @dataclass(frozen=True)
 class Multistep(Sampler):
-    """``sample_multistep`` in ``steps`` steps: as many evaluations (twice that when guided)."""
+    """``sample_multistep`` in ``steps`` steps: as many evaluations (twice that when guided).
+
+    Args:
+        steps: Number of them S, at least 1.
+    """
 
     steps: int = 8
 
@@ -231,7 +243,11 @@ class Multistep(Sampler):
 
 @dataclass(frozen=True)
 class ReverseSde(Sampler):
-    """``sample_sde`` in ``steps`` steps: as many evaluations (twice that when guided)."""
+    """``sample_sde`` in ``steps`` steps: as many evaluations (twice that when guided).
+
+    Args:
+        steps: Number of them S, at least 1.
+    """
 
     steps: int = 256
 

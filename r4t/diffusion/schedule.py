@@ -85,6 +85,11 @@ class Schedule(ABC):
 class Tangent(Schedule):
     """tan on [0, 1.5], rescaled to [0, sigma_max], clipped at sigma_min: the paper's schedule.
 
+    Args:
+        sigma_min: Lowest noise level, above 0: what is below is clipped.
+        sigma_max: Highest noise level, at t = 1.
+        unit: Sigma that both are counted in; sigma_data by default.
+
     Examples:
         >>> [round(sigma, 4) for sigma in Tangent().sigma(torch.tensor([0.0, 1.0])).tolist()]
         [0.0001, 80.0]
@@ -104,6 +109,11 @@ class Tangent(Schedule):
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """sigma_min^(1−t) · sigma_max^t: a uniform t gives a log-uniform sigma.
+
+    Args:
+        sigma_min: Lowest noise level, above 0, at t = 0.
+        sigma_max: Highest noise level, at t = 1.
+        unit: Sigma that both are counted in; sigma_data by default.
 
     Examples:
         >>> Exponential(sigma_min=0.01, sigma_max=100.0).sigma(torch.tensor(0.5)).item()
@@ -128,6 +138,12 @@ class Exponential(Schedule):
 @dataclass(frozen=True)
 class Karras(Schedule):
     """Linear in sigma^(1/rho) (Karras et al. 2022, eq. 5): most steps at small sigma.
+
+    Args:
+        sigma_min: Lowest noise level, above 0, at t = 0.
+        sigma_max: Highest noise level, at t = 1.
+        rho: How much the steps gather at small sigma, above 0; 1 spreads them evenly.
+        unit: Sigma that both are counted in; sigma_data by default.
 
     Examples:
         >>> Karras(sigma_min=1.0, sigma_max=9.0, rho=2.0).sigma(torch.tensor(0.5)).item()
@@ -155,6 +171,13 @@ class LogNormal(Schedule):
     For training: it spends its draws where the rows of a set decide who becomes what, around
     ``sigma`` = e^``mean``, and few where the noise hides everything or nothing.
 
+    Args:
+        mean: Of ln sigma.
+        std: Of ln sigma, above 0.
+        sigma_min: Lowest noise level, above 0: what is below is clipped.
+        sigma_max: Highest noise level, clipped likewise.
+        unit: Sigma that these are counted in; sigma_data by default.
+
     Examples:
         >>> LogNormal(mean=0.0).sigma(torch.tensor(0.5)).item()
         1.0
@@ -181,6 +204,7 @@ class Levels(Schedule):
 
     Attributes:
         levels: At least two, decreasing; the first is ``sigma_max``, the last ``sigma_min``.
+        unit: Sigma that they are counted in; sigma_data by default.
 
     Raises:
         InputError: There are fewer than two, or they do not decrease.

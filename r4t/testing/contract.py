@@ -1,5 +1,6 @@
 """An objective → nothing, or every rule of the contract that it breaks, a sentence each."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,8 +55,8 @@ def check_objective(
 
     Raises:
         ContractError: A rule is broken.
-        InputError: Arguments are given for an object, there are no sets, or ``load_objective``
-            refuses the name.
+        InputError: It is no objective, its class cannot be built with these arguments, arguments
+            are given for an object, there are no sets, or ``load_objective`` refuses the name.
 
     Examples:
         >>> check_objective("diversity", arguments={"q": 2.0})
@@ -101,7 +102,35 @@ def _built(
             )
         return objective
     given = {} if arguments is None else arguments
-    return load_objective(objective, **given) if isinstance(objective, str) else objective(**given)
+    if isinstance(objective, str):
+        return load_objective(objective, **given)
+    if not (isinstance(objective, type) and issubclass(objective, Objective)):
+        raise InputError(
+            "What is checked is an Objective class, or one built, or the name of an installed one — "
+            f"found {objective!r} — give one of these."
+        )
+    _check_arguments(objective, given)
+    return objective(**given)
+
+
+def _check_arguments(made: type[Objective], arguments: Mapping[str, Any]) -> None:
+    """Refuse a class that cannot be called with these; what else it raises is its own."""
+    if inspect.isabstract(made):
+        missing = ", ".join(f"{method}()" for method in sorted(made.__abstractmethods__))
+        raise InputError(
+            f"An objective defines score() — found class {made.__name__} without {missing} — write it."
+        )
+    signature = inspect.signature(made)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        wanted = signature.parameters.values()
+        needed = [one.name for one in wanted if one.default is one.empty] or signature.parameters
+        given = ", ".join(f'"{name}": ...' for name in needed)
+        raise InputError(
+            f"Class {made.__name__} is built with the arguments {signature} — found {error} — give "
+            f"arguments={{{given}}}, or one built."
+        ) from None
 
 
 def _raised(subject: Subject, rule: str, error: Exception) -> str:

@@ -2,13 +2,13 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from r4t.errors import InputError
+from r4t.errors import InputError, PluginError
 from r4t.reward import check_names
 from r4t.sets import OPTIONAL, SetBatch
 from r4t.testing.examples import masked, moved_on, padded, reordered, repeated
@@ -101,16 +101,34 @@ def scoring(subject: Subject) -> Iterator[str]:
         "sets of one member": masked(sets, leading),
         "sets of one item k times": repeated(sets),
     }
+    found: dict[str, tuple[Exception, list[str]]] = {}  # a fault → the kinds that have it
     for kind, variant in kinds.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 subject.objective(copied(variant))
         except Exception as error:
-            yield (
-                f"{subject.name} must score {kind} — found {type(error).__name__}: {error} — see the "
-                "policy for such sets in the docstring of r4t.sets.SetBatch."
-            )
+            found.setdefault(_fault(error), (error, []))[1].append(kind)
+    for one, alike in found.values():
+        yield _told(subject, one, alike, policy=next(iter(kinds)) not in alike)
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong, without the score and query at which it was found."""
+    own = isinstance(error, InputError) and not isinstance(error, PluginError)
+    return str(error).split(" — found ")[0] if own else repr(error.__cause__ or error)
+
+
+def _told(subject: Subject, error: Exception, kinds: Sequence[str], policy: bool) -> str:
+    """Sentence about an error raised for some kinds of sets; an objective's own check has one."""
+    listed = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+    hint = "see the policy for such sets in the docstring of r4t.sets.SetBatch."
+    if isinstance(error, InputError) and not isinstance(error, PluginError):
+        more = f" — {hint}" if policy else "."
+        return f"{error} Found with {listed}{more}"
+    cause = error.__cause__ or error
+    remedy = hint if policy else "correct its score()."
+    return f"{subject.name} must score {listed} — found {type(cause).__name__}: {cause} — {remedy}"
 
 
 def difference(subject: Subject) -> Iterator[str]:

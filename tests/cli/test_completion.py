@@ -53,6 +53,7 @@ def test_verbs(offered):
 
 def test_options_of_plain_verbs_and_of_those_that_train(offered):
     assert offered("catalog", "--col") == ["--collections"]
+    assert offered("queries", "--rec") == ["--recompose"]
     assert offered("fit", "--trainer.max_s") == ["--trainer.max_steps"]
     assert offered("synthesize", "--run") == ["--run"]
     assert offered("fit", "--help-") == ["--help-all"]
@@ -63,6 +64,9 @@ def test_files_folders_choices_and_objectives(offered):
     assert sorted(offered("fit", "--config", "")) == ["configs", "mine.yaml"]
     assert offered("fit", "--run", "") == ["configs"]
     assert offered("retrieve", "runs", "query", "--with", "s") == ["student"]
+    assert offered("catalog", "items.csv", "--collections", "") == ["text", "mean"]
+    assert offered("queries", "runs", "--wardrobe", "") == ["oar", "wscr"]
+    assert sorted(offered("catalog", "")) == ["configs", "mine.yaml"]
     assert offered("evaluate", "--split", "") == ["test", "val", "train", "all"]
     assert sorted(offered("objectives", "")) == sorted(installed())
 

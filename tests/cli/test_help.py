@@ -56,6 +56,46 @@ def test_the_brief_help_of_evaluate_leaves_nothing_out(screen):
     assert [name for name in options if name not in brief] == []
 
 
+@pytest.mark.parametrize(
+    "verb, groups",
+    [
+        (
+            "catalog",
+            {
+                "What comes in": ["SOURCE", "--id_field", "--text_field", "--first", "--verbatim"],
+                "What is written": ["--out", "--overwrite"],
+                "Encoder and vectors": ["--encoder", "--vectors", "--dim", "--max_length"],
+                "Collections": ["--collections"],
+                "The generated benchmark": ["--size", "--seed"],
+            },
+        ),
+        (
+            "queries",
+            {
+                "What comes in": ["CATALOG"],
+                "What is written": ["--out", "--overwrite", "--count", "--folds", "--seed"],
+                "Where queries come from, if not from the catalog's phrases": [
+                    *("--sets", "--wardrobe", "--endpoint", "--model")
+                ],
+                "Recomposed sets": ["--recompose", "--slot"],
+            },
+        ),
+    ],
+)
+def test_options_stand_in_groups(screen, verb, groups):
+    found = {"": []}
+    for line in screen(verb, "--help").split("\n\nExamples")[0].splitlines():
+        title = re.fullmatch(r"(\w.*):", line)
+        if title is not None:
+            found[title[1]] = []
+        elif re.match(r"  \S", line):
+            found[list(found)[-1]].append(line.split()[0].rstrip(","))
+    assert {title: names for title, names in found.items() if names} == {
+        "options": ["-h"],
+        **groups,
+    }
+
+
 @pytest.mark.parametrize("verb", BRIEF)
 def test_examples_begin_with_the_verb(verb):
     assert all(line.startswith(f"r4t {verb} ") for line in examples(verb))

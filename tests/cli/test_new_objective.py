@@ -1,6 +1,7 @@
 """``r4t new-objective``: the package works as it is written, in all three uses; names are checked."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -71,6 +72,34 @@ def test_it_is_written_and_the_next_commands_are_told(package, capsys):
     assert "python -m pytest deep/er/other_sets\n" in printed
     assert "r4t objectives other_sets\n" in printed
     assert Path("deep/er/other_sets/other_sets.py").is_file()
+
+
+@pytest.mark.parametrize("out", [".", "pk", "deep/er", "my packages", "../beside", "ABSOLUTE"])
+def test_its_commands_are_right_where_it_was_written(out, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    out = str(tmp_path / "far") if out == "ABSOLUTE" else out
+    new_objective.run(["cheap-sets", "--out", out])
+    folder = place / out / "cheap-sets"
+    text = (folder / "README.md").read_text()
+    block = text.split("```bash\n")[1].split("```")[0]
+    uses = [(folder / name).read_text().splitlines()[0] for name in FILES if name.endswith(".yaml")]
+    printed = [line.removeprefix("next: ") for line in capsys.readouterr().out.splitlines()[1:3]]
+    commands = [shlex.split(line) for line in block.splitlines()]
+    commands += [shlex.split(line.split(": ", 1)[1]) for line in uses]
+    commands += [shlex.split(line) for line in printed]
+    assert len(commands) == 6 + 3 + 2
+    for words in commands:
+        if words[:2] == ["pip", "install"]:
+            assert (place / words[-1] / "pyproject.toml").is_file()
+            assert words[-1].startswith((".", "/"))  # else a name on the index
+        elif words[:3] == ["python", "-m", "pytest"]:
+            assert (place / words[-1] / "tests").is_dir()
+        elif words[:2] != ["r4t", "objectives"]:
+            named = [word for word in words if word.endswith(".yaml")]
+            assert [word for word in named if not word.startswith("configs/toy/")] == named[1:]
+            assert all((place / word).samefile(folder / Path(word).name) for word in named[1:])
 
 
 def test_its_own_tests_pass(package):

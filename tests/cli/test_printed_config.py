@@ -1,12 +1,25 @@
 """Configs that are printed: commented, short, and the same when they are loaded again."""
 
+import re
+from dataclasses import fields
+
+import docstring_parser
 import pytest
 import yaml
 
 from r4t.cli.printed_config import shortened
 from r4t.configs import configs_folder
+from r4t.diffusion.sampler import Sampler
+from r4t.diffusion.schedule import Schedule
 
 TOY = configs_folder() / "toy"
+STEPS = [
+    ("fit", "0_warm_start"),
+    ("fit", "1_tune"),
+    ("synthesize", "2_synthesize"),
+    ("fit", "3_distill"),
+    ("fit", "4_accelerate"),
+]
 
 
 @pytest.fixture
@@ -45,6 +58,49 @@ def test_each_key_has_one_sentence_and_defaults_of_the_trainer_are_left_out(prin
     everything = printed(*given, "--print_config=all").splitlines()
     assert any("limit_train_batches" in line for line in everything)
     assert len(everything) > len(lines)
+
+
+@pytest.mark.parametrize("setting", ["toy", "wscr"])
+@pytest.mark.parametrize("verb, name", STEPS)
+def test_each_key_of_ours_has_a_sentence(printed, setting, verb, name):
+    over = [] if setting == "toy" else ["--config", TOY.parent / setting / f"{name}.yaml"]
+    lines = printed(verb, "--config", TOY / f"{name}.yaml", *over, "--print_config").splitlines()
+    inside, comment, bare = list[tuple[int, str]](), "", list[tuple[str, str]]()
+    for line in lines:
+        indent = len(line) - len(line.lstrip(" -"))
+        inside = [(left, path) for left, path in inside if left <= indent]
+        if line.lstrip().startswith("#"):
+            comment += line.lstrip()
+            continue
+        found = re.fullmatch(r"[ -]*class_path: (\S+)", line)
+        if found is not None:
+            inside = [*((left, path) for left, path in inside if left < indent), (indent, found[1])]
+        elif inside and inside[-1][1].startswith("r4t") and re.match(r"# *\(", comment):
+            bare.append((inside[-1][1], line.strip()))
+        assert not comment.startswith("#  ")
+        comment = ""
+    assert bare == []
+
+
+@pytest.mark.parametrize("made", [*Schedule.__subclasses__(), *Sampler.__subclasses__()])
+def test_settings_of_schedules_and_samplers_have_a_sentence(made):
+    told = {one.arg_name: one.description for one in docstring_parser.parse(made.__doc__).params}
+    assert all(told.get(field.name) for field in fields(made))
+
+
+def test_what_another_package_runs_together_is_taken_apart(printed):
+    lines = printed("fit", "--config", TOY / "1_tune.yaml", "--print_config").splitlines()
+    place = lines.index("seed_everything: 0")
+    sentence = " ".join(line.lstrip("# ") for line in lines[1:place])
+    assert sentence == (
+        "Set to an int to run seed_everything with this value before classes instantiation. "
+        "(Union[bool, int], default: 0)"
+    )
+
+
+def test_a_key_without_a_sentence_has_its_type(printed):
+    lines = printed("fit", "--config", TOY / "3_distill.yaml", "--print_config").splitlines()
+    assert lines[lines.index("      decay: 0.99") - 1] == "      # (float, default: 0.999)"
 
 
 def test_that_of_evaluate(printed, tmp_path):
