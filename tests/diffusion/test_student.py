@@ -219,7 +219,7 @@ def test_unfit_settings_are_refused(place, tmp_path):
         ({"levels": []}, r"at least one noise level, found none"),
         ({"levels": (1.0, 2.0)}, r"each below the one before, found \(1.0, 2.0\)"),
         ({"teacher_steps": 1}, r"teacher_steps must be at least 2, found 1"),
-        ({"teacher": "nowhere"}, r"found no config.json in .*nowhere: name a folder that stage 3"),
+        ({"teacher": "nowhere"}, r"found no config.json in .*nowhere: name a folder that step 3"),
     ):
         with pytest.raises(InputError, match=said):
             student(place, **wrong)
