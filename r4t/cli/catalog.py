@@ -112,7 +112,8 @@ def _add_encoder(verb: ArgumentParser) -> None:
         "--dim",
         metavar="D",
         type=int,
-        help="width of the embeddings: 128 for lsa; keeps the first coordinates of other models",
+        help="width of the embeddings: 128 for lsa, or as many as rows and words allow; keeps the "
+        "first coordinates of other models",
     )
     encoder.add_argument(
         "--max_length",
