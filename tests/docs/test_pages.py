@@ -1,18 +1,20 @@
 """Every code block of the pages runs, in order, in a folder with configs and a run of few steps.
 
-What is shrunk: training steps end after a few, evaluations ask a few queries. What needs a GPU or a
-model of the hub is parsed and built with a small model in its place. Benchmarks have tests of their own;
-here their options are compared with their help.
+What is shrunk: training steps end after a few, evaluations ask a few queries unless they are quick. What
+needs a GPU or a model of the hub is parsed and built with a small model in its place. Files that are
+only shown are compiled, commands that are only shown are parsed, and what a page shows of the program
+is compared with what it printed. Benchmarks have tests of their own; here their options are compared
+with their help.
 """
 
 import ast
 import contextlib
 import importlib
-import io
 import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,30 +28,20 @@ from jsonargparse import ArgumentParser
 
 from r4t.__main__ import LIGHTNING_VERBS, VERBS
 from r4t.__main__ import run as run_verb
-from r4t.cli import lightning
 from r4t.reward import Reward
+from tests.chat_server import replies, serving
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, commands_of
+from tests.docs.shown import untrue
+from tests.docs.unrun import HUB, UNTRIED, build, check_command, check_file
 
 pytestmark = pytest.mark.docs
 
-SHOWN = {"console", "text", ""}  # what a program prints; drawings
+SHOWN = {"text", ""}  # drawings, formulas
 PLAIN = {"mkdir", "cp", "cat", "head", "ls", "wc"}
-UNTRIED = {
-    "git",
-    "make",
-    "python3",
-    "source",
-    "pip",
-    "vllm",
-    "export",
-    "cd",
-    "docker",
-    "pre-commit",
-    "run",  # .ci/run
-}
-HUB = re.compile(r"^[A-Z][\w.-]*/[\w.-]+$")  # Qwen/Qwen3-4B
 SMOKE = ROOT / "configs" / "toy" / "smoke.yaml"
-FEW = ["--queries", "8", "--across_runs", "2", "--latency_batches", "[]", "--plots", "false"]
+QUICK = {"--latency_batches": "[]", "--plots": "false"}
+FEW = {"--queries": "8", "--across_runs": "2"}  # of a run whose numbers no page shows as printed
+VERDICT = '{"reason": "All of it fits.", "score": 4}'  # of the judge that every page may ask
 RUNS = ["quickstart", "oar11", "paper", "seed0", "seed1", "seed2"]  # what the pages call their runs
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -79,10 +71,13 @@ def place(made, tmp_path, monkeypatch):
         (tmp_path / "shared" / "data").symlink_to(shared.resolve())
     monkeypatch.setenv("HOME", str(tmp_path))  # of the cache of answers
     monkeypatch.setenv("R4T_JUDGE_MODEL", "tiny")
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     known = set(sys.modules)
-    yield folder
+    with serving(replies(VERDICT)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        yield folder
     for name in set(sys.modules) - known:  # what the page wrote; pickle needs the dict itself
         file = getattr(sys.modules[name], "__file__", None)
         if file is not None and Path(file).is_relative_to(tmp_path):
@@ -91,14 +86,31 @@ def place(made, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_page(page, place, monkeypatch, capsys):
+    name = str(page.relative_to(ROOT))
     names: dict[str, object] = {"__name__": "page"}
-    for block in blocks_of(page):
-        try:
-            take(block, place, names, monkeypatch)
-        except BaseException as error:
-            error.add_note(f"in the block at {page.relative_to(ROOT)}:{block.line}")
-            raise
+    printed: list[str] = []
+    blocks = blocks_of(page)
     capsys.readouterr()
+    for block in blocks:
+        with in_block(name, block):
+            take(block, place, names, monkeypatch)
+        printed += capsys.readouterr().out.splitlines()
+    for block in blocks:
+        lines = [line for line in block.text.splitlines() if not line.startswith("$ ")]
+        if block.language == "console" and lines:
+            with in_block(name, block):
+                wrong = untrue(name, lines, printed, place)
+                assert wrong == [], "these lines are shown, and not printed by the page's commands"
+
+
+@contextlib.contextmanager
+def in_block(page: str, block: Block):
+    """Say where it was that something was raised."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"in the block at {page}:{block.line}")
+        raise
 
 
 def take(block: Block, place: Path, names: dict[str, object], monkeypatch) -> None:
@@ -107,6 +119,11 @@ def take(block: Block, place: Path, names: dict[str, object], monkeypatch) -> No
         path = place / block.title
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
+        check_file(path, place)
+    elif block.language == "console":
+        for line in block.text.splitlines():
+            if line.startswith("$ "):
+                check_command(shlex.split(line[2:]), place, monkeypatch)
     elif block.language == "python":
         exec(compile(block.text, "block", "exec"), names)
     elif block.language == "bash":
@@ -155,18 +172,21 @@ def run(words: list[str], place: Path, monkeypatch) -> None:
             env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        print(done.stdout)
     elif words[0] == "python" and "benchmarks" in " ".join(words[1:3]):
         name = words[2] if words[1] == "-m" else words[1].removesuffix(".py").replace("/", ".")
         options = {word.split("=")[0] for word in words if word.startswith("--")}
         assert options <= options_of(name), f"{name} takes {sorted(options_of(name))}"
     elif words[0] == "python":
-        with contextlib.redirect_stdout(io.StringIO()):
-            monkeypatch.setattr(sys, "argv", words[1:])
-            runpy.run_path(str(place / words[1]), run_name="__main__")
+        monkeypatch.setattr(sys, "argv", words[1:])
+        runpy.run_path(str(place / words[1]), run_name="__main__")
     else:
         assert words[0] in PLAIN, f"not a command of a bash block: {words[0]}"
         line = " ".join(words)
-        subprocess.run(line, shell=True, check=True, capture_output=True, cwd=place)
+        done = subprocess.run(
+            line, shell=True, check=True, capture_output=True, text=True, cwd=place
+        )
+        print(done.stdout)
 
 
 @cache
@@ -210,20 +230,18 @@ def run_r4t(words: list[str], monkeypatch) -> None:
             shutil.rmtree(rest[rest.index("--run") + 1], ignore_errors=True)
         run_verb([*words, "--smoke"])
     elif verb == "evaluate" and "--headroom" not in rest:
-        run_verb([*words, *FEW])
+        less = QUICK if is_quick(rest) else QUICK | FEW
+        more = [word for option in less.items() if option[0] not in rest for word in option]
+        run_verb([*words, *more])
     else:
         run_verb(words)
 
 
-def build(verb: str, rest: list[str], monkeypatch) -> None:
-    """Parse a command and build what it names, on the CPU and without a hub."""
-    rest = ["warm_start/model" if HUB.match(word) else word for word in rest]
-    if "configs/paper/1_tune.yaml" in rest:
-        rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]
-        rest += ["--model.init_args.max_new_tokens", "64"]
-    with monkeypatch.context() as patched:
-        patched.setattr(lightning.StepCLI, "_run_subcommand", lambda self, name: None)
-        run_verb([verb, *rest, "--trainer.accelerator", "cpu"])
+def is_quick(rest: list[str]) -> bool:
+    """Whether an evaluation has no model to ask and few items: pages show such tables."""
+    run = Path(rest[rest.index("--run") + 1] if "--run" in rest else rest[0])
+    told = json.loads((run / "catalog" / "catalog.json").read_text(encoding="utf-8"))
+    return told["items"] <= 2000 and not any(run.glob("*/model"))
 
 
 def install(folder: Path, monkeypatch) -> None:

@@ -1,0 +1,82 @@
+"""What a page shows and does not run → an error where it could not be run."""
+
+import importlib
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from r4t.__main__ import LIGHTNING_VERBS, VERBS
+from r4t.__main__ import run as run_verb
+from r4t.cli import lightning
+from r4t.cli.arguments import parse
+from r4t.cli.catalog import OWN
+from tests.docs.imports import unknown
+
+UNTRIED = {
+    "git",
+    "make",
+    "python3",
+    "source",
+    "pip",
+    "vllm",
+    "export",
+    "cd",
+    "docker",
+    "pre-commit",
+    "run",  # .ci/run
+}
+HUB = re.compile(r"^[A-Z][\w.-]*/[\w.-]+$")  # Qwen/Qwen3-4B
+
+
+def check_file(path: Path, place: Path) -> None:
+    """Read a file that a page shows, whether or not a command uses it."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        compile(text, path.name, "exec")
+        check_imports(text, place)
+    elif path.suffix == ".yaml":
+        assert yaml.safe_load(text)
+    elif path.suffix == ".toml":
+        assert tomllib.loads(text)
+    elif path.suffix == ".jsonl":
+        assert [json.loads(line) for line in text.splitlines()]
+    else:
+        assert path.suffix in (".csv", ".txt"), f"nobody knows how to test {path.name}"
+
+
+def check_imports(source: str, place: Path) -> None:
+    """Look for all that a source imports."""
+    wrong = unknown(source, place)
+    assert not wrong, f"cannot be imported: {', '.join(wrong)}"
+
+
+def check_command(words: list[str], place: Path, monkeypatch) -> None:
+    """Parse a command that is shown and not run: its options, and the page's files that it names."""
+    if words[0] == "python":
+        assert (place / words[1]).is_file(), f"the page shows no {words[1]}"
+    elif words[0] != "r4t":
+        assert words[0] in UNTRIED, f"not a command to be shown: {words[0]}"
+    elif words[1] in LIGHTNING_VERBS:
+        build(words[1], words[2:], monkeypatch)
+    else:
+        assert words[1] in VERBS, f"no such verb: {words[1]}"
+        module = importlib.import_module(f"r4t.cli.{words[1].replace('-', '_')}")
+        parse(module.parser(), words[2:])
+        for word in words[2:]:
+            if re.fullmatch(OWN, word) and not word.startswith("clip:"):
+                name, made = word.split(":")
+                check_imports(f"from {name} import {made}", place)
+
+
+def build(verb: str, rest: list[str], monkeypatch) -> None:
+    """Parse a command and build what it names, on the CPU and without a hub."""
+    rest = ["warm_start/model" if HUB.match(word) else word for word in rest]
+    if "configs/paper/1_tune.yaml" in rest:
+        rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]
+        rest += ["--model.init_args.max_new_tokens", "64"]
+    with monkeypatch.context() as patched:
+        patched.setattr(lightning.StepCLI, "_run_subcommand", lambda self, name: None)
+        run_verb([verb, *rest, "--trainer.accelerator", "cpu"])
