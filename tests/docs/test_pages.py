@@ -42,7 +42,8 @@ SMOKE = ROOT / "configs" / "toy" / "smoke.yaml"
 QUICK = {"--latency_batches": "[]", "--plots": "false"}
 FEW = {"--queries": "8", "--across_runs": "2"}  # of a run whose numbers no page shows as printed
 VERDICT = '{"reason": "All of it fits.", "score": 4}'  # of the judge that every page may ask
-RUNS = ["quickstart", "oar11", "paper", "seed0", "seed1", "seed2"]  # what the pages call their runs
+# What the pages call their runs.
+RUNS = ["quickstart", "oar11", "paper", "paper-wscr", "seed0", "seed1", "seed2"]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
