@@ -1,6 +1,7 @@
-"""One thread (forking after multi-threaded work hangs), the real sets, a small run."""
+"""One thread (forking after multi-threaded work hangs), Ctrl-C, the real sets, a small run."""
 
 import os
+import signal
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,6 +22,8 @@ from r4t.run import Run
 from r4t.sets import SetBatch
 
 torch.set_num_threads(1)
+# Of a process that a shell begins in the background it is ignored, and all it begins inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLORS = ["red", "blue", "green", "black", "white", "yellow", "brown", "grey"]
 MATERIALS = ["linen", "wool", "leather", "cotton", "silk"]

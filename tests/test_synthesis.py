@@ -344,17 +344,11 @@ def test_ctrl_c_as_soon_as_the_folder_has_begun_stops_after_a_batch(synthesize, 
         begin(*arguments)
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with monkeypatch.context() as patched:
-            patched.setattr("r4t.synthesis.begin", interrupted)
-            with pytest.raises(
-                Interrupted, match=r"^stopped after batch 1; what was written stays$"
-            ):
-                synthesize(MANY, batch_size=1)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with monkeypatch.context() as patched:
+        patched.setattr("r4t.synthesis.begin", interrupted)
+        with pytest.raises(Interrupted, match=r"^stopped after batch 1; what was written stays$"):
+            synthesize(MANY, batch_size=1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert kept(synthesize(MANY, batch_size=1, overwrite=False)[0]) == expected
 
 

@@ -61,8 +61,6 @@ def stopped(arguments, begun, tmp_path, times=1):
     told = tmp_path / "told.txt"
 
     def program():
-        # A process begun in the background by a shell, as tests may be, ignores the signal.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         with told.open("w") as out:
             os.dup2(out.fileno(), 2)
             os.dup2(out.fileno(), 1)
@@ -125,7 +123,6 @@ def test_ranks_stop_at_one_step_and_one_of_them_tells(run, tmp_path):
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         wait(lambda: last.exists() or first.poll() is not None)
         ranks = psutil.Process(first.pid).children(recursive=True)
