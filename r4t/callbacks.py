@@ -41,7 +41,7 @@ class Export(Callback):
         own = run.step(step) / "model" if isinstance(run, Run) and step is not None else None
         there = own if self.folder is None else Path(self.folder)
         if there is not None and there.is_dir():
-            rank_zero_info(f"The model in {there} is replaced when this fit ends.")
+            rank_zero_info(f"The model in {there} stays until this fit ends, which replaces it.")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what the module exports.

@@ -146,7 +146,7 @@ class Run:
         if not path.is_file():
             raise InputError(
                 f"A run is a folder with {RUN_FILE}, found none in {folder}; name a run folder, or "
-                "begin one with 'r4t fit --config 0_warm_start.yaml --run FOLDER'."
+                f"begin one: {command_for('warm_start/model', folder)}."
             )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

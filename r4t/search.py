@@ -92,6 +92,11 @@ class Searcher:
         unknown = [query for query, is_known in zip(queries, known) if not is_known]
         return kept, unknown
 
+    def unknown(self, text: str) -> list[str]:
+        """Return the words of a text that the encoder does not know; none where it knows all or any."""
+        told = getattr(self.encoder, "unknown", None)
+        return [] if told is None else list(told(text))
+
     def fan_out(
         self,
         query: Tensor,

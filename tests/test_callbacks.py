@@ -52,7 +52,7 @@ def test_a_model_that_will_be_replaced_is_told_of(small_run, tmp_path, monkeypat
     there = small_run.step("tune") / "model"
     there.mkdir(parents=True)
     Export().on_fit_start(trainer(True), module)
-    assert told == [f"The model in {there} is replaced when this fit ends."]
+    assert told == [f"The model in {there} stays until this fit ends, which replaces it."]
     Export(str(tmp_path / "other")).on_fit_start(trainer(True), module)
     Export().on_fit_start(trainer(True), Exporting())  # of no run
     assert len(told) == 1

@@ -150,6 +150,17 @@ def test_retrieve_answers_with_distinct_items(run, capsys, model):
     )  # expansions of the query, or no words at all
 
 
+def test_retrieve_names_the_words_that_it_does_not_know(run, capsys):
+    assert "not known" not in show(capsys, run, QUERY)
+    told = "\nnot known to the encoder, and so not asked for: xyzzy, plugh\n"
+    assert show(capsys, run, f"{QUERY} xyzzy plugh").endswith(told)
+
+
+def show(capsys, folder, query):
+    run_verb(["retrieve", str(folder), query])
+    return capsys.readouterr().out
+
+
 @pytest.mark.parametrize("model", ["diffusion", "student", "folm"])
 def test_retrieve_depends_on_the_seed_alone(run, capsys, model):
     options = ["--with", model, "--seed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,28 @@ def run(argv: list[str]) -> None:
         print(f"recompose {line}")
     if note:
         print(f"left out  {note}")
+    told = unknown_words(catalog, [q for s in next(iter(made.values())).values() for q in s])
+    if told is not None:
+        print(f"unknown   {told}")
+
+
+def unknown_words(catalog: Catalog, queries: Sequence[Query]) -> str | None:
+    """Say how many queries have words that the catalog's own encoder cannot know; None for none."""
+    if not (catalog.info["encoder"] or "").startswith("LSA"):  # others know parts of any word
+        return None
+    from r4t.encoder import load_encoder
+
+    encoder: Any = load_encoder(catalog.folder / "encoder")
+    found = [encoder.unknown(query.text) for query in queries]
+    count = sum(bool(words) for words in found)
+    if count == 0:
+        return None
+    common = Counter(word for words in found for word in words).most_common(5)
+    shown = ", ".join(f"{word} ({times:,})" for word, times in common)
+    return (
+        f"{count:,} of {len(queries):,} queries have words that no text of the catalog has, and that "
+        f"LSA cannot search: {shown}; put them into the texts, or take a pretrained --encoder"
+    )
 
 
 def _check(args: Any) -> list[Path]:

@@ -64,3 +64,6 @@ def run(arguments: list[str]) -> None:
     from r4t.cli.show import print_set
 
     print_set(answer)
+    unknown = retriever.searcher.unknown(options.query)
+    if unknown:
+        print(f"not known to the encoder, and so not asked for: {', '.join(unknown)}")

@@ -142,6 +142,15 @@ class LsaEncoder:
         )
         return normalize(sums)
 
+    def unknown(self, text: str) -> list[str]:
+        """Return the terms of a text, in their order, that no text of the catalog has.
+
+        Examples:
+            >>> LsaEncoder(["red", "hat"], torch.eye(2)).unknown("Red velvet hats for the opera")
+            ['velvet', 'opera']
+        """
+        return [term for term in dict.fromkeys(terms(text)) if term not in self._row]
+
     def describe(self) -> str:
         """Return the name, the width and the size of the vocabulary."""
         return f"LSA, {self.dim} dimensions, {len(self.vocabulary)} words"

@@ -32,6 +32,15 @@ def shop(tmp_path):
     return folder
 
 
+def test_words_that_no_text_has_are_counted(shop, tmp_path, capsys):
+    verb.run([str(tmp_path / "catalog"), "--out", str(tmp_path / "q"), "--sets", str(shop)])
+    # "idea" of all; the numbers are in the texts.
+    assert (
+        "unknown   20 of 20 queries have words that no text of the catalog has, and that LSA cannot "
+        "search: idea (20); put them into the texts"
+    ) in capsys.readouterr().out
+
+
 def test_phrases_of_the_catalog(wardrobe, tmp_path, capsys):
     arguments = [str(wardrobe), "--count", "200", "--out"]
     verb.run([*arguments, str(tmp_path / "a")])
