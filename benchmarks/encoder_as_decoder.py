@@ -20,15 +20,14 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from benchmarks.minilm import NAME, model_folder
+from benchmarks.teaching import teach, written
 from r4t.fanout.encoder_as_decoder import EncoderAsDecoder
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import LanguageModelSource, TinyQwen3
 from r4t.fanout.weak import ReferenceWords
-from r4t.grpo.data import QueryData
-from r4t.grpo.module import WarmStart
+from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.seeds import query_seed
 
 POOL = 150
 
@@ -79,32 +78,19 @@ def warm_start(
         pool_size=POOL,
     )
     clock = Clock(seconds)
-    Trainer(
-        accelerator="cpu",
-        max_steps=100_000,
-        limit_val_batches=0,
-        gradient_clip_val=1.0,
-        callbacks=[clock],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=str(run.folder),
-    ).fit(module, QueryData(str(run.folder), batch_size=batch_size))
+    teach(run, module, batch_size, max_steps=100_000, callbacks=[clock])
     return module, clock
 
 
 @torch.no_grad()
 def recall(run: Run, module: WarmStart, limit: int | None = None) -> dict[str, float]:
     """Sample one fan-out for each test query and look for its set in the pool."""
-    module.fanout.eval()
     queries, _ = module.searcher.searchable(run.read_queries("test"))
     queries, found, members = queries[:limit], [], []
     for start in range(0, len(queries), 32):
         batch = queries[start : start + 32]
-        seeds = [query_seed(query.id, 0) for query in batch]
-        fanouts = module.fanout.sample([query.text for query in batch], seeds, 1, 0.9)
-        found.append(module.reward(module.retrieve(batch, fanouts))[0])
+        fanouts, sets = written(module, batch)
+        found.append(module.reward(sets)[0])
         members += [len(texts) for texts in fanouts.subqueries]
     return {
         "queries": len(queries),

@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
 
 from benchmarks.device import hardware
 from benchmarks.scoring import BATCH, WEIGHTS, scored
+from benchmarks.teaching import teach, written
 from r4t.data.queries import Query
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.weak import NearbyWords
-from r4t.grpo.data import QueryData
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
 
 WAYS = {"word vectors": 0.5, "random": 0.0}  # word_length
@@ -45,18 +44,7 @@ def taught(run: Run, word_length: float, steps: int, seed: int) -> WarmStart:
         learning_rate=3e-3,
         max_new_tokens=48,
     )
-    Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        limit_val_batches=0,
-        gradient_clip_val=1.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=str(run.folder),
-    ).fit(module, QueryData(str(run.folder), batch_size=32))
-    module.fanout.eval()
+    teach(run, module, batch_size=32, max_steps=steps)
     return module
 
 
@@ -81,9 +69,7 @@ def composite(module: WarmStart, queries: list[Query]) -> float:
     """Mean eq. (1) of one sampled fan-out a query."""
 
     def answer(part: list[Query], vectors: torch.Tensor) -> SetBatch:
-        seeds = [query_seed(query.id, 0) for query in part]
-        fanouts = module.fanout.sample([query.text for query in part], seeds, 1, 0.9)
-        return module.retrieve(part, fanouts)
+        return written(module, part)[1]
 
     found = scored(answer, module.searcher, queries, module.reward)
     return float(found["composite"].mean())

@@ -1,0 +1,36 @@
+"""A warm start that a benchmark trains → the model that was taught, and what it writes."""
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from r4t.data.queries import Query
+from r4t.fanout.model import Fanouts
+from r4t.grpo.data import QueryData
+from r4t.grpo.warm_start import WarmStart
+from r4t.run import Run
+from r4t.seeds import query_seed
+from r4t.sets import SetBatch
+
+
+def teach(run: Run, module: WarmStart, batch_size: int, **plan: Any) -> None:
+    """Train on the CPU by ``plan``, arguments of the trainer, with nothing kept; then evaluate."""
+    Trainer(
+        accelerator="cpu",
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=str(run.folder),
+        **plan,
+    ).fit(module, QueryData(str(run.folder), batch_size=batch_size))
+    module.fanout.eval()
+
+
+def written(module: WarmStart, queries: list[Query]) -> tuple[Fanouts, SetBatch]:
+    """Sample one fan-out a query with fixed seeds, and retrieve its set."""
+    seeds = [query_seed(query.id, 0) for query in queries]
+    fanouts = module.fanout.sample([query.text for query in queries], seeds, 1, 0.9)
+    return fanouts, module.retrieve(queries, fanouts)
