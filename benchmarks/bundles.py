@@ -27,7 +27,6 @@ from benchmarks.figure4 import dump, rollouts, shown
 from benchmarks.held_out import FILE
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
-from r4t.configs import configs_folder
 from r4t.data.queries import Query
 from r4t.evaluation.measures import item_vendi, pool_recall
 from r4t.evaluation.resampling import bootstrap, sign_flip
@@ -35,8 +34,9 @@ from r4t.fanout.model import FanoutModel
 from r4t.geometry import distinct_first
 from r4t.run import Run
 from r4t.search import Searcher
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
+from r4t.support.configs import configs_folder
+from r4t.support.seeds import query_seed
 
 SETS, FOLDS, SEED, DRAWS, POOL, SIZE = ("clothing", "electronic"), 5, 0, 5, 150, 10
 RUNS = Path("runs/bundles")
@@ -140,7 +140,7 @@ def drawn(
     texts = [query.text for query in queries]
     seeds = [query_seed(query.id, 0) for query in queries]
     written = model.sample(texts, seeds, draws, temperature).subqueries
-    sets = searcher.fan_out_groups(queries, written, model.form.set_size, POOL, anchor)
+    sets = searcher.retrieve_groups(queries, written, model.form.set_size, POOL, anchor)
     measured = {"recall": pool_recall(sets), "vendi": item_vendi(first_items(searcher, sets))}
     return {name: values.view(len(queries), draws).mean(1) for name, values in measured.items()}
 

@@ -36,14 +36,14 @@ from benchmarks.bundles import (
 from benchmarks.figure4 import dump, shown
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
-from r4t.configs import configs_folder
-from r4t.evaluation.learned import FanOutMethod
-from r4t.evaluation.lineup import Methods
 from r4t.evaluation.measures import item_vendi, pool_recall
 from r4t.evaluation.resampling import bootstrap, sign_flip
+from r4t.methods.language import FanOutMethod
+from r4t.methods.registry import Methods
 from r4t.retriever import MODELS, DiffusionFanOut
 from r4t.reward import Reward
 from r4t.run import Run
+from r4t.support.configs import configs_folder
 
 STEPS = {"synthesize": "2_synthesize", "distill": "3_distill", "accelerate": "4_accelerate"}
 OURS = ("R4T-FOLM", "R4T-Diffusion", "R4T-Student")

@@ -24,7 +24,7 @@ from benchmarks.teaching import teach, written
 from r4t.fanout.encoder_as_decoder import EncoderAsDecoder
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import LanguageModelSource, TinyQwen3
-from r4t.fanout.weak import ReferenceWords
+from r4t.fanout.teachers import ReferenceWords
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.run import Run

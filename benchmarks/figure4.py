@@ -23,8 +23,8 @@ from typing import Any
 from benchmarks.held_out import FILE
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
-from r4t.configs import configs_folder
-from r4t.evaluation.plots import STYLE
+from r4t.report.plots import STYLE
+from r4t.support.configs import configs_folder
 
 SETTINGS = {
     "groundedness": (0.6, 0.0, 0.0),

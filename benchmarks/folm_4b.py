@@ -39,7 +39,7 @@ from r4t.fanout.lora import LoRA
 from r4t.grpo.data import QueryData
 from r4t.grpo.module import FanoutTuner
 from r4t.reward import Reward
-from r4t.stopwatch import Stopwatch
+from r4t.support.stopwatch import Stopwatch
 
 QWEN3_4B = {
     "hidden_size": 2560,

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.turns import Record, Side
+from benchmarks.alternating import Record, Side
 from r4t.catalog import write_catalog
 from r4t.data.queries import Query, write_queries
 from r4t.data.source import Items

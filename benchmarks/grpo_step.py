@@ -30,10 +30,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.alternating import alternate
 from benchmarks.grpo_sides import PARTS, Copies, build_model, ours, trl, write_run
 from benchmarks.ratios import interval, quotients
 from benchmarks.rerank import processor
-from benchmarks.turns import alternate
 from r4t.run import Run
 
 SIDES = {"ours": ours, "trl": trl}

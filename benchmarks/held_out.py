@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from r4t.data.facet_truth import FacetTruth
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.evaluation.measures import of_facets, pool_hit, pool_recall
-from r4t.evaluation.report import run_truth
-from r4t.evaluation.truth import FacetTruth
-from r4t.grpo.gaming import gaming
-from r4t.seeds import query_seed
+from r4t.grpo.monitor.gaming import gaming
+from r4t.report.evaluation import run_truth
+from r4t.support.seeds import query_seed
 
 FILE = "held_out.json"
 
@@ -22,7 +22,7 @@ class HeldOut(Callback):
     """Writes one row before the first rollout and after every ``every``-th to ``tune/held_out.json``.
 
     A row has, as means over the queries, every objective of the reward and the reward itself, the
-    signs of gaming of ``r4t.grpo.gaming``, the share of completions that could be parsed, recall and
+    signs of gaming of ``r4t.grpo.monitor.gaming``, the share of completions that could be parsed, recall and
     hit in the pool where queries have references, and the facet measures where the truth is known.
     Each time, one fan-out a query is sampled with the same seeds.
 
@@ -78,7 +78,7 @@ class HeldOut(Callback):
         seeds = [query_seed(query.id, 0) for query in self.asked]
         fanouts = module.fanout.sample(texts, seeds, 1, module.temperature)
         form = module.fanout.form
-        sets = module.searcher.fan_out_groups(
+        sets = module.searcher.retrieve_groups(
             self.asked, fanouts.subqueries, form.set_size, self.pool_size, form.anchor
         )
         reward, components = module.reward(sets)

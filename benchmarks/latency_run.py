@@ -11,8 +11,8 @@ from benchmarks.latency_report import Call, Group, Timing, alternate
 from r4t.data.queries import Query
 from r4t.diffusion.sampler import Multistep, ReverseSde, Sampler
 from r4t.evaluation.latency import TimedSearcher, time_call
-from r4t.evaluation.learned import FanOutMethod
 from r4t.fanout.model import FanoutModel
+from r4t.methods.language import FanOutMethod
 from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
 from r4t.run import Run
 

@@ -23,9 +23,9 @@ from benchmarks.scoring import AUDITED, SIZE, WEIGHTS, scored
 from r4t.choice import BestRows, BestSet, Choice
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.evaluation.latency import TimedSearcher, time_call
-from r4t.evaluation.learned import BestOf, FanOutMethod
 from r4t.evaluation.resampling import bootstrap, sign_flip
 from r4t.fanout.model import FanoutModel
+from r4t.methods.language import BestOf, FanOutMethod
 from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
 from r4t.reward import Reward
 from r4t.run import Run

@@ -29,8 +29,8 @@ from r4t.diffusion.schedule import Karras, Schedule, Tangent
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Searcher
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
+from r4t.support.seeds import query_seed
 
 MEASURES = ("composite", "groundedness", "vendi", "alignment", "distinct")
 CONVERGED, REFERENCE = "ODE, converged", "SDE-256"
@@ -97,7 +97,7 @@ def measure(
 
         def answer(part: list[Query], vectors: Tensor, seed: int = seed) -> SetBatch:
             made = setting.generator(vectors, [query_seed(query.id, seed) for query in part])
-            return searcher.fan_out(vectors, made[:, :SIZE])
+            return searcher.retrieve(vectors, made[:, :SIZE])
 
         found = scored(answer, searcher, queries, reward)
         found["distinct"] = SIZE * found["distinctness"]

@@ -21,8 +21,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from r4t.evaluation.rerank import Order, dpp_order, mmr_order
 from r4t.geometry import normalize
+from r4t.methods.rerank import Order, dpp_order, mmr_order
 
 TRADE_OFFS: dict[str, tuple[Order, float]] = {"MMR": (mmr_order, 0.7), "DPP": (dpp_order, 0.9)}
 

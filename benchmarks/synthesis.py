@@ -23,9 +23,9 @@ from typing import Any
 
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
-from r4t.configs import configs_folder
 from r4t.data.queries import Query, write_queries
 from r4t.run import Run
+from r4t.support.configs import configs_folder
 from r4t.targets import TargetSets
 
 SIZES = (1_000, 10_000)

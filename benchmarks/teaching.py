@@ -9,8 +9,8 @@ from r4t.fanout.model import Fanouts
 from r4t.grpo.data import QueryData
 from r4t.grpo.warm_start import WarmStart
 from r4t.run import Run
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
+from r4t.support.seeds import query_seed
 
 
 def teach(run: Run, module: WarmStart, batch_size: int, **plan: Any) -> None:

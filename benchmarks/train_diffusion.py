@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.alternating import alternate
 from benchmarks.device import default_device, hardware, release, timed
 from benchmarks.directions import NETWORK
 from benchmarks.ratios import interval, quotients
@@ -40,7 +41,6 @@ from benchmarks.train_sides import (
     training_flops,
     write_sets,
 )
-from benchmarks.turns import alternate
 from r4t.diffusion.data import TargetData
 
 # Dense bfloat16 operations per second of the SXM cards, as their data sheets give them.

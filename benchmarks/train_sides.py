@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from benchmarks.alternating import Record, Side
 from benchmarks.device import BACKEND, now, recorded
-from benchmarks.turns import Record, Side
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.module import DiffusionRetriever

@@ -18,22 +18,22 @@ from rich.console import Console
 from torch import Tensor
 
 from r4t.catalog import write_catalog
+from r4t.data.facet_truth import FacetTruth
 from r4t.data.queries import Query
 from r4t.data.wardrobe import Truth, Wardrobe, generate
 from r4t.data.wardrobe.facets import OCCASIONS
 from r4t.data.wardrobe.garments import CATEGORIES, SLOTS
 from r4t.data.wardrobe.styles import STYLES, style_details
 from r4t.encoder import LsaEncoder
-from r4t.evaluation.baselines import NoFanout
-from r4t.evaluation.extremes import Oracle, RandomItems
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.measuring import evaluate
-from r4t.evaluation.memory import NearestSets
-from r4t.evaluation.rerank import Mmr
 from r4t.evaluation.results import compare
-from r4t.evaluation.table import blocks, markdown, print_results
-from r4t.evaluation.truth import FacetTruth
 from r4t.index import build_index
+from r4t.methods.bounds import Oracle, RandomItems
+from r4t.methods.nearest import NoFanout
+from r4t.methods.rerank import Mmr
+from r4t.methods.training_sets import NearestSets
+from r4t.report.table import blocks, markdown, print_results
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
@@ -76,7 +76,7 @@ class HandFanout:
         texts = [
             [self._subquery(query, number) for number in range(self.set_size)] for query in queries
         ]
-        return self.searcher.fan_out_texts(z, texts, self.set_size, pool_size=self.pool_size)
+        return self.searcher.retrieve_texts(z, texts, self.set_size, pool_size=self.pool_size)
 
     def _subquery(self, query: Query, number: int) -> str:
         rng = random.Random(f"{query.id}/{number}")

@@ -23,7 +23,7 @@ from benchmarks.teaching import teach, written
 from r4t.data.queries import Query
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
-from r4t.fanout.weak import NearbyWords
+from r4t.fanout.teachers import NearbyWords
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.run import Run

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from r4t import __version__
 from r4t.errors import InputError, PluginError, nearest
-from r4t.interruption import Interrupted
+from r4t.support.interruption import Interrupted
 
 VERBS = {
     "catalog": "files of items → a catalog folder",
@@ -116,7 +116,7 @@ def main() -> None:
     threads that spin made a warm start five times as slow.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
-    from r4t.progress import show
+    from r4t.support.progress import show
 
     show()
     try:

@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from r4t.errors import InputError, check_least
-from r4t.interruption import Interrupted, Interruption
-from r4t.randomness import random_states, set_random_states
 from r4t.run import Run
+from r4t.support.interruption import Interrupted, Interruption
+from r4t.support.randomness import random_states, set_random_states
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 KEPT = "kept"  # in a checkpoint: what Lightning does not keep

@@ -49,7 +49,7 @@ class BestRows:
         every = rows.flatten(1, 2)  # (B, M · L, d)
         if every.shape[1] == size:
             return every
-        best = best_members(searcher.fan_out(queries, every), self.by.score, size)
+        best = best_members(searcher.retrieve(queries, every), self.by.score, size)
         return every.take_along_dim(best.unsqueeze(-1), 1)
 
     def facts(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class BestSet:
         if sets.shape[1] == 1:
             return sets[:, 0]
         asked = queries.repeat_interleave(sets.shape[1], 0)
-        found = searcher.fan_out(asked, sets.flatten(0, 1), pool_size=self.pool_size)
+        found = searcher.retrieve(asked, sets.flatten(0, 1), pool_size=self.pool_size)
         scores = self.by.score(found).view(sets.shape[:2])
         best = scores.nan_to_num(-torch.inf).argmax(1)
         return sets[torch.arange(len(sets), device=sets.device), best]

@@ -12,7 +12,24 @@ from collections.abc import Iterable, Mapping
 
 
 class InputError(ValueError):
-    """The user's input, file or plug-in does not fit; the program prints the sentence alone."""
+    """The user's input, file or plug-in does not fit; the program prints the message alone.
+
+    Args:
+        expected: What was needed, to follow "Expected".
+        found: What there was instead, with its value and origin, to follow "but found".
+        remedy: What to do, as a sentence of its own.
+
+    Examples:
+        >>> print(InputError(expected="at least one query", found="none", remedy="Name a split."))
+        Expected at least one query, but found none. Name a split.
+    """
+
+    def __init__(
+        self, message: str = "", *, expected: str = "", found: str = "", remedy: str = ""
+    ) -> None:
+        if not message:
+            message = f"Expected {expected}, but found {found}. {remedy}"
+        super().__init__(message)
 
 
 class PluginError(InputError):

@@ -19,8 +19,8 @@ from r4t.choice import CHOICE_FILE, Choice, load_choice
 from r4t.errors import InputError, nearest
 from r4t.run import Run, command_for
 from r4t.search import Searcher, anchored, check_anchor
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
+from r4t.support.seeds import query_seed
 
 MODELS = {
     "diffusion": "distill/model",
@@ -102,7 +102,7 @@ class DiffusionFanOut:
             directions = rows[:, 0, : self.set_size]
         else:
             directions = self.choice(self.searcher, vectors, rows, self.set_size)
-        return self.searcher.fan_out(
+        return self.searcher.retrieve(
             vectors,
             directions,
             query_texts=list(texts),
@@ -154,7 +154,7 @@ class LanguageFanOut:
         pool_size: int | None = None,
     ) -> SetBatch:
         """Return the sets of B queries."""
-        return self.searcher.fan_out_texts(
+        return self.searcher.retrieve_texts(
             vectors,
             self.subqueries(texts, seeds),
             self.model.form.set_size,
@@ -273,7 +273,7 @@ class Retriever:
         if size < 1:
             raise InputError(f"A set needs at least one item, found size {size}; ask for 10, say.")
         vectors = self.searcher.encode_queries(list(queries))
-        sets = self.fan_out(queries, vectors, [seed] * len(queries), pool_size=size)
+        sets = self.retrieve(queries, vectors, [seed] * len(queries), pool_size=size)
         return [self._set(query, sets, row) for row, query in enumerate(queries)]
 
     @cached_property

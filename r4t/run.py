@@ -21,10 +21,10 @@ from r4t.catalog import Catalog
 from r4t.data.queries import RECOMPOSED, Query, read_queries
 from r4t.encoder import load_encoder
 from r4t.errors import InputError
-from r4t.files import write_text
 from r4t.index import build_index
 from r4t.search import Searcher
 from r4t.sets import Popularity
+from r4t.support.files import write_text
 
 RUN_FILE = "run.json"
 README = """# A run of r4t

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from r4t.cache import Cache
 from r4t.catalog import Catalog
 from r4t.data.queries import Query
 from r4t.encoder import Encoder
@@ -14,7 +13,8 @@ from r4t.errors import InputError, check_least
 from r4t.geometry import distinct_first, normalize
 from r4t.index import Index
 from r4t.sets import Popularity, SetBatch, pad_rows
-from r4t.stopwatch import Stopwatch
+from r4t.support.cache import Cache
+from r4t.support.stopwatch import Stopwatch
 
 
 class Searcher:
@@ -97,7 +97,7 @@ class Searcher:
         told = getattr(self.encoder, "unknown", None)
         return [] if told is None else list(told(text))
 
-    def fan_out(
+    def retrieve(
         self,
         query: Tensor,
         directions: Tensor,
@@ -157,7 +157,7 @@ class Searcher:
                 popularity=self.popularity,
             )
 
-    def fan_out_texts(
+    def retrieve_texts(
         self,
         query: Tensor,
         subqueries: list[list[str]],
@@ -168,7 +168,7 @@ class Searcher:
         pool_size: int | None = None,
         anchor: float = 0.0,
     ) -> SetBatch:
-        """Encode B lists of sub-queries and retrieve for them, as ``fan_out`` does.
+        """Encode B lists of sub-queries and retrieve for them, as ``retrieve`` does.
 
         A list shorter than ``set_size`` leaves members masked; each distinct text is encoded once.
 
@@ -176,9 +176,9 @@ class Searcher:
             query: (B, d) unit vectors.
             subqueries: B lists of texts.
             set_size: Number k of sub-queries asked for.
-            query_texts: As in ``fan_out``.
-            references: As in ``fan_out``.
-            pool_size: As in ``fan_out``.
+            query_texts: As in ``retrieve``.
+            references: As in ``retrieve``.
+            pool_size: As in ``retrieve``.
             anchor: Share a of the query in each direction, see ``anchored``; at 0 a direction is
                 the sub-query's vector, untouched. Objectives see the anchored directions:
                 groundedness and alignment are those of what is searched with, not of the text
@@ -199,7 +199,7 @@ class Searcher:
             [(text, owner, anchor) if anchor else text for text in texts]
             for owner, texts in zip(owners, kept)
         ]
-        return self.fan_out(
+        return self.retrieve(
             query,
             directions,
             texts=kept,
@@ -209,7 +209,7 @@ class Searcher:
             keys=keys,
         )
 
-    def fan_out_groups(
+    def retrieve_groups(
         self,
         queries: list[Query],
         subqueries: list[list[str]],
@@ -224,7 +224,7 @@ class Searcher:
             subqueries: B·G lists; row b·G + g is fan-out g of query b.
             set_size: Number k of sub-queries asked for.
             pool_size: Number P of distinct items; no pool by default.
-            anchor: Share of the query in each direction, as in ``fan_out_texts``.
+            anchor: Share of the query in each direction, as in ``retrieve_texts``.
         """
         group_size = len(subqueries) // len(queries)
         texts = [query.text for query in queries]
@@ -233,7 +233,7 @@ class Searcher:
         if any(query.references for query in queries):
             rows = [self.catalog.rows(query.references) for query in queries]
             references = pad_rows(rows).repeat_interleave(group_size, 0)
-        return self.fan_out_texts(
+        return self.retrieve_texts(
             vectors.repeat_interleave(group_size, 0),
             subqueries,
             set_size,

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
-from r4t.facts import described, folder_fingerprint
 from r4t.fanout.backend import Backend
 from r4t.fanout.model import FanoutModel
 from r4t.filters import Filter
-from r4t.interruption import Interrupted, Interruption
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
+from r4t.support.fingerprints import folder_fingerprint, to_plain
+from r4t.support.interruption import Interrupted, Interruption
+from r4t.support.seeds import query_seed
 from r4t.targets import Origin, TargetBatch, TargetWriter, begin, check_begin
 
 
@@ -120,9 +120,9 @@ class Synthesizer(LightningModule):
                 "set_size": self.set_size,
                 "pool_size": self.pool_size,
                 "rows": type(self.rows).__name__,
-                "keep": described(self.keep),
+                "keep": to_plain(self.keep),
                 "weights": self.reward.weights,
-                "objectives": described(self.reward.objectives),
+                "objectives": to_plain(self.reward.objectives),
             },
         )
 
@@ -230,7 +230,7 @@ class Synthesizer(LightningModule):
         seeds = [query_seed(query.id, -1) for query in batch]
         fanouts = self.fanout.sample(texts, seeds, self.samples, self.temperature)
         form = self.fanout.form
-        return self.searcher.fan_out_groups(
+        return self.searcher.retrieve_groups(
             batch, fanouts.subqueries, form.set_size, self.pool_size, form.anchor
         )
 

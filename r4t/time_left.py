@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from r4t.callbacks import batches_done
-from r4t.progress import Progress
+from r4t.support.progress import Progress
 
 
 class TimeLeft(ProgressBar):

@@ -11,7 +11,7 @@ import pytest
 
 import r4t.chat
 from r4t.chat import Answer, Chat, Failure, Usage
-from r4t.chat.attempt import LostError, attempt
+from r4t.chat.request import LostError, attempt
 from r4t.errors import InputError
 from tests.chat_server import Reply, nobody, replies, serving
 

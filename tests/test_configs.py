@@ -10,15 +10,15 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from r4t.__main__ import run as run_verb
 from r4t.cli import lightning as verb
-from r4t.configs import configs_folder
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
 from r4t.errors import InputError
-from r4t.evaluation.report import Evaluation
 from r4t.fanout.backend import Transformers
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
+from r4t.report.evaluation import Evaluation
+from r4t.support.configs import configs_folder
 
 CONFIGS = configs_folder()
 VERBS = {

@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors words files interruption progress facts seeds randomness stopwatch cache configs chat geometry encoder
-data catalog index sets search run objective plugins reward choice filters metrics testing targets
-fanout grpo diffusion synthesis retriever evaluation callbacks time_left cli __main__
+errors support chat geometry encoder data catalog index sets search run objective plugins reward choice
+filters metrics testing targets fanout grpo diffusion synthesis retriever methods evaluation report
+callbacks time_left cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
@@ -24,10 +24,17 @@ WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]
 WITH_LIGHTNING += ["grpo.training", "diffusion.training", "diffusion.student"]
-WITH_LIGHTNING += ["grpo.watch", "grpo.watchdog", "grpo.snapshot"]
+WITH_LIGHTNING += ["grpo.monitor", "grpo.snapshot"]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 # What a stranger's objective may use: the contract, sets, the math, words, a chat model.
-STRANGERS = ["r4t.objective", "r4t.sets", "r4t.geometry", "r4t.errors", "r4t.words", "r4t.chat"]
+STRANGERS = [
+    "r4t.objective",
+    "r4t.sets",
+    "r4t.geometry",
+    "r4t.errors",
+    "r4t.support.text",
+    "r4t.chat",
+]
 STRANGERS += ["r4t.testing"]  # in their tests
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
 # Plain verbs, and below those with a help of their own: the parser's whole one needs torch.

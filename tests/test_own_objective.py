@@ -3,10 +3,10 @@
 import pytest
 
 import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
-from r4t.configs import configs_folder
-from r4t.evaluation.answers import read_answers
 from r4t.evaluation.results import Results
+from r4t.report.answers import read_answers
 from r4t.run import Run
+from r4t.support.configs import configs_folder
 from r4t.targets import TargetSets
 from tests.small_steps import EVALUATE, FEW, TUNE, logged_values, overlay
 

@@ -14,7 +14,7 @@ from r4t.fanout.model import FanoutModel
 from r4t.index import TorchIndex
 from r4t.retriever import DiffusionFanOut, LanguageFanOut, Retriever
 from r4t.search import Searcher
-from r4t.seeds import query_seed
+from r4t.support.seeds import query_seed
 
 
 class Words:
@@ -50,7 +50,7 @@ class Said:
 
     def __call__(self, texts, vectors, seeds, *, references=None, pool_size=None):
         said = [self.subqueries] * len(texts)
-        return self.searcher.fan_out_texts(vectors, said, 3, pool_size=pool_size)
+        return self.searcher.retrieve_texts(vectors, said, 3, pool_size=pool_size)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def test_pool_equals_a_loop(searcher):
     )
     mask = torch.tensor([[True] * 4, [True, False, True, True], [False] * 4])
     query = directions[:, 0]
-    sets = searcher.fan_out(query, directions, mask, pool_size=7)
+    sets = searcher.retrieve(query, directions, mask, pool_size=7)
     scores = directions @ catalog.embeddings.T
     for row in range(3):
         ranked = [scores[row, i].argsort(descending=True, stable=True).tolist() for i in range(4)]
@@ -39,7 +39,7 @@ def test_pool_equals_a_loop(searcher):
 
 def test_texts_of_unknown_words_are_masked(searcher):
     query = searcher.encode_queries(["red linen"])
-    sets = searcher.fan_out_texts(query, [["red shirt", "zzzz qqqq", "wool coat"]], 4)
+    sets = searcher.retrieve_texts(query, [["red shirt", "zzzz qqqq", "wool coat"]], 4)
     assert sets.mask.tolist() == [[True, False, True, False]]
     assert sets.items[0, 1] == -1
     assert searcher.catalog.texts[sets.items[0, 2]].endswith("wool coat")
@@ -55,7 +55,7 @@ def test_a_query_without_any_known_word_is_refused(searcher):
 def test_a_pool_larger_than_the_catalog_is_refused(searcher):
     query = searcher.encode_queries(["red linen"])
     with pytest.raises(InputError, match="asked for 201 of 200 items"):
-        searcher.fan_out_texts(query, [["red"]], 1, pool_size=201)
+        searcher.retrieve_texts(query, [["red"]], 1, pool_size=201)
 
 
 def test_a_catalog_of_own_vectors_needs_an_encoder(searcher):
@@ -82,9 +82,9 @@ def test_anchored_directions_by_hand():
 def test_anchored_subqueries_search_and_score_between_query_and_text(searcher):
     query = searcher.encode_queries(["red linen", "blue wool"])
     texts = [["wool coat", "zzzz qqqq"], ["silk dress", "red"]]
-    plain = searcher.fan_out_texts(query, texts, 3, pool_size=5)
-    same = searcher.fan_out_texts(query, texts, 3, pool_size=5, anchor=0.0)
-    sets = searcher.fan_out_texts(query, texts, 3, pool_size=5, anchor=0.7)
+    plain = searcher.retrieve_texts(query, texts, 3, pool_size=5)
+    same = searcher.retrieve_texts(query, texts, 3, pool_size=5, anchor=0.0)
+    sets = searcher.retrieve_texts(query, texts, 3, pool_size=5, anchor=0.7)
     assert torch.equal(same.directions, plain.directions)
     assert torch.equal(same.pool, plain.pool)
     # An unknown text and a missing one stay masked, however strong the anchor.
@@ -104,10 +104,10 @@ def test_anchored_subqueries_search_and_score_between_query_and_text(searcher):
 def test_groups_are_anchored_to_their_own_query(searcher):
     queries = [Query("q1", "red linen", "set"), Query("q2", "blue wool", "set")]
     texts = [["coat"], ["dress"], ["coat"], ["shirt"]]
-    groups = searcher.fan_out_groups(queries, texts, 1, anchor=0.5)
+    groups = searcher.retrieve_groups(queries, texts, 1, anchor=0.5)
     vectors = searcher.encode_queries(["red linen", "red linen", "blue wool", "blue wool"])
     assert torch.equal(
-        groups.directions, searcher.fan_out_texts(vectors, texts, 1, anchor=0.5).directions
+        groups.directions, searcher.retrieve_texts(vectors, texts, 1, anchor=0.5).directions
     )
     assert not torch.equal(groups.directions[0], groups.directions[2])  # both are "coat"
 
@@ -116,7 +116,7 @@ def test_groups_are_anchored_to_their_own_query(searcher):
 def test_an_anchor_out_of_range_is_refused(searcher, anchor):
     query = searcher.encode_queries(["red linen"])
     with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found"):
-        searcher.fan_out_texts(query, [["red"]], 1, anchor=anchor)
+        searcher.retrieve_texts(query, [["red"]], 1, anchor=anchor)
 
 
 def test_what_is_kept_changes_nothing_and_is_found_again(small_run):
@@ -124,7 +124,7 @@ def test_what_is_kept_changes_nothing_and_is_found_again(small_run):
     queries = [Query(name, text, "set") for name, text in (("a", "red linen"), ("b", "blue wool"))]
     written = [["red hat", "wool", "red hat"], ["wool", "zzzz qqqq"], [], ["silk coat"]]
     for anchor, pool in ((0.0, None), (0.0, 6), (0.4, 6)):
-        asked = [searcher.fan_out_groups(queries, written, 3, pool, anchor) for searcher in
+        asked = [searcher.retrieve_groups(queries, written, 3, pool, anchor) for searcher in
                  (plain, kept, kept)]  # fmt: skip
         for found in asked[1:]:
             for name in ("query", "items", "mask", "directions", "item_embeddings"):
@@ -150,14 +150,14 @@ def test_texts_are_encoded_once_and_sub_queries_searched_for_once(small_run):
     searcher.encoder, searcher.index = Encoder(), Index()
     queries = [Query("a", "red linen", "set"), Query("b", "blue wool", "set")]
     written = [["red hat", "wool"], ["wool", "silk"]]
-    searcher.fan_out_groups(queries, written, 2)
-    searcher.fan_out_groups(queries, [["silk", "wool"], ["coat"]], 2)
+    searcher.retrieve_groups(queries, written, 2)
+    searcher.retrieve_groups(queries, [["silk", "wool"], ["coat"]], 2)
     assert encoded == ["red linen", "blue wool", "red hat", "wool", "silk", "coat"]
     assert searched == [3, 1]
     # 4 + 3 sub-queries; the texts of both queries are asked for each time.
     assert (searcher.found.take(), searcher.vectors.take()) == ((7, 4), (10, 6))
     # An anchored direction depends on the query: "wool" is searched for once for each.
-    searcher.fan_out_groups(queries, [["wool"], ["wool"]], 1, anchor=0.5)
+    searcher.retrieve_groups(queries, [["wool"], ["wool"]], 1, anchor=0.5)
     assert searched == [3, 1, 2]
 
 
@@ -180,7 +180,7 @@ def test_what_is_kept_of_one_anchor_is_not_taken_for_another(small_run):
     queries = [Query("a", "red linen", "set")]
     for anchor in (0.2, 0.9, 0.0):
         found, expected = (
-            searcher.fan_out_groups(queries, [["green boots", "silk"]], 2, 9, anchor).pool
+            searcher.retrieve_groups(queries, [["green boots", "silk"]], 2, 9, anchor).pool
             for searcher in (kept, plain)
         )
         assert torch.equal(found, expected)

@@ -14,10 +14,10 @@ from r4t.errors import InputError
 from r4t.fanout.formats import Full
 from r4t.filters import Filter
 from r4t.grpo.data import QueryData
-from r4t.interruption import Interrupted
 from r4t.objective import Objective
 from r4t.reward import Reward
-from r4t.seeds import query_seed
+from r4t.support.interruption import Interrupted
+from r4t.support.seeds import query_seed
 from r4t.synthesis import DirectionRows, ItemRows, SynthesisTrainer, Synthesizer
 from r4t.targets import TargetSets, begin
 
@@ -272,7 +272,7 @@ def test_refusals(synthesize, monkeypatch):
         synthesize(overwrite=False)
     with pytest.raises(InputError, match="samples must be at least 1, found 0"):
         synthesize(samples=0)
-    items = module.searcher.fan_out(torch.ones(1, 8), torch.ones(1, 2, 8))
+    items = module.searcher.retrieve(torch.ones(1, 8), torch.ones(1, 2, 8))
     object.__setattr__(items, "directions", None)
     with pytest.raises(InputError, match="sets with directions, found sets without; use ItemRows"):
         DirectionRows()(items)
@@ -328,7 +328,7 @@ def test_a_kill_before_any_rename_leaves_a_folder_that_goes_on(synthesize, monke
         os.rename(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("r4t.files.os.replace", rename)
+        patched.setattr("r4t.support.files.os.replace", rename)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             raise_unless_finished(lambda: synthesize(MANY, batch_size=1, shard_size=4))
     with pytest.raises(InputError, match="hold a manifest.json, found none"):

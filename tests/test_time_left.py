@@ -8,7 +8,7 @@ from tests.test_callbacks import Counting
 
 def shown(monkeypatch, capsys, verb="fit", **settings):
     """Plain lines of a trainer that has all its steps told at once."""
-    monkeypatch.setattr("r4t.progress.EVERY", 0.0)
+    monkeypatch.setattr("r4t.support.progress.EVERY", 0.0)
     loader = DataLoader(torch.zeros(6, 1))
     made = Trainer(
         accelerator="cpu", logger=False, enable_model_summary=False, callbacks=[TimeLeft()],

@@ -24,7 +24,7 @@ from transformers import StoppingCriteria
 from r4t.fanout import vllm
 from r4t.fanout.backend import Prompts, Transformers
 from r4t.fanout.sampling import SeededSampling
-from r4t.seeds import query_seed
+from r4t.support.seeds import query_seed
 
 CONTEXT = 768
 # What vLLM 0.31 knows of what is sent here; it ignores unknown fields, which would hide typing errors.

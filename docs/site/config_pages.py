@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from r4t.configs import configs_folder
+from r4t.support.configs import configs_folder
 
 FOLDERS = {
     "toy": "On a CPU, in minutes: what `r4t quickstart` runs.",

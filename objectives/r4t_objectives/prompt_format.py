@@ -4,7 +4,7 @@ from torch import Tensor
 
 from r4t.objective import Objective
 from r4t.sets import SetBatch
-from r4t.words import words
+from r4t.support.text import normalize_text
 
 
 class PromptFormat(Objective):
@@ -12,7 +12,7 @@ class PromptFormat(Objective):
 
     1 if the completion could be parsed at all, else 0; sub-queries written of k asked for; distinct
     ones among those written; those written that are not the query itself. Texts are compared by
-    their words (``r4t.words``), without regard to case, spaces and punctuation; of punctuation
+    their words (``r4t.support.text``), without regard to case, spaces and punctuation; of punctuation
     alone nothing is written. From 0 (nothing could be parsed) to 1 (k different sub-queries, none
     of them the query). It reads texts alone: of a sub-query that the encoder does not know, the
     form is right. Sub-queries beyond k are not read.
@@ -44,9 +44,9 @@ class PromptFormat(Objective):
 
     def of(self, texts: list[str], query: str, set_size: int) -> float:
         """Return the score of one query's sub-queries, of which ``set_size`` were asked for."""
-        written = [plain for text in texts[:set_size] if (plain := words(text))]
+        written = [plain for text in texts[:set_size] if (plain := normalize_text(text))]
         if not written:
             return 0.0
         distinct = len(set(written)) / len(written)
-        copies = written.count(words(query)) / len(written)
+        copies = written.count(normalize_text(query)) / len(written)
         return (1 + len(written) / set_size + distinct + (1 - copies)) / 4

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from r4t.chat.answer import Answer, AnswerFolder, Failure, Usage, content_key, utf8
-from r4t.chat.attempt import LostError, attempt, checked_key, checked_url
-from r4t.chat.kept import Kept
+from r4t.chat.answer_cache import Kept
+from r4t.chat.request import LostError, attempt, checked_key, checked_url
 from r4t.errors import InputError
 
 __all__ = ["Answer", "Chat", "Conversation", "Failure", "Usage", "endpoint_error"]

@@ -14,8 +14,8 @@ from r4t.errors import InputError
 
 if TYPE_CHECKING:
     from r4t.data.queries import Query
-    from r4t.evaluation.answers import Answer
-    from r4t.evaluation.comparison import Comparison
+    from r4t.report.answers import Answer
+    from r4t.report.comparison import Comparison
 
 EXAMPLES = (
     'r4t compare runs/toy "bohemian festival style"',
@@ -81,8 +81,8 @@ def run(arguments: list[str]) -> None:
             "quotes, or name a file with --queries."
         )
     from r4t.cli.quiet import quiet
-    from r4t.evaluation.comparison import UNASKED, compare_answers
-    from r4t.evaluation.page import page
+    from r4t.report.comparison import UNASKED, compare_answers
+    from r4t.report.page import page
 
     quiet()
     found = compare_answers(
@@ -156,15 +156,15 @@ def print_comparison(console: Console, comparison: "Comparison") -> None:
 
 def _text(words: str, style: str = "") -> Text:
     """Words as they are: brackets are no markup, and control characters do nothing."""
-    from r4t.evaluation.answers import readable
+    from r4t.report.answers import readable
 
     return Text(readable(words), style)
 
 
 def _scores(answers: "Sequence[Answer]") -> Table:
     """Scores by methods; the highest of each is bold."""
-    from r4t.evaluation.comparison import highest, score_names
-    from r4t.evaluation.page import BLOCKS
+    from r4t.report.comparison import highest, score_names
+    from r4t.report.page import BLOCKS
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
@@ -183,7 +183,7 @@ def _scores(answers: "Sequence[Answer]") -> Table:
 
 
 def _score(value: float | None, best: bool) -> Text:
-    from r4t.evaluation.answers import shown_number
+    from r4t.report.answers import shown_number
 
     return Text("–" if value is None else shown_number(value, 3), "bold" if best else "")
 
@@ -201,7 +201,7 @@ def _beside(answers: "Sequence[Answer]") -> Table:
 
 
 def _cell(answer: "Answer", rank: int) -> Text:
-    from r4t.evaluation.answers import shown_number
+    from r4t.report.answers import shown_number
 
     if rank >= len(answer.items):
         return Text()
@@ -216,7 +216,7 @@ def _cell(answer: "Answer", rank: int) -> Text:
 
 def _below(answer: "Answer", about: str) -> Group:
     """One method's set: rank, title, metadata, number of the direction, cosine."""
-    from r4t.evaluation.answers import shown_number
+    from r4t.report.answers import shown_number
 
     heading = Text.assemble((answer.method, "bold"), ("  " + about, "dim"))
     if answer.directions:
@@ -243,7 +243,7 @@ def _below(answer: "Answer", about: str) -> Group:
 
 def _metadata(answer: "Answer", rank: int) -> list[str]:
     """Values of the item's metadata; those it lacks are empty."""
-    from r4t.evaluation.answers import readable
+    from r4t.report.answers import readable
 
     values = answer.items[rank].metadata.values()
     return ["" if value is None else readable(str(value)) for value in values]
@@ -253,7 +253,7 @@ def _subqueries(answer: "Answer", between: str) -> Text:
     """Numbered sub-queries, those that begin with the query as "… what they add"."""
     if not answer.subqueries:
         return Text(f"{answer.directions} directions without words" if answer.directions else "")
-    from r4t.evaluation.answers import added_words, readable
+    from r4t.report.answers import added_words, readable
 
     added = [added_words(text, answer.query) for text in answer.subqueries]
     texts = [a if b is None else f"… {b}" for a, b in zip(answer.subqueries, added)]

@@ -12,16 +12,16 @@ from r4t.cli.printed_config import commented
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from r4t.evaluation.lineup import Methods
-    from r4t.evaluation.report import Evaluation
+    from r4t.methods.registry import Methods
+    from r4t.report.evaluation import Evaluation
 
 OWN = ("folder", "config", "examples", "headroom", "plots", "__path__")
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb; it names the settings from the classes that measure."""
-    from r4t.evaluation.lineup import Methods
-    from r4t.evaluation.report import Evaluation
+    from r4t.methods.registry import Methods
+    from r4t.report.evaluation import Evaluation
 
     verb = verb_parser(
         "evaluate", "Compare baselines and a run's models on held-out queries.", EVALUATED
@@ -48,8 +48,8 @@ def run(arguments: list[str]) -> None:
     from rich.console import Console
 
     from r4t.cli.quiet import quiet
-    from r4t.evaluation.lineup import Methods
-    from r4t.evaluation.report import Evaluation
+    from r4t.methods.registry import Methods
+    from r4t.report.evaluation import Evaluation
 
     check_configs(arguments)
     verb = parser()
@@ -81,8 +81,8 @@ def _those_of(kind: type, settings: dict[str, Any], fields: Any) -> dict[str, An
 
 
 def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", plots: bool) -> None:
-    from r4t.evaluation.claims import differences, ratios
-    from r4t.evaluation.table import print_results, write_results
+    from r4t.report.headline import differences, ratios
+    from r4t.report.table import print_results, write_results
 
     results = evaluation.measure(methods, console)
     compared = differences(results)
@@ -97,8 +97,8 @@ def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", pl
 
 
 def _headroom(evaluation: "Evaluation", methods: "Methods", console: "Console") -> None:
-    from r4t.evaluation.headroom import blocks, measure_headroom, notes, write_headroom
-    from r4t.evaluation.table import print_blocks
+    from r4t.report.headroom import blocks, measure_headroom, notes, write_headroom
+    from r4t.report.table import print_blocks
 
     found = measure_headroom(evaluation, methods, console)
     write_headroom(evaluation.folder, found)

@@ -6,8 +6,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
-from r4t.configs import configs_folder
 from r4t.errors import InputError
+from r4t.support.configs import configs_folder
 
 
 def parser() -> ArgumentParser:

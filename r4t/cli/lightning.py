@@ -28,8 +28,8 @@ from r4t.cli.mistakes import check_configs, sentence
 from r4t.cli.printed_config import commented
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
-from r4t.interruption import AtOnce, Interrupted
 from r4t.run import Run
+from r4t.support.interruption import AtOnce, Interrupted
 from r4t.synthesis import SynthesisTrainer
 from r4t.time_left import TimeLeft
 

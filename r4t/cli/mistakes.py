@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser
 from r4t.cli.classes import nearest_class, parameters
 from r4t.cli.problems import Problem, problems
 from r4t.errors import nearest
-from r4t.files import utf8
+from r4t.support.files import utf8
 
 SHOWN = 12  # settings that a sentence lists; of more it names the nearest alone
 TYPES = {

@@ -9,11 +9,11 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
-from r4t.configs import configs_folder
 from r4t.errors import InputError, nearest
-from r4t.files import write_text
-from r4t.interruption import Interrupted
-from r4t.progress import duration
+from r4t.support.configs import configs_folder
+from r4t.support.files import write_text
+from r4t.support.interruption import Interrupted
+from r4t.support.progress import duration
 
 EXAMPLES = (
     "r4t quickstart --run runs/quickstart",

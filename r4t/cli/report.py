@@ -43,9 +43,9 @@ def run(arguments: list[str]) -> None:
 
     from rich.console import Console
 
-    from r4t.evaluation.aggregate import Report
-    from r4t.evaluation.runs import load_runs
-    from r4t.evaluation.table import print_blocks
+    from r4t.report.aggregate import Report
+    from r4t.report.runs import load_runs
+    from r4t.report.table import print_blocks
 
     report = Report(load_runs(options.runs), options.across_catalogs)
     differences = report.differences(*options.compare) if options.compare else []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from r4t.data.source import Items, ReferenceSet, Source, collect_sets, counted, join_notes
 from r4t.errors import InputError
-from r4t.files import utf8
+from r4t.support.files import utf8
 
 FILES = {
     "bundle_intent.csv": ("bundle ID", "intent"),

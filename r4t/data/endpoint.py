@@ -11,7 +11,7 @@ from r4t.data.kinds import KINDS
 from r4t.data.phrases import WORDS
 from r4t.data.queries import Query, normalized
 from r4t.errors import InputError
-from r4t.progress import Progress
+from r4t.support.progress import Progress
 
 BATCH = 40
 FRUITLESS = 3

@@ -11,7 +11,7 @@ from typing import Any
 
 from r4t.data.source import RESERVED, Items, ReferenceSet, Source, check_items, collect_sets
 from r4t.errors import InputError
-from r4t.files import utf8
+from r4t.support.files import utf8
 
 Placed = tuple[str, dict[str, Any]]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from r4t.data.source import ReferenceSet
 from r4t.errors import InputError, nearest
-from r4t.files import utf8
-from r4t.words import words
+from r4t.support.files import utf8
+from r4t.support.text import normalize_text
 
 SPLITS = ("train", "val", "test")
 ALL = "all"
@@ -127,7 +127,7 @@ def normalized(text: str) -> str:
         >>> normalized("  Men's   SHOES! ")
         'men s shoes'
     """
-    return words(text)
+    return normalize_text(text)
 
 
 def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:

@@ -17,7 +17,7 @@ MEASURES = ("composite", "vendi")
 
 
 @dataclass(frozen=True)
-class Passage:
+class GateReport:
     """What a gate found.
 
     Attributes:
@@ -105,7 +105,7 @@ class Gate:
         teacher: DirectionGenerator,
         generators: Mapping[str, DirectionGenerator],
         queries: Sequence[Query],
-    ) -> Passage:
+    ) -> GateReport:
         """Generate for all queries that the encoder knows a word of, and compare means.
 
         Args:
@@ -114,7 +114,7 @@ class Gate:
             queries: At least one.
         """
         asked, _ = self.searcher.searchable(list(queries))
-        return Passage(
+        return GateReport(
             self.scores(teacher, asked),
             {name: self.scores(generator, asked) for name, generator in generators.items()},
             self.gate,

@@ -23,8 +23,8 @@ from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Searcher, anchored, check_anchor
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch, pad_rows
+from r4t.support.seeds import query_seed
 
 SEEN = KNOWN | {"pool", "references", "query_texts"}  # of a generated set; it has no texts
 COMPOSITE = "reward"
@@ -262,7 +262,7 @@ def generated_sets(
     references = None
     if any(query.references for query in queries):
         references = pad_rows([searcher.catalog.rows(query.references) for query in queries])
-    return searcher.fan_out(
+    return searcher.retrieve(
         vectors, directions, query_texts=texts, references=references, pool_size=pool_size
     )
 

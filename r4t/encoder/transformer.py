@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r4t.errors import InputError
 from r4t.geometry import normalize
-from r4t.progress import track
+from r4t.support.progress import track
 
 
 class _Pretrained(ABC):

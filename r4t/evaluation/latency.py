@@ -9,7 +9,7 @@ from r4t.data.queries import Query
 from r4t.index import Index
 from r4t.search import Searcher
 from r4t.sets import SetBatch
-from r4t.stopwatch import Stopwatch
+from r4t.support.stopwatch import Stopwatch
 
 PARTS = ("encode", "generate", "search")
 

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from r4t.data.facet_truth import FacetTruth
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation import measures
-from r4t.evaluation.baselines import Method
-from r4t.evaluation.known import Known
+from r4t.evaluation.ground_truth import GroundTruth
 from r4t.evaluation.latency import TimedSearcher, measure_latency
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Results, Values, listed
-from r4t.evaluation.truth import FacetTruth
 from r4t.geometry import distinct_first
+from r4t.methods.nearest import Method
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
@@ -94,7 +94,7 @@ def evaluate(
             f"methods {names} and {len(queries)} queries — correct the methods or the split."
         )
     scores = _Scores(directions, items if items is not None else {}, optional)
-    known = Known(searcher, queries, truth, subtopic_field)
+    known = GroundTruth(searcher, queries, truth, subtopic_field)
     values: dict[str, dict[str, Values]] = {name: {} for name in names}
     sizes: dict[str, tuple[int, int]] = {}
     for chosen, z in _batches(searcher, queries, batch_size):

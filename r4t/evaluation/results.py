@@ -13,7 +13,7 @@ from torch import Tensor
 from r4t.errors import InputError, nearest
 from r4t.evaluation.latency import PARTS
 from r4t.evaluation.resampling import SAMPLES, bootstrap, mean_of_runs, shares, sign_flip
-from r4t.files import write_csv, write_text
+from r4t.support.files import write_csv, write_text
 
 FILE = "results.json"
 SUMMARY = "summary"

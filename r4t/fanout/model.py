@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r4t.errors import InputError, check_least
 from r4t.fanout.backend import Backend, Prompts, Transformers
-from r4t.fanout.fit import check_room, end_ids, in_chat, ready, unreached
+from r4t.fanout.checks import check_room, end_ids, in_chat, ready, unreached
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
 from r4t.fanout.lora import save_adapter

@@ -17,7 +17,7 @@ from r4t.fanout.backend import Prompts
 from r4t.fanout.sampling import through_list
 from r4t.fanout.server import Request, Served, Server, Written
 from r4t.fanout.weights import described, served_weights
-from r4t.seeds import query_seed
+from r4t.support.seeds import query_seed
 
 if TYPE_CHECKING:
     from r4t.fanout.model import FanoutModel

@@ -73,7 +73,7 @@ def _centered(rewards: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Extent:
+class TokenCounts:
     """How much there is to average over, on this rank and on all of them.
 
     Attributes:
@@ -90,30 +90,30 @@ class Extent:
     limit: int
 
 
-def grpo(extent: Extent) -> Tensor:
+def grpo(extent: TokenCounts) -> Tensor:
     """Mean over completions of the mean over their tokens (DeepSeekMath): ``1 / (n · |o_i|)``."""
     return 1 / (len(extent.lengths) * extent.lengths.clamp(min=1))
 
 
-def bnpo(extent: Extent) -> Tensor:
+def bnpo(extent: TokenCounts) -> Tensor:
     """Mean over the tokens of this rank's completions: ``1 / Σ|o|``, ranks counting alike."""
     return (1 / extent.lengths.sum().clamp(min=1)).expand(len(extent.lengths))
 
 
-def dr_grpo(extent: Extent) -> Tensor:
+def dr_grpo(extent: TokenCounts) -> Tensor:
     """Sum over what n completions could have held (Dr. GRPO): ``1 / (n · limit)``."""
     lengths = extent.lengths
     return torch.full(lengths.shape, 1 / (len(lengths) * extent.limit), device=lengths.device)
 
 
-def dapo(extent: Extent) -> Tensor:
+def dapo(extent: TokenCounts) -> Tensor:
     """Mean over the tokens of all ranks (DAPO): ``ranks / Σ|o|``, as gradients are averaged."""
     return (extent.ranks / extent.tokens.clamp(min=1)).expand(len(extent.lengths))
 
 
 # Name → weight (n,) of the tokens of each completion. The weights of a rollout are found once, so
 # that the gradient is the same however it is cut into micro-batches.
-NORMALIZATIONS: dict[str, Callable[[Extent], Tensor]] = {
+NORMALIZATIONS: dict[str, Callable[[TokenCounts], Tensor]] = {
     rule.__name__: rule for rule in (grpo, bnpo, dr_grpo, dapo)
 }
 
@@ -188,7 +188,7 @@ class SoftGRPO:
             found = found & ~flat_groups(rewards).unsqueeze(1)
         return found & ~truncated if self.mask_truncated else found
 
-    def weights(self, extent: Extent) -> Tensor:
+    def weights(self, extent: TokenCounts) -> Tensor:
         """Return the weight (n,) of the tokens of each completion by the normalization."""
         return NORMALIZATIONS[self.normalization](extent)
 

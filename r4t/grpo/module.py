@@ -11,11 +11,11 @@ from r4t.fanout.backend import Backend
 from r4t.fanout.formats import FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained
 from r4t.fanout.model import Fanouts
-from r4t.grpo.loss import Extent, SoftGRPO, policy_statistics
+from r4t.grpo.loss import SoftGRPO, TokenCounts, policy_statistics
 from r4t.grpo.policy import without_dropout
 from r4t.grpo.rollout import (
-    Lesson,
     Rollout,
+    UpdateBatch,
     backend_gap,
     component_numbers,
     rollout_numbers,
@@ -24,7 +24,7 @@ from r4t.grpo.rollout import (
 from r4t.grpo.training import CACHED, FanoutModule
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
-from r4t.seeds import query_seed
+from r4t.support.seeds import query_seed
 
 __all__ = ["FanoutModule", "FanoutTuner", "WarmStart"]  # configs name all of step 0 and 1 here
 
@@ -148,8 +148,8 @@ class FanoutTuner(FanoutModule):
         tokens, telling = self.trainer.strategy.reduce(
             torch.stack([lengths.sum(), telling]), reduce_op="sum"
         )
-        extent = Extent(lengths, tokens, self.trainer.world_size, self.fanout.max_new_tokens)
-        lesson = Lesson(fanouts, advantages, mask, self.loss.weights(extent))
+        extent = TokenCounts(lengths, tokens, self.trainer.world_size, self.fanout.max_new_tokens)
+        lesson = UpdateBatch(fanouts, advantages, mask, self.loss.weights(extent))
         old: Tensor | None = None  # log π_old: of the policy before the first step
         for _ in range(self.updates):
             optimizer.zero_grad()  # type: ignore[union-attr]
@@ -169,7 +169,7 @@ class FanoutTuner(FanoutModule):
         for name, value in statistics.items():
             self._log(f"train/{name}/mean", value, batch_size, bar=False)
 
-    def _pass(self, lesson: Lesson, old: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _pass(self, lesson: UpdateBatch, old: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Go through the micro-batches once, and add up their gradients where there are any.
 
         Args:

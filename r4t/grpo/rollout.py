@@ -35,7 +35,7 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class UpdateBatch:
     """What the updates on one rollout learn from; each row is a completion.
 
     Attributes:

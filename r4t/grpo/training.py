@@ -13,20 +13,20 @@ from torch.optim.lr_scheduler import LambdaLR
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.fanout.backend import Backend
-from r4t.fanout.fit import check_list, check_prompts
+from r4t.fanout.checks import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource
 from r4t.fanout.model import FanoutModel, Fanouts
 from r4t.fanout.sharding import is_first_process, is_sharded, shard
 from r4t.geometry import distinct_count
 from r4t.grpo.policy import check_moves, stuck
-from r4t.grpo.trial import try_reward
+from r4t.grpo.preflight import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.seeds import query_seed
 from r4t.sets import SetBatch
-from r4t.stopwatch import Stopwatch
+from r4t.support.seeds import query_seed
+from r4t.support.stopwatch import Stopwatch
 
 CACHED = 2**16  # texts; about 100 MB at width 384
 
@@ -127,7 +127,7 @@ class FanoutModule(LightningModule):
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
         form = self.fanout.form
-        return self.searcher.fan_out_groups(
+        return self.searcher.retrieve_groups(
             queries, fanouts.subqueries, form.set_size, self.pool_size, form.anchor
         )
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from r4t.data.queries import Query
 from r4t.fanout.formats import FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, TinyQwen3
-from r4t.fanout.weak import FanoutTeacher, NearbyWords
+from r4t.fanout.teachers import FanoutTeacher, NearbyWords
 from r4t.grpo.training import FanoutModule
 from r4t.reward import Reward
 

@@ -8,8 +8,8 @@ manifest is written last: a folder without it is unfinished.
 """
 
 from r4t.targets.format import Manifest, Origin, TargetBatch
-from r4t.targets.landing import begin, check_begin
 from r4t.targets.reader import TargetDataset, TargetSets, as_fetched, read_manifest
+from r4t.targets.shards import begin, check_begin
 from r4t.targets.writer import TargetWriter, finish, write_targets
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from r4t.errors import InputError
 from r4t.targets.format import FORMAT_VERSION, MANIFEST, SCORE, Manifest, TargetBatch
-from r4t.targets.landing import read_record
+from r4t.targets.shards import read_record
 
 BLOCK = 1024  # sets looked at together
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from r4t.errors import InputError
-from r4t.facts import fingerprint
-from r4t.files import write_text
+from r4t.support.files import write_text
+from r4t.support.fingerprints import fingerprint
 from r4t.targets.card import data_card
 from r4t.targets.format import MANIFEST, Manifest, Origin, TargetBatch
-from r4t.targets.landing import CARD, begin, check_begin, land, landed, read_record
+from r4t.targets.shards import CARD, begin, check_begin, commit_shard, committed_shards, read_record
 
 
 class TargetWriter:
@@ -49,7 +49,7 @@ class TargetWriter:
         self._fresh()
         self.done: set[str] = set()
         numbers = []
-        for path in landed(self.folder):
+        for path in committed_shards(self.folder):
             self.done.update(read_record(path)["queries"])
             _, owner, number = path.stem.split("-")
             numbers += [int(number)] if int(owner) == rank else []
@@ -103,7 +103,7 @@ class TargetWriter:
         record = {"queries": list(self._asked), "drawn": self._drawn, "dropped": self._dropped}
         answered = set() if batch is None else set(batch.query_ids)
         record["empty"] = [query for query in self._asked if query not in answered]
-        land(self.folder, f"shard-{self._rank:03d}-{self._next:05d}", batch, record)
+        commit_shard(self.folder, f"shard-{self._rank:03d}-{self._next:05d}", batch, record)
         self._next += 1
         self._fresh()
 
@@ -133,7 +133,7 @@ def finish(folder: Path, origin: Origin, objectives: dict[str, Any] | None = Non
     asked, empty, shards = set[str](), set[str](), []
     dropped: dict[str, int] = {}
     sets = drawn = 0
-    for path in landed(folder):
+    for path in committed_shards(folder):
         record = read_record(path)
         asked.update(record["queries"])
         empty.update(record["empty"])

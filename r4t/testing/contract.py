@@ -10,10 +10,10 @@ from r4t.errors import InputError
 from r4t.objective import Objective
 from r4t.plugins import load_objective
 from r4t.sets import SetBatch
-from r4t.testing.doors import DOORS, copies
 from r4t.testing.examples import example_sets
 from r4t.testing.rules import FIRST, RULES, scoring
 from r4t.testing.subject import Subject
+from r4t.testing.uses import DOORS, copies
 
 
 class ContractError(AssertionError):

@@ -12,7 +12,6 @@ import yaml
 
 import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
 from r4t.catalog import write_catalog
-from r4t.configs import configs_folder
 from r4t.data.queries import Query, write_queries
 from r4t.data.source import Items
 from r4t.diffusion.generator import DirectionGenerator
@@ -24,6 +23,7 @@ from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.plugins import installed
 from r4t.run import Run
+from r4t.support.configs import configs_folder
 
 GOOD = [
     {"id": f"i{row}", "text": f"{word} hat"} for row, word in enumerate(("red", "blue", "tall"))

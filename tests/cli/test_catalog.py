@@ -206,8 +206,8 @@ def test_collections_of_own_vectors(outfits, tmp_path):
 
 def test_collections_of_the_wardrobe(tmp_path):
     from r4t.cli import queries
+    from r4t.data.facet_truth import FacetTruth, load_truth
     from r4t.data.queries import read_queries
-    from r4t.evaluation.truth import FacetTruth, load_truth
 
     arguments = ["--size", str(SMALLEST), "--seed", "3", "--collections", "mean"]
     verb.run(["wardrobe", "--out", str(tmp_path / "w"), *arguments])

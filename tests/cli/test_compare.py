@@ -11,14 +11,14 @@ from r4t.data.queries import Query, write_queries
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
 from r4t.errors import InputError
-from r4t.evaluation.answers import Answer, AnswerItem
-from r4t.evaluation.comparison import Comparison, compare_answers
-from r4t.evaluation.memory import RidgeMap
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
+from r4t.methods.training_sets import RidgeMap
+from r4t.report.answers import Answer, AnswerItem
+from r4t.report.comparison import Comparison, compare_answers
 from r4t.run import Run
-from r4t.seeds import query_seed
+from r4t.support.seeds import query_seed
 
 ALL = ["Zero-shot", "R4T-FOLM", "R4T-Diffusion", "MMR", "No fan-out"]
 SIZE = ["--size", "4"]

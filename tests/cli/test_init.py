@@ -1,8 +1,8 @@
 import pytest
 
 from r4t.cli import init
-from r4t.configs import configs_folder
 from r4t.errors import InputError
+from r4t.support.configs import configs_folder
 
 
 def test_configs_are_copied_to_be_edited(tmp_path, capsys):

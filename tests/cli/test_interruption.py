@@ -17,11 +17,11 @@ import yaml
 from safetensors.torch import load_file
 
 from r4t.__main__ import main
-from r4t.configs import configs_folder
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
-from r4t.interruption import AtOnce, Interruption
+from r4t.support.configs import configs_folder
+from r4t.support.interruption import AtOnce, Interruption
 
 TUNE = {
     "model": {"init_args": {"group_size": 4, "max_new_tokens": 20, "learning_rate": 1e-2}},

@@ -16,10 +16,10 @@ import yaml
 from safetensors.torch import load_file
 
 from r4t.__main__ import run as run_verb
-from r4t.configs import configs_folder
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
+from r4t.support.configs import configs_folder
 
 ROLLOUTS = 9  # an epoch is 6 of them
 SETTINGS = {
@@ -30,11 +30,14 @@ SETTINGS = {
         "val_check_interval": 4,
         "log_every_n_steps": 1,
         "callbacks": [
-            {"class_path": "r4t.grpo.watch.FanoutStatistics"},
-            {"class_path": "r4t.grpo.watch.SampleTable", "init_args": {"every": 1}},
+            {"class_path": "r4t.grpo.monitor.rollout_tables.FanoutStatistics"},
             {
-                "class_path": "r4t.grpo.watchdog.Watchdog",
-                "init_args": {"action": "r4t.grpo.watchdog.RollBack", "window": 2},
+                "class_path": "r4t.grpo.monitor.rollout_tables.SampleTable",
+                "init_args": {"every": 1},
+            },
+            {
+                "class_path": "r4t.grpo.monitor.watchdog.Watchdog",
+                "init_args": {"action": "r4t.grpo.monitor.watchdog.RollBack", "window": 2},
             },
             {"class_path": "r4t.callbacks.KeepLast", "init_args": {"every": 1}},
             {"class_path": "r4t.callbacks.Export"},

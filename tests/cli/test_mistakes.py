@@ -12,7 +12,7 @@ import yaml
 
 import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
 from r4t.__main__ import VERBS
-from r4t.configs import configs_folder
+from r4t.support.configs import configs_folder
 
 MISTAKES = {
     "catalog": {

@@ -195,7 +195,7 @@ def test_the_examples_can_be_used_as_they_are(told, name, monkeypatch):
     if name == "coverage":
         assert "measured wherever queries have references" in metric
         return
-    from r4t.evaluation.report import Evaluation
+    from r4t.report.evaluation import Evaluation
 
     parser = ArgumentParser()
     parser.add_class_arguments(Evaluation)

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from r4t.cli.printed_config import shortened
-from r4t.configs import configs_folder
 from r4t.diffusion.sampler import Sampler
 from r4t.diffusion.schedule import Schedule
+from r4t.support.configs import configs_folder
 
 TOY = configs_folder() / "toy"
 STEPS = [

@@ -5,8 +5,8 @@ import pytest
 
 from r4t.cli.quickstart import commands, is_begun, run
 from r4t.errors import InputError
-from r4t.interruption import Interrupted
 from r4t.run import Run
+from r4t.support.interruption import Interrupted
 
 
 def begin(folder, origin):

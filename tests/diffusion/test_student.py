@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from r4t.callbacks import Export, KeepLast
 from r4t.diffusion.data import TargetData
-from r4t.diffusion.gate import Gate, Passage
+from r4t.diffusion.gate import Gate, GateReport
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.module import DiffusionRetriever
 from r4t.diffusion.network import Relay, SetTransformer
@@ -126,7 +126,7 @@ def passage(**found):
     scores = {
         name: {"composite": c, "vendi": v, "evaluations": 4} for name, (c, v) in found.items()
     }
-    return Passage(teacher, scores, 0.97, 11)
+    return GateReport(teacher, scores, 0.97, 11)
 
 
 def test_the_gate_by_hand():

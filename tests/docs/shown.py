@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.watchdog import alarms
-from r4t.grpo.watchdog import Watchdog
+from r4t.grpo.monitor.watchdog import Watchdog
 from r4t.objective import Objective
 from r4t.testing import ContractError, check_objective
 from tests.docs.blocks import ROOT

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from r4t.configs import configs_folder
+from r4t.support.configs import configs_folder
 from tests.docs.blocks import ROOT
 
 pytest.importorskip("latex2mathml", reason="make docs-test installs it")
@@ -49,8 +49,8 @@ def test_every_equation_has_its_function_and_test():
     "line, said",
     [
         ("code: r4t.reward.Rewrad", "found nothing to import there"),
-        ("test: tests/test_doors.py::test_nothing", "found no such test"),
-        ("tset: tests/test_doors.py::test_nothing", "An equation has"),
+        ("test: tests/test_uses.py::test_nothing", "found no such test"),
+        ("tset: tests/test_uses.py::test_nothing", "An equation has"),
     ],
 )
 def test_an_equation_without_them_ends_the_build(tmp_path, monkeypatch, line, said):

@@ -1,9 +1,9 @@
 import pytest
 
 from r4t.data.queries import Query
-from r4t.evaluation.baselines import NoFanout
 from r4t.evaluation.latency import TimedSearcher, measure_latency
-from r4t.stopwatch import Stopwatch
+from r4t.methods.nearest import NoFanout
+from r4t.support.stopwatch import Stopwatch
 
 
 class Clock:

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from r4t.catalog import write_catalog
+from r4t.data.facet_truth import FacetTruth
 from r4t.data.queries import Query
 from r4t.data.source import Items
 from r4t.data.wardrobe import Truth
 from r4t.errors import InputError
-from r4t.evaluation.baselines import NoFanout
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.measuring import evaluate, returned
 from r4t.evaluation.scores import Composite
-from r4t.evaluation.truth import FacetTruth
 from r4t.index import TorchIndex
+from r4t.methods.nearest import NoFanout
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.search import Searcher
@@ -36,7 +36,7 @@ class Ways:
         self.searcher, self.ways, self.name = searcher, torch.tensor(ways), name
 
     def __call__(self, queries, z):
-        return self.searcher.fan_out(z, self.ways.expand(len(z), -1, -1), pool_size=3)
+        return self.searcher.retrieve(z, self.ways.expand(len(z), -1, -1), pool_size=3)
 
 
 @dataclasses.dataclass
@@ -53,7 +53,7 @@ class Turning:
     def __call__(self, queries, z):
         angle = torch.tensor(self.draw * math.pi / 2)
         way = torch.stack([angle.cos(), angle.sin()])
-        return self.searcher.fan_out(z, way.expand(len(z), 2, 2), pool_size=3)
+        return self.searcher.retrieve(z, way.expand(len(z), 2, 2), pool_size=3)
 
 
 def alignment(sets):
@@ -139,7 +139,7 @@ def test_what_is_returned_are_distinct_items_of_the_pool(plane):
     assert got.directions is None
     assert got.pool.tolist() == sets.pool.tolist() == [[0, 1, 2]]
     # Without a pool: the distinct members, and what is missing is masked.
-    alone = returned(plane.fan_out(sets.query, method.ways.unsqueeze(0)), plane)
+    alone = returned(plane.retrieve(sets.query, method.ways.unsqueeze(0)), plane)
     assert alone.items.tolist() == [[0, -1]]
     assert alone.mask.tolist() == [[True, False]]
 

@@ -21,7 +21,7 @@ from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.fanout.vllm import VllmServer
 from r4t.fanout.weights import ADAPTER, plain_weights
-from r4t.seeds import query_seed
+from r4t.support.seeds import query_seed
 from tests.chat_server import nobody
 from tests.vllm_server import SeedsOfServer, replace_broadcast, scripted, serving
 

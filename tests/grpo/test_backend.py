@@ -13,7 +13,7 @@ from r4t.fanout.model import FanoutModel
 from r4t.fanout.vllm import VllmServer
 from r4t.filters import Filter
 from r4t.grpo.data import QueryData
-from r4t.grpo.watchdog import RollBack
+from r4t.grpo.monitor.watchdog import RollBack
 from r4t.reward import Reward
 from r4t.synthesis import SynthesisTrainer, Synthesizer
 from tests.vllm_server import SeedsOfServer, replace_broadcast, sampled, serving

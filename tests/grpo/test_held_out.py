@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.held_out import FILE, HeldOut
 from r4t.errors import InputError
-from r4t.seeds import query_seed
+from r4t.support.seeds import query_seed
 
 
 def test_held_out_queries_are_measured_before_and_along_the_way(tiny):
@@ -22,7 +22,7 @@ def test_held_out_queries_are_measured_before_and_along_the_way(tiny):
     texts = [query.text for query in queries]
     seeds = [query_seed(query.id, 0) for query in queries]
     written = module.fanout.sample(texts, seeds, 1, module.temperature).subqueries
-    sets = searcher.fan_out_groups(queries, written, 3, 20)
+    sets = searcher.retrieve_groups(queries, written, 3, 20)
     shares = []
     for row, query in enumerate(queries):
         wanted = set(searcher.catalog.rows(query.references))

@@ -9,8 +9,8 @@ import torch
 from r4t.errors import InputError
 from r4t.grpo.loss import (
     NORMALIZATIONS,
-    Extent,
     SoftGRPO,
+    TokenCounts,
     flat_groups,
     group_advantage,
     policy_statistics,
@@ -137,7 +137,7 @@ def test_statistics_do_not_look_at_tokens_that_do_not_count():
 
 def test_each_normalization_by_hand():
     # Three completions of 3, 1 and (it left the loss) 0 tokens; another rank has 4 more.
-    extent = Extent(torch.tensor([3, 1, 0]), tokens=torch.tensor(8), ranks=2, limit=5)
+    extent = TokenCounts(torch.tensor([3, 1, 0]), tokens=torch.tensor(8), ranks=2, limit=5)
     expected = {
         "grpo": [1 / 9, 1 / 3, 1 / 3],  # 1 / (3 · |o|); the last has no token to weigh
         "bnpo": [1 / 4] * 3,
@@ -147,7 +147,7 @@ def test_each_normalization_by_hand():
     assert expected.keys() == NORMALIZATIONS.keys()
     for name, weights in expected.items():
         assert SoftGRPO(normalization=name).weights(extent).tolist() == pytest.approx(weights)
-    nothing = Extent(torch.tensor([0, 0]), tokens=torch.tensor(0), ranks=1, limit=5)
+    nothing = TokenCounts(torch.tensor([0, 0]), tokens=torch.tensor(0), ranks=1, limit=5)
     for name in NORMALIZATIONS:
         assert SoftGRPO(normalization=name).weights(nothing).isfinite().all()
 
@@ -168,7 +168,7 @@ def gradient_in_parts(loss, parts, tokens=None, ranks=1):
     new, old, advantages, mask = uneven_rollout()
     rank = slice(parts[0].start, parts[-1].stop)
     lengths = mask[rank].sum(1)
-    extent = Extent(lengths, lengths.sum() if tokens is None else tokens, ranks, mask.shape[1])
+    extent = TokenCounts(lengths, lengths.sum() if tokens is None else tokens, ranks, mask.shape[1])
     weights = torch.zeros(len(mask))
     weights[rank] = loss.weights(extent)
     new.requires_grad_()
@@ -304,7 +304,7 @@ def test_eq8_without_kl_equals_trl(peer, name, left_out):
     theirs = trainer._compute_loss(trainer.model, inputs)
     theirs.backward()
     loss = SoftGRPO(kl_new_old=0.0, kl_old_new=0.0, normalization=name)
-    extent = Extent(mask.sum(1), tokens=mask.sum(), ranks=1, limit=LIMIT)
+    extent = TokenCounts(mask.sum(1), tokens=mask.sum(), ranks=1, limit=LIMIT)
     model.zero_grad()
     ours = loss(log_probs, old, advantages, mask, loss.weights(extent))
     ours.backward()

@@ -12,10 +12,10 @@ from lightning.pytorch.loggers import CSVLogger
 
 from r4t.callbacks import KeepLast
 from r4t.fanout.formats import Expand
-from r4t.grpo.collapse import Rule
 from r4t.grpo.module import FanoutTuner, WarmStart
-from r4t.grpo.watch import SampleTable
-from r4t.grpo.watchdog import RollBack, Watchdog
+from r4t.grpo.monitor.collapse import Rule
+from r4t.grpo.monitor.rollout_tables import SampleTable
+from r4t.grpo.monitor.watchdog import RollBack, Watchdog
 from r4t.reward import Ramp, Reward
 
 TIMED = ("seconds", "tokens_per_second", "hits")  # what differs from one run to the next

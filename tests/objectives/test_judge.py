@@ -38,7 +38,7 @@ def sets(small_run) -> SetBatch:
     """Two fan-outs on the small catalog, of three members and of one."""
     searcher = small_run.searcher()
     vectors = searcher.encode(["red linen", "white cotton"])
-    return searcher.fan_out_texts(vectors, SUBQUERIES, set_size=3, query_texts=QUERIES)
+    return searcher.retrieve_texts(vectors, SUBQUERIES, set_size=3, query_texts=QUERIES)
 
 
 def verdict(score: object, reason: str = "because") -> str:

@@ -1,0 +1,1 @@
+"""What watches a tuning run: rollout statistics, tables and collapse detection."""

@@ -1,0 +1,1 @@
+"""Everything that answers a query, behind one protocol."""

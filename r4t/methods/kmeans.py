@@ -1,0 +1,74 @@
+"""A query's own nearest items → the same in k facets: of each facet its best in turn."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r4t.data.queries import Query
+from r4t.methods.nearest import ranked_sets
+from r4t.search import Searcher
+from r4t.sets import SetBatch
+from r4t.support.seeds import query_seed
+
+
+def facet_order(labels: Tensor, size: int) -> Tensor:
+    """Take the best of each facet, then the second of each, and so on.
+
+    Args:
+        labels: (B, C) facet of each candidate, the candidates best first.
+        size: How many to take, at most C.
+
+    Returns:
+        (B, size) positions among the candidates; facets in the order of their best.
+
+    Examples:
+        >>> facet_order(torch.tensor([[2, 2, 0, 2, 0, 1]]), 6).tolist()
+        [[0, 2, 5, 1, 4, 3]]
+    """
+    member = torch.nn.functional.one_hot(labels)  # (B, C, facets)
+    turn = member.cumsum(1).gather(2, labels.unsqueeze(-1)).squeeze(-1)
+    first = torch.where(member.any(1), member.argmax(1), labels.shape[1])
+    place = first.argsort(dim=1, stable=True).argsort(dim=1).gather(1, labels)
+    return (turn * member.shape[2] + place).argsort(dim=1)[:, :size]
+
+
+@dataclass
+class KMeansFacets:
+    """The query's own nearest items, clustered into k facets; of each facet its nearest in turn.
+
+    Clusters the ``depth * pool_size`` nearest items (k-means++ start, seeded by the query's id). At
+    depth 1 the pool is that of the plain search in another order; deeper, the far items of every
+    facet enter it and recall falls. Where fewer than k candidates differ there are as many facets as
+    differ, and the second items of the facets fill the set.
+    """
+
+    searcher: Searcher
+    set_size: int = 10
+    pool_size: int = 150
+    depth: int = 1
+    seed: int = 0
+    name: str = "k-means facets"
+
+    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+        """Answer B queries."""
+        from threadpoolctl import threadpool_limits
+
+        most = min(self.depth * self.pool_size, len(self.searcher.catalog))
+        _, rows = self.searcher.index.search(z, max(self.pool_size, most))
+        # One thread, so that sums, and with them the facets, come out the same on every machine.
+        with threadpool_limits(1):
+            labels = [
+                self._cluster(query, vectors)
+                for query, vectors in zip(queries, self.searcher.embeddings(rows), strict=True)
+            ]
+        order = facet_order(torch.stack(labels), self.pool_size)
+        return ranked_sets(self.searcher, z, rows.gather(1, order), self.set_size, queries)
+
+    def _cluster(self, query: Query, vectors: Tensor) -> Tensor:
+        """Facet (C,) of each of a query's candidates (C, d)."""
+        from sklearn.cluster import KMeans
+
+        facets = min(self.set_size, len(vectors.unique(dim=0)))
+        means = KMeans(facets, n_init=1, random_state=query_seed(query.id, self.seed))
+        return torch.from_numpy(means.fit(vectors.numpy()).labels_).long()

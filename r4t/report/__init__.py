@@ -1,0 +1,1 @@
+"""Results → tables, plots, pages and sentences that people read."""

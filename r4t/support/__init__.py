@@ -1,0 +1,1 @@
+"""What other rooms lean on: files, seeds, caches, progress, interruption, text."""

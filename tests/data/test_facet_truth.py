@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from r4t.data.facet_truth import FacetTruth, load_truth
+from r4t.data.wardrobe import Truth, generate
+from r4t.errors import InputError
+
+TRUTH = Truth(
+    {
+        "boots": {"style": ("punk",), "occasion": ("festival", "party"), "slot": ("shoes",)},
+        "heels": {"style": ("glam",), "occasion": ("party",), "slot": ("shoes",)},
+        "tee": {"style": ("punk",), "occasion": ("gym", "lounge"), "slot": ("top",)},
+    },
+    {
+        "q1": {"style": "punk"},
+        "q2": {"occasion": "party"},
+        "q3": {"style": "punk", "occasion": "party"},
+        "q4": {"style": "gothic"},
+    },
+)
+
+
+def test_an_item_fits_when_it_matches_every_facet():
+    truth = FacetTruth(TRUTH, ["tee", "boots", "heels"])
+    assert truth.fits(["q1", "q2", "q3", "q4"]).int().tolist() == [
+        [1, 1, 0],
+        [0, 1, 1],
+        [0, 1, 0],
+        [0, 0, 0],
+    ]
+    assert truth.slots.tolist() == [1, 0, 0]
+
+
+def test_written_and_read_again(tmp_path):
+    wardrobe = generate(seed=5, size=2000)
+    wardrobe.write_truth(tmp_path)
+    assert load_truth(tmp_path) == wardrobe.truth
+    truth = FacetTruth(wardrobe.truth, wardrobe.items.ids)
+    assert sorted(truth.slots.unique().tolist()) == list(range(8))
+    # An outfit's items fit its own query, but for accents and quiet colors.
+    queries = wardrobe.wscr["test"]
+    rows = {item: row for row, item in enumerate(wardrobe.items.ids)}
+    fits = truth.fits([query.id for query in queries])
+    own = [fits[i, rows[item]] for i, query in enumerate(queries) for item in query.references]
+    assert 0.85 < torch.stack(own).float().mean() < 1
+
+
+def test_unknown_names():
+    with pytest.raises(InputError, match=r"every item.*none of 'hat' \(1 of 2 missing\) — use"):
+        FacetTruth(TRUTH, ["tee", "hat"])
+    with pytest.raises(
+        InputError, match="every query — found none of 'q9' — make the queries with"
+    ):
+        FacetTruth(TRUTH, ["tee"]).fits(["q9"])
+
+
+def test_files_that_hold_no_truth(tmp_path):
+    with pytest.raises(InputError, match=r"truth.json — found none in .* — generate"):
+        load_truth(tmp_path)
+    (tmp_path / "truth.json").write_text('{"items": 3}')
+    with pytest.raises(InputError, match='facets of "items" and "queries" — found something'):
+        load_truth(tmp_path)

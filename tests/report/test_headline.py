@@ -1,0 +1,86 @@
+"""The differences and ratios that claims rest on, by hand."""
+
+import pytest
+
+from r4t.evaluation.results import Results
+from r4t.report.headline import differences, ratios
+
+COMPOSITE = "directions/composite"
+
+
+def by_hand():
+    return Results(
+        {"set_size": 10, "pool_size": 150},
+        ["p", "q", "r"],
+        {
+            "Zero-shot": {COMPOSITE: [0.1, 0.2, 0.3], "items/vendi": [2.0, 3.0, 4.0]},
+            "Best-of-5": {COMPOSITE: [0.2, 0.3, 0.4], "items/vendi": [2.0, 2.0, 2.0]},
+            "R4T-FOLM": {COMPOSITE: [0.5, 0.6, 0.7], "items/vendi": [5.0, 5.0, 5.0]},
+            "R4T-Diffusion": {COMPOSITE: [0.4, 0.6, 0.62], "items/vendi": [6.0, 3.0, 6.0]},
+        },
+        {
+            "R4T-FOLM": {"1": {"total": 0.06}, "64": {"total": 0.01}},
+            "R4T-Diffusion": {"1": {"total": 0.01}, "64": {"total": 0.005}},
+        },
+    )
+
+
+def test_differences_by_hand():
+    found = {(d.first, d.second, d.measure): d for d in differences(by_hand())}
+    assert list(found) == [
+        ("R4T-FOLM", "Best-of-5", COMPOSITE),
+        ("Best-of-5", "Zero-shot", COMPOSITE),
+        ("R4T-Diffusion", "R4T-FOLM", COMPOSITE),
+        ("R4T-FOLM", "Zero-shot", "items/vendi"),
+        ("R4T-Diffusion", "Zero-shot", "items/vendi"),
+    ]
+    first = found["R4T-FOLM", "Best-of-5", COMPOSITE]
+    # 0.3 on each query: the interval has no width.
+    assert (first.mean, first.low, first.high) == pytest.approx((0.3, 0.3, 0.3))
+    diffusion = found["R4T-Diffusion", "Zero-shot", "items/vendi"]
+    assert diffusion.mean == pytest.approx((4 + 0 + 2) / 3)
+    assert (diffusion.low, diffusion.high) == pytest.approx((0, 4))  # of three queries
+    assert diffusion.queries == 3
+
+
+def test_recall_is_compared_with_every_baseline():
+    recall = {"items/recall": [0.1, 0.2, 0.3]}
+    methods = ["No fan-out", "MMR", "Nearest sets", "R4T-FOLM", "R4T-Diffusion"]
+    found = differences(Results({}, ["p", "q", "r"], dict.fromkeys(methods, recall), {}))
+    baselines = ["No fan-out", "MMR", "Nearest sets"]
+    ours = ["R4T-FOLM", "R4T-Diffusion"]
+    assert [(d.first, d.second) for d in found] == [(a, b) for a in ours for b in baselines]
+    assert all(d.mean == 0 for d in found)
+
+
+def test_ratios_by_hand():
+    # Means: zero-shot 0.2, FOLM 0.6, diffusion 0.54: 0.54/0.6 = 90 %, 0.34/0.4 = 0.85.
+    assert ratios(by_hand()) == [
+        "R4T-Diffusion reaches 90.0% of R4T-FOLM's composite",
+        "(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: 0.85",
+        "at batch 1 R4T-Diffusion answers 6.0 times as fast as R4T-FOLM",
+        "at batch 64 R4T-Diffusion answers 2.0 times as fast as R4T-FOLM",
+    ]
+
+
+def test_what_is_not_there_is_not_compared():
+    whole = by_hand()
+    some = {name: whole.values[name] for name in ("Zero-shot", "R4T-FOLM")}
+    found = Results(whole.settings, whole.queries, some, {})
+    assert ratios(found) == []
+    assert [(d.first, d.second) for d in differences(found)] == [("R4T-FOLM", "Zero-shot")]
+    untimed = Results(whole.settings, whole.queries, whole.values, {})
+    assert len(ratios(untimed)) == 2
+
+
+def test_without_models_the_baselines_are_compared_with_the_plain_search():
+    recall = {"items/recall": [0.1, 0.2, 0.3]}
+    found = differences(Results({}, ["p", "q", "r"], dict.fromkeys(["No fan-out", "MMR"], recall)))
+    assert [(d.first, d.second) for d in found] == [("MMR", "No fan-out")]
+
+
+def test_a_share_of_a_gain_that_may_be_nothing_is_not_told():
+    found = by_hand()
+    # FOLM is as often below Zero-shot as above.
+    found.values["R4T-FOLM"][COMPOSITE] = [0.0, 0.21, 0.4]
+    assert not any("Zero-shot" in line for line in ratios(found))
