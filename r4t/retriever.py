@@ -273,7 +273,7 @@ class Retriever:
         if size < 1:
             raise InputError(f"A set needs at least one item, found size {size}; ask for 10, say.")
         vectors = self.searcher.encode_queries(list(queries))
-        sets = self.retrieve(queries, vectors, [seed] * len(queries), pool_size=size)
+        sets = self.fan_out(queries, vectors, [seed] * len(queries), pool_size=size)
         return [self._set(query, sets, row) for row, query in enumerate(queries)]
 
     @cached_property

@@ -5,8 +5,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
-from r4t.callbacks import batches_done
 from r4t.support.progress import Progress
+from r4t.training.callbacks import batches_done
 
 
 class TimeLeft(ProgressBar):

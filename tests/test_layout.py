@@ -12,14 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
 errors support chat geometry encoder data catalog index sets search run objective plugins reward choice
-filters metrics testing targets fanout grpo diffusion synthesis retriever methods evaluation report
-callbacks time_left cli __main__
+filters metrics training testing targets fanout grpo diffusion synthesis retriever methods evaluation report
+time_left cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
 PURE += ["diffusion.trajectory"]
 PURE += ["fanout.sharding", "grpo.policy"]
-WITH_LIGHTNING = ["callbacks", "time_left", "synthesis", "cli.lightning"]
+WITH_LIGHTNING = ["training", "time_left", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]

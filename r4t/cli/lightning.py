@@ -21,7 +21,17 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from r4t.callbacks import KeepLast
+import r4t.diffusion.data
+import r4t.diffusion.module
+import r4t.diffusion.student
+import r4t.fanout.encoder_as_decoder
+import r4t.fanout.lora
+import r4t.fanout.vllm
+import r4t.filters
+import r4t.grpo.data
+import r4t.grpo.module
+import r4t.grpo.monitor.rollout_tables
+import r4t.grpo.monitor.watchdog  # noqa: F401  (so that configs can name these rooms' classes bare)
 from r4t.catalog import Catalog
 from r4t.cli.brief import WHOLE, examples
 from r4t.cli.mistakes import check_configs, sentence
@@ -32,6 +42,7 @@ from r4t.run import Run
 from r4t.support.interruption import AtOnce, Interrupted
 from r4t.synthesis import SynthesisTrainer
 from r4t.time_left import TimeLeft
+from r4t.training.callbacks import KeepLast
 
 # What a model must define for a verb, and what to run instead where it does not.
 NEEDED = {

@@ -1,8 +1,9 @@
 """Prompts as tokens → sampled completions: what runs the language model while it writes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Prompts:
     temperature: float
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """Runs a model while it writes: the whole softmax at a temperature, nothing cut off.
 
     Attributes:
@@ -47,17 +48,19 @@ class Backend(Protocol):
 
     log_probs: Tensor | None
 
+    @abstractmethod
     def generate(self, model: "FanoutModel", prompts: Prompts) -> Tensor:
         """Return (B·G, T) sampled tokens, T at most ``max_new_tokens``, padded on the right.
 
         A completion ends with the token that completes its list, or with an end token.
         """
 
+    @abstractmethod
     def sync(self, model: "FanoutModel") -> None:
         """Take over the model's weights as they are now, on every rank, before it writes again."""
 
 
-class Transformers:
+class Transformers(Backend):
     """The model itself writes, through ``generate`` of transformers, with a cache of keys and values.
 
     Args:

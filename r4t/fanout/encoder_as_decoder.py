@@ -18,10 +18,10 @@ from transformers import (
 
 from r4t.errors import InputError
 from r4t.fanout.formats import FanoutFormat
-from r4t.fanout.language_model import place
+from r4t.fanout.language_model import LanguageModelSource, place
 
 
-class EncoderAsDecoder:
+class EncoderAsDecoder(LanguageModelSource):
     """A pretrained encoder of BERT's architecture that learns to write.
 
     The checkpoint's layers see what comes before alone (``is_decoder``), and its embeddings are also

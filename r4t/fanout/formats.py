@@ -9,7 +9,7 @@ add to the query).
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from r4t.errors import InputError
 from r4t.fanout.reading import list_ends, read_entries, without_tags
@@ -17,7 +17,7 @@ from r4t.fanout.templates import filled, template
 from r4t.search import check_anchor
 
 
-class Contract(Protocol):
+class Contract(ABC):
     """How a list of entries is asked for, written and read.
 
     Attributes:
@@ -26,26 +26,32 @@ class Contract(Protocol):
 
     think: bool
 
+    @abstractmethod
     def prompt(self, query: str, set_size: int, entry: str) -> str:
         """Return what the model is told; ``entry`` is ``full`` or ``expand``."""
 
+    @abstractmethod
     def write(self, entries: Sequence[str]) -> str:
         """Return the completion that lists ``entries``."""
 
+    @abstractmethod
     def read(self, completion: str) -> list[str]:
         """Return the entries of a completion; none if it cannot be parsed."""
 
+    @abstractmethod
     def end(self, set_size: int) -> tuple[str, int]:
         """Return a string and how often it stands in a complete list of ``set_size`` entries."""
 
+    @abstractmethod
     def complete(self, completion: str, set_size: int) -> bool:
         """Whether the list of ``set_size`` entries is complete: what follows is not read."""
 
+    @abstractmethod
     def spec(self, entry: str) -> dict[str, Any]:
         """Return what ``load_format`` rebuilds the contract from."""
 
 
-class Lines:
+class Lines(Contract):
     r"""One entry a line after the bare query; what a small model can learn from scratch.
 
     Examples:
@@ -80,7 +86,7 @@ class Lines:
         return {"name": "Lines"}
 
 
-class JsonList:
+class JsonList(Contract):
     """The paper's prompt contract: think if you like, then a JSON list inside ``<queries>``.
 
     Completions are read forgivingly, see ``r4t.fanout.reading``. The template goes along with a

@@ -1,9 +1,9 @@
 """Catalog texts or a checkpoint → a causal language model and its tokenizer."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from transformers import (
@@ -25,9 +25,10 @@ PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 SPEC_FILE = "fanout.json"  # the format, saved beside the weights of a fan-out model
 
 
-class LanguageModelSource(Protocol):
+class LanguageModelSource(ABC):
     """Where the language model comes from."""
 
+    @abstractmethod
     def build(
         self, texts: Sequence[str], root: Path
     ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -38,11 +39,12 @@ class LanguageModelSource(Protocol):
             root: Folder in which a relative path is looked up first (the run's).
         """
 
+    @abstractmethod
     def saved_form(self, root: Path) -> FanoutFormat | None:
         """Return the format saved beside the model, if there is one."""
 
 
-class Pretrained:
+class Pretrained(LanguageModelSource):
     """A causal language model by hub name (``Qwen/Qwen3-4B``) or local folder.
 
     Args:
@@ -126,7 +128,7 @@ def checkpoint_layers(model: PreTrainedModel) -> None:
     enable({"use_reentrant": False})  # the other kind needs inputs with a gradient, and breaks FSDP
 
 
-class TinyQwen3:
+class TinyQwen3(LanguageModelSource):
     """A small model of Qwen3's architecture with a tokenizer trained on the catalog.
 
     The offline default. It knows nothing of language, and of the catalog only which words keep

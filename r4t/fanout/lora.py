@@ -15,7 +15,7 @@ from r4t.fanout.language_model import LanguageModelSource
 from r4t.fanout.weights import ADAPTER, adapted
 
 
-class LoRA:
+class LoRA(LanguageModelSource):
     """Low-rank adapters on another source's model: W becomes W + alpha / rank · B·A (Hu et al. 2021).
 
     Only A and B are trained, in float32 whatever the model's ``dtype``; at first B is zero, and so

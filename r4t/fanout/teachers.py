@@ -2,8 +2,8 @@
 
 import random
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 from torch import Tensor
 
@@ -32,16 +32,17 @@ STOP_WORDS = frozenset(
 )
 
 
-class FanoutTeacher(Protocol):
+class FanoutTeacher(ABC):
     """Writes additions for a query, to be imitated."""
 
+    @abstractmethod
     def additions(
         self, searcher: Searcher, queries: Sequence[Query], vectors: Tensor, size: int, seed: int
     ) -> list[list[str]]:
         """Return ``size`` additions of one to three words for each query."""
 
 
-class NearbyWords:
+class NearbyWords(FanoutTeacher):
     """Words of random nearby items: the offline stand-in for an untuned language model.
 
     It is paraphrase-prone on purpose: the items nearest to a query repeat each other.
@@ -72,7 +73,7 @@ class NearbyWords:
         ]
 
 
-class ReferenceWords:
+class ReferenceWords(FanoutTeacher):
     """Words of the items of each query's reference set (WSCR), each item at least once if it fits.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from r4t.errors import InputError
-from r4t.fanout.backend import Prompts
+from r4t.fanout.backend import Backend, Prompts
 from r4t.fanout.sampling import through_list
 from r4t.fanout.server import Request, Served, Server, Written
 from r4t.fanout.weights import described, served_weights
@@ -26,7 +26,7 @@ NEEDED = ("vllm", "trl", "requests")  # for sending weights, not for being writt
 EXAMPLE = ["linen shirt", "wide-brimmed straw hat"]
 
 
-class VllmServer:
+class VllmServer(Backend):
     r"""A vLLM server writes, on accelerators of its own; the module only learns.
 
     Every rank asks the server for its own prompts. Before the first completion and at each

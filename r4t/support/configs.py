@@ -11,7 +11,7 @@ def configs_folder() -> Path:
     Raises:
         InputError: The installation has lost them.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "configs", package.parent / "configs"):
         if (folder / "toy").is_dir():
             return folder

@@ -31,8 +31,8 @@ TUNE = {
         "val_check_interval": 10,
         "log_every_n_steps": 1,
         "callbacks": [
-            {"class_path": "r4t.callbacks.KeepLast", "init_args": {"every": 7}},
-            {"class_path": "r4t.callbacks.Export"},
+            {"class_path": "r4t.training.callbacks.KeepLast", "init_args": {"every": 7}},
+            {"class_path": "r4t.training.callbacks.Export"},
         ],
     },
 }

@@ -39,8 +39,8 @@ SETTINGS = {
                 "class_path": "r4t.grpo.monitor.watchdog.Watchdog",
                 "init_args": {"action": "r4t.grpo.monitor.watchdog.RollBack", "window": 2},
             },
-            {"class_path": "r4t.callbacks.KeepLast", "init_args": {"every": 1}},
-            {"class_path": "r4t.callbacks.Export"},
+            {"class_path": "r4t.training.callbacks.KeepLast", "init_args": {"every": 1}},
+            {"class_path": "r4t.training.callbacks.Export"},
         ],
     },
 }

@@ -236,11 +236,11 @@ def test_a_mistake_gives_a_sentence_that_mends_it(program, project, verb, argume
             {
                 "trainer": {
                     "callbacks": [
-                        {"class_path": "r4t.callbacks.KeepLast", "init_args": {"evry": 2}}
+                        {"class_path": "r4t.training.callbacks.KeepLast", "init_args": {"evry": 2}}
                     ]
                 }
             },
-            r"^r4t.callbacks.KeepLast takes the settings every, folder — found .* mean 'every'\?$",
+            r"^r4t.training.callbacks.KeepLast takes the settings every, folder — found .* mean 'every'\?$",
         ),
         (
             {"model": {"init_args": {"reward": {"class_path": "r4t.reward.Rewrad"}}}},

@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from r4t.callbacks import Export
 from r4t.choice import BestRows
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
@@ -25,6 +24,7 @@ from r4t.geometry import normalize
 from r4t.plugins import load_objective
 from r4t.reward import Reward
 from r4t.targets import TargetBatch, TargetDataset, TargetSets, as_fetched, write_targets
+from r4t.training.callbacks import Export
 
 QUERIES, ROWS, DIM = 4, 4, 16
 

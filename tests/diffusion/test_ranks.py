@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from r4t.callbacks import Export
 from r4t.data.queries import Query, write_queries
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
@@ -20,6 +19,7 @@ from r4t.objective import Objective
 from r4t.retriever import Retriever
 from r4t.reward import Reward
 from r4t.targets import TargetBatch, write_targets
+from r4t.training.callbacks import Export
 
 DIM, ROWS = 8, 4
 WEIGHTS = {"groundedness": 0.5, "diversity": 0.5, "coverage": 0.0}

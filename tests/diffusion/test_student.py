@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from r4t.callbacks import Export, KeepLast
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.gate import Gate, GateReport
 from r4t.diffusion.generator import DirectionGenerator
@@ -21,6 +20,7 @@ from r4t.errors import InputError
 from r4t.geometry import vendi
 from r4t.retriever import Retriever
 from r4t.reward import Reward
+from r4t.training.callbacks import Export, KeepLast
 from tests.diffusion.test_ranks import DIM, ROWS, WEIGHTS, fit, run, trainer  # noqa: F401
 
 LEVELS = (20.0, 1.0)

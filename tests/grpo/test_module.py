@@ -9,7 +9,6 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
-from r4t.callbacks import Export
 from r4t.errors import InputError
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
@@ -20,6 +19,7 @@ from r4t.grpo.module import FanoutTuner, WarmStart
 from r4t.objective import Objective
 from r4t.reward import Ramp, Reward
 from r4t.run import Run
+from r4t.training.callbacks import Export
 
 SIZE, TOKENS = 4, 16
 

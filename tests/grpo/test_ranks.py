@@ -9,10 +9,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from r4t.callbacks import KeepLast
 from r4t.fanout.backend import Transformers
 from r4t.grpo.loss import SoftGRPO
 from r4t.reward import Reward
+from r4t.training.callbacks import KeepLast
 
 TWO = {"strategy": "ddp_fork", "devices": 2}
 

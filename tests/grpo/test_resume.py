@@ -10,13 +10,13 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from r4t.callbacks import KeepLast
 from r4t.fanout.formats import Expand
 from r4t.grpo.module import FanoutTuner, WarmStart
 from r4t.grpo.monitor.collapse import Rule
 from r4t.grpo.monitor.rollout_tables import SampleTable
 from r4t.grpo.monitor.watchdog import RollBack, Watchdog
 from r4t.reward import Ramp, Reward
+from r4t.training.callbacks import KeepLast
 
 TIMED = ("seconds", "tokens_per_second", "hits")  # what differs from one run to the next
 STEPS = 8  # 24 queries in batches of 4: an epoch ends after the sixth, or is cut after the fourth

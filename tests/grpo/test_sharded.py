@@ -14,7 +14,6 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from r4t.callbacks import Export, KeepLast
 from r4t.errors import InputError
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
@@ -23,6 +22,7 @@ from r4t.fanout.model import FanoutModel
 from r4t.fanout.sharding import shard
 from r4t.grpo.module import WarmStart
 from r4t.reward import Reward
+from r4t.training.callbacks import Export, KeepLast
 
 
 def two_processes(work, seconds=60):

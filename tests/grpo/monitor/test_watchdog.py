@@ -9,13 +9,13 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule
 
-from r4t.callbacks import Export
 from r4t.errors import InputError
 from r4t.fanout.model import FanoutModel
 from r4t.grpo.monitor.collapse import REWARD, AuditGap, Narrows, Rises, Rule
 from r4t.grpo.monitor.gaming import gaming
 from r4t.grpo.monitor.history import BestWindow
 from r4t.grpo.monitor.watchdog import RollBack, Stop, Warn, Watchdog
+from r4t.training.callbacks import Export
 
 
 @dataclass(frozen=True)

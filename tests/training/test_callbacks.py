@@ -5,8 +5,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from r4t.callbacks import Export, KeepLast, put
 from r4t.errors import InputError
+from r4t.training.callbacks import Export, KeepLast, put
 
 
 class Exporting(LightningModule):
@@ -45,7 +45,7 @@ def test_ranks_that_share_weights_all_export():
 
 def test_a_model_that_will_be_replaced_is_told_of(small_run, tmp_path, monkeypatch):
     told, module = [], Exporting()
-    monkeypatch.setattr("r4t.callbacks.rank_zero_info", told.append)
+    monkeypatch.setattr("r4t.training.callbacks.rank_zero_info", told.append)
     module.run, module.step = small_run, "tune"
     Export().on_fit_start(trainer(True), module)
     assert told == []
@@ -109,7 +109,7 @@ def test_the_last_step_of_a_fit_is_kept(tmp_path, every, steps):
 def test_it_is_kept_at_times_and_where_it_is_told(tmp_path, monkeypatch):
     weights = []
     monkeypatch.setattr(
-        "r4t.callbacks.put",
+        "r4t.training.callbacks.put",
         lambda source, target: weights.append(torch.load(source)["state_dict"]["weight"].item()),
     )
     count(tmp_path, 8, KeepLast(3, folder=str(tmp_path / "elsewhere")))

@@ -1,0 +1,1 @@
+"""What the trainings of both models share with Lightning: learning rates, checkpoints, exports."""
