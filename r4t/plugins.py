@@ -9,14 +9,14 @@ from r4t.objective import Objective
 GROUP = "r4t.objectives"
 
 
-def installed() -> dict[str, EntryPoint]:
+def installed(group: str = GROUP) -> dict[str, EntryPoint]:
     """Return every registered objective by name, sorted; nothing is imported yet.
 
     Raises:
         InputError: Two distributions register the same name for different classes.
     """
     found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+    for point in sorted(entry_points(group=group), key=lambda point: point.name):
         other = found.get(point.name)
         if other is not None and other.value != point.value:
             raise InputError(
@@ -74,3 +74,8 @@ def load_objective(name: str, **arguments: Any) -> Objective:
             f"Objective '{name}' of {found.__module__} could not be built "
             f"({type(error).__name__}: {error}); give its arguments, or tell those who wrote it."
         ) from error
+
+
+def load(group: str, name: str) -> Any:
+    """Import what is registered under a name."""
+    return installed(group)[name].load()

@@ -1,4 +1,4 @@
-"""A run folder → its catalog, queries and the places where each step writes.
+"""A run folder → its catalog, its queries, and where each step writes.
 
 RUN/
   run.json       catalog, queries and the catalog's fingerprint
@@ -6,13 +6,15 @@ RUN/
   tune/          1  the fan-out language model, tuned (R4T-FOLM)  → model/
   targets/       2  target sets
   distill/       3  the diffusion retriever (R4T-Diffusion)       → model/
-  accelerate/    4  its student of few evaluations (R4T-Student)  → model/
+  accelerate/    4  its few-step student (R4T-Student)             → model/
   results/       5  tables
 """
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -25,34 +27,44 @@ from r4t.index import build_index
 from r4t.search import Searcher
 from r4t.sets import Popularity
 from r4t.support.files import write_text
+from r4t.support.stopwatch import Stopwatch
 
 RUN_FILE = "run.json"
+SPLITS = ("test", "val", "train")  # in the order in which a text is looked up
 README = """# A run of r4t
 
 | path | what it holds |
 |---|---|
-| `run.json` | which catalog and queries the run uses, and the catalog's fingerprint |
-| `catalog/`, `queries/` | items and split queries, unless `run.json` names other places |
+| `run.json` | the catalog and queries that the run uses, and the catalog's fingerprint |
+| `catalog/`, `queries/` | items and split queries, unless `run.json` names other folders |
 | `warm_start/model/` | step 0: a language model taught to write fan-outs (Zero-shot) |
-| `tune/samples/` | what the model wrote while it was tuned, with scores |
+| `tune/samples/` | samples that the model wrote during tuning, with scores |
 | `tune/model/` | step 1: the same model tuned by Soft-GRPO (R4T-FOLM) |
 | `targets/` | step 2: target sets synthesized by it, with scores and sub-query texts |
-| `targets/README.md` | the data card of those sets: origin, counts, what each filter dropped |
+| `targets/README.md` | the data card of those sets: origin, counts, and what each filter dropped |
 | `distill/model/` | step 3: the diffusion retriever distilled from them (R4T-Diffusion) |
-| `accelerate/model/` | step 4: its student of few evaluations (R4T-Student), and what the gate measured |
+| `accelerate/model/` | step 4: its few-step student (R4T-Student), and what the gate measured |
 | `results/` | step 5: `results.md`, and every per-query value in `results.json` |
 
-After `r4t quickstart`, `quickstart.json` says which steps are done: `--resume` passes them over.
-Each step folder also holds `config.yaml` (what it ran with); a trained step its `logs/`, one
-`version_N/` a time it was run, with `metrics.csv`; and `checkpoints/last.ckpt`, from which the same
-`r4t fit` goes on with `--ckpt_path last`.
+After `r4t quickstart`, `quickstart.json` lists the finished steps; `--resume` skips them. Each step
+folder also holds `config.yaml`, the settings it ran with. A trained step has `logs/` with one
+`version_N/metrics.csv` for each time it ran, and `checkpoints/last.ckpt`, from which the same
+`r4t fit` continues with `--ckpt_path last`.
 
     r4t retrieve RUN "your broad query"                  # the diffusion retriever answers
     r4t retrieve RUN "your broad query" --with student   # the same in fewer evaluations
     r4t retrieve RUN "your broad query" --with folm      # the language model answers
-    r4t evaluate RUN                                     # the tables again
+    r4t retrieve RUN "your broad query" --with mmr       # a baseline answers
+    r4t evaluate RUN                                     # writes the tables again
 """
 
+# Key of the method that a model answers as → where its step exports it.
+MODELS = {
+    "diffusion": "distill/model",
+    "student": "accelerate/model",
+    "folm": "tune/model",
+    "zero-shot": "warm_start/model",
+}
 CONFIGS = {
     "warm_start": "0_warm_start.yaml",
     "tune": "1_tune.yaml",
@@ -62,7 +74,7 @@ CONFIGS = {
 
 
 def command_for(model: str, run: str | Path) -> str | None:
-    """Return the command that writes a model of a run; None where the name is not that of one.
+    """Return the command that writes a model of a run; None if the name is no model of a run.
 
     Examples:
         >>> command_for("warm_start/model", "runs/mine")
@@ -79,7 +91,7 @@ class Run:
     """One run of the method on one catalog.
 
     Attributes:
-        folder: Where the run lives.
+        folder: The run folder.
         catalog: Folder of its catalog.
         queries: Folder of its queries.
         fingerprint: Of the catalog that it was begun with.
@@ -104,12 +116,12 @@ class Run:
 
         Args:
             folder: The run folder; made if missing.
-            catalog: Folder of the catalog; by default what the run was begun with, at first
+            catalog: Folder of the catalog; by default the one that the run was begun with, at first
                 ``folder/catalog``.
             queries: Folder of the queries; likewise.
 
         Raises:
-            InputError: There is no catalog, or the run was begun with another one.
+            InputError: If there is no catalog, or the run was begun with another one.
         """
         folder = Path(folder)
         path = folder / RUN_FILE
@@ -121,7 +133,7 @@ class Run:
         catalog, queries = Path(catalog), Path(queries)
         run = cls(folder, catalog, queries, Catalog.load(catalog).fingerprint)
         if begun is not None:
-            _same_catalog(begun.fingerprint, run.fingerprint, catalog, folder)
+            _check_catalog(begun.fingerprint, run.fingerprint, catalog, folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = {
             "catalog": os.path.relpath(catalog, folder),
@@ -131,7 +143,7 @@ class Run:
         _write(path, json.dumps(content, indent=2) + "\n")
         readme = folder / "README.md"
         if not readme.is_file() or readme.read_text(encoding="utf-8").startswith(README[:15]):
-            _write(readme, README)  # a user's own is left alone
+            _write(readme, README)  # a README of the user's is kept
         return run
 
     @classmethod
@@ -139,14 +151,16 @@ class Run:
         """Open the run at ``folder``.
 
         Raises:
-            InputError: ``folder`` is not a run, or its file is damaged.
+            InputError: If ``folder`` is not a run, or its file is damaged.
         """
         folder = Path(folder)
         path = folder / RUN_FILE
         if not path.is_file():
             raise InputError(
-                f"A run is a folder with {RUN_FILE}, found none in {folder}; name a run folder, or "
-                f"begin one: {command_for('warm_start/model', folder)}."
+                expected=f"a run, which is a folder with {RUN_FILE}",
+                found=f"no such file in {folder}",
+                remedy="Name a run folder, or begin a run: "
+                f"{command_for('warm_start/model', folder)}.",
             )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -155,37 +169,60 @@ class Run:
             return cls(folder, catalog, queries, content["fingerprint"])
         except (ValueError, KeyError, TypeError):
             raise InputError(
-                f"{RUN_FILE} is a JSON object with catalog, queries and fingerprint, found "
-                f"something else in {path}; delete it and begin the run again: its steps stay."
+                expected="a JSON object with catalog, queries and fingerprint",
+                found=f"something else in {path}",
+                remedy="Delete the file and begin the run again: its steps stay.",
             ) from None
 
-    def searcher(self, backend: str = "torch", cached: int = 0) -> Searcher:
+    def searcher(
+        self, backend: str = "torch", cached: int = 0, watch: Stopwatch | None = None
+    ) -> Searcher:
         """Return the frozen retriever over the run's catalog.
 
         Args:
             backend: Of the index: ``torch`` or ``faiss``.
-            cached: How many texts' vectors and sub-queries' items it keeps; none by default.
+            cached: Number of text vectors and sub-query results to keep; 0 for none.
+            watch: Times encoding and searching.
 
         Raises:
-            InputError: The catalog is not the one the run was begun with.
+            InputError: If the catalog is not the one that the run was begun with.
         """
         catalog = Catalog.load(self.catalog)
-        _same_catalog(self.fingerprint, catalog.fingerprint, self.catalog, self.folder)
+        _check_catalog(self.fingerprint, catalog.fingerprint, self.catalog, self.folder)
         folder = self.catalog / "encoder"
         encoder = load_encoder(folder) if folder.is_dir() else None
         index = build_index(catalog.embeddings, backend)
-        return Searcher(catalog, encoder, index, self._popularity(catalog), cached)
+        return Searcher(catalog, encoder, index, self._popularity(catalog), cached, watch)
 
     def read_queries(self, split: str) -> list[Query]:
         """Return the queries of ``train``, ``val`` or ``test``."""
         return read_queries(self.queries, split)
 
+    def as_queries(self, asked: Sequence[Query | str]) -> list[Query]:
+        """Return queries for texts: the run's query of that text, if there is one.
+
+        So a typed query has the id, and with it the draws, that it has in the tables.
+        """
+        return [
+            self._by_text.get(query, Query(query, query, "")) if isinstance(query, str) else query
+            for query in asked
+        ]
+
+    @cached_property
+    def _by_text(self) -> dict[str, Query]:
+        splits = [name for name in SPLITS if (self.queries / f"{name}.jsonl").is_file()]
+        by_text: dict[str, Query] = {}
+        for split in splits:
+            for query in self.read_queries(split):
+                by_text.setdefault(query.text, query)
+        return by_text
+
     def _popularity(self, catalog: Catalog) -> Popularity | None:
-        """Count the items of the training queries' own sets; None where there are none."""
+        """Count the items of the training queries' original sets; None if there are none."""
         if not (self.queries / "train.jsonl").is_file():
             return None
-        made = [query for query in self.read_queries("train") if query.kind != RECOMPOSED]
-        references = [query.references for query in made if query.references]
+        original = [query for query in self.read_queries("train") if query.kind != RECOMPOSED]
+        references = [query.references for query in original if query.references]
         if not references:
             return None
         rows = [row for items in references for row in catalog.rows(items)]
@@ -198,14 +235,15 @@ class Run:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file, unless it says so already: other processes of a fit may read it."""
+    """Write a file unless it holds the text already: other processes of a fit may read it."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 
-def _same_catalog(begun: str, found: str, catalog: Path, run: Path) -> None:
+def _check_catalog(begun: str, found: str, catalog: Path, run: Path) -> None:
     if begun != found:
         raise InputError(
-            f"A run keeps to the catalog it was begun with (fingerprint {begun[:12]}) — found "
-            f"{found[:12]} at {catalog}; restore that catalog, or begin a new run than {run}."
+            expected=f"the catalog that run {run} was begun with (fingerprint {begun[:12]})",
+            found=f"fingerprint {found[:12]} at {catalog}",
+            remedy="Restore that catalog, or begin a new run.",
         )

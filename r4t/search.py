@@ -1,6 +1,6 @@
 """Directions → sets of catalog items: the frozen retriever R (paper, §1)."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -16,22 +16,42 @@ from r4t.sets import Popularity, SetBatch, pad_rows
 from r4t.support.cache import Cache
 from r4t.support.stopwatch import Stopwatch
 
+Merge = Callable[[Tensor, int], Tensor]  # as take_turns
+
+
+def take_turns(rankings: Tensor, size: int) -> Tensor:
+    """Merge rankings by taking the best item of each direction, then the second of each, and so on.
+
+    Args:
+        rankings: (B, k, D) catalog rows, best first; −1 for none.
+        size: Number P of distinct items.
+
+    Returns:
+        (B, P) distinct rows, −1 padded.
+
+    Examples:
+        >>> take_turns(torch.tensor([[[3, 7], [3, 5]]]), 3).tolist()
+        [[3, 7, 5]]
+    """
+    return distinct_first(rankings.transpose(1, 2).flatten(1), size)
+
 
 class Searcher:
     """Maps directions to their nearest catalog items and gathers them into a ``SetBatch``.
 
     Args:
         catalog: The items.
-        encoder: Turns texts into directions; None for a catalog of own vectors without one.
+        encoder: Turns texts into directions; None for a catalog of vectors without a text encoder.
         index: Searches the catalog's embeddings.
-        popularity: Of the items in the training sets, where there are any; carried along.
-        cached: How many texts' vectors, and how many sub-queries' items, to keep for the next time
-            that they are asked for; 0 for none. Most sub-queries of a tuning repeat.
-        watch: Is told the seconds of encoding and of searching.
+        popularity: How often training sets hold each item; handed on with every set.
+        cached: Number of text vectors, and of sub-query results, to keep for reuse; 0 for none.
+            Most sub-queries of a tuning repeat.
+        watch: Times encoding and searching.
 
     Attributes:
-        vectors: Text → its vector, where texts are kept.
-        found: Sub-query, the query it is anchored to, and depth → rows found, likewise.
+        vectors: Cache from a text to its vector, if ``cached``.
+        found: Cache from a sub-query, the query it is anchored to, and the depth to the rows found,
+            if ``cached``.
     """
 
     def __init__(
@@ -53,15 +73,16 @@ class Searcher:
         self.found = Cache[tuple[Hashable, int], Tensor](cached) if cached else None
 
     def encode(self, texts: list[str]) -> Tensor:
-        """Return (n, d) unit vectors of ``texts``; a zero row where no word is known.
+        """Return (n, d) unit vectors of texts; a zero row if the encoder knows no word of a text.
 
         Raises:
-            InputError: The catalog holds own vectors and no text encoder stands beside them.
+            InputError: If the catalog has no text encoder.
         """
         if self.encoder is None:
             raise InputError(
-                f"Text queries need a text encoder — catalog {self.catalog.folder} holds own vectors "
-                "without one; write it again with --encoder, or search with vectors."
+                expected="a catalog with a text encoder, to search by text",
+                found=f"vectors without one in {self.catalog.folder}",
+                remedy="Write the catalog again with --encoder, or search with vectors.",
             )
         with self._part("encode"):
             if self.vectors is None or not texts:
@@ -73,29 +94,37 @@ class Searcher:
         """Return (B, d) unit vectors of queries.
 
         Raises:
-            InputError: The encoder knows no word of a query.
+            InputError: If the encoder knows no word of a query.
         """
         vectors = self.encode(texts)
         unknown = (vectors == 0).all(-1).nonzero().flatten().tolist()
         if unknown:
             raise InputError(
-                f"A query must share at least one word with the catalog's vocabulary — of "
-                f"'{texts[unknown[0]]}' the encoder knows none; use other words, or an encoder with "
-                "an open vocabulary (--encoder HUB-NAME)."
+                expected="a query with at least one word of the catalog's vocabulary",
+                found=f"'{texts[unknown[0]]}', of which the encoder knows no word",
+                remedy="Use other words, or an encoder with an open vocabulary (--encoder HUB-NAME).",
             )
         return vectors
 
     def searchable(self, queries: list[Query]) -> tuple[list[Query], list[Query]]:
-        """Split queries into those of which the encoder knows a word and those of which none."""
+        """Split queries into those with a word that the encoder knows and those without."""
         known = (self.encode([query.text for query in queries]) != 0).any(-1).tolist()
-        kept = [query for query, is_known in zip(queries, known) if is_known]
+        searchable = [query for query, is_known in zip(queries, known) if is_known]
         unknown = [query for query, is_known in zip(queries, known) if not is_known]
-        return kept, unknown
+        return searchable, unknown
 
     def unknown(self, text: str) -> list[str]:
-        """Return the words of a text that the encoder does not know; none where it knows all or any."""
-        told = getattr(self.encoder, "unknown", None)
-        return [] if told is None else list(told(text))
+        """Return the words of a text that the encoder ignores.
+
+        Empty if every word is known, or if the encoder accepts any word.
+        """
+        words = getattr(self.encoder, "unknown", None)
+        return [] if words is None else list(words(text))
+
+    def nearest(self, vectors: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Return cosines and rows, (B, depth) each, of the items nearest to unit vectors (B, d)."""
+        with self._part("search"):
+            return self.index.search(vectors, depth)
 
     def retrieve(
         self,
@@ -107,42 +136,38 @@ class Searcher:
         query_texts: list[str] | None = None,
         references: Tensor | None = None,
         pool_size: int | None = None,
+        merge: Merge = take_turns,
         keys: list[list[Hashable]] | None = None,
     ) -> SetBatch:
-        """Retrieve the top-1 item of each direction and, if asked, the pool of all together.
-
-        The pool takes the directions in turn, best item first, until it holds ``pool_size``
-        *distinct* items, so that methods are compared at an equal number of items.
+        """Retrieve the top-1 item of each direction and, if asked for, a pool of distinct items.
 
         Args:
             query: (B, d) unit vectors.
             directions: (B, k, d) unit vectors.
-            mask: (B, k); a zero direction (a text of which the encoder knows no word) is masked
-                as well.
-            texts: Sub-query texts, carried along.
-            query_texts: B texts of the queries, carried along.
-            references: (B, R) reference rows, carried along.
+            mask: (B, k); a zero direction (a text without a known word) is masked as well.
+            texts: Sub-query texts, handed on.
+            query_texts: B texts of the queries, handed on.
+            references: (B, R) reference rows, handed on.
             pool_size: Number P of distinct items; no pool by default.
-            keys: B lists that name the first members; members of one name, in this call or a later
-                one, have one direction and are searched for once. The others are masked.
+            merge: Makes the pool from the directions' rankings (B, k, P).
+            keys: B lists that name the first members of each set. Members with the same name, in
+                this call or a later one, have the same direction and are searched for once. Members
+                without a name are masked.
 
         Raises:
-            InputError: ``pool_size`` exceeds the catalog.
+            InputError: If ``pool_size`` exceeds the catalog.
         """
-        real = directions.abs().sum(-1) > 0
-        mask = real if mask is None else mask & real
-        depth = 1 if pool_size is None else self._checked(pool_size)
+        known = directions.abs().sum(-1) > 0
+        mask = known if mask is None else mask & known
+        depth = 1 if pool_size is None else self.check_pool(pool_size)
         with self._part("search"):
             if keys is None:
-                _, found = self.index.search(directions.flatten(0, 1), depth)
-                found = found.view(*directions.shape[:2], depth)
+                _, rankings = self.index.search(directions.flatten(0, 1), depth)
+                rankings = rankings.view(*directions.shape[:2], depth)
             else:
-                found = self._find(directions, keys, depth)
-            found = found.masked_fill(~mask.unsqueeze(-1), -1)
-            items = found[..., 0]
-            pool = None
-            if pool_size is not None:
-                pool = distinct_first(found.transpose(1, 2).flatten(1), pool_size)
+                rankings = self._find(directions, keys, depth)
+            rankings = rankings.masked_fill(~mask.unsqueeze(-1), -1)
+            items = rankings[..., 0]
             return SetBatch(
                 query=query,
                 items=items,
@@ -150,7 +175,7 @@ class Searcher:
                 mask=mask,
                 directions=directions * mask.unsqueeze(-1),
                 texts=texts,
-                pool=pool,
+                pool=None if pool_size is None else merge(rankings, pool_size),
                 references=references,
                 query_texts=query_texts,
                 catalog=self.catalog,
@@ -166,11 +191,14 @@ class Searcher:
         query_texts: list[str] | None = None,
         references: Tensor | None = None,
         pool_size: int | None = None,
+        merge: Merge = take_turns,
         anchor: float = 0.0,
     ) -> SetBatch:
         """Encode B lists of sub-queries and retrieve for them, as ``retrieve`` does.
 
-        A list shorter than ``set_size`` leaves members masked; each distinct text is encoded once.
+        A list shorter than ``set_size`` leaves members masked, as does a text without a known word.
+        Each distinct text is encoded once. Objectives see anchored directions: groundedness and
+        alignment are those of what is searched with, not of the text alone.
 
         Args:
             query: (B, d) unit vectors.
@@ -179,33 +207,31 @@ class Searcher:
             query_texts: As in ``retrieve``.
             references: As in ``retrieve``.
             pool_size: As in ``retrieve``.
-            anchor: Share a of the query in each direction, see ``anchored``; at 0 a direction is
-                the sub-query's vector, untouched. Objectives see the anchored directions:
-                groundedness and alignment are those of what is searched with, not of the text
-                alone. A text of which the encoder knows no word stays masked.
+            merge: As in ``retrieve``.
+            anchor: Share a of the query in each direction, see ``anchored``.
         """
-        kept = [texts[:set_size] for texts in subqueries]
-        distinct = list(dict.fromkeys(text for texts in kept for text in texts))
-        directions = torch.zeros(len(kept), set_size, query.shape[1])
+        lists = [texts[:set_size] for texts in subqueries]
+        distinct = list(dict.fromkeys(text for texts in lists for text in texts))
+        directions = torch.zeros(len(lists), set_size, query.shape[1])
         if distinct:
             vectors = self.encode(distinct)
             place = {text: row for row, text in enumerate(distinct)}
-            for row, texts in enumerate(kept):
+            for row, texts in enumerate(lists):
                 directions[row, : len(texts)] = vectors[[place[text] for text in texts]]
-        directions = anchored(query, directions, anchor)
         # What a sub-query finds depends on its text and, if anchored, on its query.
-        owners: Sequence[Hashable] = range(len(kept)) if query_texts is None else query_texts
+        owners: Sequence[Hashable] = range(len(lists)) if query_texts is None else query_texts
         keys: list[list[Hashable]] = [
             [(text, owner, anchor) if anchor else text for text in texts]
-            for owner, texts in zip(owners, kept)
+            for owner, texts in zip(owners, lists)
         ]
         return self.retrieve(
             query,
-            directions,
-            texts=kept,
+            anchored(query, directions, anchor),
+            texts=lists,
             query_texts=query_texts,
             references=references,
             pool_size=pool_size,
+            merge=merge,
             keys=keys,
         )
 
@@ -217,7 +243,7 @@ class Searcher:
         pool_size: int | None = None,
         anchor: float = 0.0,
     ) -> SetBatch:
-        """Retrieve for G fan-outs of each of B queries: B·G sets, with references where known.
+        """Retrieve for G fan-outs of each of B queries: B·G sets, with references if there are any.
 
         Args:
             queries: B queries.
@@ -228,62 +254,105 @@ class Searcher:
         """
         group_size = len(subqueries) // len(queries)
         texts = [query.text for query in queries]
-        vectors = self.encode_queries(texts)
-        references = None
-        if any(query.references for query in queries):
-            rows = [self.catalog.rows(query.references) for query in queries]
-            references = pad_rows(rows).repeat_interleave(group_size, 0)
+        references = self.references(queries)
         return self.retrieve_texts(
-            vectors.repeat_interleave(group_size, 0),
+            self.encode_queries(texts).repeat_interleave(group_size, 0),
             subqueries,
             set_size,
             query_texts=[text for text in texts for _ in range(group_size)],
-            references=references,
+            references=None if references is None else references.repeat_interleave(group_size, 0),
             pool_size=pool_size,
             anchor=anchor,
         )
+
+    def ranked_sets(
+        self,
+        query: Tensor,
+        ranking: Tensor,
+        set_size: int,
+        query_texts: list[str] | None = None,
+    ) -> SetBatch:
+        """Return sets without directions: the first k items of a ranking, which is their pool.
+
+        Args:
+            query: (B, d) unit vectors.
+            ranking: (B, P) distinct catalog rows, best first, −1 padded.
+            set_size: Number k of items, at most P.
+            query_texts: B texts of the queries, handed on.
+
+        Raises:
+            InputError: If the pool is smaller than the set.
+        """
+        if ranking.shape[1] < set_size:
+            raise InputError(
+                expected=f"a pool of at least {set_size} items, the size of the set",
+                found=f"a pool of {ranking.shape[1]}",
+                remedy="Raise the pool size or lower the set size.",
+            )
+        items = ranking[:, :set_size]
+        return SetBatch(
+            query=query,
+            items=items,
+            item_embeddings=self.embeddings(items),
+            mask=items >= 0,
+            pool=ranking,
+            query_texts=query_texts,
+            catalog=self.catalog,
+            popularity=self.popularity,
+        )
+
+    def references(self, queries: Sequence[Query]) -> Tensor | None:
+        """Return the catalog rows (B, R) of the queries' references, −1 padded; None without any."""
+        if not any(query.references for query in queries):
+            return None
+        return pad_rows([self.catalog.rows(query.references) for query in queries])
 
     def embeddings(self, items: Tensor) -> Tensor:
         """Return the embeddings (…, d) of catalog rows (…); zero rows for −1."""
         vectors = self.catalog.embeddings[items.clamp(min=0)]
         return torch.where(items.unsqueeze(-1) >= 0, vectors, 0.0)
 
+    def check_pool(self, pool_size: int) -> int:
+        """Return ``pool_size``.
+
+        Raises:
+            InputError: If the catalog has fewer items.
+        """
+        if pool_size > len(self.catalog):
+            raise InputError(
+                expected=f"a set or pool of at most {len(self.catalog)} items, all of "
+                f"{self.catalog.folder}",
+                found=f"{pool_size}",
+                remedy="Ask for fewer.",
+            )
+        return pool_size
+
     def _find(self, directions: Tensor, keys: list[list[Hashable]], depth: int) -> Tensor:
         """Search for each key once; return rows (B, k, depth), −1 for members without a key."""
         rows = torch.full((*directions.shape[:2], depth), -1, dtype=torch.long)
-        there = torch.zeros(directions.shape[:2], dtype=torch.bool)
+        named = torch.zeros(directions.shape[:2], dtype=torch.bool)
         for row, names in enumerate(keys):
-            there[row, : len(names)] = True
-        members = directions[there]
-        asked = [(key, depth) for names in keys for key in names]
-        first = {key: place for place, key in reversed(list(enumerate(asked)))}
+            named[row, : len(names)] = True
+        members = directions[named]
+        wanted = [(key, depth) for names in keys for key in names]
+        first = {key: place for place, key in reversed(list(enumerate(wanted)))}
 
-        def search(wanted: list[tuple[Hashable, int]]) -> list[Tensor]:
-            return _rows(self.index.search(members[[first[key] for key in wanted]], depth)[1])
+        def search(missing: list[tuple[Hashable, int]]) -> list[Tensor]:
+            return _rows(self.index.search(members[[first[key] for key in missing]], depth)[1])
 
-        cache = (
-            Cache[tuple[Hashable, int], Tensor](len(asked) or 1)
-            if self.found is None
-            else self.found
-        )
-        if asked:
-            rows[there] = torch.stack(cache.get(asked, search))
+        cache = self.found
+        if cache is None:
+            cache = Cache[tuple[Hashable, int], Tensor](len(wanted) or 1)
+        if wanted:
+            rows[named] = torch.stack(cache.get(wanted, search))
         return rows
 
     def _part(self, name: str) -> AbstractContextManager[None]:
         return nullcontext() if self.watch is None else self.watch.part(name)
 
-    def _checked(self, pool_size: int) -> int:
-        if pool_size > len(self.catalog):
-            raise InputError(
-                f"A set or pool cannot be larger than the catalog — asked for {pool_size} of "
-                f"{len(self.catalog)} items in {self.catalog.folder}; ask for fewer."
-            )
-        return pool_size
-
 
 def _rows(table: Tensor) -> list[Tensor]:
-    """Rows that do not keep the whole table in memory."""
+    """Copy rows, so that a cached one does not keep the whole table in memory."""
     return [row.clone() for row in table]
 
 
@@ -292,14 +361,15 @@ def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
 
     Args:
         query: (B, d) unit vectors.
-        directions: (B, k, d) unit vectors; a zero row, which stands for nothing, stays zero.
-        anchor: a, from 0 (the directions as they are, bit for bit) to below 1 (the query, k times).
+        directions: (B, k, d) unit vectors; a zero row, which is no direction, stays zero.
+        anchor: a in [0, 1): 0 leaves the directions unchanged bit for bit; near 1 each of them is
+            almost the query.
 
     Returns:
         (B, k, d).
 
     Raises:
-        InputError: ``anchor`` is out of that range.
+        InputError: If ``anchor`` is outside [0, 1).
 
     Examples:
         >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
@@ -310,18 +380,19 @@ def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
     check_anchor(anchor)
     if anchor == 0:
         return directions
-    real = (directions != 0).any(-1, keepdim=True)
-    return normalize(anchor * query.unsqueeze(1) + (1 - anchor) * directions) * real
+    known = (directions != 0).any(-1, keepdim=True)
+    return normalize(anchor * query.unsqueeze(1) + (1 - anchor) * directions) * known
 
 
 def check_anchor(anchor: float) -> None:
-    """Refuse a share of the query that is not from 0 to below 1.
+    """Refuse a share of the query outside [0, 1).
 
     Raises:
-        InputError: So it is.
+        InputError: If ``anchor`` is outside [0, 1).
     """
     if not 0 <= anchor < 1:
         raise InputError(
-            f"anchor must be from 0 (the sub-query alone) to below 1 (the query alone), found "
-            f"{anchor}; 0 is the paper's."
+            expected="anchor to be at least 0 (the direction alone) and below 1 (the query alone)",
+            found=f"{anchor}",
+            remedy="Use 0, as the paper does, or a number below 1.",
         )

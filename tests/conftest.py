@@ -20,12 +20,12 @@ from r4t.catalog import write_catalog
 from r4t.data.queries import Query, write_queries
 from r4t.data.source import Items
 from r4t.encoder.lsa import LsaEncoder
-from r4t.evaluation.latency import TimedSearcher
 from r4t.geometry import normalize
 from r4t.index import TorchIndex
 from r4t.run import Run
 from r4t.search import Searcher
 from r4t.sets import SetBatch
+from r4t.support.stopwatch import Stopwatch
 
 torch.set_num_threads(1)
 # Of a process that a shell begins in the background it is ignored, and all it begins inherit that.
@@ -120,13 +120,19 @@ def as_installed(monkeypatch):
 
     modules: list[str] = []
 
-    def install(folder: Path, name: str, version: str, points: dict[str, str]) -> None:
+    def install(
+        folder: Path,
+        name: str,
+        version: str,
+        points: dict[str, str],
+        group: str = "r4t.objectives",
+    ) -> None:
         info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         (info / "METADATA").write_text(metadata)
         lines = [f"{point} = {value}" for point, value in points.items()]
-        (info / "entry_points.txt").write_text("\n".join(["[r4t.objectives]", *lines, ""]))
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
         monkeypatch.syspath_prepend(str(folder))
         modules.extend(value.split(":")[0] for value in points.values())
 
@@ -171,4 +177,4 @@ def plane(tmp_path):
     items = Items(list("abcdef"), [f"item {name}" for name in "abcdef"])
     embeddings = torch.stack([angles.cos(), angles.sin()], dim=1)
     catalog = write_catalog(tmp_path / "catalog", items, embeddings, None)
-    return TimedSearcher(Searcher(catalog, Compass(), TorchIndex(catalog.embeddings)))
+    return Searcher(catalog, Compass(), TorchIndex(catalog.embeddings), watch=Stopwatch())

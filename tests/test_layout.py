@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
 errors support chat geometry encoder data catalog index sets search run objective plugins reward choice
-filters metrics training testing targets fanout grpo diffusion synthesis retriever methods evaluation report
+filters metrics training testing targets fanout grpo diffusion synthesis methods retriever evaluation report
 time_left cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
@@ -73,6 +73,38 @@ def importers(package):
 
 def test_every_module_belongs_to_a_room():
     assert {name.split(".")[0] for name in IMPORTS if name} == set(ROOMS)
+
+
+def test_no_circles():
+    """Not even for type checkers: modules that need each other's names belong together."""
+    waiting = {
+        name: {target.removeprefix("r4t.") for target in targets} & IMPORTS.keys() - {name}
+        for name, targets in IMPORTS.items()
+        if name
+    }
+    while leaves := [name for name, targets in waiting.items() if not targets & waiting.keys()]:
+        for name in leaves:
+            del waiting[name]
+    assert sorted(waiting) == []
+
+
+def test_few_files_at_the_top():
+    assert len(list((ROOT / "r4t").glob("*.py"))) <= 18
+
+
+def test_the_front_door_opens_lazily():
+    code = """
+import json, sys, r4t
+heavy = [name for name in ("torch", "lightning", "transformers", "pyarrow") if name in sys.modules]
+offered = {name: getattr(r4t, name).__module__ for name in r4t.__all__}
+print(json.dumps([heavy, offered]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy, offered = json.loads(done.stdout)
+    assert heavy == []
+    names = "Retriever Objective SetBatch Catalog Query Run Reward Filter Method".split()
+    assert set(offered) == set(names)
+    assert all(module.startswith("r4t.") for module in offered.values())
 
 
 def test_imports_go_downhill():

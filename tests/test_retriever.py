@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from r4t.catalog import write_catalog
+from r4t.data.queries import Query
 from r4t.data.source import Items
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
@@ -12,7 +13,9 @@ from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.index import TorchIndex
-from r4t.retriever import DiffusionFanOut, LanguageFanOut, Retriever
+from r4t.methods.diffusion import DiffusionMethod
+from r4t.methods.language import LanguageMethod, SubqueryWriter
+from r4t.retriever import Retriever
 from r4t.search import Searcher
 from r4t.support.seeds import query_seed
 
@@ -42,15 +45,17 @@ def plane(tmp_path):
     return Searcher(catalog, Words(), TorchIndex(catalog.embeddings))
 
 
-class Said:
-    """A fan-out of given sub-queries."""
+class Fixed:
+    """A method that always writes the same sub-queries."""
+
+    key, name, draws = "fixed", "Fixed", 1
 
     def __init__(self, searcher, *subqueries):
         self.searcher, self.subqueries = searcher, list(subqueries)
 
-    def __call__(self, texts, vectors, seeds, *, references=None, pool_size=None):
-        said = [self.subqueries] * len(texts)
-        return self.searcher.retrieve_texts(vectors, said, 3, pool_size=pool_size)
+    def __call__(self, queries, vectors, *, draw=0):
+        lists = [self.subqueries] * len(queries)
+        return self.searcher.retrieve_texts(vectors, lists, 3, pool_size=5)
 
 
 @pytest.fixture
@@ -73,7 +78,7 @@ def run(small_run, generator):
 
 
 def test_a_set_by_hand(plane):
-    answer = Retriever(plane, Said(plane, "east", "north"))("east north", size=4)
+    answer = Retriever(plane, Fixed(plane, "east", "north"))("east north", size=4)
     # East and north in turn, best first: a, d, then b (30° from east) and c (30° from north).
     assert [item.id for item in answer] == ["a", "d", "b", "c"]
     cosine = 0.8660  # of 30°; the query lies at 45°
@@ -86,7 +91,7 @@ def test_a_set_by_hand(plane):
 
 
 def test_a_subquery_without_a_known_word_finds_nothing(plane):
-    answer = Retriever(plane, Said(plane, "west", "east"))("east", size=5)
+    answer = Retriever(plane, Fixed(plane, "west", "east"))("east", size=5)
     assert [item.id for item in answer] == ["a", "b", "c", "d", "e"]
     # Even item e, opposite to east, was found by it: a masked member has no direction.
     assert answer.items[4].score == -1.0
@@ -94,7 +99,7 @@ def test_a_subquery_without_a_known_word_finds_nothing(plane):
 
 
 def test_a_fanout_without_any_member_is_an_empty_set(plane):
-    answer = Retriever(plane, Said(plane, "west"))("east", size=3)
+    answer = Retriever(plane, Fixed(plane, "west"))("east", size=3)
     assert (len(answer), str(answer)) == (0, "")
 
 
@@ -107,33 +112,36 @@ def test_one_by_one_equals_a_batch(run):
     assert retriever("red linen", size=7, seed=4) != together[0]
 
 
-@pytest.mark.parametrize("model", ["diffusion", "folm"])
-def test_indexes_agree(run, model):
-    exact = Retriever.load(run.folder, model)("red linen", seed=1)
-    faiss = Retriever.load(run.folder, model, backend="faiss")("red linen", seed=1)
+@pytest.mark.parametrize("method", ["diffusion", "folm", "mmr"])
+def test_indexes_agree(run, method):
+    exact = Retriever.load(run.folder, method)("red linen", seed=1)
+    faiss = Retriever.load(run.folder, method, index="faiss")("red linen", seed=1)
     assert [item.id for item in exact] == [item.id for item in faiss]
+
+
+QUERIES = [Query("p", "red linen", ""), Query("q", "blue wool", "")]
 
 
 def test_the_diffusion_retriever_searches_with_what_is_generated(run, generator):
     searcher = run.searcher()
-    vectors = searcher.encode_queries(["red linen", "blue wool"])
-    sets = DiffusionFanOut(searcher, generator, set_size=3)(["", ""], vectors, [5, 6], pool_size=4)
-    drawn = [query_seed("5", 0), query_seed("6", 0)]
-    directions = generator(vectors, drawn)[:, :3]
+    vectors = searcher.encode_queries([query.text for query in QUERIES])
+    method = DiffusionMethod(searcher, generator, set_size=3, pool_size=4)
+    sets = method(QUERIES, vectors, draw=2)
+    seeds = [query_seed(str(query_seed(query.id, 2)), 0) for query in QUERIES]
+    directions = generator(vectors, seeds)[:, :3]
     assert torch.allclose(sets.directions, directions, atol=1e-6)
     assert torch.equal(sets.items, (directions @ searcher.catalog.embeddings.T).argmax(-1))
     assert (sets.pool[:, :1] == sets.items[:, :1]).all()
     loaded = Retriever.load(run.folder)
-    assert loaded.fan_out.set_size == 5  # as many as the model has, at most 10
+    assert loaded.method.set_size == 5  # as many as the model has, at most 10
 
 
 def test_the_language_model_searches_with_what_it_writes(run):
     searcher, model = run.searcher(), FanoutModel.load(run.step("tune") / "model")
     vectors = searcher.encode_queries(["red linen"])
-    sets = LanguageFanOut(searcher, model, temperature=0.7)(
-        ["red linen"], vectors, [9], pool_size=4
-    )
-    (texts,) = model.sample(["red linen"], [9], 1, 0.7).subqueries
+    method = LanguageMethod("folm", "R4T-FOLM", searcher, SubqueryWriter(model, 0.7), pool_size=4)
+    sets = method(QUERIES[:1], vectors, draw=9)
+    (texts,) = model.sample(["red linen"], [query_seed("p", 9)], 1, 0.7).subqueries
     assert sets.texts == [texts]
     assert len(texts) > 0
     assert torch.allclose(sets.directions[0, : len(texts)], searcher.encode(texts), atol=1e-6)
@@ -143,40 +151,48 @@ def test_the_language_model_searches_with_what_it_writes(run):
 
 def test_a_saved_anchor_is_searched_with(run):
     saved = FanoutModel.load(run.step("tune") / "model")
-    plain = Retriever.load(run.folder, "folm").fan_out
+    plain = Retriever.load(run.folder, "folm").method
     FanoutModel(saved.lm, saved.tokenizer, Expand(set_size=4, anchor=0.6), 12).save(
         run.step("tune") / "model"
     )
-    fan_out = Retriever.load(run.folder, "folm").fan_out
-    vectors = fan_out.searcher.encode_queries(["red linen"])
-    before, after = (each(["red linen"], vectors, [9]) for each in (plain, fan_out))
+    anchored = Retriever.load(run.folder, "folm").method
+    vectors = anchored.searcher.encode_queries(["red linen"])
+    before, after = (method(QUERIES[:1], vectors) for method in (plain, anchored))
     assert after.texts == before.texts
     mixed = 0.6 * vectors[0] + 0.4 * before.directions[0]
     expected = mixed / mixed.norm(dim=-1, keepdim=True) * before.mask[0].unsqueeze(-1)
     assert torch.allclose(after.directions[0], expected, atol=1e-6)
 
 
+def test_a_method_without_directions_scores_items_by_the_query(run):
+    answer = Retriever.load(run.folder, "no-fan-out")("red linen", size=3)
+    assert [item.score for item in answer] == [item.query_score for item in answer]
+    assert {item.subquery for item in answer} == {""}
+
+
+def test_a_pool_is_capped_by_the_catalog_and_caps_the_size(run):
+    retriever = Retriever.load(run.folder, "mmr")
+    assert retriever.method.pool_size == 150
+    assert Retriever.load(run.folder, "mmr", pool_size=1000).method.pool_size == 200
+    with pytest.raises(InputError, match="at most 150, the pool of MMR, but found size 151"):
+        retriever("red linen", size=151)
+
+
 def test_refusals(run, generator, plane):
     retriever = Retriever.load(run.folder)
-    with pytest.raises(InputError, match="found size 0; ask for 10"):
+    with pytest.raises(InputError, match="at least one item, but found size 0. Ask for 10"):
         retriever("red linen", size=0)
-    with pytest.raises(InputError, match="asked for 201 of 200 items"):
+    with pytest.raises(InputError, match="at most 200 items, all of .* found 201"):
         retriever("red linen", size=201)
-    with pytest.raises(InputError, match="of 'qwerty' the encoder knows none"):
+    with pytest.raises(InputError, match="found 'qwerty', of which the encoder knows no word"):
         retriever.many(["red linen", "qwerty"])
-    with pytest.raises(
-        InputError, match=r"one of \['diffusion', 'folm', 'student', 'zero-shot'\], found 'flom'"
-    ):
+    with pytest.raises(InputError, match=r"methods among .*, but found 'flom'.* mean 'folm'\?"):
         Retriever.load(run.folder, "flom")
-    said = (
-        "'zero-shot' of a run lies in .* — found no such folder .* what is there: diffusion, folm"
-    )
-    with pytest.raises(InputError, match=said):
+    reason = "no model in warm_start/model yet. .* Models of this run: diffusion, folm."
+    with pytest.raises(InputError, match=reason):
         Retriever.load(run.folder, "zero-shot")
-    with pytest.raises(
-        InputError, match="generates 5 directions, found a wish for 6; ask for fewer"
-    ):
-        DiffusionFanOut(plane, generator, 6)
+    with pytest.raises(InputError, match="at most 5 directions, .* found set_size 6. Ask for"):
+        DiffusionMethod(plane, generator, 6)
 
 
 def test_the_program_says_so_where_nothing_was_written(run):
@@ -185,7 +201,7 @@ def test_the_program_says_so_where_nothing_was_written(run):
     saved = FanoutModel.load(run.step("tune") / "model")
     unparsable = FanoutModel(saved.lm, saved.tokenizer, Full(JsonList(), 4), 6)
     unparsable.save(run.step("tune") / "model")
-    with pytest.raises(InputError, match=r"'folm' wrote none for 'red linen'; try --seed 1"):
+    with pytest.raises(InputError, match=r"none by 'folm' for 'red linen'. Try --seed 1"):
         run_verb(["retrieve", str(run.folder), "red linen", "--with", "folm"])
 
 
@@ -198,11 +214,11 @@ def test_directions_are_anchored_to_their_query(plane):
         def __call__(self, query, seeds):
             return torch.tensor([[[0.0, 1.0]]]).expand(len(query), 1, 2)
 
-    east = torch.tensor([[1.0, 0.0]])
-    found = DiffusionFanOut(plane, North(), 1, anchor=0.5)(["east"], east, [0])
+    asked, east = [Query("east", "east", "")], torch.tensor([[1.0, 0.0]])
+    sets = DiffusionMethod(plane, North(), 1, 5, anchor=0.5)(asked, east)
     # Half of each is the diagonal, nearest to items at 30 and 60 degrees; at 0 it is north itself.
-    assert found.directions[0, 0].tolist() == pytest.approx([0.5**0.5, 0.5**0.5])
-    plain = DiffusionFanOut(plane, North(), 1)(["east"], east, [0])
+    assert sets.directions[0, 0].tolist() == pytest.approx([0.5**0.5, 0.5**0.5])
+    plain = DiffusionMethod(plane, North(), 1, 5)(asked, east)
     assert plain.items.tolist() == [[3]]
-    with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found 1.0"):
-        DiffusionFanOut(plane, North(), 1, anchor=1.0)
+    with pytest.raises(InputError, match="anchor to be at least 0 .* but found 1.0"):
+        DiffusionMethod(plane, North(), 1, anchor=1.0)

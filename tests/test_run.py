@@ -25,7 +25,7 @@ def test_another_catalog_is_refused(small_run, small_items):
     items = Items(small_items.ids, texts)
     write_catalog(small_run.catalog, items, encoder.encode(texts), encoder, overwrite=True)
     with pytest.raises(
-        InputError, match="keeps to the catalog it was begun with .* found .* restore"
+        InputError, match="was begun with .* found fingerprint .* Restore"
     ):
         Run.open(small_run.folder).searcher()
     with pytest.raises(InputError, match="keeps to the catalog it was begun with"):
@@ -38,7 +38,7 @@ def test_another_catalog_is_refused(small_run, small_items):
 def test_a_damaged_run_file_is_named(small_run, content):
     (small_run.folder / "run.json").write_text(content)
     with pytest.raises(
-        InputError, match="run.json is a JSON object with catalog, queries and finger"
+        InputError, match="JSON object with catalog, queries and fingerprint, but found something else in .*run.json"
     ):
         Run.open(small_run.folder)
 
@@ -57,7 +57,7 @@ def test_a_run_that_says_so_already_is_not_written_again(small_run):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):
+    with pytest.raises(InputError, match="a folder with run.json, but found no such file in"):
         Run.open(tmp_path)
 
 

@@ -48,20 +48,20 @@ def test_texts_of_unknown_words_are_masked(searcher):
 
 
 def test_a_query_without_any_known_word_is_refused(searcher):
-    with pytest.raises(InputError, match="of 'zzzz qqqq' the encoder knows none"):
+    with pytest.raises(InputError, match="found 'zzzz qqqq', of which the encoder knows no word"):
         searcher.encode_queries(["red", "zzzz qqqq"])
 
 
 def test_a_pool_larger_than_the_catalog_is_refused(searcher):
     query = searcher.encode_queries(["red linen"])
-    with pytest.raises(InputError, match="asked for 201 of 200 items"):
+    with pytest.raises(InputError, match="at most 200 items, .* found 201"):
         searcher.retrieve_texts(query, [["red"]], 1, pool_size=201)
 
 
 def test_a_catalog_of_own_vectors_needs_an_encoder(searcher):
     searcher.encoder = None
     with pytest.raises(
-        InputError, match="Text queries need a text encoder — catalog .* own vectors"
+        InputError, match="with a text encoder, .* found vectors without one in .*catalog"
     ):
         searcher.encode_queries(["red"])
 
@@ -115,7 +115,7 @@ def test_groups_are_anchored_to_their_own_query(searcher):
 @pytest.mark.parametrize("anchor", [-0.1, 1.0, float("nan")])
 def test_an_anchor_out_of_range_is_refused(searcher, anchor):
     query = searcher.encode_queries(["red linen"])
-    with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found"):
+    with pytest.raises(InputError, match="anchor to be at least 0 .* and below 1 .*, but found"):
         searcher.retrieve_texts(query, [["red"]], 1, anchor=anchor)
 
 

@@ -81,14 +81,14 @@ def run(arguments: list[str]) -> None:
             "quotes, or name a file with --queries."
         )
     from r4t.cli.quiet import quiet
-    from r4t.report.comparison import UNASKED, compare_answers
+    from r4t.report.comparison import COMPARED, compare_answers
     from r4t.report.page import page
 
     quiet()
     found = compare_answers(
         options.folder,
         queries,
-        methods=UNASKED if options.methods is None else _listed(options.methods),
+        methods=COMPARED if options.methods is None else _listed(options.methods),
         size=options.size,
         seed=options.seed,
         fields=None if options.fields is None else _listed(options.fields),

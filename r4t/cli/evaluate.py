@@ -1,6 +1,6 @@
 """``r4t evaluate``: a run and its test queries → the table, plots and readable sets."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import ActionConfigFile, ArgumentParser
 
@@ -12,15 +12,15 @@ from r4t.cli.printed_config import commented
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from r4t.methods.registry import Methods
+    from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
 
-OWN = ("folder", "config", "examples", "headroom", "plots", "__path__")
+VERB_OPTIONS = ("folder", "config", "examples", "headroom", "plots", "__path__")
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb; it names the settings from the classes that measure."""
-    from r4t.methods.registry import Methods
+    from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
 
     verb = verb_parser(
@@ -34,7 +34,7 @@ def parser() -> ArgumentParser:
     )
     verb.add_argument("--plots", type=bool, default=True, help="Whether to draw the figures.")
     verb.add_class_arguments(Evaluation)
-    verb.add_class_arguments(Methods)
+    verb.add_class_arguments(MethodOptions)
     return verb
 
 
@@ -48,21 +48,22 @@ def run(arguments: list[str]) -> None:
     from rich.console import Console
 
     from r4t.cli.quiet import quiet
-    from r4t.methods.registry import Methods
+    from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
 
     check_configs(arguments)
     verb = parser()
-    given = ["--help" if word == WHOLE else word for word in arguments]
-    with commented(given, "r4t evaluate") as words:
+    words = ["--help" if word == WHOLE else word for word in arguments]
+    with commented(words, "r4t evaluate") as words:
         parsed = parse(verb, words)
     options = verb.instantiate_classes(parsed)
-    settings = {name: value for name, value in vars(options).items() if name not in OWN}
+    settings = {name: value for name, value in vars(options).items() if name not in VERB_OPTIONS}
     if options.folder is not None:
         settings["run"] = options.folder
     quiet()
-    evaluation = Evaluation(**_those_of(Evaluation, settings, fields))
-    methods = Methods(**_those_of(Methods, settings, fields))
+    names = {field.name for field in fields(MethodOptions)}
+    methods = MethodOptions(**{name: settings.pop(name) for name in names})
+    evaluation = Evaluation(**settings)
     console = Console(width=None if Console().is_terminal else 120)
     if options.headroom:
         _headroom(evaluation, methods, console)
@@ -76,11 +77,9 @@ def run(arguments: list[str]) -> None:
         print_examples(evaluation.run, queries[::step][: options.examples])
 
 
-def _those_of(kind: type, settings: dict[str, Any], fields: Any) -> dict[str, Any]:
-    return {field.name: settings[field.name] for field in fields(kind)}
-
-
-def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", plots: bool) -> None:
+def _tables(
+    evaluation: "Evaluation", methods: "MethodOptions", console: "Console", plots: bool
+) -> None:
     from r4t.report.headline import differences, ratios
     from r4t.report.table import print_results, write_results
 
@@ -96,10 +95,10 @@ def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", pl
     )
 
 
-def _headroom(evaluation: "Evaluation", methods: "Methods", console: "Console") -> None:
+def _headroom(evaluation: "Evaluation", methods: "MethodOptions", console: "Console") -> None:
     from r4t.report.headroom import blocks, measure_headroom, notes, write_headroom
     from r4t.report.table import print_blocks
 
-    found = measure_headroom(evaluation, methods, console)
-    write_headroom(evaluation.folder, found)
-    print_blocks(console, blocks(found), notes(found))
+    headroom = measure_headroom(evaluation, methods, console)
+    write_headroom(evaluation.folder, headroom)
+    print_blocks(console, blocks(headroom), notes(headroom))

@@ -10,6 +10,7 @@ from r4t.errors import InputError
 EXAMPLES = (
     'r4t retrieve runs/toy "bohemian festival style"',
     'r4t retrieve runs/toy "bohemian festival style" --with folm --size 5',
+    'r4t retrieve runs/toy "bohemian festival style" --with mmr',
     'r4t retrieve runs/toy "bohemian festival style" --json',
 )
 
@@ -23,13 +24,19 @@ def parser() -> ArgumentParser:
     made.add_argument("query", metavar="QUERY", type=str, help="Broad query, in quotes.")
     made.add_argument(
         "--with",
-        dest="model",
+        dest="method",
         type=str,
         default="diffusion",
-        help="Who answers: diffusion (default), student, folm or zero-shot.",
+        help="Method that answers: diffusion (default), student, folm, zero-shot, mmr, dpp, no-fan-out, "
+        "… or an installed plug-in.",
     )
     made.add_argument("--size", type=int, default=10, help="Number of distinct items (10).")
-    made.add_argument("--seed", type=int, default=0, help="Other seeds give other sets (0).")
+    made.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="Other seeds give other sets, unless the method is deterministic (0).",
+    )
     made.add_argument("--index", type=str, default="torch", help="torch (exact; default) or faiss.")
     made.add_argument("--json", action="store_true", help="Print one JSON object instead.")
     return made
@@ -39,22 +46,28 @@ def run(arguments: list[str]) -> None:
     """Print the set.
 
     Raises:
-        InputError: The model wrote nothing to search with, or what ``Retriever`` raises.
+        InputError: If the method finds nothing to search with, or as ``Retriever`` raises.
     """
     options = parse(parser(), arguments)
-    from r4t.retriever import Retriever
+    from r4t.retriever import POOL, Retriever
 
-    if options.model != "diffusion":
+    if options.method != "diffusion":
         from r4t.cli.quiet import quiet
 
         quiet()
-    retriever = Retriever.load(options.folder, options.model, options.index)
+    retriever = Retriever.load(
+        options.folder,
+        options.method,
+        options.index,
+        set_size=max(options.size, 1),
+        pool_size=max(options.size, POOL),
+    )
     answer = retriever(options.query, options.size, options.seed)
     if len(answer) == 0:
         raise InputError(
-            f"A set needs at least one sub-query that the encoder knows a word of — "
-            f"'{options.model}' wrote none for '{options.query}'; try --seed {options.seed + 1}, or "
-            "another model (--with)."
+            expected="at least one sub-query with a word that the encoder knows",
+            found=f"none by '{options.method}' for '{options.query}'",
+            remedy=f"Try --seed {options.seed + 1}, or another method (--with).",
         )
     if options.json:
         from dataclasses import asdict
@@ -66,4 +79,4 @@ def run(arguments: list[str]) -> None:
     print_set(answer)
     unknown = retriever.searcher.unknown(options.query)
     if unknown:
-        print(f"not known to the encoder, and so not asked for: {', '.join(unknown)}")
+        print(f"ignored, because the encoder does not know them: {', '.join(unknown)}")

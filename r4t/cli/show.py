@@ -33,8 +33,8 @@ def print_set(answer: "RetrievedSet", title: str | None = None) -> None:
 
 def print_examples(run: str, queries: Sequence["Query"]) -> None:
     """Print the sets of a few queries, as the best model that the run has answers them."""
-    from r4t.retriever import MODELS, Retriever
-    from r4t.run import Run
+    from r4t.retriever import Retriever
+    from r4t.run import MODELS, Run
 
     folder = Run.open(run).folder
     names = [name for name, place in MODELS.items() if (folder / place).is_dir()]

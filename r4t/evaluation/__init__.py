@@ -1,1 +1,1 @@
-"""Methods and held-out queries → tables: baselines, measures on returned items, latent truth."""
+"""Methods and held-out queries → measures, intervals and latency."""

@@ -17,31 +17,44 @@ SUBTOPIC_FIELD = "category"
 
 
 class GroundTruth:
-    """What is known of the queries besides their texts: references, latent facets, subtopics."""
+    """References, latent facets and subtopics of queries.
+
+    Args:
+        searcher: Whose catalog holds the reference items.
+        queries: All queries of an evaluation.
+        facets: Latent facets, if the data has them.
+        subtopic_field: Metadata column whose values are the subtopics of the reference items;
+            "category" by default, if the catalog has it. Facets take precedence.
+
+    Attributes:
+        left_out: Measure → why it cannot be measured.
+
+    Raises:
+        InputError: If the catalog has no column ``subtopic_field``.
+    """
 
     def __init__(
         self,
         searcher: Searcher,
         queries: Sequence[Query],
-        truth: FacetTruth | None,
-        subtopic_field: str | None,
+        facets: FacetTruth | None = None,
+        subtopic_field: str | None = None,
     ) -> None:
         self.left_out: dict[str, str] = {}
         self._searcher = searcher
-        self._truth = truth
+        self._facets = facets
         self._referenced = any(query.references for query in queries)
         self._codes: Tensor | None = None
-        if self._referenced and truth is None:
-            self._codes = self._read(subtopic_field)
+        if self._referenced and facets is None:
+            self._codes = self._read_codes(subtopic_field)
 
-    def _read(self, subtopic_field: str | None) -> Tensor | None:
-        """The N items' subtopics; None where nobody named a column and the usual one will not do."""
-        catalog = self._searcher.catalog
-        if subtopic_field is not None:
-            return catalog.codes(subtopic_field)[0]
+    def _read_codes(self, subtopic_field: str | None) -> Tensor | None:
+        """Return the N items' subtopics; None if no column was named and the usual one is unusable."""
         try:
-            return catalog.codes(SUBTOPIC_FIELD)[0]
+            return self._searcher.catalog.codes(subtopic_field or SUBTOPIC_FIELD)[0]
         except InputError as error:
+            if subtopic_field is not None:
+                raise
             self._leave_out(str(error))
             return None
 
@@ -49,7 +62,7 @@ class GroundTruth:
         self.left_out |= {subtopics.ALPHA_NDCG: reason, subtopics.SUBTOPIC_RECALL: reason}
 
     def fields(self, queries: list[Query]) -> dict[str, Any]:
-        """What every method's sets for these queries carry."""
+        """Return the fields that every method's sets for these queries carry."""
         rows = [self._searcher.catalog.rows(query.references) for query in queries]
         return {
             "query_texts": [query.text for query in queries],
@@ -58,33 +71,36 @@ class GroundTruth:
             "popularity": self._searcher.popularity,
         }
 
-    def judge(self, queries: list[Query], got: SetBatch) -> Callable[[SetBatch], dict[str, Values]]:
+    def judge(
+        self, queries: list[Query], items: SetBatch
+    ) -> Callable[[SetBatch], dict[str, Values]]:
         """Return what measures the ``returned`` sets of any method for these queries."""
-        fits = None if self._truth is None else self._truth.fits([query.id for query in queries])
-        listing = self._listing(got, fits)
+        facets = self._facets
+        fits = None if facets is None else facets.fits([query.id for query in queries])
+        by_subtopics = self._subtopics(items, fits)
 
         def measured(sets: SetBatch) -> dict[str, Values]:
-            found = measures.of_items(sets)
-            if fits is not None and self._truth is not None:
-                found |= measures.of_facets(sets, fits, self._truth.slots)
-            if listing is not None:
-                found |= listing(sets.items)
+            scores = measures.of_items(sets)
+            if fits is not None and facets is not None:
+                scores |= measures.of_facets(sets, fits, facets.slots)
+            if by_subtopics is not None:
+                scores |= by_subtopics(sets.items)
             if fits is not None:  # slots are the subtopics: facet recall says the same
-                found.pop(subtopics.SUBTOPIC_RECALL, None)
-            return {ITEMS + name: listed(scores) for name, scores in found.items()}
+                scores.pop(subtopics.SUBTOPIC_RECALL, None)
+            return {ITEMS + name: listed(values) for name, values in scores.items()}
 
         return measured
 
-    def _listing(self, got: SetBatch, fits: Tensor | None) -> subtopics.Subtopics | None:
-        """What judges lists by subtopics, where they are known."""
-        if fits is not None and self._truth is not None:
-            relevant = subtopics.of_fits(fits, self._truth.slots)
-        elif self._codes is not None and got.references is not None:
-            relevant = subtopics.of_references(got.references, self._codes)
+    def _subtopics(self, items: SetBatch, fits: Tensor | None) -> subtopics.Subtopics | None:
+        """Return what judges lists by subtopics, if they are known."""
+        if fits is not None and self._facets is not None:
+            relevant = subtopics.of_fits(fits, self._facets.slots)
+        elif self._codes is not None and items.references is not None:
+            relevant = subtopics.of_references(items.references, self._codes)
         else:
             return None
         try:
-            return subtopics.Subtopics(relevant, got.set_size)
+            return subtopics.Subtopics(relevant, items.set_size)
         except InputError as error:
             self._leave_out(str(error))
             return None

@@ -1,102 +1,79 @@
 """A method and queries → seconds per query, for encoding, generating and searching apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from statistics import median
 
-from torch import Tensor
-
 from r4t.data.queries import Query
-from r4t.index import Index
+from r4t.methods.method import Method
 from r4t.search import Searcher
-from r4t.sets import SetBatch
 from r4t.support.stopwatch import Stopwatch
 
 PARTS = ("encode", "generate", "search")
-
-
-class TimedIndex:
-    """An index whose searches count as the part "search"."""
-
-    def __init__(self, index: Index, watch: Stopwatch) -> None:
-        self._index = index
-        self._watch = watch
-
-    def search(self, directions: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        """As the index within."""
-        with self._watch.part("search"):
-            return self._index.search(directions, top_k)
-
-
-class TimedSearcher(Searcher):
-    """A searcher that knows how long it encoded and searched; build the methods on it.
-
-    Texts of sub-queries count as "encode", pools as "search"; what remains of a method's time is
-    "generate": a language model, a denoiser, a re-ranking.
-    """
-
-    watch: Stopwatch
-
-    def __init__(self, searcher: Searcher, watch: Stopwatch | None = None) -> None:
-        watch = Stopwatch() if watch is None else watch
-        index = TimedIndex(searcher.index, watch)
-        super().__init__(
-            searcher.catalog, searcher.encoder, index, searcher.popularity, watch=watch
-        )
+FRESH = 10**6  # a draw beyond those that an evaluation asks for
 
 
 def measure_latency(
-    method: Callable[[list[Query], Tensor], SetBatch],
-    searcher: TimedSearcher,
+    method: Method,
+    searcher: Searcher,
     queries: Sequence[Query],
     batch: int,
     calls: int = 5,
+    fresh: Iterator[int] | None = None,
 ) -> dict[str, float]:
     """Time a method from text to set, in batches of one size.
 
+    Each call asks for another draw, if the method has several, so that a language model writes anew
+    instead of repeating what it remembers.
+
     Args:
-        method: Built on ``searcher``. Where it offers ``uncached``, that is timed: what it remembers
-            from before must not count.
-        searcher: Encodes the queries, and tells the parts apart.
-        queries: Taken in turn; repeated where there are too few.
+        method: Built on ``searcher``.
+        searcher: Encodes the queries; its stopwatch separates the parts.
+        queries: Taken in turn; repeated if there are too few.
         batch: Queries per call.
         calls: Timed calls, after one that is not timed; the median call is reported.
+        fresh: Draws that were never asked for; shared by methods that share a language model.
 
     Returns:
         "encode", "generate", "search" and "total": seconds per query, of the call whose total is
         the median.
     """
-    method = getattr(method, "uncached", lambda: method)()
+    fresh = count(FRESH) if fresh is None else fresh
     timed: list[dict[str, float]] = []
     for call in range(calls + 1):
         chosen = [queries[(call * batch + row) % len(queries)] for row in range(batch)]
-        found = time_call(method, searcher, chosen)
-        timed.append({part: seconds / batch for part, seconds in found.items()})
+        draw = next(fresh) if method.draws is None else 0
+        seconds = time_call(method, searcher, chosen, draw)
+        timed.append({part: total / batch for part, total in seconds.items()})
     del timed[0]
     middle = median(row["total"] for row in timed)
     return min(timed, key=lambda row: abs(row["total"] - middle))
 
 
 def time_call(
-    method: Callable[[list[Query], Tensor], SetBatch],
-    searcher: TimedSearcher,
-    queries: list[Query],
+    method: Method, searcher: Searcher, queries: Sequence[Query], draw: int = 0
 ) -> dict[str, float]:
     """Time one call of a method, from text to set.
 
+    Encoding sub-queries counts as "encode", and retrieving pools as "search". The rest of the time
+    is "generate": a language model, a denoiser, a re-ranking.
+
     Args:
         method: Built on ``searcher``.
-        searcher: Encodes the queries, and tells the parts apart.
+        searcher: Encodes the queries; given a stopwatch if it has none.
         queries: One batch.
+        draw: Of the method.
 
     Returns:
         "encode", "generate", "search" and "total": seconds; the parts add up to the total.
     """
-    watch = searcher.watch
+    watch = searcher.watch = Stopwatch() if searcher.watch is None else searcher.watch
     watch.take()
     start = watch.read()
-    method(queries, searcher.encode_queries([query.text for query in queries]))
+    method(queries, searcher.encode_queries([query.text for query in queries]), draw=draw)
     total = watch.read() - start
-    encode, search = (watch.seconds.get(part, 0.0) for part in ("encode", "search"))
+    seconds = watch.take()
+    encode, search = seconds.get("encode", 0.0), seconds.get("search", 0.0)
     return {
         "encode": encode,
         "generate": total - encode - search,

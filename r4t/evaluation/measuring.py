@@ -1,162 +1,231 @@
 """Methods and test queries → the value of every measure for every query, and seconds by part.
 
-Two kinds of number come out, and their names keep them apart. *Directions* judge the fan-out as the
-training reward sees it: member i is the top-1 item of direction i, duplicates included; methods that
-only pick items have none. *Items* judge what a user gets, alike for every method: the first k
-distinct items of the pool, and the pool itself.
+There are two kinds of number, kept apart by name. *Directions* judge the fan-out as the training
+reward sees it: member i is the top-1 item of direction i, duplicates included; methods that only
+pick items have none. *Items* judge what a user gets, alike for every method: the first k distinct
+items of the pool, and the pool itself.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from r4t.data.facet_truth import FacetTruth
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation import measures
 from r4t.evaluation.ground_truth import GroundTruth
-from r4t.evaluation.latency import TimedSearcher, measure_latency
+from r4t.evaluation.latency import FRESH, measure_latency
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Results, Values, listed
 from r4t.geometry import distinct_first
-from r4t.methods.nearest import Method
+from r4t.methods.method import Method
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
 Score = Callable[[SetBatch], Tensor]  # an Objective, or any function to (B,) numbers
-Reasons = dict[str, list[str]]  # measure → one a set, "" for none
+Reasons = dict[str, list[str]]  # measure → one for each set, "" for none
 OnSets = Callable[[str, list[Query], SetBatch, dict[str, Values], Reasons], None]
 ACROSS_RUNS = DIRECTIONS + "vendi across runs"
+
+
+class Scores:
+    """Scores of both blocks, and which of them had to be left out, and why.
+
+    Args:
+        directions: Name → score of the fan-out, for methods with directions. A score with a method
+            ``from_components`` is offered the earlier scores by name, (B,) each, so that nothing is
+            scored twice; if it returns None, it is called like any other.
+        items: Name → score of the k distinct items returned, and of their pool.
+        optional: Names of scores that may be left out: if one raises an ``InputError`` (its metadata
+            column is not in the catalog), it is dropped for every method. Any other score that
+            raises ends the evaluation.
+
+    Attributes:
+        left_out: Name → why it was left out.
+    """
+
+    def __init__(
+        self,
+        directions: Mapping[str, Score],
+        items: Mapping[str, Score] | None = None,
+        optional: Collection[str] = (),
+    ) -> None:
+        self._blocks = {DIRECTIONS: directions, ITEMS: {} if items is None else items}
+        self._optional = optional
+        self.left_out: dict[str, str] = {}
+
+    def of_directions(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
+        """Return the values of the block "directions"; None for sets without directions."""
+        return self._values(DIRECTIONS, sets, sets.directions is not None)
+
+    def of_items(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
+        """Return the values of the block "items", of ``returned`` sets."""
+        return self._values(ITEMS, sets, True)
+
+    def _values(
+        self, block: str, sets: SetBatch, applies: bool
+    ) -> tuple[dict[str, Values], Reasons]:
+        values: dict[str, Values] = {}
+        reasons: Reasons = {}
+        components: dict[str, Tensor] = {}
+        for name, score in self._blocks[block].items():
+            if name in self.left_out:
+                continue
+            try:
+                scores, given = _scored(score, sets, components) if applies else (None, [])
+            except InputError as error:
+                if name not in self._optional:
+                    raise
+                self.left_out[name] = str(error)
+                continue
+            values[block + name] = _listed(scores, sets)
+            if scores is not None:
+                components[name] = scores
+            if any(given):
+                reasons[block + name] = given
+        return values, reasons
+
+    def without_left_out(self, values: dict[str, Values]) -> dict[str, Values]:
+        """Drop what was left out after it had been measured on some queries."""
+        dropped = {block + name for block in self._blocks for name in self.left_out}
+        return {measure: numbers for measure, numbers in values.items() if measure not in dropped}
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Return what objectives want stored beside their scores, such as a judge's model."""
+        scores = {**self._blocks[DIRECTIONS], **self._blocks[ITEMS]}
+        facts: dict[str, dict[str, Any]] = {
+            name: getattr(score, "facts", dict)() for name, score in scores.items()
+        }
+        return {name: value for name, value in facts.items() if value and name not in self.left_out}
+
+
+@dataclass
+class Plan:
+    """How much to measure.
+
+    Args:
+        batch_size: Queries per call.
+        across_runs: Runs N for Vendi across runs; 0 for none (paper, §7: 5).
+        latency_batches: Batch sizes to time; none for no timing.
+        latency_calls: Timed calls per method and batch size, after one that is not timed.
+        untimed: Names of methods that are not timed.
+        unrepeated: Names of methods without Vendi across runs, as are those with fewer than N draws.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    batch_size: int = 64
+    across_runs: int = 0
+    latency_batches: Sequence[int] = (1, 64)
+    latency_calls: int = 5
+    untimed: Collection[str] = ()
+    unrepeated: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        check_least(
+            {
+                "batch_size": (self.batch_size, 1),
+                "across_runs": (self.across_runs, 0),
+                "latency_batches": (min(self.latency_batches, default=1), 1),
+                "latency_calls": (self.latency_calls, 1),
+            }
+        )
+        if self.across_runs == 1:
+            raise InputError(
+                expected="two or more runs of a method, which Vendi across runs compares",
+                found="across_runs 1, which would score every method 1",
+                remedy="Use 5, as the paper does, or 0 for none.",
+            )
 
 
 @torch.no_grad()
 def evaluate(
     methods: Sequence[Method],
     queries: Sequence[Query],
-    searcher: TimedSearcher,
-    directions: Mapping[str, Score],
-    items: Mapping[str, Score] | None = None,
-    *,
-    optional: Collection[str] = (),
-    truth: FacetTruth | None = None,
-    subtopic_field: str | None = None,
-    across_runs: int = 0,
-    batch_size: int = 64,
-    latency_batches: Sequence[int] = (1, 64),
-    latency_calls: int = 5,
-    untimed: Collection[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    on_progress: Callable[[str, int], None] | None = None,
+    searcher: Searcher,
+    scores: Scores,
+    ground_truth: GroundTruth | None = None,
+    plan: Plan | None = None,
     on_sets: OnSets | None = None,
 ) -> Results:
     """Measure every method on every query.
 
-    Only numbers are kept, one a query and measure; sets are gone once they are scored.
+    Only numbers are kept, one for each query and measure; sets are dropped once they are scored.
 
     Args:
         methods: Built on ``searcher``, all with the same set size and pool size.
         queries: Test queries.
         searcher: Encodes them, and times the methods.
-        directions: Name → score of the fan-out, for methods with directions. A score with a method
-            ``from_components`` is offered the scores before it by name, (B,) each, so that nothing
-            is scored twice; where it returns None, it is called as any other.
-        items: Name → score of the k distinct items returned, and of their pool.
-        optional: Names among both that may be left out: where such a score raises an
-            ``InputError`` (its metadata column is not in the catalog), it is dropped for every
-            method and the reason kept in ``settings["left_out"]``. Any other score that raises
-            ends the evaluation.
-        truth: Latent facets, where the data has them.
-        subtopic_field: Metadata column whose values are the subtopics of the reference items;
-            "category" by default, where the catalog has it. The truth's slots go before it.
-        across_runs: Runs N for "vendi across runs", of methods that offer ``with_draw``; 0 for
-            none (paper, §7: 5). Methods whose ``repeats`` is False, or that say in ``draws`` that
-            they have fewer than N, have no such value.
-        batch_size: Queries per call.
-        latency_batches: Batch sizes to time; none for no timing.
-        latency_calls: Timed calls per method and batch size, after a first that is not timed.
-        untimed: Names of methods that are not timed.
-        settings: Kept with the results. Methods that ``settings["curves"]`` names are not timed.
-        on_progress: Called with a method's name and the number of queries it has just answered.
+        scores: Objectives and other scores, by block.
+        ground_truth: References, latent facets and subtopics of the queries; by default what the
+            queries themselves say.
+        plan: How much to measure.
         on_sets: Called with a method's name, B queries, the sets it answered, their values by
             measure, and by measure the reasons that a score gave for them (a judge's).
 
     Raises:
-        InputError: There is no method or query, two methods have the same name, their sets or
-            pools differ in size, the catalog has no column ``subtopic_field``, or a number is out
-            of range.
+        InputError: If there is no method or query, two methods have the same name, or their sets or
+            pools differ in size.
     """
-    _check_numbers(batch_size, across_runs, latency_batches, latency_calls)
+    plan = Plan() if plan is None else plan
     names = [method.name for method in methods]
     if not queries or not methods or len(set(names)) < len(names):
         raise InputError(
-            f"An evaluation needs methods of different names and at least one query — found "
-            f"methods {names} and {len(queries)} queries — correct the methods or the split."
+            expected="methods with different names and at least one query",
+            found=f"methods {names} and {len(queries)} queries",
+            remedy="Correct the methods or the split.",
         )
-    scores = _Scores(directions, items if items is not None else {}, optional)
-    known = GroundTruth(searcher, queries, truth, subtopic_field)
+    truth = GroundTruth(searcher, queries) if ground_truth is None else ground_truth
     values: dict[str, dict[str, Values]] = {name: {} for name in names}
     sizes: dict[str, tuple[int, int]] = {}
-    for chosen, z in _batches(searcher, queries, batch_size):
-        fields = known.fields(chosen)
+    for batch, vectors in _batches(searcher, queries, plan.batch_size):
+        fields = truth.fields(batch)
         judge: Callable[[SetBatch], dict[str, Values]] | None = None
         for method in methods:
-            sets = method(chosen, z).extended(**fields)
+            sets = method(batch, vectors).extended(**fields)
             sizes[method.name] = _sizes(method.name, sets, sizes)
-            got = returned(sets, searcher)
-            judge = known.judge(chosen, got) if judge is None else judge
-            found, reasons = scores.of_directions(sets)
-            if across_runs:
-                found[ACROSS_RUNS] = _across_runs(method, chosen, z, sets, across_runs)
-            of_items, more = scores.of_items(got)
-            found |= of_items | judge(got)
-            for measure, numbers in found.items():
+            items = returned(sets, searcher)
+            judge = truth.judge(batch, items) if judge is None else judge
+            measured, reasons = scores.of_directions(sets)
+            if plan.across_runs:
+                measured[ACROSS_RUNS] = _across_runs(method, batch, vectors, sets, plan)
+            of_items, more_reasons = scores.of_items(items)
+            measured |= of_items | judge(items)
+            for measure, numbers in measured.items():
                 values[method.name].setdefault(measure, []).extend(numbers)
             if on_sets is not None:
-                on_sets(method.name, chosen, sets, found, reasons | more)
-            if on_progress is not None:
-                on_progress(method.name, len(chosen))
+                on_sets(method.name, batch, sets, measured, reasons | more_reasons)
     set_size, pool_size = sizes[names[0]]
-    kept: dict[str, Any] = {"set_size": set_size, "pool_size": pool_size}
-    kept |= {"catalog_items": len(searcher.catalog)}
-    kept |= {"left_out": known.left_out | scores.left_out, "facts": scores.facts()}
-    kept |= settings if settings is not None else {}
-    measured = {name: scores.kept(found) for name, found in values.items()}
+    settings: dict[str, Any] = {
+        "set_size": set_size,
+        "pool_size": pool_size,
+        "catalog_items": len(searcher.catalog),
+        "left_out": truth.left_out | scores.left_out,
+        "facts": scores.facts(),
+    }
     ids, texts = [query.id for query in queries], [query.text for query in queries]
-    results = Results(kept, ids, measured, texts=texts)
+    by_method = {name: scores.without_left_out(measured) for name, measured in values.items()}
+    results = Results(settings, ids, by_method, texts=texts)
+    fresh = count(FRESH)
     for method in methods:
-        if method.name in results.methods and method.name not in untimed:
+        if method.name not in plan.untimed:
             results.latency[method.name] = {
-                str(batch): measure_latency(method, searcher, queries, batch, latency_calls)
-                for batch in latency_batches
+                str(size): measure_latency(
+                    method, searcher, queries, size, plan.latency_calls, fresh
+                )
+                for size in plan.latency_batches
             }
     return results
 
 
-def _check_numbers(
-    batch_size: int, across_runs: int, latency_batches: Sequence[int], latency_calls: int
-) -> None:
-    """Refuse what would end the evaluation, or make its numbers void, after hours."""
-    check_least(
-        {
-            "batch_size": (batch_size, 1),
-            "across_runs": (across_runs, 0),
-            "latency_batches": (min(latency_batches, default=1), 1),
-            "latency_calls": (latency_calls, 1),
-        }
-    )
-    if across_runs == 1:
-        raise InputError(
-            "Vendi across runs compares the runs of a method: it needs 2 or more — found "
-            "across_runs 1, which would score every method 1 — set 5 as the paper has it, or 0 for "
-            "none."
-        )
-
-
 def returned(sets: SetBatch, searcher: Searcher) -> SetBatch:
-    """What a user gets: the first k distinct items of the pool as members, without directions.
+    """Return what a user gets: the first k distinct items of the pool as members, without directions.
 
-    What does not speak of members (query, pool, references, …) is carried along. Without a pool,
+    Fields that do not describe members (query, pool, references, …) are handed on. Without a pool,
     the distinct items among the members are returned.
     """
     rows = distinct_first(sets.items if sets.pool is None else sets.pool, sets.set_size)
@@ -170,100 +239,40 @@ def returned(sets: SetBatch, searcher: Searcher) -> SetBatch:
 
 
 def _batches(
-    searcher: TimedSearcher, queries: Sequence[Query], size: int
+    searcher: Searcher, queries: Sequence[Query], size: int
 ) -> Iterator[tuple[list[Query], Tensor]]:
     for start in range(0, len(queries), size):
-        chosen = list(queries[start : start + size])
-        yield chosen, searcher.encode_queries([query.text for query in chosen])
+        batch = list(queries[start : start + size])
+        yield batch, searcher.encode_queries([query.text for query in batch])
 
 
 def _sizes(name: str, sets: SetBatch, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """Set size and pool size, the same for all methods."""
-    found = (sets.set_size, 0 if sets.pool is None else sets.pool.shape[1])
-    for other, size in sizes.items():
-        if size != found:
+    """Return set size and pool size, which must be those of the other methods."""
+    size = (sets.set_size, 0 if sets.pool is None else sets.pool.shape[1])
+    for other, expected in sizes.items():
+        if size != expected:
             raise InputError(
-                f"Methods are compared at the same set size and pool size — found {found} for "
-                f"{name!r} and {size} for {other!r} — give both the same."
+                expected=f"set size and pool size {expected} of every method, as of {other!r}",
+                found=f"{size} for {name!r}",
+                remedy="Give all methods the same sizes.",
             )
-    return found
+    return size
 
 
 def _across_runs(
-    method: Method, queries: list[Query], z: Tensor, sets: SetBatch, runs: int
+    method: Method, queries: list[Query], vectors: Tensor, sets: SetBatch, plan: Plan
 ) -> Values:
-    """Vendi across runs: the method's own draw and the next ones; None without so many."""
-    with_draw: Callable[[int], Method] | None = getattr(method, "with_draw", None)
-    draws: int | None = getattr(method, "draws", None)
-    repeats = getattr(method, "repeats", True) and (draws is None or draws >= runs)
-    if with_draw is None or sets.directions is None or not repeats:
+    """Return Vendi across the first N draws; None for a method that has fewer or no directions."""
+    runs = plan.across_runs
+    enough = method.draws is None or method.draws >= runs
+    if sets.directions is None or not enough or method.name in plan.unrepeated:
         return [None] * len(sets)
-    own = getattr(method, "draw", 0)
-    others = [draw for draw in range(runs) if draw != own][: runs - 1]
-    drawn = [sets, *(with_draw(draw)(queries, z) for draw in others)]
+    drawn = [sets, *(method(queries, vectors, draw=draw) for draw in range(1, runs))]
     return listed(measures.vendi_across_runs(drawn))
 
 
-class _Scores:
-    """The scores of both blocks, and which of them had to be left out, why."""
-
-    def __init__(
-        self,
-        directions: Mapping[str, Score],
-        items: Mapping[str, Score],
-        optional: Collection[str],
-    ) -> None:
-        self._blocks = {DIRECTIONS: directions, ITEMS: items}
-        self._optional = optional
-        self.left_out: dict[str, str] = {}
-
-    def of_directions(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
-        """Values of the block "directions"; None of each for sets without directions."""
-        return self._values(DIRECTIONS, sets, sets.directions is not None)
-
-    def of_items(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
-        """Values of the block "items", of ``returned`` sets."""
-        return self._values(ITEMS, sets, True)
-
-    def _values(
-        self, block: str, sets: SetBatch, applies: bool
-    ) -> tuple[dict[str, Values], Reasons]:
-        found: dict[str, Values] = {}
-        reasons: Reasons = {}
-        raw: dict[str, Tensor] = {}
-        for name, score in self._blocks[block].items():
-            if name in self.left_out:
-                continue
-            try:
-                scores, said = _scored(score, sets, raw) if applies else (None, [])
-            except InputError as error:
-                if name not in self._optional:
-                    raise
-                self.left_out[name] = str(error)
-                continue
-            found[block + name] = _listed(scores, sets)
-            if scores is not None:
-                raw[name] = scores
-            if any(said):
-                reasons[block + name] = said
-        return found, reasons
-
-    def kept(self, values: dict[str, Values]) -> dict[str, Values]:
-        """Without what was left out after it had been measured on some queries."""
-        gone = {block + name for block in self._blocks for name in self.left_out}
-        return {measure: numbers for measure, numbers in values.items() if measure not in gone}
-
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """What the objectives want stored beside their scores, such as a judge's model."""
-        scores = {**self._blocks[DIRECTIONS], **self._blocks[ITEMS]}
-        found: dict[str, dict[str, Any]] = {
-            name: getattr(score, "facts", dict)() for name, score in scores.items()
-        }
-        return {name: facts for name, facts in found.items() if facts and name not in self.left_out}
-
-
 def values_of(score: Score, sets: SetBatch) -> Values:
-    """B values; None where the sets lack what the score needs, or a query has no references."""
+    """Return B values; None if the sets lack what the score needs, or a query has no references."""
     return _listed(_scored(score, sets, {})[0], sets)
 
 
@@ -272,13 +281,13 @@ def _listed(scores: Tensor | None, sets: SetBatch) -> Values:
 
 
 def _scored(
-    score: Score, sets: SetBatch, before: Mapping[str, Tensor]
+    score: Score, sets: SetBatch, components: Mapping[str, Tensor]
 ) -> tuple[Tensor | None, list[str]]:
-    """Scores (B,), NaN for queries without the references they need, and the reasons for them.
+    """Return scores (B,), NaN for queries without the references they need, and reasons for them.
 
-    None where the sets lack what the score needs. ``before`` holds the scores already found.
+    None if the sets lack what the score needs. ``components`` holds the scores before this one.
     """
-    composed = getattr(score, "from_components", lambda _: None)(before)
+    composed = getattr(score, "from_components", lambda _: None)(components)
     if composed is not None:
         return composed, []
     if not getattr(score, "accepts", lambda _: True)(sets):
@@ -289,8 +298,8 @@ def _scored(
     values = torch.full((len(sets),), torch.nan, dtype=torch.float64)
     reasons = [""] * len(sets)
     if len(rows):
-        asked = sets if len(rows) == len(sets) else sets.select(rows)
-        values[rows] = score(asked).double().cpu()
+        chosen = sets if len(rows) == len(sets) else sets.select(rows)
+        values[rows] = score(chosen).double().cpu()
         for row, reason in zip(rows.tolist(), getattr(score, "reasons", list)()):
             reasons[row] = reason
     return values, reasons

@@ -1,74 +1,41 @@
-"""Directions → a pool by reciprocal-rank fusion, where a plain search takes them in turn."""
+"""Rankings of several directions → one pool by reciprocal-rank fusion."""
 
-from copy import copy
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from r4t.geometry import distinct_first
-from r4t.index import Index
-from r4t.search import Searcher
-from r4t.sets import SetBatch
+from r4t.search import take_turns
 
 
-class RankFusion(Searcher):
-    """A searcher whose pools are fused (Cormack, Clarke & Büttcher 2009).
+@dataclass(frozen=True)
+class RankFusion:
+    """Merges rankings into a pool by reciprocal ranks (Cormack, Clarke & Büttcher 2009).
 
-    Each direction ranks the catalog; an item's score is ``Σ 1/(constant + rank)`` over the
-    directions that rank it among their first ``depth``. The pool holds the items of highest score;
-    set and directions stay those of the plain search, so that directions can be judged (of the items
-    a user gets, the first of the pool count). One search serves both.
+    An item's score is ``Σ 1/(constant + rank)`` over the directions that rank it among their first
+    ``depth``. The pool holds the items with the highest scores; items in turn (``take_turns``)
+    follow if too few are ranked.
 
     Args:
-        searcher: Encodes and searches.
-        depth: Items ranked by each direction, up to the pool size, the default. Where too few are
-            ranked, the plain pool follows.
+        depth: Items ranked by each direction, up to the pool size, the default.
         constant: 60 in the source; a smaller one favors first places.
     """
 
-    def __init__(
-        self, searcher: Searcher, depth: int | None = None, constant: float = 60.0
-    ) -> None:
-        super().__init__(searcher.catalog, searcher.encoder, searcher.index, searcher.popularity)
-        self._searcher = searcher
-        self.depth, self.constant = depth, constant
+    depth: int | None = None
+    constant: float = 60.0
 
-    def encode(self, texts: list[str]) -> Tensor:
-        """As the searcher within."""
-        return self._searcher.encode(texts)
-
-    def retrieve(self, *args: Any, **kwargs: Any) -> SetBatch:
-        """As ``Searcher.retrieve``, but for the pool."""
-        kwargs.pop("keys", None)  # every direction's ranking is needed, in its place
-        plain = copy(self._searcher)
-        plain.index = seen = _Seen(plain.index)
-        sets = plain.retrieve(*args, **kwargs)
-        if sets.pool is None:
-            return sets
-        found = seen.rows.view(*sets.mask.shape, -1)[..., : self.depth]
-        found = found.masked_fill(~sets.mask.unsqueeze(-1), -1)
-        fused = torch.cat([fused_ranking(found, self.constant), sets.pool], dim=1)
-        return sets.extended(pool=distinct_first(fused, sets.pool.shape[1]))
-
-
-class _Seen:
-    """An index that keeps the rows it found last."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self.rows = torch.empty(0, 0, dtype=torch.long)
-
-    def search(self, directions: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        scores, self.rows = self._index.search(directions, top_k)
-        return scores, self.rows
+    def __call__(self, rankings: Tensor, size: int) -> Tensor:
+        """Merge (B, k, D) catalog rows, −1 for none, into (B, size) distinct rows."""
+        fused = fused_ranking(rankings[..., : self.depth], self.constant)
+        return distinct_first(torch.cat([fused, take_turns(rankings, size)], dim=1), size)
 
 
 def fused_ranking(rankings: Tensor, constant: float = 60.0) -> Tensor:
     """Fuse several rankings by ``Σ 1/(constant + rank)``, ranks from 1.
 
     Args:
-        rankings: (B, k, D) ids ≥ 0, best first; −1 where there is none.
+        rankings: (B, k, D) ids ≥ 0, best first; −1 for none.
         constant: Above −1.
 
     Returns:
@@ -90,6 +57,6 @@ def fused_ranking(rankings: Tensor, constant: float = 60.0) -> Tensor:
     begins[:, 1:] = values[:, 1:] != values[:, :-1]
     group = begins.cumsum(1) - 1
     totals = torch.zeros_like(shares).scatter_add(1, group, shares.gather(1, order))
-    own = torch.zeros_like(shares).scatter(1, order, totals.gather(1, group))  # back in turn
-    ranked = own.masked_fill(ids < 0, -1).argsort(dim=1, descending=True, stable=True)
+    scores = torch.zeros_like(shares).scatter(1, order, totals.gather(1, group))  # back in turn
+    ranked = scores.masked_fill(ids < 0, -1).argsort(dim=1, descending=True, stable=True)
     return distinct_first(ids.gather(1, ranked), members * depth)

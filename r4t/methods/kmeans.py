@@ -1,12 +1,12 @@
-"""A query's own nearest items → the same in k facets: of each facet its best in turn."""
+"""A query's nearest items → k facets, and of each facet its best item in turn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.methods.nearest import ranked_sets
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
@@ -35,12 +35,12 @@ def facet_order(labels: Tensor, size: int) -> Tensor:
 
 @dataclass
 class KMeansFacets:
-    """The query's own nearest items, clustered into k facets; of each facet its nearest in turn.
+    """The query's nearest items, clustered into k facets; of each facet its nearest item in turn.
 
     Clusters the ``depth * pool_size`` nearest items (k-means++ start, seeded by the query's id). At
     depth 1 the pool is that of the plain search in another order; deeper, the far items of every
-    facet enter it and recall falls. Where fewer than k candidates differ there are as many facets as
-    differ, and the second items of the facets fill the set.
+    facet enter it and recall falls. If fewer than k candidates differ, there are only as many
+    facets, and the second items of the facets fill the set.
     """
 
     searcher: Searcher
@@ -48,27 +48,30 @@ class KMeansFacets:
     pool_size: int = 150
     depth: int = 1
     seed: int = 0
+    key: str = "k-means"
     name: str = "k-means facets"
+    draws: int | None = 1
 
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
         from threadpoolctl import threadpool_limits
 
         most = min(self.depth * self.pool_size, len(self.searcher.catalog))
-        _, rows = self.searcher.index.search(z, max(self.pool_size, most))
+        _, rows = self.searcher.nearest(vectors, max(self.pool_size, most))
         # One thread, so that sums, and with them the facets, come out the same on every machine.
         with threadpool_limits(1):
             labels = [
-                self._cluster(query, vectors)
-                for query, vectors in zip(queries, self.searcher.embeddings(rows), strict=True)
+                self._cluster(query, items)
+                for query, items in zip(queries, self.searcher.embeddings(rows), strict=True)
             ]
         order = facet_order(torch.stack(labels), self.pool_size)
-        return ranked_sets(self.searcher, z, rows.gather(1, order), self.set_size, queries)
+        texts = [query.text for query in queries]
+        return self.searcher.ranked_sets(vectors, rows.gather(1, order), self.set_size, texts)
 
-    def _cluster(self, query: Query, vectors: Tensor) -> Tensor:
+    def _cluster(self, query: Query, items: Tensor) -> Tensor:
         """Facet (C,) of each of a query's candidates (C, d)."""
         from sklearn.cluster import KMeans
 
-        facets = min(self.set_size, len(vectors.unique(dim=0)))
+        facets = min(self.set_size, len(items.unique(dim=0)))
         means = KMeans(facets, n_init=1, random_state=query_seed(query.id, self.seed))
-        return torch.from_numpy(means.fit(vectors.numpy()).labels_).long()
+        return torch.from_numpy(means.fit(items.numpy()).labels_).long()

@@ -1,308 +1,358 @@
-"""A run → the methods to compare on it: baselines, memory, models, and the ends of the scale."""
+"""Keys → methods, shipped ones and plug-ins.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
-from pathlib import Path
+A plug-in is an entry point of the group ``r4t.methods``. It names a class or function that takes a
+``MethodContext`` and returns a ``Method``; the entry point's name is the key.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint
 
 from r4t.choice import KNOWN
-from r4t.data.facet_truth import FacetTruth
-from r4t.data.queries import Query
-from r4t.errors import InputError, check_least, nearest
+from r4t.errors import InputError, PluginError, nearest
+from r4t.methods.best_of import BestOf
 from r4t.methods.bounds import GreedyBound, Oracle, RandomItems, ReferenceOracle
+from r4t.methods.context import MethodContext, Unavailable
+from r4t.methods.diffusion import DiffusionMethod
 from r4t.methods.external import ExternalSubqueries, read_subqueries
 from r4t.methods.fusion import RankFusion
 from r4t.methods.kmeans import KMeansFacets
-from r4t.methods.language import BestOf, Drafts, FanOutMethod, RememberingFanOut
-from r4t.methods.nearest import Method, NoFanout
-from r4t.methods.rerank import Curve, Dpp, Mmr
-from r4t.methods.training_sets import NearestSets, RidgeMap, keys
-from r4t.retriever import MODELS, DiffusionFanOut
+from r4t.methods.language import LanguageMethod
+from r4t.methods.method import Method
+from r4t.methods.nearest import NoFanout
+from r4t.methods.rerank import Dpp, Mmr
+from r4t.methods.training_sets import NearestSets, RidgeMap
+from r4t.plugins import installed, load
 from r4t.reward import Reward
-from r4t.run import Run
-from r4t.search import Searcher
+from r4t.search import Merge, take_turns
 
-Build = Callable[[], Method]
-DPP_CURVE = (0.5, 0.7, 0.9, 0.95, 0.99)
-# They answer no user, and so are not timed.
-ENDS = ("Random", "Greedy bound", "Oracle", "References (oracle)")
+GROUP = "r4t.methods"
+Build = Callable[[MethodContext], Method]
 
 
-@dataclass
-class Lineup:
-    """What is compared, in the order of the table.
+@dataclass(frozen=True)
+class MethodEntry:
+    """One method of the registry.
 
     Attributes:
-        methods: Built on one searcher, all of one set size and pool size.
-        absent: Method → why the run cannot have it.
-        curves: Curve → its methods with their λ; for the plots alone.
+        key: What a user types.
+        name: What tables show; ``{best_of}`` stands for N.
+        about: What it does, in a few words.
+        build: Builds it, or raises ``Unavailable``.
+        timed: Whether its latency is worth measuring: bounds answer no user.
+        repeated: Whether Vendi across runs is measured: it is of single draws.
+        optional: Whether tables leave it out silently if it is unavailable.
+        plugin: The entry point that it came from, if it was not shipped.
     """
 
-    methods: list[Method]
-    absent: dict[str, str] = field(default_factory=dict)
-    curves: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    key: str
+    name: str
+    about: str
+    build: Build
+    timed: bool = True
+    repeated: bool = True
+    optional: bool = False
+    plugin: EntryPoint | None = None
+
+    def title(self, best_of: int) -> str:
+        """Return the name with N filled in."""
+        return self.name.format(best_of=best_of)
 
 
-@dataclass
-class Methods:
-    """Which methods to compare, and at what size.
+def _plain(kind: Callable[..., Method], **settings: object) -> Build:
+    """Build methods that need only the searcher and the sizes."""
+    return lambda context: kind(context.searcher, context.set_size, context.pool_size, **settings)
+
+
+def _in_pool(kind: type[Mmr] | type[Dpp], key: str, name: str) -> Build:
+    """Re-rank the set within No fan-out's own pool: the same recall, cheaply."""
+    return lambda context: kind(
+        context.searcher,
+        context.set_size,
+        context.pool_size,
+        depth=1,
+        ordered=context.set_size,
+        key=key,
+        name=name,
+    )
+
+
+def _remembering(kind: type[NearestSets] | type[RidgeMap]) -> Build:
+    return lambda context: kind(
+        context.searcher, context.memory, context.set_size, context.pool_size
+    )
+
+
+def _external(merge: Merge, key: str, name: str, context: MethodContext) -> Method:
+    if context.subqueries is None:
+        raise Unavailable("no file of sub-queries was given (subqueries)")
+    return ExternalSubqueries(
+        context.searcher,
+        read_subqueries(context.subqueries, context.queries),
+        context.set_size,
+        context.pool_size,
+        merge,
+        context.subqueries,
+        key,
+        name,
+    )
+
+
+def _language(
+    model: str, key: str, name: str, merge: Merge, context: MethodContext
+) -> LanguageMethod:
+    return LanguageMethod(
+        key, name, context.searcher, context.writer(model), context.pool_size, merge
+    )
+
+
+def _best_of(context: MethodContext) -> Method:
+    zero_shot = _language("zero-shot", "", "", take_turns, context)
+    name = f"Best-of-{context.best_of}"
+    return BestOf("best-of", name, zero_shot, context.composite, context.best_of)
+
+
+def _best_of_oracle(context: MethodContext) -> Method:
+    zero_shot = _language("zero-shot", "", "", take_turns, context)
+    context.check_references()
+    name, covered = f"Best-of-{context.best_of} (oracle)", Reward({"coverage": 1.0})
+    return BestOf("best-of-oracle", name, zero_shot, covered, context.best_of, oracle=True)
+
+
+def _diffusion(key: str, name: str, context: MethodContext) -> Method:
+    return DiffusionMethod.load(
+        context.searcher, context.model(key), context.set_size, context.pool_size, key, name
+    )
+
+
+def _greedy_bound(context: MethodContext) -> Method:
+    reward = context.composite
+    if reward.costly or not reward.deciding_needs <= KNOWN | {"query_texts"}:
+        raise Unavailable(
+            "it tries thousands of sets, and the composite reads their texts or references, or "
+            "costs money"
+        )
+    return GreedyBound(context.searcher, reward.score, context.set_size, context.pool_size)
+
+
+def _oracle(context: MethodContext) -> Method:
+    if context.truth is None:
+        raise Unavailable("the catalog has no latent truth")
+    return Oracle(context.searcher, context.truth, context.set_size, context.pool_size)
+
+
+def _references(context: MethodContext) -> Method:
+    context.check_references()
+    return ReferenceOracle(context.searcher, context.set_size, context.pool_size)
+
+
+# In the order of the tables; plug-ins come before the ends of the scale.
+SHIPPED = (
+    MethodEntry("no-fan-out", "No fan-out", "the query's nearest items", _plain(NoFanout)),
+    MethodEntry("mmr", "MMR", "the query's nearest items, re-ranked for difference", _plain(Mmr)),
+    MethodEntry(
+        "dpp",
+        "DPP",
+        "the query's nearest items, picked as a determinantal point process",
+        _plain(Dpp),
+    ),
+    MethodEntry(
+        "mmr-in-pool",
+        "MMR in pool",
+        "the pool of No fan-out, its set re-ranked by MMR",
+        _in_pool(Mmr, "mmr-in-pool", "MMR in pool"),
+    ),
+    MethodEntry(
+        "dpp-in-pool",
+        "DPP in pool",
+        "the pool of No fan-out, its set re-ranked by DPP",
+        _in_pool(Dpp, "dpp-in-pool", "DPP in pool"),
+    ),
+    MethodEntry(
+        "k-means",
+        "k-means facets",
+        "the query's nearest items, by clusters in turn",
+        _plain(KMeansFacets),
+    ),
+    MethodEntry(
+        "nearest-sets",
+        "Nearest sets",
+        "directions from the reference sets of similar training queries",
+        _remembering(NearestSets),
+    ),
+    MethodEntry(
+        "ridge-map",
+        "Ridge map",
+        "one direction, mapped linearly from the query",
+        _remembering(RidgeMap),
+    ),
+    MethodEntry(
+        "external",
+        "External",
+        "sub-queries written elsewhere, from a file",
+        partial(_external, take_turns, "external", "External"),
+        optional=True,
+    ),
+    MethodEntry(
+        "external-rrf",
+        "External + RRF",
+        "the same, its pool by reciprocal-rank fusion",
+        partial(_external, RankFusion(), "external-rrf", "External + RRF"),
+        repeated=False,
+        optional=True,
+    ),
+    MethodEntry(
+        "zero-shot",
+        "Zero-shot",
+        "sub-queries of the language model before tuning",
+        partial(_language, "zero-shot", "zero-shot", "Zero-shot", take_turns),
+    ),
+    MethodEntry(
+        "zero-shot-rrf",
+        "Zero-shot + RRF",
+        "the same, its pool by reciprocal-rank fusion",
+        partial(_language, "zero-shot", "zero-shot-rrf", "Zero-shot + RRF", RankFusion()),
+        repeated=False,
+    ),
+    MethodEntry(
+        "best-of",
+        "Best-of-{best_of}",
+        "the best of several zero-shot draws by the composite",
+        _best_of,
+        repeated=False,
+    ),
+    MethodEntry(
+        "best-of-oracle",
+        "Best-of-{best_of} (oracle)",
+        "the best of several zero-shot draws by the references",
+        _best_of_oracle,
+        repeated=False,
+    ),
+    MethodEntry(
+        "folm",
+        "R4T-FOLM",
+        "sub-queries of the tuned language model",
+        partial(_language, "folm", "folm", "R4T-FOLM", take_turns),
+    ),
+    MethodEntry(
+        "diffusion",
+        "R4T-Diffusion",
+        "directions of the diffusion retriever",
+        partial(_diffusion, "diffusion", "R4T-Diffusion"),
+    ),
+    MethodEntry(
+        "student",
+        "R4T-Student",
+        "directions of its few-step student",
+        partial(_diffusion, "student", "R4T-Student"),
+    ),
+)
+ENDS = (
+    MethodEntry("random", "Random", "random items", _plain(RandomItems), timed=False),
+    MethodEntry(
+        "greedy-bound",
+        "Greedy bound",
+        "directions added one by one, each the best for the composite",
+        _greedy_bound,
+        timed=False,
+    ),
+    MethodEntry("oracle", "Oracle", "items that fit the latent truth", _oracle, timed=False),
+    MethodEntry(
+        "references",
+        "References (oracle)",
+        "the reference set itself",
+        _references,
+        timed=False,
+    ),
+)
+
+
+def entries() -> dict[str, MethodEntry]:
+    """Return every method by key, in the order of the tables; no plug-in is imported yet.
+
+    Raises:
+        InputError: If a plug-in takes the key of another method.
+    """
+    plugins = [
+        MethodEntry(
+            point.name, point.name, f"plug-in {point.value}", partial(_plugin, point), plugin=point
+        )
+        for point in installed(GROUP).values()
+    ]
+    by_key: dict[str, MethodEntry] = {}
+    for entry in (*SHIPPED, *plugins, *ENDS):
+        if entry.plugin is not None and any(entry.key == e.key for e in (*SHIPPED, *ENDS)):
+            raise InputError(
+                expected="a plug-in method with a key of its own",
+                found=f"'{entry.key}', which r4t ships, for {entry.plugin.value}",
+                remedy="Rename the entry point of that package, or uninstall it.",
+            )
+        by_key[entry.key] = entry
+    return by_key
+
+
+def _plugin(point: EntryPoint, context: MethodContext) -> Method:
+    """Build a plug-in.
+
+    Raises:
+        PluginError: If it cannot be imported or built; what its package raised is the cause.
+        InputError: If what it builds is not a ``Method`` of its key.
+    """
+    build = load(GROUP, point.name)
+    try:
+        method = build(context)
+    except InputError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            expected=f"the method '{point.name}' to be built from {point.value}",
+            found=f"{type(error).__name__}: {error}",
+            remedy="Repair or uninstall that package.",
+        ) from error
+    if not isinstance(method, Method) or method.key != point.name:
+        key = getattr(method, "key", None)
+        raise InputError(
+            expected=f"a method with key '{point.name}', name, draws and __call__ from {point.value}",
+            found=f"{type(method).__name__} with key {key!r}",
+            remedy="Correct the entry point or the class of that package; see r4t.methods.Method.",
+        )
+    return method
+
+
+def find(names: Iterable[str], best_of: int = 5) -> list[MethodEntry]:
+    """Return the entries that keys or names stand for, each once, in the order given.
+
+    Case, spaces and signs do not matter, nor does "R4T-".
 
     Args:
-        set_size: Items k a method returns.
-        pool_size: Distinct items P for recall, hit and facet recall.
-        methods: Names to keep, such as [MMR, R4T-FOLM]; all that the run can have by default.
-        best_of: N of Best-of-N.
-        temperature: Of the language models.
-        subqueries: JSONL file of sub-queries written elsewhere ("query" or "id", "subqueries").
-        curves: Trade-offs λ at which MMR is drawn in the plots; none for no curves.
-        dpp_curves: Those of DPP, which differ most near 1; by default 0.5, 0.7, 0.9, 0.95, 0.99,
-            where ``curves`` has any.
+        names: Keys or names.
+        best_of: N in the names of Best-of-N.
+
+    Raises:
+        InputError: If there is no such method.
+
+    Examples:
+        >>> [entry.name for entry in find(["folm", "no fan-out", "FOLM"])]
+        ['R4T-FOLM', 'No fan-out']
     """
-
-    set_size: int = 10
-    pool_size: int = 150
-    methods: list[str] | None = None
-    best_of: int = 5
-    temperature: float = 0.9
-    subqueries: str | None = None
-    curves: list[float] = field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9])
-    dpp_curves: list[float] | None = None
-
-    def __post_init__(self) -> None:
-        check_least(
-            {
-                "set_size": (self.set_size, 1),
-                "pool_size": (self.pool_size, 1),
-                "best_of": (self.best_of, 1),
-            }
-        )
-
-    def build(
-        self,
-        run: Run,
-        searcher: Searcher,
-        queries: Sequence[Query],
-        reward: Reward,
-        *,
-        training: Sequence[Query] = (),
-        truth: FacetTruth | None = None,
-    ) -> Lineup:
-        """Build the methods that the run, its data and the settings admit.
-
-        Args:
-            run: Where the models lie.
-            searcher: All methods retrieve with it.
-            queries: That will be asked.
-            reward: Chooses for Best-of-N and bounds; it must not read references.
-            training: Training queries that may be remembered; none where they are asked as well.
-            truth: Latent facets, where the data has them.
-
-        Raises:
-            InputError: A name is unknown, or a model writes another number of sub-queries.
-        """
-        builders, absent = self.builders(
-            run, searcher, queries, reward, training=training, truth=truth
-        )
-        names = list(builders) if self.methods is None else self.methods
-        for name in names:
-            if name not in builders:
-                why = f" ({absent[name]})" if name in absent else ""
-                raise InputError(
-                    f"This run can compare {sorted(builders)} — found {name!r}{why} among the "
-                    f"methods; name others.{nearest(name, builders)}"
-                )
-        kept = [name for name in builders if name in names]
-        found = Lineup([builders[name]() for name in kept], absent)
-        for curve in self._curves(searcher, kept):
-            found.methods += curve.points
-            named = [(point.name, point.trade_off) for point in curve.points]
-            found.curves[curve.method.name] = named
-        return found
-
-    def _curves(self, searcher: Searcher, kept: Sequence[str]) -> list[Curve]:
-        sizes = (searcher, self.set_size, self.pool_size)
-        of_dpp = self.dpp_curves
-        if of_dpp is None:
-            of_dpp = list(DPP_CURVE) if self.curves else []
-        curves = [Curve(Mmr(*sizes), self.curves), Curve(Dpp(*sizes), of_dpp)]
-        return [curve for curve in curves if curve.points and curve.method.name in kept]
-
-    def builders(
-        self,
-        run: Run,
-        searcher: Searcher,
-        queries: Sequence[Query],
-        reward: Reward,
-        *,
-        training: Sequence[Query] = (),
-        truth: FacetTruth | None = None,
-    ) -> tuple[dict[str, Build], dict[str, str]]:
-        """Return how to build each method, in the order of the table, and why the rest is absent.
-
-        Arguments are those of ``build``.
-        """
-        absent: dict[str, str] = {}
-        builders = {
-            **self._plain(searcher),
-            **self._memory(searcher, queries, training, absent),
-            **self._given(searcher, queries),
-            **self._models(run, searcher, queries, reward, absent),
-            **self._ends(searcher, queries, reward, truth, absent),
-        }
-        return builders, absent
-
-    def _plain(self, searcher: Searcher) -> dict[str, Build]:
-        sizes = (searcher, self.set_size, self.pool_size)
-        return {
-            "No fan-out": lambda: NoFanout(*sizes),
-            "MMR": lambda: Mmr(*sizes),
-            "DPP": lambda: Dpp(*sizes),
-            # Within No fan-out's own pool the set alone is re-ranked: the same recall, cheaply.
-            "MMR in pool": lambda: Mmr(*sizes, depth=1, ordered=self.set_size, name="MMR in pool"),
-            "DPP in pool": lambda: Dpp(*sizes, depth=1, ordered=self.set_size, name="DPP in pool"),
-            "k-means facets": lambda: KMeansFacets(*sizes),
-        }
-
-    def _memory(
-        self,
-        searcher: Searcher,
-        queries: Sequence[Query],
-        training: Sequence[Query],
-        absent: dict[str, str],
-    ) -> dict[str, Build]:
-        asked = {key for query in queries for key in keys(query)}
-        known = [q for q in training if q.references and asked.isdisjoint(keys(q))]
-        if len(known) <= self.set_size:
-            why = (
-                "they remember training queries with references other than those asked, of which "
-                "there are too few"
-            )
-            absent.update({"Nearest sets": why, "Ridge map": why})
-            return {}
-        sizes = (self.set_size, self.pool_size)
-        return {
-            "Nearest sets": lambda: NearestSets(searcher, known, *sizes),
-            "Ridge map": lambda: RidgeMap(searcher, known, *sizes),
-        }
-
-    def _given(self, searcher: Searcher, queries: Sequence[Query]) -> dict[str, Build]:
-        if self.subqueries is None:
-            return {}
-        path, sizes = self.subqueries, (self.set_size, self.pool_size)
-        written = read_subqueries(path, queries)
-        return {
-            "Given": lambda: ExternalSubqueries("Given", searcher, written, *sizes, origin=path),
-            "Given + RRF": lambda: ExternalSubqueries(
-                "Given + RRF", RankFusion(searcher), written, *sizes, repeats=False, origin=path
-            ),
-        }
-
-    def _models(
-        self,
-        run: Run,
-        searcher: Searcher,
-        queries: Sequence[Query],
-        reward: Reward,
-        absent: dict[str, str],
-    ) -> dict[str, Build]:
-        shown = {
-            "zero-shot": "Zero-shot",
-            "folm": "R4T-FOLM",
-            "diffusion": "R4T-Diffusion",
-            "student": "R4T-Student",
-        }
-        for model, name in shown.items():
-            if not (run.folder / MODELS[model]).is_dir():
-                absent[name] = f"the run has no model in {MODELS[model]} yet"
-        builds: dict[str, Build] = {}
-        pool = self.pool_size
-        if shown["zero-shot"] not in absent:
-            builds |= self._untuned(run, searcher, queries, reward, absent)
-        if shown["folm"] not in absent:
-            builds["R4T-FOLM"] = lambda: FanOutMethod(
-                "R4T-FOLM", self._writing(self._drafts("folm", run), searcher), pool
-            )
-        for model in ("diffusion", "student"):
-            name, folder = shown[model], run.folder / MODELS[model]
-            if name not in absent:
-                builds[name] = partial(self._generated, name, searcher, folder)
-        return builds
-
-    def _generated(self, name: str, searcher: Searcher, folder: Path) -> Method:
-        fan_out = DiffusionFanOut.load(searcher, folder, self.set_size)
-        return FanOutMethod(name, fan_out, self.pool_size)
-
-    def _untuned(
-        self,
-        run: Run,
-        searcher: Searcher,
-        queries: Sequence[Query],
-        reward: Reward,
-        absent: dict[str, str],
-    ) -> dict[str, Build]:
-        """What the language model before tuning writes; the draws are shared by all."""
-        pool = self.pool_size
-        drafts = cache(lambda: self._drafts("zero-shot", run))
-        zero = cache(lambda: self._writing(drafts(), searcher))
-        fused = cache(lambda: self._writing(drafts(), RankFusion(searcher)))
-        best, oracle = f"Best-of-{self.best_of}", f"Best-of-{self.best_of} (oracle)"
-        builds: dict[str, Build] = {
-            "Zero-shot": lambda: FanOutMethod("Zero-shot", zero(), pool),
-            "Zero-shot + RRF": lambda: FanOutMethod(
-                "Zero-shot + RRF", fused(), pool, repeats=False
-            ),
-            best: lambda: BestOf(best, zero(), reward, self.best_of, pool),
-        }
-        if why := _without_references(queries):
-            absent[oracle] = why
-        else:
-            covered = Reward({"coverage": 1.0})
-            builds[oracle] = lambda: BestOf(oracle, zero(), covered, self.best_of, pool, True)
-        return builds
-
-    def _writing(self, drafts: Drafts, searcher: Searcher) -> RememberingFanOut:
-        return RememberingFanOut(searcher, drafts, self.temperature)
-
-    def _drafts(self, name: str, run: Run) -> Drafts:
-        from r4t.fanout.model import FanoutModel
-
-        folder = run.folder / MODELS[name]
-        model = FanoutModel.load(folder)
-        if model.form.set_size != self.set_size:
+    methods = entries()
+    by_letters = {
+        _letters(alias): entry
+        for entry in methods.values()
+        for alias in (entry.title(best_of), entry.name.removeprefix("R4T-"), entry.key)
+    }
+    for name in names:
+        if _letters(name) not in by_letters:
             raise InputError(
-                f"Methods are compared at one set size — {folder} writes {model.form.set_size} "
-                f"sub-queries, found set_size {self.set_size}; set it to that number."
+                expected=f"methods among {', '.join(methods)}",
+                found=f"'{name}'",
+                remedy=f"Name some of them.{nearest(name.casefold(), methods)}",
             )
-        return Drafts(model)
-
-    def _ends(
-        self,
-        searcher: Searcher,
-        queries: Sequence[Query],
-        reward: Reward,
-        truth: FacetTruth | None,
-        absent: dict[str, str],
-    ) -> dict[str, Build]:
-        """The ends of the scale: chance, what the objective admits, and those who know."""
-        sizes = (self.set_size, self.pool_size)
-        builds: dict[str, Build] = {"Random": lambda: RandomItems(searcher, *sizes)}
-        if reward.deciding_needs <= KNOWN | {"query_texts"} and not reward.costly:
-            builds["Greedy bound"] = lambda: GreedyBound(searcher, reward.score, *sizes)
-        else:
-            absent["Greedy bound"] = (
-                "it tries thousands of sets, and the composite reads their texts or references, or "
-                "costs money"
-            )
-        if truth is not None:
-            builds["Oracle"] = lambda: Oracle(searcher, truth, *sizes)
-        if why := _without_references(queries):
-            absent["References (oracle)"] = why
-        else:
-            builds["References (oracle)"] = lambda: ReferenceOracle(searcher, *sizes)
-        return builds
+    return list(
+        {by_letters[_letters(name)].key: by_letters[_letters(name)] for name in names}.values()
+    )
 
 
-def _without_references(queries: Sequence[Query]) -> str:
-    """How many queries have no references; empty if all have some."""
-    bare = sum(not query.references for query in queries)
-    return f"{bare} of {len(queries)} queries have no references" if bare else ""
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

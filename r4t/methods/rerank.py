@@ -1,13 +1,13 @@
-"""A query's own nearest items → an order that differs more: MMR and greedy DPP.
+"""A query's nearest items → a more diverse order of them: MMR and greedy DPP.
 
 The orders are pure functions of the candidates' relevance (cosine with the query) and similarity
-(cosine with each other); the methods search, order and take the first P as pool, of which the
-first k are the set.
+(cosine with each other). The methods search, order, and return the first P items as pool and the
+first k of those as set.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,18 +15,15 @@ from torch import Tensor
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.geometry import distinct_first
-from r4t.methods.nearest import ranked_sets
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
-# What is left of a candidate (its squared distance from the span of those chosen) counts as
-# nothing below this; float32 cosines are exact to about 1e-7, a Cholesky factor to about 1e-5.
+# A candidate's squared distance from the span of the picks counts as zero below this; float32
+# cosines are exact to about 1e-7, a Cholesky factor to about 1e-5.
 VANISHED = 1e-4
 LIMIT = 1000  # items of a pool that are picked greedily; the rest follows by relevance
 NEAREST = 4000  # items of the catalog among which they are picked
-CELLS = (
-    1 << 25
-)  # numbers held at once, 128 MiB: similarities, embeddings and factors of a few queries
+CELLS = 1 << 25  # numbers in memory at once (128 MiB): similarities, embeddings, factors
 
 Order = Callable[[Tensor, Tensor, int, float], Tensor]  # as mmr_order, dpp_order
 
@@ -74,11 +71,11 @@ def dpp_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
     S the similarity (Chen, Zhang & Zhou 2018, eq. 10; algorithm 1). It is (1 − λ) times ``log det``
     of the kernel ``Diag(e^{αr}) S Diag(e^{αr})`` with ``α = λ / (2(1 − λ))``; written as a sum it
     holds at λ = 1 as well. A candidate's gain is ``λ·r_c + (1 − λ)·log d²_c``, where ``d²_c`` is its
-    squared distance from the span of those chosen, kept up by an incremental Cholesky factor.
+    squared distance from the span of the picks, updated by an incremental Cholesky factor.
 
-    Once nothing is left of a candidate (more picks than dimensions, or its twin was picked) its
-    ``d²`` counts as a small constant, so what has vanished follows by relevance. Ties go to the
-    more relevant.
+    Once a candidate's ``d²`` vanishes (more picks than dimensions, or its twin was picked) it counts
+    as a small constant, so that vanished candidates follow by relevance. Ties go to the more
+    relevant.
 
     Args:
         relevance: (B, C) cosines with the query.
@@ -126,26 +123,26 @@ def dpp_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
 
 
 @dataclass
-class Reranked(ABC):
-    """The query's own nearest items in another order; what ``Mmr`` and ``Dpp`` have in common.
+class Reranked:
+    """The query's nearest items in another order; the base of ``Mmr`` and ``Dpp``.
 
-    The items picked greedily come first; where they are fewer than the pool, the nearest of the
-    others follow by relevance. At depth 1 the pool is that of the plain search, and so its recall.
+    Greedy picks come first. If there are fewer of them than the pool holds, the nearest of the
+    other items follow. At depth 1 the pool, and so its recall, is that of the plain search.
 
-    Attributes:
+    Args:
         searcher: The retriever.
         set_size: Number k of items.
         pool_size: Number P of distinct items.
         trade_off: λ in [0, 1]: 1 ranks by relevance alone, 0 by difference alone.
-        depth: Items are picked among the ``depth * pool_size`` nearest, at most ``NEAREST``; of a
-            pool beyond ``LIMIT``, among the ``depth * LIMIT`` nearest. Time and memory of a query
-            grow with the square of their number.
-        ordered: How many of the pool are picked greedily; the whole pool by default, at most
-            ``LIMIT``.
-        name: In the tables.
+        depth: Picks come from the ``depth * pool_size`` nearest items, at most ``NEAREST``; for a
+            pool beyond ``LIMIT``, from the ``depth * LIMIT`` nearest. Time and memory grow with the
+            square of their number.
+        ordered: How many items of the pool are picked greedily; all by default, at most ``LIMIT``.
+        key: As of ``Method``.
+        name: As of ``Method``.
 
     Raises:
-        InputError: ``trade_off`` is outside [0, 1], or ``ordered`` or ``depth`` is below 1.
+        InputError: If ``trade_off`` is outside [0, 1], or ``ordered`` or ``depth`` is below 1.
     """
 
     searcher: Searcher
@@ -154,26 +151,32 @@ class Reranked(ABC):
     trade_off: float = 0.5
     depth: int = 4
     ordered: int | None = None
-    name: str = "Re-ranked"
+    key: str = ""
+    name: str = ""
+    draws: int | None = 1
+
+    order: ClassVar[Order]
 
     def __post_init__(self) -> None:
-        _check_trade_off(self.name, self.trade_off)
-        least = {"depth": (self.depth, 1)}
-        if self.ordered is not None:
-            least["ordered"] = (self.ordered, 1)
-        check_least({f"{name} of {self.name}": found for name, found in least.items()})
+        if not 0 <= self.trade_off <= 1:
+            raise InputError(
+                expected=f"a trade-off of {self.name} between 0 (difference alone) and 1 (relevance "
+                "alone)",
+                found=f"{self.trade_off}",
+                remedy="Choose a number in between.",
+            )
+        ordered = 1 if self.ordered is None else self.ordered
+        check_least(
+            {f"depth of {self.name}": (self.depth, 1), f"ordered of {self.name}": (ordered, 1)}
+        )
 
-    @property
-    @abstractmethod
-    def order(self) -> Order:
-        """How the items are picked."""
-
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
-        (ranking,) = self.rankings([self.trade_off], z)
-        return ranked_sets(self.searcher, z, ranking, self.set_size, queries)
+        (ranking,) = self.rankings([self.trade_off], vectors)
+        texts = [query.text for query in queries]
+        return self.searcher.ranked_sets(vectors, ranking, self.set_size, texts)
 
-    def rankings(self, trade_offs: Sequence[float], z: Tensor) -> list[Tensor]:
+    def rankings(self, trade_offs: Sequence[float], vectors: Tensor) -> list[Tensor]:
         """Rank for B queries (B, d) at each of several trade-offs: as many rankings (B, P).
 
         The candidates and their similarities, which take most of the time, are shared.
@@ -181,111 +184,107 @@ class Reranked(ABC):
         limit = min(self.pool_size, LIMIT)
         count = min(self.depth * limit, NEAREST, len(self.searcher.catalog))
         picked = min(limit if self.ordered is None else self.ordered, limit, count)
-        relevance, rows = self.searcher.index.search(z, max(self.pool_size, count))
-        cells = count * (count + z.shape[1] + picked)
+        relevance, rows = self.searcher.nearest(vectors, max(self.pool_size, count))
+        cells = count * (count + vectors.shape[1] + picked)
         size = max(1, CELLS // cells)
         parts = [
-            self._ranked(trade_offs, near, found, count, picked)
-            for near, found in zip(relevance.split(size), rows.split(size), strict=True)
+            self._ranked(trade_offs, near[:, :count].float(), nearest, picked)
+            for near, nearest in zip(relevance.split(size), rows.split(size), strict=True)
         ]
         return [torch.cat(of_one) for of_one in zip(*parts, strict=True)]
 
     def _ranked(
-        self, trade_offs: Sequence[float], relevance: Tensor, rows: Tensor, count: int, picked: int
+        self, trade_offs: Sequence[float], relevance: Tensor, rows: Tensor, picked: int
     ) -> list[Tensor]:
-        """A ranking (B, P) of the rows (B, M), best first, for each trade-off."""
-        relevance = relevance[:, :count].float()
-        items = self.searcher.embeddings(rows[:, :count]).float()
+        """Rank rows (B, M), the first of which are the candidates, for each trade-off."""
+        items = self.searcher.embeddings(rows[:, : relevance.shape[1]]).float()
         similarity = items @ items.mT
-        picks = [self.order(relevance, similarity, picked, trade_off) for trade_off in trade_offs]
-        chosen = [torch.cat([rows.gather(1, places), rows], dim=1) for places in picks]
-        return [distinct_first(ranking, self.pool_size) for ranking in chosen]
-
-
-def _check_trade_off(name: str, trade_off: float) -> None:
-    if not 0 <= trade_off <= 1:
-        raise InputError(
-            f"The trade-off of {name} must lie between 0 (difference alone) and 1 (relevance alone) "
-            f"— found {trade_off} — choose a number in between."
-        )
+        order = type(self).order
+        picks = [order(relevance, similarity, picked, trade_off) for trade_off in trade_offs]
+        ranked = [torch.cat([rows.gather(1, places), rows], dim=1) for places in picks]
+        return [distinct_first(ranking, self.pool_size) for ranking in ranked]
 
 
 @dataclass
 class Mmr(Reranked):
-    """The query's own nearest items, re-ranked by maximal marginal relevance; so is the pool."""
+    """The query's nearest items, re-ranked by maximal marginal relevance; so is the pool."""
 
     trade_off: float = 0.7
+    key: str = "mmr"
     name: str = "MMR"
-
-    @property
-    def order(self) -> Order:
-        """Maximal marginal relevance."""
-        return mmr_order
+    order: ClassVar[Order] = staticmethod(mmr_order)
 
 
 @dataclass
 class Dpp(Reranked):
-    """The query's own nearest items, re-ranked by a greedy determinantal point process.
+    """The query's nearest items, re-ranked by a greedy determinantal point process.
 
     Logarithms of determinants are larger than cosines, so the same difference needs a λ nearer to 1
     than MMR's.
     """
 
     trade_off: float = 0.9
+    key: str = "dpp"
     name: str = "DPP"
-
-    @property
-    def order(self) -> Order:
-        """Greedy MAP inference."""
-        return dpp_order
+    order: ClassVar[Order] = staticmethod(dpp_order)
 
 
-class Curve:
-    """A re-ranking at several trade-offs: one method for each, which share the work.
+def curve(method: Reranked, trade_offs: Sequence[float]) -> list["CurvePoint"]:
+    """Return a re-ranking at several trade-offs: one method for each, named "MMR λ=0.3".
 
-    Whichever is asked first ranks the batch for all; the others read it. Only the rankings of the
-    last batch are kept.
+    The points share the work: the one asked first ranks the batch for all of them.
 
     Args:
         method: Its own trade-off is not used.
-        trade_offs: Each in [0, 1]; twice the same counts once.
-
-    Attributes:
-        points: The methods, named "MMR λ=0.3".
+        trade_offs: Each in [0, 1]; a repeated one counts once.
 
     Raises:
-        InputError: A trade-off is outside [0, 1].
+        InputError: If a trade-off is outside [0, 1].
     """
+    distinct = list(dict.fromkeys(trade_offs))
+    shared = _SharedRankings(method, distinct)
+    return [
+        CurvePoint(
+            replace(
+                method,
+                trade_off=value,
+                key=f"{method.key}-{value:g}",
+                name=f"{method.name} λ={value:g}",
+            ),
+            shared,
+        )
+        for value in distinct
+    ]
+
+
+class _SharedRankings:
+    """Rankings of the last batch, at every trade-off of a curve."""
 
     def __init__(self, method: Reranked, trade_offs: Sequence[float]) -> None:
-        for trade_off in trade_offs:
-            _check_trade_off(method.name, trade_off)
-        self.method = method
-        named = {f"{method.name} λ={trade_off:g}": trade_off for trade_off in trade_offs}
-        self.points = [Point(self, trade_off, name) for name, trade_off in named.items()]
-        self._asked: Tensor | None = None
+        self.method, self.trade_offs = method, trade_offs
+        self._vectors: Tensor | None = None
         self._rankings: dict[float, Tensor] = {}
 
-    def ranking(self, trade_off: float, z: Tensor) -> Tensor:
-        """The ranking (B, P) of one of the trade-offs for B queries (B, d)."""
-        if self._asked is None or not torch.equal(z, self._asked):
-            trade_offs = [point.trade_off for point in self.points]
-            found = self.method.rankings(trade_offs, z)
-            self._rankings = dict(zip(trade_offs, found, strict=True))
-            self._asked = z.clone()
+    def at(self, trade_off: float, vectors: Tensor) -> Tensor:
+        """Return the ranking (B, P) for B queries (B, d)."""
+        if self._vectors is None or not torch.equal(vectors, self._vectors):
+            rankings = self.method.rankings(self.trade_offs, vectors)
+            self._rankings = dict(zip(self.trade_offs, rankings, strict=True))
+            self._vectors = vectors.clone()
         return self._rankings[trade_off]
 
 
-@dataclass
-class Point:
+class CurvePoint:
     """A re-ranking at one of a curve's trade-offs."""
 
-    curve: Curve
-    trade_off: float
-    name: str
+    draws: int | None = 1
 
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+    def __init__(self, method: Reranked, shared: _SharedRankings) -> None:
+        self.key, self.name, self.trade_off = method.key, method.name, method.trade_off
+        self._method, self._shared = method, shared
+
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
-        method = self.curve.method
-        ranking = self.curve.ranking(self.trade_off, z)
-        return ranked_sets(method.searcher, z, ranking, method.set_size, queries)
+        ranking = self._shared.at(self.trade_off, vectors)
+        texts = [query.text for query in queries]
+        return self._method.searcher.ranked_sets(vectors, ranking, self._method.set_size, texts)

@@ -1,6 +1,6 @@
 """Training queries with references → methods that remember them: nearest sets, a ridge map.
 
-They see the training references, as R4T does; none sees its own query's (that would be a leak).
+They see the training references, as R4T does. Neither may see those of the query it answers.
 """
 
 import random
@@ -12,30 +12,32 @@ from torch import Tensor
 from r4t.data.queries import Query, normalized
 from r4t.errors import InputError
 from r4t.geometry import normalize
-from r4t.methods.nearest import ranked_sets
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
 
 class NearestSets:
-    """Memory of the training references: directions toward items of the nearest queries' sets.
+    """Searches toward items of the reference sets of the nearest training queries.
 
     Direction i is ``normalize(w·z_q + (1 − w)·z_item)``, with one item drawn from the reference set
-    of the i-th nearest training query. A training query with the id or the normalized text of the
-    query asked is passed over.
+    of the i-th nearest training query. Training queries with the id or the normalized text of the
+    query are skipped.
 
     Args:
         searcher: The retriever.
-        training: Training queries; those without references are passed over.
+        training: Training queries; those without references are skipped.
         set_size: Number k of directions.
         pool_size: Number P of distinct items.
         weight: w in [0, 1]: 1 searches with the query alone, 0 with the items alone.
         seed: Of the drawn items.
 
     Raises:
-        InputError: Fewer than k training queries have references (when called: besides the query's
-            own), or ``weight`` is outside [0, 1].
+        InputError: If fewer than k training queries have references (when called: besides the
+            query's own), or ``weight`` is outside [0, 1].
     """
+
+    key, name = "nearest-sets", "Nearest sets"
+    draws: int | None = 1
 
     def __init__(
         self,
@@ -48,25 +50,25 @@ class NearestSets:
     ) -> None:
         if not 0 <= weight <= 1:
             raise InputError(
-                f"The weight of the query must lie between 0 (items alone) and 1 (the query alone) — "
-                f"found {weight} — choose a number in between."
+                expected="a weight of the query between 0 (items alone) and 1 (the query alone)",
+                found=f"{weight}",
+                remedy="Choose a number in between.",
             )
-        self.name = "Nearest sets"
         self.searcher = searcher
         self.training = _with_references(self.name, training, set_size)
         self.set_size, self.pool_size, self.weight, self.seed = set_size, pool_size, weight, seed
-        self._known = searcher.encode([query.text for query in self.training])
+        self._vectors = searcher.encode([query.text for query in self.training])
         self._places: dict[tuple[str, str], list[int]] = {}
         for row, query in enumerate(self.training):
             for key in keys(query):
                 self._places.setdefault(key, []).append(row)
 
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
-        closeness = z @ self._known.T
+        closeness = vectors @ self._vectors.T
         for row, query in enumerate(queries):
-            own = [place for key in keys(query) for place in self._places.get(key, [])]
-            closeness[row, own] = -torch.inf
+            same = [place for key in keys(query) for place in self._places.get(key, [])]
+            closeness[row, same] = -torch.inf
         scores, nearest = closeness.topk(self.set_size, dim=-1)
         self._check(queries, scores)
         drawn = [
@@ -74,19 +76,21 @@ class NearestSets:
             for query, rows in zip(queries, nearest.tolist(), strict=True)
         ]
         rows = torch.tensor([self.searcher.catalog.rows(ids) for ids in drawn])
-        mixed = self.weight * z.unsqueeze(1) + (1 - self.weight) * self.searcher.embeddings(rows)
+        items = self.searcher.embeddings(rows)
+        mixed = self.weight * vectors.unsqueeze(1) + (1 - self.weight) * items
         texts = [query.text for query in queries]
         return self.searcher.retrieve(
-            z, normalize(mixed), query_texts=texts, pool_size=self.pool_size
+            vectors, normalize(mixed), query_texts=texts, pool_size=self.pool_size
         )
 
     def _check(self, queries: Sequence[Query], scores: Tensor) -> None:
         short = (scores == -torch.inf).any(-1).nonzero().flatten().tolist()
         if short:
-            left = int((scores[short[0]] > -torch.inf).sum())
+            others = int((scores[short[0]] > -torch.inf).sum())
             raise InputError(
-                f"Nearest sets needs at least {self.set_size} training queries besides the query's "
-                f"own — found {left} for {queries[short[0]].text!r} — bring more training queries."
+                expected=f"at least {self.set_size} training queries besides the query's own",
+                found=f"{others} for {queries[short[0]].text!r}",
+                remedy="Add training queries.",
             )
 
     def _draw(self, query: Query, neighbors: Sequence[Query]) -> list[str]:
@@ -98,14 +102,14 @@ class RidgeMap:
     """A linear map from queries to items, fitted on the training references; it ranks the catalog.
 
     Ridge regression with intercept, in closed form, from the query's embedding to the unit mean of
-    its reference items less the query itself: both live in one space, so the penalty draws the map
-    toward the identity (No fan-out) rather than toward zero, which recalls far less. The penalty has
-    the least leave-one-out error on the training queries. The mapped query ranks the catalog: k
-    nearest items, P nearest as pool, no directions.
+    its reference items minus the query itself: both are in one space, so the penalty draws the map
+    toward the identity (No fan-out) rather than toward zero, which recalls far less. The penalty is
+    the one with the least leave-one-out error on the training queries. The mapped query ranks the
+    catalog: k nearest items, P nearest as pool, no directions.
 
     Args:
         searcher: The retriever.
-        training: Training queries; those without references are passed over.
+        training: Training queries; those without references are skipped.
         set_size: Number k of items.
         pool_size: Number P of distinct items.
         penalties: To choose among, each above 0; X'X of unit vectors has the trace n.
@@ -114,9 +118,12 @@ class RidgeMap:
         penalty: The one chosen.
 
     Raises:
-        InputError: Fewer than 2 training queries have references; or, when called, a query is one
-            of the training queries (the same id or normalized text).
+        InputError: If fewer than 2 training queries have references; or, when called, if a query is
+            one of the training queries (the same id or normalized text).
     """
+
+    key, name = "ridge-map", "Ridge map"
+    draws: int | None = 1
 
     def __init__(
         self,
@@ -128,13 +135,12 @@ class RidgeMap:
     ) -> None:
         from sklearn.linear_model import RidgeCV
 
-        self.name = "Ridge map"
         self.searcher = searcher
         self.set_size, self.pool_size = set_size, pool_size
-        known = _with_references(self.name, training, 2)
-        self._seen = {key for query in known for key in keys(query)}
-        queries = searcher.encode([query.text for query in known]).double()
-        means = torch.stack([self._mean(query) for query in known]).double()
+        training = _with_references(self.name, training, 2)
+        self._seen = {key for query in training for key in keys(query)}
+        queries = searcher.encode([query.text for query in training]).double()
+        means = torch.stack([self._mean(query) for query in training]).double()
         fitted = RidgeCV(penalties).fit(queries.numpy(), (means - queries).numpy())
         self.penalty = float(fitted.alpha_)
         self._slope = torch.from_numpy(fitted.coef_.T.copy())  # (d, d)
@@ -144,34 +150,37 @@ class RidgeMap:
         rows = self.searcher.catalog.rows(query.references)
         return normalize(self.searcher.catalog.embeddings[rows].mean(0))
 
-    def map(self, z: Tensor) -> Tensor:
-        """Map queries (B, d) to unit vectors (B, d) where their items are expected."""
-        shift = z.double() @ self._slope + self._intercept
-        return normalize((z.double() + shift).to(z.dtype))
+    def map(self, vectors: Tensor) -> Tensor:
+        """Map queries (B, d) to unit vectors (B, d) near which their items are expected."""
+        shift = vectors.double() @ self._slope + self._intercept
+        return normalize((vectors.double() + shift).to(vectors.dtype))
 
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
         leaked = [query for query in queries if not self._seen.isdisjoint(keys(query))]
         if leaked:
             raise InputError(
-                f"Ridge map must not have seen the answers — found {len(leaked)} of {len(queries)} "
-                f"queries among its training queries, by id or text, such as {leaked[0].text!r} "
-                f"(id {leaked[0].id!r}) — evaluate on another split, or leave it out."
+                expected=f"queries whose answers {self.name} has not seen in training",
+                found=f"{len(leaked)} of {len(queries)} among its training queries, by id or text, "
+                f"such as {leaked[0].text!r} (id {leaked[0].id!r})",
+                remedy="Evaluate on another split, or leave the method out.",
             )
-        _, ranking = self.searcher.index.search(self.map(z), self.pool_size)
-        return ranked_sets(self.searcher, z, ranking, self.set_size, queries)
+        _, ranking = self.searcher.nearest(self.map(vectors), self.pool_size)
+        texts = [query.text for query in queries]
+        return self.searcher.ranked_sets(vectors, ranking, self.set_size, texts)
 
 
 def keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:
-    """What two queries must not share for one to be memory for the other: id, normalized text."""
+    """Return id and normalized text: queries that share either must not teach each other."""
     return ("id", query.id), ("text", normalized(query.text))
 
 
 def _with_references(name: str, training: Sequence[Query], least: int) -> list[Query]:
-    known = [query for query in training if query.references]
-    if len(known) < least:
+    with_references = [query for query in training if query.references]
+    if len(with_references) < least:
         raise InputError(
-            f"{name} needs at least {least} training queries with references — found {len(known)} — "
-            "leave it out for queries without references."
+            expected=f"at least {least} training queries with references for {name}",
+            found=f"{len(with_references)}",
+            remedy="Leave the method out where queries have no references.",
         )
-    return known
+    return with_references

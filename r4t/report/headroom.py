@@ -10,25 +10,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from r4t.choice import KNOWN
 from r4t.data.queries import Query
-from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.measuring import values_of
 from r4t.evaluation.scores import COMPOSITE, Composite
 from r4t.methods.bounds import GreedyBound, as_directions
-from r4t.methods.nearest import Method
-from r4t.methods.registry import Methods
+from r4t.methods.context import MethodContext, Unavailable
+from r4t.methods.lineup import MethodOptions
+from r4t.methods.method import Method
+from r4t.methods.registry import find
 from r4t.objective import Objective
-from r4t.report.evaluation import Evaluation, run_truth
+from r4t.report.evaluation import Evaluation
 from r4t.report.table import Block, markdown
 from r4t.reward import Reward
 from r4t.search import Searcher
-from r4t.sets import SetBatch, pad_rows
+from r4t.sets import SetBatch
 from r4t.support.files import write_text
 from r4t.support.progress import track
 
@@ -36,11 +37,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 JSON_FILE, MARKDOWN_FILE = "headroom.json", "headroom.md"
-# The first of these that the run has is what tuning starts from, else the query k times.
 QUERY_ITSELF = "the query itself"
 COLUMNS = ("random", "current", "oracle", "greedy bound", "bound alone")
-CURRENT = ("R4T-FOLM", "Zero-shot")
-ORACLES = ("References (oracle)", "Oracle")
+CURRENT = ("folm", "zero-shot")  # tuning starts from the first that the run has
+ORACLES = ("references", "oracle")
 GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfills
 
 
@@ -100,84 +100,86 @@ class Headroom:
 
 @torch.no_grad()
 def measure_headroom(
-    evaluation: Evaluation,
-    methods: Methods,
-    console: "Console",
+    evaluation: Evaluation, options: MethodOptions, console: "Console"
 ) -> Headroom:
     """Score random sets, the current retriever, an oracle and the greedy bounds as fan-outs.
 
     Args:
         evaluation: Which run, split and weights; objectives may read references here.
-        methods: At what sizes.
-        console: Where queries that are left out are named.
+        options: The sizes of sets and pools.
+        console: Where skipped queries are named.
     """
     run = evaluation.open()
-    searcher = TimedSearcher(run.searcher(evaluation.index))
+    searcher = evaluation.searcher(run)
     reward = Reward(evaluation.weights, evaluation.objectives)
     queries = evaluation.asked(run, searcher, console)
-    truth = run_truth(run, searcher)
-    builders, _ = methods.builders(run, searcher, queries, reward, truth=truth)
-    builders[QUERY_ITSELF] = lambda: QueryItself(searcher, methods.set_size, methods.pool_size)
-    current = next((name for name in CURRENT if name in builders), QUERY_ITSELF)
-    chosen = {"random": "Random", "current": current, "greedy bound": "Greedy bound"}
-    chosen["oracle"] = next((name for name in ORACLES if name in builders), "")
-    who = {column: builders[name]() for column, name in chosen.items() if name in builders}
-    sizes = (methods.set_size, methods.pool_size)
-    alone = {
-        name: GreedyBound(searcher, objective, *sizes, name=f"bound of {name}")
+    context = options.context(run, searcher, queries, reward)
+    sizes = (searcher, options.set_size, options.pool_size)
+    methods: dict[str, Method | None] = {
+        "random": _first(context, "random"),
+        "current": _first(context, *CURRENT) or QueryItself(*sizes),
+        "oracle": _first(context, *ORACLES),
+        "greedy bound": _first(context, "greedy-bound"),
+    }
+    bounds = {
+        name: GreedyBound(searcher, objective, *sizes[1:], name=f"bound of {name}")
         for name, objective in reward.objectives.items()
         if objective.needs <= KNOWN | {"query_texts"} and not objective.costly
     }
     values: dict[tuple[str, str], list[float | None]] = {}
     starts = range(0, len(queries), evaluation.batch_size)
-    parts = [queries[start : start + evaluation.batch_size] for start in starts]
-    for part in track(parts, "headroom", len):
-        asked = _Asked(part, searcher)
-        for column, method in who.items():
-            for term, scores in _scored(reward, asked.fan_out(method)).items():
-                values.setdefault((term, column), []).extend(scores)
-        for term, bound in alone.items():
-            found = values_of(reward.objectives[term], asked.fan_out(bound))
-            values.setdefault((term, "bound alone"), []).extend(found)
+    batches = [queries[start : start + evaluation.batch_size] for start in starts]
+    for batch in track(batches, "headroom", len):
+        for column, method in methods.items():
+            if method is not None:
+                for term, scores in _scored(reward, _as_fanout(method, batch, searcher)).items():
+                    values.setdefault((term, column), []).extend(scores)
+        for term, bound in bounds.items():
+            scores = values_of(reward.objectives[term], _as_fanout(bound, batch, searcher))
+            values.setdefault((term, "bound alone"), []).extend(scores)
     rows = {
         term: {column: _mean(values.get((term, column), [])) for column in COLUMNS}
         for term in [*reward.objectives, COMPOSITE]
     }
-    return Headroom(current, len(queries), dict(reward.weights), rows)
+    current = methods["current"]
+    assert current is not None  # the query itself, at least
+    return Headroom(current.name, len(queries), dict(reward.weights), rows)
+
+
+def _first(context: MethodContext, *keys: str) -> Method | None:
+    """Build the first method of some keys that the run has."""
+    for entry in find(keys):
+        try:
+            return entry.build(context)
+        except Unavailable:
+            continue
+    return None
 
 
 @dataclass
 class QueryItself:
-    """A fan-out that has collapsed: the query k times. What there is before any model."""
+    """A collapsed fan-out: the query k times. Tuning starts from it if there is no model yet."""
 
     searcher: Searcher
     set_size: int = 10
     pool_size: int = 150
+    key: str = "query-itself"
     name: str = QUERY_ITSELF
+    draws: int | None = 1
 
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
-        directions = z.unsqueeze(1).expand(-1, self.set_size, -1)
+        directions = vectors.unsqueeze(1).expand(-1, self.set_size, -1)
         texts = [[query.text] * self.set_size for query in queries]
-        return self.searcher.retrieve(z, directions, texts=texts, pool_size=self.pool_size)
+        return self.searcher.retrieve(vectors, directions, texts=texts, pool_size=self.pool_size)
 
 
-class _Asked:
-    """Some queries, and what is known of them."""
-
-    def __init__(self, queries: list[Query], searcher: Searcher) -> None:
-        self._queries = queries
-        texts = [query.text for query in queries]
-        self._z = searcher.encode_queries(texts)
-        self._known: dict[str, Any] = {"query_texts": texts}
-        if any(query.references for query in queries):
-            rows = [searcher.catalog.rows(query.references) for query in queries]
-            self._known["references"] = pad_rows(rows)
-
-    def fan_out(self, method: Method) -> SetBatch:
-        """Return the method's sets; where it has no directions, its items are the directions."""
-        sets = method(self._queries, self._z).extended(**self._known)
-        return as_directions(sets) if sets.directions is None else sets
+def _as_fanout(method: Method, queries: list[Query], searcher: Searcher) -> SetBatch:
+    """Return a method's sets; if it has no directions, its items are the directions."""
+    texts = [query.text for query in queries]
+    sets = method(queries, searcher.encode_queries(texts))
+    sets = sets.extended(query_texts=texts, references=searcher.references(queries))
+    return as_directions(sets) if sets.directions is None else sets
 
 
 def _scored(reward: Reward, sets: SetBatch) -> dict[str, list[float | None]]:

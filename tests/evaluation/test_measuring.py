@@ -10,8 +10,9 @@ from r4t.data.queries import Query
 from r4t.data.source import Items
 from r4t.data.wardrobe import Truth
 from r4t.errors import InputError
-from r4t.evaluation.latency import TimedSearcher
-from r4t.evaluation.measuring import evaluate, returned
+from r4t.evaluation import measuring
+from r4t.evaluation.ground_truth import GroundTruth
+from r4t.evaluation.measuring import Plan, Scores, returned
 from r4t.evaluation.scores import Composite
 from r4t.index import TorchIndex
 from r4t.methods.nearest import NoFanout
@@ -29,31 +30,41 @@ UNTIMED = {"latency_batches": ()}
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
 
 
+def evaluate(
+    methods, queries, searcher, directions, items=None, *, optional=(), truth=None,
+    subtopic_field=None, on_sets=None, **plan,
+):  # fmt: skip
+    """Measure with the groups of arguments built from single ones."""
+    known = GroundTruth(searcher, queries, truth, subtopic_field)
+    scores = Scores(directions, items, optional)
+    return measuring.evaluate(methods, queries, searcher, scores, known, Plan(**plan), on_sets)
+
+
 class Ways:
     """Looks in the given directions, whatever the query."""
+
+    key, draws = "ways", 1
 
     def __init__(self, searcher, ways=(EAST, NORTH), name="Ways"):
         self.searcher, self.ways, self.name = searcher, torch.tensor(ways), name
 
-    def __call__(self, queries, z):
-        return self.searcher.retrieve(z, self.ways.expand(len(z), -1, -1), pool_size=3)
+    def __call__(self, queries, vectors, *, draw=0):
+        return self.searcher.retrieve(vectors, self.ways.expand(len(vectors), -1, -1), pool_size=3)
 
 
 @dataclasses.dataclass
 class Turning:
     """Draw n looks n quarter turns from the east, twice."""
 
-    searcher: TimedSearcher
-    draw: int = 0
+    searcher: Searcher
     name: str = "Turning"
+    draws: int | None = None
+    key: str = "turning"
 
-    def with_draw(self, draw):
-        return dataclasses.replace(self, draw=draw)
-
-    def __call__(self, queries, z):
-        angle = torch.tensor(self.draw * math.pi / 2)
+    def __call__(self, queries, vectors, *, draw=0):
+        angle = torch.tensor(draw * math.pi / 2)
         way = torch.stack([angle.cos(), angle.sin()])
-        return self.searcher.retrieve(z, way.expand(len(z), 2, 2), pool_size=3)
+        return self.searcher.retrieve(vectors, way.expand(len(vectors), 2, 2), pool_size=3)
 
 
 def alignment(sets):
@@ -80,7 +91,7 @@ def worn(plane, tmp_path):
     kinds = ["hat", "hat", None, "shoes", None, None]
     items = Items(list("abcdef"), [f"item {name}" for name in "abcdef"], {"category": kinds})
     catalog = write_catalog(tmp_path / "worn", items, plane.catalog.embeddings, None)
-    return TimedSearcher(Searcher(catalog, plane.encoder, TorchIndex(catalog.embeddings)))
+    return Searcher(catalog, plane.encoder, TorchIndex(catalog.embeddings))
 
 
 @pytest.fixture
@@ -94,7 +105,6 @@ def results(plane, truth):
         truth=truth,
         batch_size=2,
         latency_batches=(1,),
-        settings={"encoder": "compass"},
     )
 
 
@@ -122,7 +132,6 @@ def test_values_by_hand(results):
     assert "items/subtopic recall" not in ways  # slots are the subtopics: it is facet recall
     assert results.settings == {
         "set_size": 2, "pool_size": 3, "catalog_items": 6, "left_out": {}, "facts": {},
-        "encoder": "compass",
     }  # fmt: skip
     assert results.queries == ["1", "2", "3"]
     assert results.texts == ["east", "north", "west"]
@@ -263,27 +272,28 @@ def test_why_there_are_no_subtopics_is_told(plane, worn, monkeypatch):
 
 
 def test_vendi_across_runs(plane):
-    methods = [Turning(plane), NoFanout(plane, 2, 3), Ways(plane), Turning(plane, 3, "Turned")]
-    found = evaluate(methods, QUERIES, plane, {}, across_runs=2, **UNTIMED)
+    methods = [Turning(plane), NoFanout(plane, 2, 3), Ways(plane)]
+    results = evaluate(methods, QUERIES, plane, {}, across_runs=2, **UNTIMED)
     name = "directions/vendi across runs"
-    # Draws 0 and 1 look east and north: two orthogonal vectors of two; draws 3 and 0 as well.
-    assert found.values["Turning"][name] == pytest.approx([1.0] * 3, abs=1e-6)
-    assert found.values["Turned"][name] == pytest.approx([1.0] * 3, abs=1e-6)
-    assert found.values["No fan-out"][name] == [None] * 3
-    assert found.values["Ways"][name] == [None] * 3  # it has no draws
+    # Draws 0 and 1 look east and north: two orthogonal vectors of two.
+    assert results.values["Turning"][name] == pytest.approx([1.0] * 3, abs=1e-6)
+    assert results.values["No fan-out"][name] == [None] * 3
+    assert results.values["Ways"][name] == [None] * 3  # it has one draw
     # Draws 0, 1, 2: east, north, west. K/3 has the eigenvalues 2/3 and 1/3.
-    found = evaluate(methods[:1], QUERIES, plane, {}, across_runs=3, **UNTIMED)
+    results = evaluate(methods[:1], QUERIES, plane, {}, across_runs=3, **UNTIMED)
     expected = math.exp(2 / 3 * math.log(3 / 2) + 1 / 3 * math.log(3)) / 3
-    assert found.values["Turning"][name] == pytest.approx([expected] * 3, abs=1e-6)
+    assert results.values["Turning"][name] == pytest.approx([expected] * 3, abs=1e-6)
 
 
-def test_methods_that_cannot_be_repeated_have_no_vendi_across_runs(plane):
-    once, few, enough = (Turning(plane, name=name) for name in ("once", "few", "enough"))
-    once.repeats, few.draws, enough.draws = False, 1, 2
-    found = evaluate([once, few, enough], QUERIES, plane, {}, across_runs=2, **UNTIMED)
+def test_methods_with_too_few_draws_have_no_vendi_across_runs(plane):
+    methods = [Turning(plane, "few", draws=1), Turning(plane, "enough", draws=2)]
+    methods.append(Turning(plane, "unrepeated"))
+    results = evaluate(
+        methods, QUERIES, plane, {}, across_runs=2, unrepeated={"unrepeated"}, **UNTIMED
+    )
     name = "directions/vendi across runs"
-    assert found.values["once"][name] == found.values["few"][name] == [None] * 3
-    assert found.values["enough"][name] == pytest.approx([1.0] * 3, abs=1e-6)
+    assert results.values["few"][name] == results.values["unrepeated"][name] == [None] * 3
+    assert results.values["enough"][name] == pytest.approx([1.0] * 3, abs=1e-6)
 
 
 class Judge:
@@ -349,17 +359,15 @@ def test_a_composite_is_made_of_the_scores_shown(plane):
     assert judge.asked == 6
 
 
-def test_progress_and_sets_are_told(plane):
-    told, shown = [], []
+def test_an_observer_sees_every_set(plane):
+    shown = []
 
     def on_sets(name, queries, sets, scores, reasons):
         assert reasons == {}  # no score gives one
         shown.append((name, [query.id for query in queries], sets.items.tolist(), scores))
 
     evaluate([Ways(plane, (EAST, EAST))], QUERIES, plane, {"alignment": alignment}, batch_size=2,
-             on_progress=lambda name, count: told.append((name, count)), on_sets=on_sets,
-             **UNTIMED)  # fmt: skip
-    assert told == [("Ways", 2), ("Ways", 1)]
+             on_sets=on_sets, **UNTIMED)  # fmt: skip
     assert [row[:3] for row in shown] == [
         ("Ways", ["1", "2"], [[0, 0], [0, 0]]),
         ("Ways", ["3"], [[0, 0]]),
@@ -369,14 +377,13 @@ def test_progress_and_sets_are_told(plane):
     assert {"items/vendi", "items/cosine", "items/recall"} <= set(shown[1][3])
 
 
-def test_points_of_curves_and_untimed_methods_are_measured_but_not_timed(plane):
-    methods = [NoFanout(plane, 2, 3, name=name) for name in ("plain", "MMR λ=0.1", "oracle")]
-    found = evaluate(methods, QUERIES, plane, {}, latency_batches=(1,), latency_calls=1,
-                     settings={"curves": {"MMR": [["MMR λ=0.1", 0.1]]}},
-                     untimed={"oracle"})  # fmt: skip
-    assert list(found.latency) == ["plain"]
-    assert found.methods == ["plain", "oracle"]
-    assert len(found.values) == 3
+def test_untimed_methods_are_measured_but_not_timed(plane):
+    methods = [NoFanout(plane, 2, 3, name=name) for name in ("plain", "oracle")]
+    results = evaluate(
+        methods, QUERIES, plane, {}, latency_batches=(1,), latency_calls=1, untimed={"oracle"}
+    )
+    assert list(results.latency) == ["plain"]
+    assert results.methods == ["plain", "oracle"]
 
 
 @pytest.mark.parametrize(
@@ -384,13 +391,13 @@ def test_points_of_curves_and_untimed_methods_are_measured_but_not_timed(plane):
     [
         ({"batch_size": 0}, "batch_size must be at least 1, found 0; raise it"),
         ({"across_runs": -1}, "across_runs must be at least 0, found -1; raise it"),
-        ({"across_runs": 1}, "needs 2 or more — found across_runs 1, .* — set 5 .* or 0 for none"),
+        ({"across_runs": 1}, "two or more runs .* found across_runs 1, .* Use 5, .* or 0 for none"),
         ({"latency_batches": (1, 0)}, "latency_batches must be at least 1, found 0; raise it"),
         ({"latency_calls": 0}, "latency_calls must be at least 1, found 0; raise it"),
     ],
 )
 def test_numbers_are_checked_before_anything_is_measured(plane, setting, message):
-    def never(queries, z):
+    def never(queries, vectors, *, draw=0):
         raise AssertionError("measured")
 
     never.name = "never"
@@ -400,10 +407,10 @@ def test_numbers_are_checked_before_anything_is_measured(plane, setting, message
 
 def test_what_cannot_be_compared(plane):
     with pytest.raises(
-        InputError, match=r"found \(3, 4\) for 'other' and \(2, 3\) for 'No fan-out'"
+        InputError, match=r"\(2, 3\) of every method, as of 'No fan-out', .* \(3, 4\) for 'other'"
     ):
         evaluate([NoFanout(plane, 2, 3), NoFanout(plane, 3, 4, name="other")], QUERIES, plane, {})
     with pytest.raises(InputError, match=r"found methods \['No fan-out', 'No fan-out'\] and 3"):
         evaluate([NoFanout(plane, 2, 3), NoFanout(plane, 2, 3)], QUERIES, plane, {})
-    with pytest.raises(InputError, match="and 0 queries — correct"):
+    with pytest.raises(InputError, match="and 0 queries. Correct"):
         evaluate([NoFanout(plane, 2, 3)], [], plane, {})

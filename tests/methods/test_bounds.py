@@ -41,7 +41,7 @@ def test_random_items_are_distinct_and_seeded(plane):
 
 
 def test_random_items_beyond_the_catalog(plane):
-    with pytest.raises(InputError, match=r"larger than the catalog — asked for 7 of 6 items in"):
+    with pytest.raises(InputError, match=r"at most 6 items, all of .* found 7. Ask for fewer"):
         RandomItems(plane, 3, 7)
 
 
@@ -72,7 +72,7 @@ def test_reference_oracle_by_hand(plane):
 
 
 def test_reference_oracle_without_references(plane):
-    with pytest.raises(InputError, match=r"found none for 'north' \(id '2'\) — leave it out"):
+    with pytest.raises(InputError, match=r"found none for 'north' \(id '2'\). Leave"):
         answer(ReferenceOracle(plane, 2, 4), Query("1", "east", "set", ("a",)), NORTH)
 
 
@@ -178,5 +178,5 @@ def test_greedy_bound_never_takes_what_could_not_be_scored(plane):
 
 
 def test_greedy_bound_of_too_few_candidates(plane):
-    with pytest.raises(InputError, match=r"at least 10 candidate directions, .* found 6 — raise"):
+    with pytest.raises(InputError, match=r"at least 10 candidate directions, .* found 6. Raise"):
         GreedyBound(plane, spread, 10, 4, blends=())

@@ -11,8 +11,9 @@ from r4t.methods.fusion import RankFusion
 QUERIES = [Query("p", "east", "mood"), Query("q", "north", "mood")]
 
 
-def ask(plane, method, queries=QUERIES):
-    return method(queries, plane.encode_queries([query.text for query in queries]))
+def ask(plane, method, queries=QUERIES, draw=0):
+    vectors = plane.encode_queries([query.text for query in queries])
+    return method(queries, vectors, draw=draw)
 
 
 def written(tmp_path, *rows):
@@ -33,7 +34,7 @@ def test_given_subqueries(plane, tmp_path):
     )
     found = read_subqueries(path, QUERIES)
     assert found == {"p": [["north", "east", "south"]], "q": [["west"]]}
-    sets = ask(plane, ExternalSubqueries("Given", plane, found, set_size=2, pool_size=3))
+    sets = ask(plane, ExternalSubqueries(plane, found, set_size=2, pool_size=3))
     assert sets.texts == [["north", "east"], ["west"]]
     assert sets.mask.tolist() == [[True, True], [True, False]]
     assert sets.items.tolist() == [[3, 0], [4, -1]]
@@ -44,21 +45,19 @@ def test_given_subqueries(plane, tmp_path):
 def test_draw_d_is_line_d(plane, tmp_path):
     lines = [{"query": "east", "subqueries": [name]} for name in ("north", "east", "south")]
     lines += [{"id": "q", "subqueries": [name]} for name in ("west", "east")]
-    given = ExternalSubqueries(
-        "Given", plane, read_subqueries(written(tmp_path, *lines), QUERIES), 1, 3
-    )
-    assert [ask(plane, given.with_draw(d), QUERIES[:1]).texts for d in range(3)] == [
+    given = ExternalSubqueries(plane, read_subqueries(written(tmp_path, *lines), QUERIES), 1, 3)
+    assert [ask(plane, given, QUERIES[:1], draw=d).texts for d in range(3)] == [
         [["north"]],
         [["east"]],
         [["south"]],
     ]
     assert ask(plane, given).texts == [["north"], ["west"]]
-    assert ask(plane, given.with_draw(1)).texts == [["east"], ["east"]]
+    assert ask(plane, given, draw=1).texts == [["east"], ["east"]]
     # The number of runs that every query has.
     assert given.draws == 2
-    assert ExternalSubqueries("Given", plane, {}).draws == 0
-    with pytest.raises(InputError, match=r"none for 1 of 2, such as 'north' .* number 3 of their"):
-        ask(plane, given.with_draw(2))
+    assert ExternalSubqueries(plane, {}).draws == 0
+    with pytest.raises(InputError, match=r"at least 3 lines .* for 1 of 2, such as 'north'"):
+        ask(plane, given, draw=2)
 
 
 def test_queries_of_one_text_have_their_own_by_id(plane, tmp_path):
@@ -69,28 +68,27 @@ def test_queries_of_one_text_have_their_own_by_id(plane, tmp_path):
         {"id": "b", "query": "east", "subqueries": ["north"]},
         {"id": "c", "subqueries": ["west"]},
     )
-    sets = ask(plane, ExternalSubqueries("Given", plane, read_subqueries(path, twins), 1, 3), twins)
+    sets = ask(plane, ExternalSubqueries(plane, read_subqueries(path, twins), 1, 3), twins)
     assert sets.texts == [["east"], ["north"], ["west"]]
 
 
 def test_given_subqueries_fused(plane):
     given = {"p": [["north"]], "q": [["nonsense", "west"]]}
-    method = ExternalSubqueries("Given + RRF", RankFusion(plane), given, 3, 3, repeats=False)
+    method = ExternalSubqueries(plane, given, 3, 3, RankFusion())
     sets = ask(plane, method)
     assert sets.mask.tolist() == [[True, False, False], [False, True, False]]
     assert sets.pool[0].tolist()[:2] == [3, 2]
     assert sets.pool[1, 0] == 4
-    plain = ask(plane, ExternalSubqueries("Given", plane, given, 3, 3))
+    plain = ask(plane, ExternalSubqueries(plane, given, 3, 3))
     assert torch.equal(sets.items, plain.items)
-    assert not method.with_draw(0).repeats
 
 
 def test_queries_without_given_subqueries(plane, tmp_path):
     path = written(tmp_path, {"query": "east", "subqueries": ["north"]})
-    given = ExternalSubqueries("Given", plane, read_subqueries(path, QUERIES), origin=str(path))
+    given = ExternalSubqueries(plane, read_subqueries(path, QUERIES), origin=str(path))
     with pytest.raises(
         InputError,
-        match=r"none for 1 of 2, such as 'north' \(id 'q'\), in .*\.jsonl.* — add a line",
+        match=r"fewer in .*\.jsonl for 1 of 2, such as 'north' \(id 'q'\). Add a line",
     ):
         ask(plane, given)
 
@@ -113,17 +111,19 @@ def test_queries_without_given_subqueries(plane, tmp_path):
 )
 def test_a_file_that_holds_no_subqueries(plane, tmp_path, line):
     path = written(tmp_path, {"query": "east", "subqueries": ["north"]}, line)
-    with pytest.raises(InputError, match=r'"id" or "query" .* at line 2 of .* — correct the line'):
+    with pytest.raises(InputError, match=r'(?s)"id" or "query".* at line 2 of .*Correct the line'):
         read_subqueries(path, QUERIES)
 
 
 def test_no_file_of_subqueries(plane, tmp_path):
-    with pytest.raises(InputError, match=r"JSONL file — found none at .*nowhere — name the file"):
+    with pytest.raises(
+        InputError, match=r"JSONL file of sub-queries, but found no file at .*nowhere"
+    ):
         read_subqueries(tmp_path / "nowhere", QUERIES)
 
 
 def test_a_file_of_other_bytes(tmp_path):
     path = tmp_path / "latin.jsonl"
     path.write_bytes('{"query": "é", "subqueries": ["x"]}'.encode("latin-1"))
-    with pytest.raises(InputError, match=r"as UTF-8 — found other bytes at position 11 of .*latin"):
+    with pytest.raises(InputError, match=r"byte 0xe9.* in .*latin"):
         read_subqueries(path, QUERIES)

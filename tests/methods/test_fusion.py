@@ -3,10 +3,9 @@ from collections import defaultdict
 import pytest
 import torch
 
-from r4t.evaluation.latency import TimedSearcher
 from r4t.index import TorchIndex
 from r4t.methods.fusion import RankFusion, fused_ranking
-from r4t.search import Searcher
+from r4t.search import take_turns
 
 
 def slow_fusion(rankings, constant):
@@ -33,42 +32,41 @@ def test_fusion_against_a_slow_loop(constant):
     assert torch.equal(fused_ranking(rankings[3:4], constant), fused[3:4])
 
 
-def fan_out(searcher, subqueries, size, pool_size=None):
-    z = searcher.encode_queries(["east"])
-    return searcher.retrieve_texts(z, [subqueries], size, pool_size=pool_size)
+def retrieve(searcher, subqueries, size, pool_size=None, merge=take_turns):
+    vectors = searcher.encode_queries(["east"])
+    return searcher.retrieve_texts(vectors, [subqueries], size, pool_size=pool_size, merge=merge)
 
 
 def test_rank_fusion_by_hand(plane):
     # East ranks a b c, north d c b. With 1/(1 + rank): a 1/2, d 1/2, b 1/3 + 1/4, c 1/4 + 1/3.
     # b and c tie at 7/12; east is named first, and its second is b. Then a, then d.
     asked = ["east", "north"], 2, 4
-    sets = fan_out(RankFusion(plane, depth=3, constant=1.0), *asked)
+    sets = retrieve(plane, *asked, RankFusion(depth=3, constant=1.0))
     assert sets.pool.tolist() in ([[1, 2, 0, 3]], [[2, 1, 0, 3]])  # ties but for round-off
-    plain = fan_out(plane, *asked)
+    plain = retrieve(plane, *asked)
     assert torch.equal(sets.items, plain.items)
     assert torch.equal(sets.directions, plain.directions)
     assert sets.texts == plain.texts
     # Fewer ranks than the pool: the plain pool follows.
-    assert fan_out(RankFusion(plane, depth=1), *asked).pool.tolist() == plain.pool.tolist()
-    assert fan_out(RankFusion(plane), ["east", "north"], 2).pool is None
+    assert retrieve(plane, *asked, RankFusion(depth=1)).pool.tolist() == plain.pool.tolist()
+    assert retrieve(plane, ["east", "north"], 2, merge=RankFusion()).pool is None
 
 
 def test_rank_fusion_by_a_slow_loop(plane):
     subqueries = ["east north", "north west", "south"]
-    sets = fan_out(RankFusion(plane), subqueries, 3, 5)
+    sets = retrieve(plane, subqueries, 3, 5, RankFusion())
     rankings = plane.index.search(plane.encode(subqueries), 5)[1].tolist()
-    # What ties may come in any order.
+    # Items with equal scores may come in any order.
     scores = {row: sum(1 / (61 + r.index(row)) for r in rankings if row in r) for row in range(6)}
     best = sorted(scores.values(), reverse=True)[:5]
     assert [scores[row] for row in sets.pool[0].tolist()] == pytest.approx(best)
 
 
-def test_rank_fusion_passes_over_missing_members(plane):
-    fused = RankFusion(plane)
-    sets = fan_out(fused, ["north"], 3, 3)
+def test_rank_fusion_skips_missing_members(plane):
+    sets = retrieve(plane, ["north"], 3, 3, RankFusion())
     assert sets.mask.tolist() == [[True, False, False]]
     assert sets.pool[0].tolist()[:2] == [3, 2]
-    sets = fan_out(fused, ["nonsense", "west"], 3, 3)
+    sets = retrieve(plane, ["nonsense", "west"], 3, 3, RankFusion())
     assert sets.mask.tolist() == [[False, True, False]]
     assert sets.pool[0, 0] == 4
     assert (sets.pool >= 0).all()
@@ -82,9 +80,7 @@ def test_rank_fusion_searches_once(plane):
             searches.append((len(directions), top_k))
             return TorchIndex(plane.catalog.embeddings).search(directions, top_k)
 
-    timed = TimedSearcher(Searcher(plane.catalog, plane.encoder, Counted()))
-    index = timed.index
-    fan_out(RankFusion(timed), ["east", "north"], 2, 4)
+    plane.index = Counted()
+    retrieve(plane, ["east", "north"], 2, 4, RankFusion())
     assert searches == [(2, 4)]
-    assert timed.index is index  # left as it was
-    assert set(timed.watch.seconds) == {"encode", "search"}
+    assert set(plane.watch.seconds) == {"encode", "search"}

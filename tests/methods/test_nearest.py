@@ -3,7 +3,7 @@ import torch
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.methods.nearest import NoFanout, ranked_sets
+from r4t.methods.nearest import NoFanout
 from r4t.sets import Popularity
 
 EAST, NORTH = Query("1", "east", "set"), Query("2", "north", "set")
@@ -37,15 +37,17 @@ def test_no_fanout_does_not_depend_on_the_batch(plane):
 def test_a_ranking_carries_what_belongs_to_queries_and_catalog(plane):
     plane.popularity = Popularity(torch.arange(6), 9)
     z = plane.encode_queries(["east"])
-    sets = ranked_sets(plane, z, torch.tensor([[3, 0, -1]]), 3, [EAST])
+    sets = plane.ranked_sets(z, torch.tensor([[3, 0, -1]]), 3, ["east"])
     assert sets.query_texts == ["east"]
     assert sets.catalog is plane.catalog
     assert sets.popularity is plane.popularity
     assert sets.mask.tolist() == [[True, True, False]]
     assert sets.item_embeddings[0, 2].tolist() == [0, 0]
-    assert ranked_sets(plane, z, torch.tensor([[3, 0]]), 1).query_texts is None
+    assert plane.ranked_sets(z, torch.tensor([[3, 0]]), 1).query_texts is None
 
 
 def test_a_pool_smaller_than_the_set(plane):
-    with pytest.raises(InputError, match=r"found a set of 3 and a pool of 2 — make the pool"):
+    with pytest.raises(
+        InputError, match=r"at least 3 items, .* found a pool of 2. Raise the pool size"
+    ):
         answer(NoFanout(plane, set_size=3, pool_size=2), EAST)

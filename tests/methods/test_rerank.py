@@ -12,7 +12,7 @@ from r4t.geometry import normalize, vendi
 from r4t.index import TorchIndex
 from r4t.methods import rerank
 from r4t.methods.nearest import NoFanout
-from r4t.methods.rerank import Curve, Dpp, Mmr, dpp_order, mmr_order
+from r4t.methods.rerank import Dpp, Mmr, curve, dpp_order, mmr_order
 from r4t.search import Searcher
 
 EAST, NORTH = Query("1", "east", "set"), Query("2", "north", "set")
@@ -201,12 +201,12 @@ BOTH = pytest.mark.parametrize("method", [Mmr, Dpp])
 
 @BOTH
 def test_a_curve_is_the_method_at_each_trade_off(plane, method):
-    curve = Curve(method(plane, 2, 4), [0.0, 0.4, 0.9, 0.4])
-    assert [point.trade_off for point in curve.points] == [0.0, 0.4, 0.9]
-    assert [point.name for point in curve.points][1] == f"{curve.method.name} λ=0.4"
+    points = curve(method(plane, 2, 4), [0.0, 0.4, 0.9, 0.4])
+    assert [point.trade_off for point in points] == [0.0, 0.4, 0.9]
+    assert points[1].name == f"{method(plane).name} λ=0.4"
     for asked in ([EAST, NORTH], [NORTH], [NORTH, EAST]):
         z = plane.encode_queries([query.text for query in asked])
-        for point in curve.points:
+        for point in points:
             alone = answer(method(plane, 2, 4, trade_off=point.trade_off), *asked)
             sets = point(asked, z)
             assert torch.equal(sets.pool, alone.pool)
@@ -223,11 +223,11 @@ def test_a_curve_searches_once_a_batch(crowd):
             return TorchIndex(crowd.catalog.embeddings).search(directions, top_k)
 
     searcher = Searcher(crowd.catalog, None, Counted())
-    curve = Curve(Mmr(searcher, 3, 20), [0.2, 0.5, 0.8])
+    points = curve(Mmr(searcher, 3, 20), [0.2, 0.5, 0.8])
     queries = [Query(f"q{n}", "?", "set") for n in range(4)]
     for rows in ([0, 1, 2, 3], [4, 5, 6, 7], [4, 5]):
         z = crowd.catalog.embeddings[rows]
-        for point in curve.points:
+        for point in points:
             point(queries[: len(rows)], z)
     assert searches == [4, 4, 2]
 
@@ -298,7 +298,7 @@ def test_no_more_numbers_are_held_than_the_limit(crowd, method, monkeypatch):
         assert similarity.dtype == torch.float32
         return order(relevance, similarity, size, trade_off)
 
-    monkeypatch.setattr(method, "order", property(lambda _: seen))
+    monkeypatch.setattr(method, "order", staticmethod(seen))
     asked(crowd, method(crowd, 5, 40), range(5))
     assert sizes == [(2, 160, 160), (2, 160, 160), (1, 160, 160)]
 
@@ -306,13 +306,15 @@ def test_no_more_numbers_are_held_than_the_limit(crowd, method, monkeypatch):
 @pytest.mark.parametrize("method, name", [(Mmr, "MMR"), (Dpp, "DPP")])
 @pytest.mark.parametrize("trade_off", [-0.1, 1.5, math.nan])
 def test_a_trade_off_out_of_range(plane, method, name, trade_off):
-    with pytest.raises(InputError, match=rf"trade-off of {name} must lie .* found {trade_off} —"):
+    with pytest.raises(
+        InputError, match=rf"trade-off of {name} between .* found {trade_off}. Choose"
+    ):
         method(plane, trade_off=trade_off)
 
 
 def test_a_trade_off_out_of_range_on_a_curve(plane):
-    with pytest.raises(InputError, match=r"trade-off of DPP must lie .* found 2 —"):
-        Curve(Dpp(plane), [0.5, 2])
+    with pytest.raises(InputError, match=r"trade-off of DPP λ=2 between .* found 2. Choose"):
+        curve(Dpp(plane), [0.5, 2])
 
 
 @BOTH

@@ -54,14 +54,14 @@ def test_a_query_is_no_memory_for_itself(plane, query):
     root = math.hypot(0.6, 0.4)
     expected = torch.tensor([[0.6 / root, 0.4 / root], [1, 0]])
     assert torch.allclose(sets.directions[0], expected, atol=1e-6)
-    with pytest.raises(InputError, match=r"at least 3 .* besides the query's own — found 2 for"):
+    with pytest.raises(InputError, match=r"at least 3 .* besides the query's own, but found 2 for"):
         NearestSets(plane, TRAINING, 3, 4)([query], plane.encode_queries(["east"]))
 
 
 def test_nearest_sets_needs_references(plane):
-    with pytest.raises(InputError, match=r"at least 10 training queries .* found 0 — leave it out"):
+    with pytest.raises(InputError, match=r"at least 10 training queries .* found 0. Leave"):
         NearestSets(plane, [EAST, NORTH])
-    with pytest.raises(InputError, match=r"weight of the query .* found 1.5 — choose"):
+    with pytest.raises(InputError, match=r"weight of the query .* found 1.5. Choose"):
         NearestSets(plane, TRAINING, 2, 4, weight=1.5)
 
 
@@ -148,12 +148,12 @@ def test_ridge_map_refuses_what_it_has_seen(turned):
     method = RidgeMap(searcher, training, 2, 20)
     asked = [test[0], training[5]]
     with pytest.raises(
-        InputError, match=r"found 1 of 2 queries .* by id or text, such as 'q5' \(id '5'\)"
+        InputError, match=r"found 1 of 2 among its .* by id or text, such as 'q5' \(id '5'\)"
     ):
         method(asked, searcher.encode([query.text for query in asked]))
     # The same words under another id are the same query.
     twin = Query("typed", " Q5!", "")
-    with pytest.raises(InputError, match=r"found 1 of 1 queries .* such as ' Q5!' \(id 'typed'\)"):
+    with pytest.raises(InputError, match=r"found 1 of 1 among .* such as ' Q5!' \(id 'typed'\)"):
         method([twin], searcher.encode(["q5"]))
-    with pytest.raises(InputError, match=r"Ridge map needs at least 2 .* found 1 — leave it out"):
+    with pytest.raises(InputError, match=r"at least 2 .* for Ridge map, but found 1. Leave"):
         RidgeMap(searcher, training[:1])

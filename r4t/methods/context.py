@@ -1,0 +1,129 @@
+"""A run → what its methods are built from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from r4t.data.facet_truth import FacetTruth, load_truth
+from r4t.data.queries import RECOMPOSED, Query
+from r4t.errors import InputError
+from r4t.methods.language import SubqueryWriter
+from r4t.methods.training_sets import keys
+from r4t.reward import Reward
+from r4t.run import MODELS, Run, command_for
+from r4t.search import Searcher
+
+EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
+
+
+class Unavailable(InputError):
+    """A run lacks what a method needs.
+
+    Attributes:
+        reason: What it lacks, as a clause.
+    """
+
+    def __init__(self, reason: str, remedy: str = "Choose another method.") -> None:
+        super().__init__(
+            expected="a method that this run has", found=f"that {reason}", remedy=remedy
+        )
+        self.reason = reason
+
+
+@dataclass
+class MethodContext:
+    """What methods are built from.
+
+    Attributes:
+        run: Where models, queries and the catalog's truth are.
+        searcher: All methods retrieve with it.
+        set_size: Items k a method returns.
+        pool_size: Distinct items P a method retrieves.
+        queries: To be asked, as far as they are known: no method remembers their references.
+        training: Training queries that may be remembered; those of the run by default.
+        reward: By which Best-of-N and the greedy bound choose (paper, eq. 1, by default).
+        best_of: N of Best-of-N.
+        temperature: Of the language models.
+        subqueries: JSONL file of sub-queries written elsewhere.
+    """
+
+    run: Run
+    searcher: Searcher
+    set_size: int = 10
+    pool_size: int = 150
+    queries: Sequence[Query] = ()
+    training: Sequence[Query] | None = None
+    reward: Reward | None = None
+    best_of: int = 5
+    temperature: float = 0.9
+    subqueries: str | None = None
+
+    @cached_property
+    def composite(self) -> Reward:
+        """The reward that chooses: eq. 1 if none is given."""
+        return Reward(EQUATION_1) if self.reward is None else self.reward
+
+    @cached_property
+    def memory(self) -> list[Query]:
+        """Training queries with references, but for recomposed ones and those that are asked.
+
+        Raises:
+            Unavailable: If there are no more of them than items in a set.
+        """
+        training = self.training
+        if training is None:
+            there = (self.run.queries / "train.jsonl").is_file()
+            training = self.run.read_queries("train") if there else []
+        asked = {key for query in self.queries for key in keys(query)}
+        memory = [
+            query
+            for query in training
+            if query.references and query.kind != RECOMPOSED and asked.isdisjoint(keys(query))
+        ]
+        if len(memory) <= self.set_size:
+            raise Unavailable("too few training queries with references are not asked as well")
+        return memory
+
+    @cached_property
+    def truth(self) -> FacetTruth | None:
+        """The latent truth beside the catalog of a generated benchmark, if there is one."""
+        folder = self.run.catalog / "truth"
+        there = folder.is_dir()
+        return FacetTruth(load_truth(folder), self.searcher.catalog.ids) if there else None
+
+    def model(self, key: str) -> Path:
+        """Return the folder of a run's model.
+
+        Raises:
+            Unavailable: If the run has none yet.
+        """
+        folder = self.run.folder / MODELS[key]
+        if not folder.is_dir():
+            command = command_for(MODELS[key], self.run.folder)
+            there = [name for name, place in MODELS.items() if (self.run.folder / place).is_dir()]
+            others = f" Models of this run: {', '.join(there)}." if there else ""
+            raise Unavailable(
+                f"the run has no model in {MODELS[key]} yet",
+                f"Run the steps up to it; the last one is {command}.{others}",
+            )
+        return folder
+
+    def writer(self, key: str) -> SubqueryWriter:
+        """Return what writes with a language model of the run; its draws are shared by methods."""
+        if key not in self._writers:
+            from r4t.fanout.model import FanoutModel
+
+            model = FanoutModel.load(self.model(key))
+            self._writers[key] = SubqueryWriter(model, self.temperature)
+        return self._writers[key]
+
+    @cached_property
+    def _writers(self) -> dict[str, SubqueryWriter]:
+        return {}
+
+    def check_references(self) -> None:
+        """Raise ``Unavailable`` if a query has no references."""
+        bare = sum(not query.references for query in self.queries)
+        if bare:
+            raise Unavailable(f"{bare} of {len(self.queries)} queries have no references")

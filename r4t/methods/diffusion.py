@@ -1,0 +1,109 @@
+"""A diffusion retriever → a method: all directions at once."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from r4t.choice import CHOICE_FILE, Choice, load_choice
+from r4t.data.queries import Query
+from r4t.errors import InputError
+from r4t.search import Searcher, anchored, check_anchor
+from r4t.sets import SetBatch
+from r4t.support.seeds import query_seed
+
+if TYPE_CHECKING:
+    from r4t.diffusion.generator import DirectionGenerator
+
+
+class DiffusionMethod:
+    """Searches with directions that a diffusion retriever generates together.
+
+    It may generate more directions than it uses: all L rows of several draws, of which a choice
+    keeps k by an objective. Without a choice it uses the first k of one draw: rows have no order.
+
+    Args:
+        searcher: The frozen retriever.
+        generator: Generates L directions for each query and seed.
+        set_size: Number k of directions used.
+        pool_size: Number P of distinct items.
+        choice: Chooses among several generated sets, or among their rows.
+        anchor: Share of the query in each direction, in [0, 1); see ``anchored``.
+        key: As of ``Method``.
+        name: As of ``Method``.
+
+    Raises:
+        InputError: If there are fewer directions than ``set_size``, or ``anchor`` is out of range.
+    """
+
+    draws: int | None = None
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        generator: "DirectionGenerator",
+        set_size: int = 10,
+        pool_size: int = 150,
+        choice: Choice | None = None,
+        anchor: float = 0.0,
+        key: str = "diffusion",
+        name: str = "R4T-Diffusion",
+    ) -> None:
+        check_anchor(anchor)
+        if set_size > (most := _directions(generator, choice)):
+            raise InputError(
+                expected=f"at most {most} directions, as many as the retriever generates",
+                found=f"set_size {set_size}",
+                remedy="Ask for fewer, or distill with a larger set_size.",
+            )
+        self.searcher, self.generator = searcher, generator
+        self.set_size, self.pool_size = set_size, pool_size
+        self.choice, self.anchor = choice, anchor
+        self.key, self.name = key, name
+
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
+        """Answer B queries."""
+        draws = 1 if self.choice is None else self.choice.draws
+        seeds = [query_seed(query.id, draw) for query in queries]
+        seeds = [query_seed(str(seed), number) for seed in seeds for number in range(draws)]
+        repeated = vectors.repeat_interleave(draws, 0)
+        rows = anchored(repeated, self.generator(repeated, seeds), self.anchor)
+        rows = rows.unflatten(0, (len(vectors), draws))  # (B, M, L, d)
+        if self.choice is None:
+            directions = rows[:, 0, : self.set_size]
+        else:
+            directions = self.choice(self.searcher, vectors, rows, self.set_size)
+        return self.searcher.retrieve(
+            vectors,
+            directions,
+            query_texts=[query.text for query in queries],
+            pool_size=self.pool_size,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        searcher: Searcher,
+        folder: Path,
+        set_size: int = 10,
+        pool_size: int = 150,
+        key: str = "diffusion",
+        name: str = "R4T-Diffusion",
+    ) -> "DiffusionMethod":
+        """Load what step 3 or 4 exported, with at most ``set_size`` directions."""
+        from r4t.diffusion.generator import DirectionGenerator
+
+        generator, path = DirectionGenerator.load(folder), folder / CHOICE_FILE
+        facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"weights": {}}
+        anchor = facts.pop("anchor", 0.0)
+        choice = load_choice(facts)
+        size = min(set_size, _directions(generator, choice))
+        return cls(searcher, generator, size, pool_size, choice, anchor, key, name)
+
+
+def _directions(generator: "DirectionGenerator", choice: Choice | None) -> int:
+    """How many directions there are to choose from."""
+    draws = choice.draws if choice is not None and choice.pools_rows else 1
+    return generator.set_size * draws

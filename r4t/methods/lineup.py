@@ -1,0 +1,174 @@
+"""A context → the methods to compare, in the order of the tables, and why others are absent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from r4t.data.queries import Query
+from r4t.errors import InputError, check_least
+from r4t.methods.best_of import BestOf
+from r4t.methods.context import MethodContext, Unavailable
+from r4t.methods.language import LanguageMethod
+from r4t.methods.method import Method
+from r4t.methods.registry import entries, find
+from r4t.methods.rerank import Dpp, Mmr, curve
+from r4t.reward import Reward
+from r4t.run import Run
+from r4t.search import Searcher
+
+DPP_CURVE = (0.5, 0.7, 0.9, 0.95, 0.99)
+
+
+@dataclass
+class Lineup:
+    """The methods to compare, in the order of the table.
+
+    Attributes:
+        methods: All of one set size and pool size.
+        absent: Name of a method → why the run does not have it.
+        curves: Curve → its methods' names with their λ; for the plots alone.
+        untimed: Names of methods whose latency is not measured.
+        unrepeated: Names of methods whose Vendi across runs is not measured.
+    """
+
+    methods: list[Method]
+    absent: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    untimed: set[str] = field(default_factory=set)
+    unrepeated: set[str] = field(default_factory=set)
+
+
+def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Lineup:
+    """Build the methods that a run has, and say why it lacks the others.
+
+    Args:
+        context: What they are built from.
+        wanted: Keys or names; all by default.
+
+    Raises:
+        InputError: If a name is unknown, a model writes another number of sub-queries than
+            ``set_size``, or a plug-in that was asked for by name fails.
+    """
+    known = entries()
+    chosen = list(known.values()) if wanted is None else find(wanted, context.best_of)
+    lineup = Lineup([])
+    for entry in sorted(chosen, key=list(known.values()).index):
+        try:
+            method = entry.build(context)
+        except Unavailable as error:
+            if wanted is None and entry.optional:
+                continue
+            lineup.absent[entry.title(context.best_of)] = error.reason
+            continue
+        except (InputError, ImportError) as error:
+            if entry.plugin is None or wanted is not None:
+                raise
+            lineup.absent[entry.name] = str(error)
+            continue
+        _check_size(method, context)
+        lineup.methods.append(method)
+        if not entry.timed:
+            lineup.untimed.add(method.name)
+        if not entry.repeated:
+            lineup.unrepeated.add(method.name)
+    return lineup
+
+
+def _check_size(method: Method, context: MethodContext) -> None:
+    """Refuse a language model that writes another number of sub-queries than all others."""
+    model = method.method if isinstance(method, BestOf) else method
+    if isinstance(model, LanguageMethod):
+        size = model.writer.model.form.set_size
+        if size != context.set_size:
+            raise InputError(
+                expected=f"set_size {size}, the number of sub-queries that {method.name} writes: "
+                "methods are compared at one size",
+                found=f"set_size {context.set_size}",
+                remedy=f"Set set_size to {size}.",
+            )
+
+
+@dataclass
+class MethodOptions:
+    """Which methods to compare, and at what size.
+
+    Args:
+        set_size: Items k a method returns.
+        pool_size: Distinct items P for recall, hit and facet recall.
+        methods: Keys or names, such as [mmr, folm]; all that the run has by default.
+        best_of: N of Best-of-N.
+        temperature: Of the language models.
+        subqueries: JSONL file of sub-queries written elsewhere ("query" or "id", "subqueries").
+        curves: Trade-offs λ at which the plots draw MMR; none for no curves.
+        dpp_curves: Those of DPP, which differ most near 1; 0.5, 0.7, 0.9, 0.95, 0.99 by default, if
+            there are ``curves``.
+
+    Raises:
+        InputError: If a number is too small.
+    """
+
+    set_size: int = 10
+    pool_size: int = 150
+    methods: list[str] | None = None
+    best_of: int = 5
+    temperature: float = 0.9
+    subqueries: str | None = None
+    curves: list[float] = field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9])
+    dpp_curves: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        check_least(
+            {
+                "set_size": (self.set_size, 1),
+                "pool_size": (self.pool_size, 1),
+                "best_of": (self.best_of, 1),
+            }
+        )
+
+    def context(
+        self,
+        run: Run,
+        searcher: Searcher,
+        queries: Sequence[Query],
+        reward: Reward,
+        training: Sequence[Query] | None = None,
+    ) -> MethodContext:
+        """Return what the methods are built from; arguments as of ``MethodContext``."""
+        return MethodContext(
+            run,
+            searcher,
+            self.set_size,
+            self.pool_size,
+            queries,
+            training,
+            reward,
+            self.best_of,
+            self.temperature,
+            self.subqueries,
+        )
+
+    def line_up(self, context: MethodContext) -> Lineup:
+        """Build the methods, then the points of the curves.
+
+        Raises:
+            InputError: If a name is unknown, or a method that was named is unavailable.
+        """
+        lineup = line_up(context, self.methods)
+        if self.methods is not None and lineup.absent:
+            name, reason = next(iter(lineup.absent.items()))
+            raise InputError(
+                expected="methods that this run has",
+                found=f"{name!r}, but {reason}",
+                remedy="Leave it out.",
+            )
+        sizes = (context.searcher, self.set_size, self.pool_size)
+        dpp = self.dpp_curves
+        if dpp is None:
+            dpp = list(DPP_CURVE) if self.curves else []
+        names = {method.name for method in lineup.methods}
+        for method, trade_offs in ((Mmr(*sizes), self.curves), (Dpp(*sizes), dpp)):
+            points = curve(method, trade_offs)
+            if points and method.name in names:
+                lineup.methods += points
+                lineup.curves[method.name] = [(point.name, point.trade_off) for point in points]
+                lineup.untimed |= {point.name for point in points}
+        return lineup
