@@ -78,9 +78,9 @@ def test_every_module_belongs_to_a_room():
 def test_no_circles():
     """Not even for type checkers: modules that need each other's names belong together."""
     waiting = {
-        name: {target.removeprefix("r4t.") for target in targets} & IMPORTS.keys() - {name}
+        name: {target.removeprefix("r4t.") for target in targets} & IMPORTS.keys() - {name, ""}
         for name, targets in IMPORTS.items()
-        if name
+        if name  # r4t itself offers names of many rooms, and no room imports it
     }
     while leaves := [name for name, targets in waiting.items() if not targets & waiting.keys()]:
         for name in leaves:
@@ -112,7 +112,8 @@ def test_imports_go_downhill():
         f"{name} imports {target}"
         for name, names in IMPORTS.items()
         for target in names
-        if target.startswith("r4t.")
+        if name
+        and target.startswith("r4t.")
         and ROOMS.index(target.split(".")[1]) > ROOMS.index(name.split(".")[0])
     ]
     # The verb that calls the others does so through the program; another writes down what they are.

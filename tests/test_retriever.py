@@ -139,7 +139,7 @@ def test_the_diffusion_retriever_searches_with_what_is_generated(run, generator)
 def test_the_language_model_searches_with_what_it_writes(run):
     searcher, model = run.searcher(), FanoutModel.load(run.step("tune") / "model")
     vectors = searcher.encode_queries(["red linen"])
-    method = LanguageMethod("folm", "R4T-FOLM", searcher, SubqueryWriter(model, 0.7), pool_size=4)
+    method = LanguageMethod(searcher, SubqueryWriter(model, 0.7), pool_size=4)
     sets = method(QUERIES[:1], vectors, draw=9)
     (texts,) = model.sample(["red linen"], [query_seed("p", 9)], 1, 0.7).subqueries
     assert sets.texts == [texts]

@@ -24,9 +24,7 @@ def test_another_catalog_is_refused(small_run, small_items):
     encoder = LsaEncoder.fit(texts, dim=8)
     items = Items(small_items.ids, texts)
     write_catalog(small_run.catalog, items, encoder.encode(texts), encoder, overwrite=True)
-    with pytest.raises(
-        InputError, match="was begun with .* found fingerprint .* Restore"
-    ):
+    with pytest.raises(InputError, match="was begun with .* found fingerprint .* Restore"):
         Run.open(small_run.folder).searcher()
     with pytest.raises(InputError, match="keeps to the catalog it was begun with"):
         Run.begin(small_run.folder)
@@ -38,7 +36,8 @@ def test_another_catalog_is_refused(small_run, small_items):
 def test_a_damaged_run_file_is_named(small_run, content):
     (small_run.folder / "run.json").write_text(content)
     with pytest.raises(
-        InputError, match="JSON object with catalog, queries and fingerprint, but found something else in .*run.json"
+        InputError,
+        match="JSON object with catalog, queries and fingerprint, but found something else in .*run.json",
     ):
         Run.open(small_run.folder)
 

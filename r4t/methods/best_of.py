@@ -19,8 +19,6 @@ class BestOf:
     score is never chosen over one that it can.
 
     Args:
-        key: As of ``Method``.
-        name: As of ``Method``.
         method: Draws the fan-outs.
         reward: Chooses. Unless ``oracle``, it must not read references, which are the answers.
         samples: N, at least 1.
@@ -35,12 +33,12 @@ class BestOf:
 
     def __init__(
         self,
-        key: str,
-        name: str,
         method: LanguageMethod,
         reward: Reward,
         samples: int = 5,
         oracle: bool = False,
+        key: str = "best-of",
+        name: str = "Best-of-5",
     ) -> None:
         if "references" in reward.deciding_needs and not oracle:
             raise InputError(

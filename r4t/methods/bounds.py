@@ -134,8 +134,6 @@ class GreedyBound:
             ``queries · k · C · (1 + len(blends))`` scored sets.
         blends: Each in [0, 1]: 0 is the item, 1 the query.
         sets_per_call: Sets scored at once; more do not fit the caches of a processor.
-        key: As of ``Method``.
-        name: As of ``Method``.
 
     Raises:
         InputError: If there are fewer candidates than ``set_size``.

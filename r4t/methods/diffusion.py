@@ -31,8 +31,6 @@ class DiffusionMethod:
         pool_size: Number P of distinct items.
         choice: Chooses among several generated sets, or among their rows.
         anchor: Share of the query in each direction, in [0, 1); see ``anchored``.
-        key: As of ``Method``.
-        name: As of ``Method``.
 
     Raises:
         InputError: If there are fewer directions than ``set_size``, or ``anchor`` is out of range.

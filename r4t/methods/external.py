@@ -28,8 +28,6 @@ class ExternalSubqueries:
         pool_size: Number P of distinct items.
         merge: Makes the pool from the sub-queries' rankings.
         origin: Where the sub-queries come from, for messages.
-        key: As of ``Method``.
-        name: As of ``Method``.
     """
 
     searcher: Searcher

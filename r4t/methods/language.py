@@ -46,8 +46,6 @@ class LanguageMethod:
     """Searches with the sub-queries that a fan-out language model writes.
 
     Args:
-        key: As of ``Method``.
-        name: As of ``Method``.
         searcher: The frozen retriever.
         writer: Shared by the methods of one model.
         pool_size: Number P of distinct items.
@@ -58,12 +56,12 @@ class LanguageMethod:
 
     def __init__(
         self,
-        key: str,
-        name: str,
         searcher: Searcher,
         writer: SubqueryWriter,
         pool_size: int = 150,
         merge: Merge = take_turns,
+        key: str = "folm",
+        name: str = "R4T-FOLM",
     ) -> None:
         self.key, self.name = key, name
         self.searcher, self.writer = searcher, writer

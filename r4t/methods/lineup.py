@@ -60,7 +60,7 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
             lineup.absent[entry.title(context.best_of)] = error.reason
             continue
         except (InputError, ImportError) as error:
-            if entry.plugin is None or wanted is not None:
+            if not entry.plugin or wanted is not None:
                 raise
             lineup.absent[entry.name] = str(error)
             continue

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint
+from typing import Any, Protocol
 
 from r4t.choice import KNOWN
 from r4t.errors import InputError, PluginError, nearest
@@ -28,7 +29,14 @@ from r4t.reward import Reward
 from r4t.search import Merge, take_turns
 
 GROUP = "r4t.methods"
-Build = Callable[[MethodContext], Method]
+
+
+class Build(Protocol):
+    """Builds a method from a context, or raises ``Unavailable``."""
+
+    def __call__(self, context: MethodContext, *, key: str, name: str) -> Method:
+        """Build it under a key and a name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,232 +47,174 @@ class MethodEntry:
         key: What a user types.
         name: What tables show; ``{best_of}`` stands for N.
         about: What it does, in a few words.
-        build: Builds it, or raises ``Unavailable``.
+        builder: Builds it.
         timed: Whether its latency is worth measuring: bounds answer no user.
         repeated: Whether Vendi across runs is measured: it is of single draws.
         optional: Whether tables leave it out silently if it is unavailable.
-        plugin: The entry point that it came from, if it was not shipped.
+        plugin: Whether it was installed by another package.
     """
 
     key: str
     name: str
     about: str
-    build: Build
+    builder: Build
     timed: bool = True
     repeated: bool = True
     optional: bool = False
-    plugin: EntryPoint | None = None
+    plugin: bool = False
 
     def title(self, best_of: int) -> str:
         """Return the name with N filled in."""
         return self.name.format(best_of=best_of)
 
+    def build(self, context: MethodContext) -> Method:
+        """Build the method, or raise ``Unavailable``."""
+        return self.builder(context, key=self.key, name=self.title(context.best_of))
 
-def _plain(kind: Callable[..., Method], **settings: object) -> Build:
+
+def _plain(kind: Callable[..., Method], **settings: Any) -> Build:
     """Build methods that need only the searcher and the sizes."""
-    return lambda context: kind(context.searcher, context.set_size, context.pool_size, **settings)
+    return lambda context, **names: kind(
+        context.searcher, context.set_size, context.pool_size, **settings, **names
+    )
 
 
-def _in_pool(kind: type[Mmr] | type[Dpp], key: str, name: str) -> Build:
+def _in_pool(kind: Callable[..., Method]) -> Build:
     """Re-rank the set within No fan-out's own pool: the same recall, cheaply."""
-    return lambda context: kind(
-        context.searcher,
-        context.set_size,
-        context.pool_size,
-        depth=1,
-        ordered=context.set_size,
-        key=key,
-        name=name,
+    return lambda context, **names: _plain(kind, depth=1, ordered=context.set_size)(
+        context, **names
     )
 
 
 def _remembering(kind: type[NearestSets] | type[RidgeMap]) -> Build:
-    return lambda context: kind(
+    return lambda context, **_: kind(
         context.searcher, context.memory, context.set_size, context.pool_size
     )
 
 
-def _external(merge: Merge, key: str, name: str, context: MethodContext) -> Method:
-    if context.subqueries is None:
-        raise Unavailable("no file of sub-queries was given (subqueries)")
-    return ExternalSubqueries(
-        context.searcher,
-        read_subqueries(context.subqueries, context.queries),
-        context.set_size,
-        context.pool_size,
-        merge,
-        context.subqueries,
-        key,
-        name,
+def _external(merge: Merge) -> Build:
+    def build(context: MethodContext, **names: Any) -> Method:
+        path = context.subqueries
+        if path is None:
+            raise Unavailable("no file of sub-queries was given (subqueries)")
+        subqueries = read_subqueries(path, context.queries)
+        sizes = (context.set_size, context.pool_size)
+        return ExternalSubqueries(context.searcher, subqueries, *sizes, merge, path, **names)
+
+    return build
+
+
+def _language(model: str, merge: Merge = take_turns) -> Build:
+    return lambda context, **names: LanguageMethod(
+        context.searcher, context.writer(model), context.pool_size, merge, **names
     )
 
 
-def _language(
-    model: str, key: str, name: str, merge: Merge, context: MethodContext
-) -> LanguageMethod:
-    return LanguageMethod(
-        key, name, context.searcher, context.writer(model), context.pool_size, merge
-    )
+def _best_of(oracle: bool) -> Build:
+    def build(context: MethodContext, **names: Any) -> Method:
+        writer = context.writer("zero-shot")
+        if oracle:
+            context.check_references()
+        zero_shot = LanguageMethod(context.searcher, writer, context.pool_size)
+        reward = Reward({"coverage": 1.0}) if oracle else context.composite
+        return BestOf(zero_shot, reward, context.best_of, oracle, **names)
+
+    return build
 
 
-def _best_of(context: MethodContext) -> Method:
-    zero_shot = _language("zero-shot", "", "", take_turns, context)
-    name = f"Best-of-{context.best_of}"
-    return BestOf("best-of", name, zero_shot, context.composite, context.best_of)
+def _diffusion(context: MethodContext, **names: Any) -> Method:
+    folder, sizes = context.model(names["key"]), (context.set_size, context.pool_size)
+    return DiffusionMethod.load(context.searcher, folder, *sizes, **names)
 
 
-def _best_of_oracle(context: MethodContext) -> Method:
-    zero_shot = _language("zero-shot", "", "", take_turns, context)
-    context.check_references()
-    name, covered = f"Best-of-{context.best_of} (oracle)", Reward({"coverage": 1.0})
-    return BestOf("best-of-oracle", name, zero_shot, covered, context.best_of, oracle=True)
-
-
-def _diffusion(key: str, name: str, context: MethodContext) -> Method:
-    return DiffusionMethod.load(
-        context.searcher, context.model(key), context.set_size, context.pool_size, key, name
-    )
-
-
-def _greedy_bound(context: MethodContext) -> Method:
+def _greedy_bound(context: MethodContext, **names: Any) -> Method:
     reward = context.composite
     if reward.costly or not reward.deciding_needs <= KNOWN | {"query_texts"}:
         raise Unavailable(
             "it tries thousands of sets, and the composite reads their texts or references, or "
             "costs money"
         )
-    return GreedyBound(context.searcher, reward.score, context.set_size, context.pool_size)
+    sizes = (context.set_size, context.pool_size)
+    return GreedyBound(context.searcher, reward.score, *sizes, **names)
 
 
-def _oracle(context: MethodContext) -> Method:
+def _oracle(context: MethodContext, **names: Any) -> Method:
     if context.truth is None:
         raise Unavailable("the catalog has no latent truth")
-    return Oracle(context.searcher, context.truth, context.set_size, context.pool_size)
+    return Oracle(context.searcher, context.truth, context.set_size, context.pool_size, **names)
 
 
-def _references(context: MethodContext) -> Method:
+def _references(context: MethodContext, **names: Any) -> Method:
     context.check_references()
-    return ReferenceOracle(context.searcher, context.set_size, context.pool_size)
+    return ReferenceOracle(context.searcher, context.set_size, context.pool_size, **names)
 
 
+E = MethodEntry
 # In the order of the tables; plug-ins come before the ends of the scale.
 SHIPPED = (
-    MethodEntry("no-fan-out", "No fan-out", "the query's nearest items", _plain(NoFanout)),
-    MethodEntry("mmr", "MMR", "the query's nearest items, re-ranked for difference", _plain(Mmr)),
-    MethodEntry(
-        "dpp",
-        "DPP",
-        "the query's nearest items, picked as a determinantal point process",
-        _plain(Dpp),
-    ),
-    MethodEntry(
-        "mmr-in-pool",
-        "MMR in pool",
-        "the pool of No fan-out, its set re-ranked by MMR",
-        _in_pool(Mmr, "mmr-in-pool", "MMR in pool"),
-    ),
-    MethodEntry(
-        "dpp-in-pool",
-        "DPP in pool",
-        "the pool of No fan-out, its set re-ranked by DPP",
-        _in_pool(Dpp, "dpp-in-pool", "DPP in pool"),
-    ),
-    MethodEntry(
-        "k-means",
-        "k-means facets",
-        "the query's nearest items, by clusters in turn",
-        _plain(KMeansFacets),
-    ),
-    MethodEntry(
+    E("no-fan-out", "No fan-out", "the query's nearest items", _plain(NoFanout)),
+    E("mmr", "MMR", "the query's nearest items, re-ranked for difference", _plain(Mmr)),
+    E("dpp", "DPP", "the query's nearest items, a determinantal point process", _plain(Dpp)),
+    E("mmr-in-pool", "MMR in pool", "No fan-out's pool, its set re-ranked by MMR", _in_pool(Mmr)),
+    E("dpp-in-pool", "DPP in pool", "No fan-out's pool, its set re-ranked by DPP", _in_pool(Dpp)),
+    E("k-means", "k-means facets", "nearest items, by clusters in turn", _plain(KMeansFacets)),
+    E(
         "nearest-sets",
         "Nearest sets",
         "directions from the reference sets of similar training queries",
         _remembering(NearestSets),
     ),
-    MethodEntry(
+    E(
         "ridge-map",
         "Ridge map",
         "one direction, mapped linearly from the query",
         _remembering(RidgeMap),
     ),
-    MethodEntry(
-        "external",
-        "External",
-        "sub-queries written elsewhere, from a file",
-        partial(_external, take_turns, "external", "External"),
-        optional=True,
-    ),
-    MethodEntry(
+    E("external", "External", "sub-queries from a file", _external(take_turns), optional=True),
+    E(
         "external-rrf",
         "External + RRF",
-        "the same, its pool by reciprocal-rank fusion",
-        partial(_external, RankFusion(), "external-rrf", "External + RRF"),
+        "the same, pooled by reciprocal-rank fusion",
+        _external(RankFusion()),
         repeated=False,
         optional=True,
     ),
-    MethodEntry(
+    E(
         "zero-shot",
         "Zero-shot",
         "sub-queries of the language model before tuning",
-        partial(_language, "zero-shot", "zero-shot", "Zero-shot", take_turns),
+        _language("zero-shot"),
     ),
-    MethodEntry(
+    E(
         "zero-shot-rrf",
         "Zero-shot + RRF",
-        "the same, its pool by reciprocal-rank fusion",
-        partial(_language, "zero-shot", "zero-shot-rrf", "Zero-shot + RRF", RankFusion()),
+        "the same, pooled by reciprocal-rank fusion",
+        _language("zero-shot", RankFusion()),
         repeated=False,
     ),
-    MethodEntry(
+    E(
         "best-of",
         "Best-of-{best_of}",
         "the best of several zero-shot draws by the composite",
-        _best_of,
+        _best_of(oracle=False),
         repeated=False,
     ),
-    MethodEntry(
+    E(
         "best-of-oracle",
         "Best-of-{best_of} (oracle)",
         "the best of several zero-shot draws by the references",
-        _best_of_oracle,
+        _best_of(oracle=True),
         repeated=False,
     ),
-    MethodEntry(
-        "folm",
-        "R4T-FOLM",
-        "sub-queries of the tuned language model",
-        partial(_language, "folm", "folm", "R4T-FOLM", take_turns),
-    ),
-    MethodEntry(
-        "diffusion",
-        "R4T-Diffusion",
-        "directions of the diffusion retriever",
-        partial(_diffusion, "diffusion", "R4T-Diffusion"),
-    ),
-    MethodEntry(
-        "student",
-        "R4T-Student",
-        "directions of its few-step student",
-        partial(_diffusion, "student", "R4T-Student"),
-    ),
+    E("folm", "R4T-FOLM", "sub-queries of the tuned language model", _language("folm")),
+    E("diffusion", "R4T-Diffusion", "directions of the diffusion retriever", _diffusion),
+    E("student", "R4T-Student", "directions of its few-step student", _diffusion),
 )
 ENDS = (
-    MethodEntry("random", "Random", "random items", _plain(RandomItems), timed=False),
-    MethodEntry(
-        "greedy-bound",
-        "Greedy bound",
-        "directions added one by one, each the best for the composite",
-        _greedy_bound,
-        timed=False,
-    ),
-    MethodEntry("oracle", "Oracle", "items that fit the latent truth", _oracle, timed=False),
-    MethodEntry(
-        "references",
-        "References (oracle)",
-        "the reference set itself",
-        _references,
-        timed=False,
-    ),
+    E("random", "Random", "random items", _plain(RandomItems), timed=False),
+    E("greedy-bound", "Greedy bound", "the best direction, one by one", _greedy_bound, timed=False),
+    E("oracle", "Oracle", "items that fit the latent truth", _oracle, timed=False),
+    E("references", "References (oracle)", "the reference set itself", _references, timed=False),
 )
 
 
@@ -274,25 +224,21 @@ def entries() -> dict[str, MethodEntry]:
     Raises:
         InputError: If a plug-in takes the key of another method.
     """
-    plugins = [
-        MethodEntry(
-            point.name, point.name, f"plug-in {point.value}", partial(_plugin, point), plugin=point
-        )
-        for point in installed(GROUP).values()
-    ]
-    by_key: dict[str, MethodEntry] = {}
-    for entry in (*SHIPPED, *plugins, *ENDS):
-        if entry.plugin is not None and any(entry.key == e.key for e in (*SHIPPED, *ENDS)):
+    shipped = {entry.key for entry in (*SHIPPED, *ENDS)}
+    plugins = []
+    for key, point in installed(GROUP).items():
+        if key in shipped:
             raise InputError(
                 expected="a plug-in method with a key of its own",
-                found=f"'{entry.key}', which r4t ships, for {entry.plugin.value}",
+                found=f"'{key}', which r4t ships, for {point.value}",
                 remedy="Rename the entry point of that package, or uninstall it.",
             )
-        by_key[entry.key] = entry
-    return by_key
+        build = partial(_plugin, point)
+        plugins.append(MethodEntry(key, key, f"plug-in {point.value}", build, plugin=True))
+    return {entry.key: entry for entry in (*SHIPPED, *plugins, *ENDS)}
 
 
-def _plugin(point: EntryPoint, context: MethodContext) -> Method:
+def _plugin(point: EntryPoint, context: MethodContext, **_: str) -> Method:
     """Build a plug-in.
 
     Raises:

@@ -138,8 +138,6 @@ class Reranked:
             pool beyond ``LIMIT``, from the ``depth * LIMIT`` nearest. Time and memory grow with the
             square of their number.
         ordered: How many items of the pool are picked greedily; all by default, at most ``LIMIT``.
-        key: As of ``Method``.
-        name: As of ``Method``.
 
     Raises:
         InputError: If ``trade_off`` is outside [0, 1], or ``ordered`` or ``depth`` is below 1.

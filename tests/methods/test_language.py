@@ -57,7 +57,7 @@ def author():
 
 @pytest.fixture
 def one(plane, author):
-    return LanguageMethod("one", "One", plane, SubqueryWriter(author, 0.7), pool_size=3)
+    return LanguageMethod(plane, SubqueryWriter(author, 0.7), pool_size=3)
 
 
 def ask(method, queries=QUERIES, draw=0):
@@ -67,7 +67,7 @@ def ask(method, queries=QUERIES, draw=0):
 
 
 def best_of(method, reward, samples, **settings):
-    return BestOf("best-of", "Best", method, reward, samples, **settings)
+    return BestOf(method, reward, samples, name="Best", **settings)
 
 
 @pytest.mark.parametrize("draw", [0, 2])
@@ -150,7 +150,7 @@ def test_another_draw_of_the_best(author, one):
 
 
 def test_an_oracle_chooses_by_the_references(plane, author):
-    one = LanguageMethod("one", "One", plane, SubqueryWriter(author), pool_size=2)
+    one = LanguageMethod(plane, SubqueryWriter(author), pool_size=2)
     method = best_of(one, Reward({"coverage": 1.0}), 4, oracle=True)
     sets = ask(method, REFERENCED)
     # Pools: east ab; north and east da (east and north: ad); north dc. Of a, d the second draw
@@ -168,16 +168,16 @@ def test_an_oracle_needs_references(one):
 
 def test_each_draw_is_written_once_for_all_methods(plane, author):
     writer = SubqueryWriter(author)
-    zero = LanguageMethod("zero", "Zero-shot", plane, writer, 3)
+    zero = LanguageMethod(plane, writer, 3)
     methods = [
         zero,
-        LanguageMethod("rrf", "Zero-shot + RRF", plane, writer, 3, RankFusion()),
+        LanguageMethod(plane, writer, 3, RankFusion()),
         best_of(zero, NORTH, 5),
         best_of(zero, Reward({"coverage": 1.0}), 5, oracle=True),
     ]
     for method in methods:
         sets = ask(method, REFERENCED)
-        fresh = LanguageMethod("fresh", "", plane, SubqueryWriter(Author()), 3, zero.merge)
+        fresh = LanguageMethod(plane, SubqueryWriter(Author()), 3, zero.merge)
         if method is zero:
             assert torch.equal(sets.pool, ask(fresh, REFERENCED).pool)
     # Of each query draw 0, then draws 1 to 4.
@@ -188,7 +188,7 @@ def test_each_draw_is_written_once_for_all_methods(plane, author):
     assert author.calls == []
     # Another draw, and another temperature, are written.
     ask(zero, REFERENCED, draw=5)
-    ask(LanguageMethod("hot", "Hot", plane, SubqueryWriter(author, 1.5), 3), REFERENCED)
+    ask(LanguageMethod(plane, SubqueryWriter(author, 1.5), 3), REFERENCED)
     assert [(len(call), temperature) for call, temperature in author.calls] == [(2, 0.9), (2, 1.5)]
 
 
@@ -209,7 +209,7 @@ def test_a_writer_forgets_the_draws_unused_for_longest(author):
 
 @pytest.mark.parametrize("samples", [None, 3])
 def test_timing_never_reads_from_memory(plane, author, samples):
-    zero = LanguageMethod("zero", "Zero-shot", plane, SubqueryWriter(author), 3)
+    zero = LanguageMethod(plane, SubqueryWriter(author), 3)
     method = zero if samples is None else best_of(zero, NORTH, samples)
     ask(method)
     author.calls.clear()
