@@ -113,6 +113,7 @@ class Plan:
         latency_calls: Timed calls per method and batch size, after one that is not timed.
         untimed: Names of methods that are not timed.
         unrepeated: Names of methods without Vendi across runs, as are those with fewer than N draws.
+        draw: Which answers of each method are measured.
 
     Raises:
         InputError: If a number is out of range.
@@ -124,6 +125,7 @@ class Plan:
     latency_calls: int = 5
     untimed: Collection[str] = ()
     unrepeated: Collection[str] = ()
+    draw: int = 0
 
     def __post_init__(self) -> None:
         check_least(
@@ -186,7 +188,7 @@ def evaluate(
         fields = truth.fields(batch)
         judge: Callable[[SetBatch], dict[str, Values]] | None = None
         for method in methods:
-            sets = method(batch, vectors).extended(**fields)
+            sets = method(batch, vectors, draw=plan.draw).extended(**fields)
             sizes[method.name] = _sizes(method.name, sets, sizes)
             items = returned(sets, searcher)
             judge = truth.judge(batch, items) if judge is None else judge

@@ -82,7 +82,9 @@ class MethodContext:
             if query.references and query.kind != RECOMPOSED and asked.isdisjoint(keys(query))
         ]
         if len(memory) <= self.set_size:
-            raise Unavailable("too few training queries with references are not asked as well")
+            raise Unavailable(
+                "there are too few training queries with references, besides those asked"
+            )
         return memory
 
     @cached_property

@@ -42,16 +42,15 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
 
     Args:
         context: What they are built from.
-        wanted: Keys or names; all by default.
+        wanted: Keys or names, in the order to compare them; all by default.
 
     Raises:
         InputError: If a name is unknown, a model writes another number of sub-queries than
             ``set_size``, or a plug-in that was asked for by name fails.
     """
-    known = entries()
-    chosen = list(known.values()) if wanted is None else find(wanted, context.best_of)
+    chosen = entries().values() if wanted is None else find(wanted, context.best_of)
     lineup = Lineup([])
-    for entry in sorted(chosen, key=list(known.values()).index):
+    for entry in chosen:
         try:
             method = entry.build(context)
         except Unavailable as error:
@@ -152,7 +151,11 @@ class MethodOptions:
         Raises:
             InputError: If a name is unknown, or a method that was named is unavailable.
         """
-        lineup = line_up(context, self.methods)
+        wanted = self.methods
+        if wanted is not None:  # in the order of the tables
+            named = {entry.key for entry in find(wanted, self.best_of)}
+            wanted = [key for key in entries() if key in named]
+        lineup = line_up(context, wanted)
         if self.methods is not None and lineup.absent:
             name, reason = next(iter(lineup.absent.items()))
             raise InputError(

@@ -5,17 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from r4t.data.queries import Query
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 from r4t.evaluation.measuring import Plan, Reasons, Scores, evaluate
 from r4t.evaluation.results import Values
 from r4t.evaluation.scores import COMPOSITE, scores_by_block
 from r4t.methods.context import MethodContext
-from r4t.methods.lineup import Lineup, line_up
-from r4t.methods.method import Method
-from r4t.methods.registry import MethodEntry, find
+from r4t.methods.lineup import line_up
+from r4t.methods.registry import find
 from r4t.objective import Objective
 from r4t.report.answers import Answer, checked_columns, make_answers, short_columns
 from r4t.report.evaluation import Evaluation
@@ -112,45 +109,48 @@ def compare_answers(
     """
     evaluation = Evaluation(run=str(folder), index=index)
     run, reward = evaluation.open(), evaluation.reward()
-    queries = _distinct(run.as_queries(queries))
     searcher = evaluation.searcher(run)
-    catalog = searcher.catalog
-    metadata = checked_columns(catalog, short_columns(catalog) if fields is None else fields)
-    searcher.encode_queries([query.text for query in queries])  # refuses before models are loaded
-    if not 1 <= size <= len(catalog):
+    columns = short_columns(searcher.catalog) if fields is None else fields
+    metadata = checked_columns(searcher.catalog, columns)
+    distinct = {(query.id, query.text): query for query in run.as_queries(queries)}
+    asked = list(distinct.values())
+    searcher.encode_queries([query.text for query in asked])  # refuses before models are loaded
+    pool_size = min(max(size, POOL), len(searcher.catalog))
+    check_least({"size": (size, 1)})
+    searcher.check_pool(size)
+    context = MethodContext(run, searcher, size, pool_size, asked, reward=reward)
+    lineup = line_up(context, methods)
+    if not lineup.methods:
+        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
         raise InputError(
-            expected=f"a set of 1 to {len(catalog)} items, all of the catalog",
-            found=f"size {size}",
-            remedy="Ask for 10, say.",
+            expected=f"at least one method that the run in {run.folder} has",
+            found=f"none ({absent})" if absent else "none",
+            remedy="Name others, such as mmr.",
         )
-    context = MethodContext(
-        run, searcher, size, min(max(size, POOL), len(catalog)), queries, reward=reward
-    )
-    entries = find(methods)
-    lineup = _line_up(context, entries)
     audited, left_out = evaluation.audited(reward)
     collector = _Collector(metadata, audited)
     results = evaluate(
-        [_Draw(method, seed) for method in lineup.methods],
-        queries,
+        lineup.methods,
+        asked,
         searcher,
         Scores(*scores_by_block(reward, audited), set(audited)),
-        plan=Plan(latency_batches=()),
+        plan=Plan(latency_batches=(), draw=seed),
         on_sets=collector,
     )
     left_out |= results.settings["left_out"]
     by_query = zip(*(collector.answers[method.name] for method in lineup.methods))
     answers = [_without(answer, left_out) for row in by_query for answer in row]
+    encoder = searcher.encoder
     return Comparison(
-        title=_title(queries),
+        title=_title(asked),
         answers=answers,
-        about={entry.title(context.best_of): entry.about for entry in entries},
+        about={entry.title(context.best_of): entry.about for entry in find(methods)},
         scales=_scales(reward, {**reward.objectives, **audited}, size),
         facts={
             "run": run.folder.resolve().name,
-            "catalog": f"{len(catalog):,} items",
-            "encoder": "none" if searcher.encoder is None else searcher.encoder.describe(),
-            "set": f"{size} items of a pool of {context.pool_size}",
+            "catalog": f"{len(searcher.catalog):,} items",
+            "encoder": "none" if encoder is None else encoder.describe(),
+            "set": f"{size} items of a pool of {pool_size}",
             "composite": " + ".join(f"{w:g} {name}" for name, w in reward.weights.items()),
             "seed": str(seed),
         },
@@ -186,43 +186,6 @@ class _Collector:
         for name, objective in self.audited.items():
             if name not in self.refused and not objective.accepts(sets):
                 self.refused[name] = _reason(objective, sets)
-
-
-class _Draw:
-    """A method whose answers are those of one draw."""
-
-    def __init__(self, method: Method, draw: int) -> None:
-        self.key, self.name, self.draws = method.key, method.name, method.draws
-        self._method, self._draw = method, draw
-
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        return self._method(queries, vectors, draw=self._draw)
-
-
-def _line_up(context: MethodContext, entries: Sequence[MethodEntry]) -> Lineup:
-    """Build the wanted methods, in their order.
-
-    Raises:
-        InputError: If the run has none of them.
-    """
-    lineup = line_up(context, [entry.key for entry in entries])
-    if not lineup.methods:
-        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
-        raise InputError(
-            expected=f"at least one method that the run in {context.run.folder} has",
-            found=f"none ({absent})" if absent else "none",
-            remedy="Name others, such as mmr.",
-        )
-    order = [entry.key for entry in entries]
-    lineup.methods.sort(key=lambda method: order.index(method.key))
-    return lineup
-
-
-def _distinct(queries: Sequence[Query]) -> list[Query]:
-    by_name: dict[tuple[str, str], Query] = {}
-    for query in queries:
-        by_name.setdefault((query.id, query.text), query)
-    return list(by_name.values())
 
 
 def _title(queries: Sequence[Query]) -> str:

@@ -161,7 +161,7 @@ def test_all_queries_leave_no_room_for_memory(wardrobe_run, console):
     counts = [len(wardrobe_run.read_queries(split)) for split in ("train", "val", "test")]
     assert len(results.queries) == sum(counts)
     assert (wardrobe_run.folder / "results-all" / "sets.jsonl").is_file()
-    with pytest.raises(InputError, match=r"found 'Ridge map', but too few training queries"):
+    with pytest.raises(InputError, match=r"found 'Ridge map', but there are too few training"):
         found.measure(methods(methods=["Ridge map"]), console)
 
 
