@@ -1,8 +1,8 @@
-"""A run and an objective → how much tuning could gain at most, term by term, before any is done.
+"""A run and an objective → how much tuning could gain at most, term by term, before it starts.
 
-Every method is scored as a fan-out. Those that only pick items search with the items themselves, as
-a fan-out that copies titles would: their groundedness is 1 by construction. So the composite alone
-would say "copy titles", and every row is given term by term.
+Every method is scored as a fan-out. Methods that only pick items search with the items themselves,
+like a fan-out that copies titles, so their groundedness is 1 by construction. The composite alone
+would therefore say "copy titles"; the terms are reported one by one.
 """
 
 import json
@@ -68,8 +68,8 @@ class Headroom:
         row = self.rows[COMPOSITE]
         if row["greedy bound"] is not None:
             return "greedy bound"
-        known = {name: _or_lowest(row[name]) for name in ("oracle", "random")}
-        return max(known, key=lambda name: known[name])
+        reached = {name: row[name] for name in ("oracle", "random")}
+        return max(reached, key=lambda name: -math.inf if (x := reached[name]) is None else x)
 
     def gain(self, name: str) -> float | None:
         """Gain of an objective, or of the composite, from the current sets to the best ones."""
@@ -80,9 +80,9 @@ class Headroom:
         """Say what tuning can gain at most, and how much of it is groundedness."""
         whole = self.gain(COMPOSITE)
         if whole is None:
-            return "Neither a greedy bound nor an oracle of this composite can be had."
+            return "This composite has neither a greedy bound nor an oracle."
         row = self.rows[COMPOSITE]
-        # Sets that are there show what can be gained; only the bound says that no more can.
+        # Existing sets show what can be gained; only the bound says that no more can.
         most = "most" if self.best == "greedy bound" else "least"
         text = (
             f"RL can gain at {most} {whole:.3f} of the composite over {self.current} "
@@ -93,8 +93,8 @@ class Headroom:
         if grounded is None or not weight:
             return text + "."
         return (
-            f"{text}, of which {weight * grounded:.3f} is groundedness, which copying item titles "
-            f"would give without any better set."
+            f"{text}. Of that, {weight * grounded:.3f} is groundedness, which copying item titles "
+            f"would gain without a better set."
         )
 
 
@@ -183,45 +183,41 @@ def _as_fanout(method: Method, queries: list[Query], searcher: Searcher) -> SetB
 
 
 def _scored(reward: Reward, sets: SetBatch) -> dict[str, list[float | None]]:
-    """Each objective and the composite, one value a query."""
+    """Return each objective and the composite, one value per query."""
     scores: dict[str, Objective | Composite] = {**reward.objectives, COMPOSITE: Composite(reward)}
     return {name: values_of(score, sets) for name, score in scores.items()}
 
 
-def _or_lowest(value: float | None) -> float:
-    return -math.inf if value is None else value
-
-
-def blocks(found: Headroom) -> list[Block]:
-    """Lay it out as one table: a line for each term, and what is to be gained."""
+def blocks(headroom: Headroom) -> list[Block]:
+    """Return a table with a line for each term and its gain."""
     header = ["term", "weight", *COLUMNS, "gain", "weighted gain"]
     rows = []
-    for name, row in found.rows.items():
-        weight = 1.0 if name == COMPOSITE else found.weights[name]
-        gain = found.gain(name)
+    for name, row in headroom.rows.items():
+        weight = 1.0 if name == COMPOSITE else headroom.weights[name]
+        gain = headroom.gain(name)
         cells = [_number(row[column]) for column in COLUMNS]
         gained = None if gain is None else weight * gain
         rows.append([name, f"{weight:g}", *cells, _number(gain), _number(gained)])
-    title = f"Headroom, mean of {found.queries} queries; current: {found.current}"
+    title = f"Headroom, mean of {headroom.queries} queries; current: {headroom.current}"
     return [Block(title, header, rows)]
 
 
-def notes(found: Headroom) -> list[str]:
-    """Sentences below the table."""
+def notes(headroom: Headroom) -> list[str]:
+    """Return the sentences below the table."""
     return [
-        found.sentence(),
+        headroom.sentence(),
         "All are scored as fan-outs. Random sets and the oracle search with the items themselves, so "
-        "their groundedness is 1; before any model the current fan-out is the query k times. The "
-        "greedy bound adds directions one by one (items near the query, and blends of item and "
+        "their groundedness is 1. Before there is a model, the current fan-out is the query k times. "
+        "The greedy bound adds directions one by one (items near the query, and blends of item and "
         "query), each the best for the composite; 'bound alone' does so for one objective. Greedy "
-        "choices can be beaten, a little: read 'at most' as an estimate.",
+        "choices are not quite the best: read 'at most' as an estimate.",
     ]
 
 
-def write_headroom(folder: str | Path, found: Headroom) -> None:
+def write_headroom(folder: str | Path, headroom: Headroom) -> None:
     """Write `headroom.json` and `headroom.md`."""
-    write_text(Path(folder) / JSON_FILE, json.dumps(asdict(found), indent=2) + "\n")
-    write_text(Path(folder) / MARKDOWN_FILE, markdown(blocks(found), notes(found)))
+    write_text(Path(folder) / JSON_FILE, json.dumps(asdict(headroom), indent=2) + "\n")
+    write_text(Path(folder) / MARKDOWN_FILE, markdown(blocks(headroom), notes(headroom)))
 
 
 def _number(value: float | None) -> str:

@@ -195,7 +195,7 @@ def test_headroom_by_a_slow_reference(wardrobe_run, console):
     assert gain > 0
     sentence = f"gain at most {gain:.3f} of the composite over Zero-shot"
     assert sentence in notes(found)[0]
-    assert f"of which {ground:.3f} is groundedness" in notes(found)[0]
+    assert f"Of that, {ground:.3f} is groundedness" in notes(found)[0]
     table = blocks(found)[0]
     assert [row[0] for row in table.rows] == list(rows)
     assert table.rows[-1][-1] == f"{gain:.3f}"
