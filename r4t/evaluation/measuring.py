@@ -163,11 +163,10 @@ def evaluate(
         queries: Test queries.
         searcher: Encodes them, and times the methods.
         scores: Objectives and other scores, by block.
-        ground_truth: References, latent facets and subtopics of the queries; by default what the
-            queries themselves say.
+        ground_truth: References, facets and subtopics; by default what the queries say.
         plan: How much to measure.
-        on_sets: Called with a method's name, B queries, the sets it answered, their values by
-            measure, and by measure the reasons that a score gave for them (a judge's).
+        on_sets: Called with a method's name, B queries, the sets it answered, and by measure their
+            values and the reasons that a score (a judge) gave for them.
 
     Raises:
         InputError: If there is no method or query, two methods have the same name, or their sets or
@@ -201,27 +200,28 @@ def evaluate(
                 values[method.name].setdefault(measure, []).extend(numbers)
             if on_sets is not None:
                 on_sets(method.name, batch, sets, measured, reasons | more_reasons)
-    set_size, pool_size = sizes[names[0]]
-    settings: dict[str, Any] = {
-        "set_size": set_size,
-        "pool_size": pool_size,
-        "catalog_items": len(searcher.catalog),
-        "left_out": truth.left_out | scores.left_out,
-        "facts": scores.facts(),
-    }
+    settings: dict[str, Any] = dict(zip(("set_size", "pool_size"), sizes[names[0]]))
+    settings |= {"catalog_items": len(searcher.catalog), "facts": scores.facts()}
+    settings["left_out"] = truth.left_out | scores.left_out
     ids, texts = [query.id for query in queries], [query.text for query in queries]
     by_method = {name: scores.without_left_out(measured) for name, measured in values.items()}
-    results = Results(settings, ids, by_method, texts=texts)
+    latency = _latency(methods, searcher, queries, plan)
+    return Results(settings, ids, by_method, latency, texts=texts)
+
+
+def _latency(
+    methods: Sequence[Method], searcher: Searcher, queries: Sequence[Query], plan: Plan
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return method → batch size → seconds by part."""
     fresh = count(FRESH)
-    for method in methods:
-        if method.name not in plan.untimed:
-            results.latency[method.name] = {
-                str(size): measure_latency(
-                    method, searcher, queries, size, plan.latency_calls, fresh
-                )
-                for size in plan.latency_batches
-            }
-    return results
+    return {
+        method.name: {
+            str(size): measure_latency(method, searcher, queries, size, plan.latency_calls, fresh)
+            for size in plan.latency_batches
+        }
+        for method in methods
+        if method.name not in plan.untimed
+    }
 
 
 def returned(sets: SetBatch, searcher: Searcher) -> SetBatch:

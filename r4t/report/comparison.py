@@ -11,7 +11,7 @@ from r4t.evaluation.measuring import Plan, Reasons, Scores, evaluate
 from r4t.evaluation.results import Values
 from r4t.evaluation.scores import COMPOSITE, scores_by_block
 from r4t.methods.context import MethodContext
-from r4t.methods.lineup import line_up
+from r4t.methods.lineup import Lineup, line_up
 from r4t.methods.registry import find
 from r4t.objective import Objective
 from r4t.report.answers import Answer, checked_columns, make_answers, short_columns
@@ -94,12 +94,11 @@ def compare_answers(
 
     Args:
         folder: Of the run.
-        queries: Queries, or texts; a text that the run has a query of stands for that query. Each is
-            asked once. References, where there are any, are scored against and mark the items.
+        queries: Queries, or texts that stand for the run's query of that text, each asked once.
+            Their references are scored against and marked.
         methods: Keys or names of methods ("folm", "R4T-FOLM", "mmr").
         size: Items k a method returns.
-        seed: Draw of methods that sample; 0 is the draw of the tables. Deterministic methods answer
-            alike at every seed.
+        seed: Draw of methods that sample; 0 is the draw of the tables.
         fields: Metadata columns to show; by default the first three whose values are short.
         index: ``torch`` or ``faiss``.
 
@@ -115,18 +114,11 @@ def compare_answers(
     distinct = {(query.id, query.text): query for query in run.as_queries(queries)}
     asked = list(distinct.values())
     searcher.encode_queries([query.text for query in asked])  # refuses before models are loaded
-    pool_size = min(max(size, POOL), len(searcher.catalog))
     check_least({"size": (size, 1)})
     searcher.check_pool(size)
+    pool_size = min(max(size, POOL), len(searcher.catalog))
     context = MethodContext(run, searcher, size, pool_size, asked, reward=reward)
-    lineup = line_up(context, methods)
-    if not lineup.methods:
-        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
-        raise InputError(
-            expected=f"at least one method that the run in {run.folder} has",
-            found=f"none ({absent})" if absent else "none",
-            remedy="Name others, such as mmr.",
-        )
+    lineup = _line_up(context, methods)
     audited, left_out = evaluation.audited(reward)
     collector = _Collector(metadata, audited)
     results = evaluate(
@@ -140,25 +132,39 @@ def compare_answers(
     left_out |= results.settings["left_out"]
     by_query = zip(*(collector.answers[method.name] for method in lineup.methods))
     answers = [_without(answer, left_out) for row in by_query for answer in row]
-    encoder = searcher.encoder
+    missing = [f"{name} is missing: {reason}." for name, reason in lineup.absent.items()]
     return Comparison(
         title=_title(asked),
         answers=answers,
         about={entry.title(context.best_of): entry.about for entry in find(methods)},
         scales=_scales(reward, {**reward.objectives, **audited}, size),
-        facts={
-            "run": run.folder.resolve().name,
-            "catalog": f"{len(searcher.catalog):,} items",
-            "encoder": "none" if encoder is None else encoder.describe(),
-            "set": f"{size} items of a pool of {pool_size}",
-            "composite": " + ".join(f"{w:g} {name}" for name, w in reward.weights.items()),
-            "seed": str(seed),
-        },
-        notes=[
-            *(f"{name} is missing: {reason}." for name, reason in lineup.absent.items()),
-            *_unscored(answers, collector.refused | left_out),
-        ],
+        facts={**_facts(context, reward), "seed": str(seed)},
+        notes=[*missing, *_unscored(answers, collector.refused | left_out)],
     )
+
+
+def _line_up(context: MethodContext, methods: Sequence[str]) -> Lineup:
+    lineup = line_up(context, methods)
+    if not lineup.methods:
+        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
+        raise InputError(
+            expected=f"at least one method that the run in {context.run.folder} has",
+            found=f"none ({absent})" if absent else "none",
+            remedy="Name others, such as mmr.",
+        )
+    return lineup
+
+
+def _facts(context: MethodContext, reward: Reward) -> dict[str, str]:
+    """Return what the answers depend on, in words."""
+    catalog, encoder = context.searcher.catalog, context.searcher.encoder
+    return {
+        "run": context.run.folder.resolve().name,
+        "catalog": f"{len(catalog):,} items",
+        "encoder": "none" if encoder is None else encoder.describe(),
+        "set": f"{context.set_size} items of a pool of {context.pool_size}",
+        "composite": " + ".join(f"{weight:g} {name}" for name, weight in reward.weights.items()),
+    }
 
 
 class _Collector:
