@@ -27,7 +27,7 @@ from vendi_score.vendi import score_K
 from r4t.catalog import write_catalog
 from r4t.data.source import Items
 from r4t.geometry import normalize, vendi
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 from r4t.sets import Popularity, SetBatch
 
 LOOP = "vendi-score `score_K` in a loop, fp32"

@@ -116,17 +116,23 @@ def untrained_run(small_run: Run) -> Run:
 
 @pytest.fixture
 def as_installed(monkeypatch):
-    """Does what ``pip install`` of a package does: its folder on the path, its entry points known."""
+    """Does what ``pip install`` does: puts a folder on the path and registers entry points."""
 
     modules: list[str] = []
 
-    def install(folder: Path, name: str, version: str, points: dict[str, str]) -> None:
+    def install(
+        folder: Path,
+        name: str,
+        version: str,
+        points: dict[str, str],
+        group: str = "r4t.objectives",
+    ) -> None:
         info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         (info / "METADATA").write_text(metadata)
         lines = [f"{point} = {value}" for point, value in points.items()]
-        (info / "entry_points.txt").write_text("\n".join(["[r4t.objectives]", *lines, ""]))
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
         monkeypatch.syspath_prepend(str(folder))
         modules.extend(value.split(":")[0] for value in points.values())
 

@@ -7,7 +7,7 @@ from vendi_score import vendi as peer
 from r4t.geometry import distinct_first, normalize, vendi
 
 
-def test_an_order_next_to_one_is_the_limit():
+def test_orders_near_1_give_the_limit():
     x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     for q in (1 + 3e-16, 1 - 1e-12, 1 + 1e-9):
         assert vendi(x, q=q).item() == pytest.approx(vendi(x).item(), abs=1e-6)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors support chat geometry encoder data catalog index sets search run objective plugins reward choice
+errors support chat geometry encoder data catalog index sets search run plugins objective reward choice
 filters metrics training testing targets fanout grpo diffusion synthesis retriever methods evaluation report
 time_left cli __main__
 """.split()  # noqa: SIM905

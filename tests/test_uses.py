@@ -9,8 +9,7 @@ from r4t.errors import InputError
 from r4t.filters import Filter, item_overlap
 from r4t.grpo.loss import group_advantage
 from r4t.metrics import ObjectiveMetric, objective_metrics
-from r4t.objective import Objective
-from r4t.plugins import load_objective
+from r4t.objective import Objective, load_objective
 from r4t.reward import Ramp, Reward
 from r4t.sets import SetBatch
 
@@ -54,7 +53,7 @@ def test_a_weight_of_zero_is_audited_not_counted():
 
 def test_reward_refuses_unknown_and_unweighted_names():
     with pytest.raises(
-        InputError, match=r"'diversty' is not installed. Installed: .*Did you mean 'div"
+        InputError, match=r"objective, but found 'diversty'. Installed: .*Did you mean 'div"
     ):
         Reward({"diversty": 1.0})
     with pytest.raises(InputError, match=r"needs a weight — \['mine'\] have none"):
@@ -235,7 +234,7 @@ def test_nan_of_any_other_objective_names_it_and_the_query():
             return sets.query[:, 0] / sets.query[:, 0]
 
     sets = batch_of(1.0, 0.0).extended(query_texts=["boho", "beach picnic"])
-    sentence = r"'poisoned' must return finite .* found nan for query 1 of 2 \('beach picnic'\)"
+    sentence = r"'poisoned' to return finite .* found nan for query 1 of 2 \('beach picnic'\)"
     with pytest.raises(InputError, match=sentence):
         Reward({"poisoned": 1.0}, {"poisoned": Poisoned()})(sets)
 

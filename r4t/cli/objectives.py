@@ -71,12 +71,13 @@ def run(arguments: list[str]) -> None:
     options = parse(parser(), arguments)
     from rich.console import Console
 
-    from r4t.plugins import installed, objective_class
+    from r4t.objective import objective_class
+    from r4t.plugins import OBJECTIVES, installed
 
     console = Console(width=None if Console().is_terminal else 120)
     if options.name is not None:
         found = objective_class(options.name)
-        entry = entry_of(options.name, installed()[options.name])
+        entry = entry_of(options.name, installed(OBJECTIVES)[options.name])
         with blamed(entry):
             fill(entry, found)
             told = in_full(entry, found)
@@ -85,7 +86,7 @@ def run(arguments: list[str]) -> None:
         else:
             print_one(console, entry, told)
         return
-    entries = [describe(name, point) for name, point in installed().items()]
+    entries = [describe(name, point) for name, point in installed(OBJECTIVES).items()]
     if options.json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
     else:
@@ -101,7 +102,7 @@ def entry_of(name: str, point: EntryPoint) -> Entry:
 
 def describe(name: str, point: EntryPoint) -> Entry:
     """Look at one installed objective; whatever is wrong with it is told, not raised."""
-    from r4t.plugins import objective_class
+    from r4t.objective import objective_class
 
     entry = entry_of(name, point)
     try:

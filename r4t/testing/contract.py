@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from r4t.errors import InputError
-from r4t.objective import Objective
-from r4t.plugins import load_objective
+from r4t.objective import Objective, load_objective
 from r4t.sets import SetBatch
 from r4t.testing.examples import example_sets
 from r4t.testing.rules import FIRST, RULES, scoring

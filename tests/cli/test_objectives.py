@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser
 
 from r4t.__main__ import run as run_verb
 from r4t.errors import InputError, PluginError
-from r4t.plugins import installed, objective_class
+from r4t.objective import objective_class
+from r4t.plugins import OBJECTIVES, installed
 from r4t.reward import Reward
 
 STRANGE = '''
@@ -141,7 +142,7 @@ def told(capsys):
 
 def test_every_installed_objective_is_listed(told):
     printed = told()
-    for name in installed():
+    for name in installed(OBJECTIVES):
         assert any(line.startswith(f"{name} ") for line in printed.splitlines()), name
     assert "broken" not in printed
     line = next(line for line in printed.splitlines() if line.startswith("alignment "))
@@ -151,11 +152,11 @@ def test_every_installed_objective_is_listed(told):
 
 def test_json_holds_what_the_classes_say(told):
     listed = json.loads(told("--json"))
-    assert [entry["name"] for entry in listed] == list(installed())
+    assert [entry["name"] for entry in listed] == list(installed(OBJECTIVES))
     by_name = {entry["name"]: entry for entry in listed}
     assert by_name["coverage"] == {
         "name": "coverage",
-        "origin": f"r4t {installed()['coverage'].dist.version}",
+        "origin": f"r4t {installed(OBJECTIVES)['coverage'].dist.version}",
         "class_path": "r4t_objectives.coverage.Coverage",
         "what": inspect.getdoc(objective_class("coverage")).split("\n")[0],
         "range": [0.0, 1.0],
@@ -179,7 +180,7 @@ def test_one_in_full(told):
         told("diversty")
 
 
-@pytest.mark.parametrize("name", installed())
+@pytest.mark.parametrize("name", installed(OBJECTIVES))
 def test_the_examples_can_be_used_as_they_are(told, name, monkeypatch):
     monkeypatch.setenv("R4T_JUDGE_MODEL", "a-model")
     monkeypatch.setenv("OPENAI_API_KEY", "none")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 @pytest.fixture
@@ -61,5 +61,5 @@ def test_entropy_equals_a_loop(catalog_of, chosen):
 
 
 def test_a_field_that_does_not_exist_is_named_with_its_nearest(catalog, chosen):
-    with pytest.raises(InputError, match=r"found no 'categry' .* Did you mean 'category'\?"):
+    with pytest.raises(InputError, match=r"found 'categry'\. .* Did you mean 'category'\?"):
         load_objective("complementarity", field="categry")(chosen(catalog, [[0, 1]]))

@@ -1,4 +1,4 @@
-"""Every installed objective keeps the contract; broken ones are refused in one sentence."""
+"""Every installed objective keeps the contract; broken ones are refused by name."""
 
 import math
 
@@ -7,8 +7,8 @@ import torch
 from r4t_objectives.constraint import AtMost, Budget, MustInclude
 
 from r4t.errors import InputError, PluginError
-from r4t.objective import Objective
-from r4t.plugins import installed, load_objective
+from r4t.objective import Objective, load_objective
+from r4t.plugins import OBJECTIVES, installed
 from r4t.reward import Reward
 from r4t.sets import SetBatch
 from r4t.testing import check_objective, example_sets
@@ -20,7 +20,9 @@ ARGUMENTS = {
     }
 }
 ASKS_A_SERVER = {"judge"}  # tests/objectives/test_judge.py
-CASES = [(name, ARGUMENTS.get(name, {})) for name in installed() if name not in ASKS_A_SERVER]
+CASES = [
+    (name, ARGUMENTS.get(name, {})) for name in installed(OBJECTIVES) if name not in ASKS_A_SERVER
+]
 CASES += [
     ("diversity", {"q": 0.5}),
     ("diversity", {"q": 2.0}),
@@ -111,14 +113,14 @@ class Broken(Objective):
     "result, sentence",
     [
         (torch.tensor([0.0, 0.5, 0.0, math.nan]), "finite.*found nan for query 3 of 4 .'hiking'"),
-        (torch.tensor([0.5, 0.0, 0.0, 1.5]), "within .0.0, 1.0. — found 1.5 for query 3 of 4"),
-        (torch.tensor([[0.5]]), r"shape \(4,\), one score a query — found \(1, 1\)"),
-        (0.5, r"shape \(4,\), one score a query — found float"),
+        (torch.tensor([0.5, 0.0, 0.0, 1.5]), "within .0.0, 1.0., but found 1.5 for query 3 of 4"),
+        (torch.tensor([[0.5]]), r"shape \(4,\), one score per query, but found \(1, 1\)"),
+        (0.5, r"shape \(4,\), one score per query, but found float"),
         (torch.tensor([0.5, 0.0, float("inf"), 0.0]), "finite scores.*found inf for query 2"),
     ],
 )
 def test_wrong_scores_are_refused(full_sets, result, sentence):
-    with pytest.raises(InputError, match=f"Objective 'broken' must return .*{sentence}"):
+    with pytest.raises(InputError, match=f"objective 'broken' to return .*{sentence}"):
         Broken(result)(full_sets)
 
 
@@ -136,11 +138,11 @@ def test_what_a_class_declares_is_checked_before_any_work():
         pass
 
     for attribute, value, sentence in (
-        ("bounds", (1.0, 0.0), r"lowest and highest score, both finite — found \(1.0, 0.0\)"),
-        ("bounds", (0.0, float("inf")), r"both finite — found \(0.0, inf\); write"),
-        ("bounds", 1.0, r"both finite — found 1.0; write for instance bounds = \(0.0, 1.0\)"),
-        ("needs", ["directions"], r"needs as a set of field names — found \['directions'\]"),
-        ("needs", {"direction"}, r"needs \['direction'\], which no SetBatch has"),
+        ("bounds", (1.0, 0.0), r"declare bounds, two finite .* but found \(1.0, 0.0\)"),
+        ("bounds", (0.0, float("inf")), r"the lower first, but found \(0.0, inf\)\. Write"),
+        ("bounds", 1.0, r"but found 1.0\. Write, for example, bounds = \(0.0, 1.0\)"),
+        ("needs", ["directions"], r"needs as a set of field names, but found \['directions'\]"),
+        ("needs", {"direction"}, r"found \['direction'\] in its needs.* mean 'directions'\?"),
     ):
         wrong = Declares(torch.zeros(4))
         setattr(wrong, attribute, value)
@@ -154,7 +156,7 @@ def test_what_a_score_raises_is_the_cause(full_sets):
             raise KeyError("season")
 
     with pytest.raises(
-        PluginError, match=r"'raises' of .* could not score .KeyError: 'season'"
+        PluginError, match=r"'raises' of .* to score the sets, but found KeyError: 'season'"
     ) as caught:
         Raises(None)(full_sets)
     assert isinstance(caught.value.__cause__, KeyError)
@@ -162,11 +164,15 @@ def test_what_a_score_raises_is_the_cause(full_sets):
 
 def test_missing_and_unknown_fields_are_named(full_sets):
     bare = SetBatch(full_sets.query, full_sets.items, full_sets.item_embeddings, full_sets.mask)
-    with pytest.raises(InputError, match=r"'coverage' needs sets with .*found sets without"):
+    with pytest.raises(
+        InputError, match=r"sets with .* for objective 'coverage', but found sets without"
+    ):
         load_objective("coverage")(bare)
 
     class Odd(Broken):
         needs = frozenset({"pictures"})
 
-    with pytest.raises(InputError, match=r"needs \['pictures'\], which no SetBatch has"):
+    with pytest.raises(
+        InputError, match=r"fields of SetBatch, but found \['pictures'\] in its needs"
+    ):
         Odd(torch.zeros(4))(full_sets)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_eq5_coverage_by_hand(sets_from):

@@ -6,7 +6,7 @@ from vendi_score import vendi as peer
 
 from r4t.errors import InputError
 from r4t.geometry import normalize
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 ORTHOGONAL = torch.eye(4).tolist()
 

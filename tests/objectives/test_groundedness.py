@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_eq3_groundedness_by_hand(sets_from):

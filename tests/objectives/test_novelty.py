@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 from r4t.sets import Popularity
 
 # Of S = 7 training sets, item 0 is in all, item 1 in 3, item 2 in 1, item 3 in none.

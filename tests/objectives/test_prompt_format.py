@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 import torch
 
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_prompt_format_by_hand(sets_from):
