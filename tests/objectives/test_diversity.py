@@ -31,7 +31,7 @@ def test_eq2_diversity_is_vendi_over_the_members_asked_for(sets_from):
         (math.inf, 4 / 3),  # 1 / max λ
     ],
 )
-def test_a_higher_order_looks_at_the_largest_group(sets_from, q, expected):
+def test_a_higher_order_depends_more_on_the_largest_group(sets_from, q, expected):
     # Three equal items and one orthogonal to them: eigenvalues of K/4 are 3/4, 1/4, 0, 0.
     items = [[[1, 0]] * 3 + [[0, 1]]]
     assert load_objective("diversity", q=q)(sets_from(items, items)).item() == pytest.approx(
@@ -61,6 +61,6 @@ def test_dual_and_primal_form_agree(sets_from):
 
 
 @pytest.mark.parametrize("q", [0, -1.0, math.nan])
-def test_an_order_that_is_not_above_0_is_refused(q):
-    with pytest.raises(InputError, match=r"order q of a diversity must be above 0, found .*; 1 is"):
+def test_an_order_must_be_above_0(q):
+    with pytest.raises(InputError, match=r"order q of the diversity above 0, but found .*\. Use 1"):
         load_objective("diversity", q=q)
