@@ -385,7 +385,9 @@ def test_coverage_of_queries_without_references(refused, run, silent, tmp_path):
     asked[3] = Query("q3", "blue wool", "set", ("i1",))
     write_queries(run.queries, {"train": asked, "val": asked})
     sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, pool_size=20))
-    assert re.search(r"at least one reference item per query, .* found none for query \d+ of", sentence)
+    assert re.search(
+        r"at least one reference item per query, .* found none for query \d+ of", sentence
+    )
 
 
 def test_a_retriever_cannot_choose_by_what_is_not_known_yet(refused, run, tmp_path):
