@@ -27,8 +27,7 @@ def vendi(
     With λ the eigenvalues of ``K/n``, K the cosine kernel of the n rows: ``exp(−Σ λ log λ)`` for
     q = 1 (Friedman & Dieng 2022; paper, eq. 2), ``(Σ λ^q)^(1/(1−q))`` for another order of the Hill
     number, ``1/max λ`` for q = ∞ (Pasarkar & Dieng 2024). A low order counts rare members fully, a
-    high one only what dominates. Where d < k the d × d kernel of the columns is used: it has the
-    same nonzero eigenvalues.
+    high one only what dominates. If d < k, the d × d kernel has the same nonzero eigenvalues.
 
     Args:
         x: Vectors (…, k, d); they need not be unit length.

@@ -60,10 +60,5 @@ def plugin_error(
 
 
 def kind(group: str) -> str:
-    """Return what a group holds, for messages.
-
-    Examples:
-        >>> kind("r4t.objectives")
-        'objective'
-    """
+    """Return what a group holds, for messages: ``objective`` for ``r4t.objectives``."""
     return group.rpartition(".")[2].removesuffix("s")

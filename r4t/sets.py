@@ -9,6 +9,10 @@ from torch import Tensor
 from r4t.catalog import Catalog
 from r4t.errors import InputError
 
+SHAPES = {
+    **{"query": "Bd", "items": "Bk", "item_embeddings": "Bkd", "mask": "Bk", "directions": "Bkd"},
+    **{"texts": "B", "pool": "BP", "references": "BR", "query_texts": "B"},
+}
 OPTIONAL = frozenset(
     {"directions", "texts", "pool", "references", "query_texts", "catalog", "popularity"}
 )
@@ -69,34 +73,18 @@ class SetBatch:
     popularity: Popularity | None = None
 
     def __post_init__(self) -> None:
-        if self.query.ndim != 2 or self.items.ndim != 2:
-            raise InputError(
-                expected="query (B, d) and items (B, k) in a SetBatch",
-                found=f"shapes {tuple(self.query.shape)} and {tuple(self.items.shape)}",
-                remedy="Add the missing dimension.",
-            )
-        (batch, width), members = self.query.shape, self.items.shape[1]
-        shapes: dict[str, tuple[int | None, ...]] = {
-            "items": (batch, members),
-            "item_embeddings": (batch, members, width),
-            "mask": (batch, members),
-            "directions": (batch, members, width),
-            "pool": (batch, None),
-            "references": (batch, None),
-            "texts": (batch,),
-            "query_texts": (batch,),
-        }
-        for name, shape in shapes.items():
+        sizes: dict[str, int] = {}  # each letter stands for one size
+        for name, letters in SHAPES.items():
             value = getattr(self, name)
             if value is None:
                 continue
-            actual = tuple(value.shape) if isinstance(value, Tensor) else (len(value),)
-            if len(actual) != len(shape) or any(s not in (n, None) for n, s in zip(actual, shape)):
-                wanted = str(shape).replace("None", "any")
+            shape = tuple(value.shape) if isinstance(value, Tensor) else (len(value),)
+            pairs = zip(letters, shape)
+            if len(shape) != len(letters) or any(sizes.setdefault(x, n) != n for x, n in pairs):
+                known = ", ".join(f"{x} = {sizes[x]}" for x in letters if x in sizes)
                 raise InputError(
-                    expected=f"SetBatch.{name} of shape {wanted} to fit B = {batch}, k = {members} "
-                    f"and d = {width}",
-                    found=str(actual),
+                    expected=f"SetBatch.{name} of shape ({', '.join(letters)}), {known or 'any size'}",
+                    found=str(shape),
                     remedy="Build every field from the same queries.",
                 )
 

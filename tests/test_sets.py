@@ -7,19 +7,23 @@ from r4t.sets import Popularity, SetBatch
 
 def test_fields_must_fit_the_query(sets_from):
     sets = sets_from([[[1, 0], [0, 1]]], [[[1, 0], [0, 1]]])
-    with pytest.raises(InputError, match=r"SetBatch.mask of shape \(1, 2\) .* found \(1, 3\)"):
+    with pytest.raises(
+        InputError, match=r"SetBatch.mask of shape \(B, k\), B = 1, k = 2, but found \(1, 3\)"
+    ):
         SetBatch(sets.query, sets.items, sets.item_embeddings, torch.ones(1, 3).bool())
-    with pytest.raises(InputError, match=r"SetBatch.pool of shape \(1, any\) .* found \(2, 5\)"):
+    with pytest.raises(
+        InputError, match=r"SetBatch.pool of shape \(B, P\), B = 1, but found \(2, 5\)"
+    ):
         SetBatch(
             sets.query, sets.items, sets.item_embeddings, sets.mask, pool=torch.zeros(2, 5).long()
         )
     with pytest.raises(
         InputError,
-        match=r"SetBatch.texts of shape \(1,\) to fit B = 1, k = 2 and d = 2, but found \(2,\)",
+        match=r"SetBatch.texts of shape \(B\), B = 1, but found \(2,\)",
     ):
         SetBatch(sets.query, sets.items, sets.item_embeddings, sets.mask, texts=[["a"], ["b"]])
     with pytest.raises(
-        InputError, match=r"query \(B, d\) and items \(B, k\) .* found shapes \(2,\) and \(1, 2\)"
+        InputError, match=r"SetBatch.query of shape \(B, d\), any size, but found \(2,\)"
     ):
         SetBatch(sets.query[0], sets.items, sets.item_embeddings, sets.mask)
 
@@ -50,6 +54,7 @@ def test_fields_of_the_whole_batch_are_not_split(sets_from):
     assert chosen.query_name(0) == "query 0 of 1 ('y')"
     assert {"popularity", "query_texts"} <= chosen.present
     with pytest.raises(
-        InputError, match=r"SetBatch.query_texts of shape \(2,\) .* found \(1,\)\. Build every"
+        InputError,
+        match=r"SetBatch.query_texts of shape \(B\), B = 2, but found \(1,\)\. Build every",
     ):
         sets.extended(query_texts=["x"])

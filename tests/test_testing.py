@@ -452,7 +452,9 @@ def test_the_right_score_of_a_longer_set_may_be_passed():
 
 
 def test_an_object_takes_no_arguments():
-    with pytest.raises(InputError, match="found arguments for an object, 'diversity'. Leave them"):
+    with pytest.raises(
+        InputError, match="class or installed name with arguments, .*Diversity.* with"
+    ):
         check_objective(Diversity(), arguments={"q": 2.0})
 
 
@@ -466,20 +468,18 @@ class Costly(Presence):
 
 def test_a_class_is_built_with_its_arguments():
     check_objective(Costly, arguments={"limit": 3})
-    sentence = (
-        r"^Expected arguments for Costly\(limit, field='price'\), but found {}\. Pass them with"
-    )
-    with pytest.raises(InputError, match=sentence.format("missing a required argument: 'limit'")):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'limit'"):
         check_objective(Costly)
-    wrong = {"limit": 3, "fields": "cost"}
-    with pytest.raises(InputError, match="found got an unexpected keyword argument 'fields'. Pass"):
-        check_objective(Costly, arguments=wrong)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'fields'"):
+        check_objective(Costly, arguments={"limit": 3, "fields": "cost"})
     with pytest.raises(TypeError, match="of its own"):  # its own traceback helps most
         check_objective(Costly, arguments={"limit": 0})
 
 
 def test_anything_but_an_objective_is_refused():
-    sentence = "an objective, its class, or the name .* but found {}. Pass one of these"
+    sentence = (
+        "an objective, or its class or installed name with .* but found {}. Pass one of these"
+    )
     for other in (3, dict, None):
         with pytest.raises(InputError, match=sentence.format(other)):
             check_objective(other)
@@ -489,7 +489,7 @@ def test_anything_but_an_objective_is_refused():
 
         bounds = (0.0, 1.0)
 
-    with pytest.raises(InputError, match=r"class Bare to define score, but found no definition"):
+    with pytest.raises(TypeError, match="abstract class Bare .*score"):
         check_objective(Bare)
 
 

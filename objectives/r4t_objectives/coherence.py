@@ -62,11 +62,7 @@ class Coherence(Objective):
         return self.field is None
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) likeness of the pairs.
-
-        Raises:
-            InputError: If the catalog has no such column, or the slots are lists.
-        """
+        """Return (B,) likeness of the pairs."""
         likeness, known = self._parts(sets) if self.field is None else self._values(sets)
         known = known & one_of_each(sets)
         pairs = (known.unsqueeze(2) & known.unsqueeze(1)).triu(1)

@@ -30,11 +30,7 @@ class Complementarity(Objective):
         self.field = field
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) normalized entropies.
-
-        Raises:
-            InputError: If the catalog has no such column, or its values are lists.
-        """
+        """Return (B,) normalized entropies."""
         assert sets.catalog is not None  # __call__ checked `needs`
         codes, values = sets.catalog.codes(self.field)
         most = min(sets.set_size, len(values))

@@ -160,11 +160,7 @@ class Constraint(Objective):
         self.rules = list(rules)
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) shares of rules kept.
-
-        Raises:
-            InputError: If the catalog lacks a field of a rule, or the field has the wrong type.
-        """
+        """Return (B,) shares of rules kept."""
         chosen = one_of_each(sets)
         kept = torch.stack([rule.kept(sets, chosen) for rule in self.rules])
         return kept.to(sets.item_embeddings).mean(0)

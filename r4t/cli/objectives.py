@@ -116,9 +116,10 @@ def read(plugin: "type[Objective]", name: str, point: EntryPoint) -> Entry:
             found=f"no definition in {_class_path(point)}",
             remedy="Add it.",
         )
+    fields = ("bounds", "needs", "differentiable")
     try:
         source = _built(plugin) or plugin
-        declared = [getattr(source, field, None) for field in ("bounds", "needs", "differentiable")]
+        declared: list[Any] = [getattr(source, field, None) for field in fields]
     except InputError:
         raise
     except Exception as error:
@@ -256,12 +257,10 @@ def examples(entry: Entry, plugin: "type[Objective]") -> dict[str, str]:
     return texts
 
 
-def _plain(value: Any) -> Any:
-    """Return a default as YAML writes it."""
-    if isinstance(value, dict):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, Enum):
-        return value.name
-    return value if isinstance(value, str | int | float | None) else repr(value)
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return defaults as YAML writes them."""
+
+    def spelled(value: Any) -> str:
+        return value.name if isinstance(value, Enum) else repr(value)
+
+    return json.loads(json.dumps(values, default=spelled))

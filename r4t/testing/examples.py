@@ -17,6 +17,7 @@ from r4t.sets import Popularity, SetBatch, pad_rows
 ITEMS = 50
 POOL = 8
 QUERIES = ["beach day", "city", "snow", "hiking"]
+TEXTS = ["hat", "cap", "hat", "beach day", "sun"]
 COLORS = ["red", "blue", "green", "black", "white", "gray", "brown"]
 # Fields with a member dimension → what they hold for a missing member.
 MISSING = {"items": -1, "item_embeddings": 0, "mask": False, "directions": 0}
@@ -95,12 +96,7 @@ def example_sets(
         item_embeddings=catalog.embeddings[items.clamp(min=0)] * mask.unsqueeze(-1),
         mask=mask,
         directions=draw(4, members, width) * mask.unsqueeze(-1),
-        texts=[
-            _repeated(["hat", "cap", "hat", "beach day", "sun"], members),
-            [],
-            ["", "boots"],
-            _repeated("abcde", members),
-        ],
+        texts=[_repeated(TEXTS, members), [], ["", "boots"], _repeated("abcde", members)],
         pool=pool,
         references=pad_rows([[*one[:2], one[-1]], two[-2:], three[:1], [four[0], *four[-2:]]]),
         query_texts=list(QUERIES),

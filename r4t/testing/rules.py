@@ -73,11 +73,11 @@ def fields(subject: Subject) -> str:
 def scoring(subject: Subject) -> list[str]:
     """Scores are finite and within the bounds, for degenerate sets too."""
     sets = subject.sets
-    first = torch.arange(sets.set_size) == sets.mask.int().argmax(-1, keepdim=True)
+    is_first = torch.arange(sets.set_size) == sets.mask.int().argmax(-1, keepdim=True)
     kinds = {
         "the sets given": sets,
         "sets without a member": masked(sets, torch.zeros_like(sets.mask)),
-        "sets of one member": masked(sets, first),
+        "sets of one member": masked(sets, is_first),
         "sets of one item k times": repeated(sets),
     }
     faults: dict[str, tuple[Exception, list[str]]] = {}  # what is wrong → the kinds of sets
@@ -91,14 +91,14 @@ def scoring(subject: Subject) -> list[str]:
             what = _cause(error) if is_raised else str(error).split(", but found ")[0]
             faults.setdefault(what, (error, []))[1].append(kind)
     sentences = []
-    for what, (error, broken) in faults.items():
+    for what, (first, broken) in faults.items():
         listed = " and ".join(filter(None, [", ".join(broken[:-1]), broken[-1]]))
         hint = "" if "the sets given" in broken else POLICY
-        if what == _cause(error):
+        if what == _cause(first):
             remedy = hint or "Correct its score()."
             sentences.append(subject.fault(f"to score {listed}", what, remedy))
         else:
-            sentences.append(f"{error} This happens with {listed}. {hint}".rstrip())
+            sentences.append(f"{first} This happens with {listed}. {hint}".rstrip())
     return sentences
 
 
