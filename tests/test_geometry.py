@@ -32,8 +32,8 @@ def test_eq2_vendi_equals_the_original_implementation(q):
     for case in STORED:  # see fixtures/make_vendi_scores.py
         rows = torch.tensor(case["vectors"], dtype=torch.float64)
         lengths = torch.arange(1.0, len(rows) + 1).unsqueeze(1)  # which do not matter
-        found = vendi(rows * lengths, q=float(q)).item()
-        assert found == pytest.approx(case["scores"][q], abs=1e-12)
+        score = vendi(rows * lengths, q=float(q)).item()
+        assert score == pytest.approx(case["scores"][q], abs=1e-12)
 
 
 def test_vendi_ignores_masked_rows_order_and_scale():

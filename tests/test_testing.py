@@ -530,11 +530,11 @@ def test_variants_of_sets_by_hand():
     only = masked(sets, torch.tensor([[True] + [False] * 4] * 4))
     assert only.mask.sum(-1).tolist() == [1, 0, 0, 1]
     assert (only.item_embeddings[0, 1:] == 0).all()
-    alike = repeated(sets)
-    assert alike.items[0].tolist() == sets.items[0, :1].tolist() * 5
-    assert alike.items[2].tolist() == sets.items[2, 1:2].tolist() * 5  # its only member
-    assert alike.texts == [["hat"] * 5, [""] * 5, ["boots"] * 5, ["a"] * 5]
-    assert alike.mask.sum(-1).tolist() == [5, 0, 5, 5]
+    copies = repeated(sets)
+    assert copies.items[0].tolist() == sets.items[0, :1].tolist() * 5
+    assert copies.items[2].tolist() == sets.items[2, 1:2].tolist() * 5  # its only member
+    assert copies.texts == [["hat"] * 5, [""] * 5, ["boots"] * 5, ["a"] * 5]
+    assert copies.mask.sum(-1).tolist() == [5, 0, 5, 5]
 
 
 @pytest.mark.parametrize("limit", [5, 12, 20, 30])

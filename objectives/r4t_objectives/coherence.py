@@ -67,8 +67,8 @@ class Coherence(Objective):
         known = known & one_of_each(sets)
         pairs = (known.unsqueeze(2) & known.unsqueeze(1)).triu(1)
         total = torch.where(pairs, likeness, 0.0).sum((1, 2))
-        asked = sets.set_size * (sets.set_size - 1) // 2
-        return torch.minimum(total / pairs.sum((1, 2)).clamp(min=1), total / max(asked, 1))
+        most = max(sets.set_size * (sets.set_size - 1) // 2, 1)
+        return torch.minimum(total / pairs.sum((1, 2)).clamp(min=1), total / most)
 
     def _parts(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
         """Cosines (B, k, k) of the non-slot parts; the members (B, k) that have a slot."""

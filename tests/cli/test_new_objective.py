@@ -31,7 +31,7 @@ FILES = {
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A new package, not installed."""
+    """A new package that is not installed."""
     monkeypatch.chdir(tmp_path)
     new_objective.run(["cheap-sets"])
     return tmp_path / "cheap-sets"
@@ -153,8 +153,8 @@ def test_its_overlays_make_it_reward_filter_and_metric(
     assert all(0 <= value <= 1 for value in logged)
     assert set(logged_values(run, "cheap_sets/weighted")) == {0.0}  # audited
     few = overlay(tmp_path / "few.yaml", {"samples": 4, "set_size": 4})
-    made = layers("2_synthesize.yaml", installed_package / "synthesize.yaml", few)
-    code, _, err = program("synthesize", *made, "--run", run.folder)
+    synthesis = layers("2_synthesize.yaml", installed_package / "synthesize.yaml", few)
+    code, _, err = program("synthesize", *synthesis, "--run", run.folder)
     assert code == 0, err
     targets = TargetSets.load(run.step("targets"))
     assert targets.manifest.dropped["beyond the best share"] > 0

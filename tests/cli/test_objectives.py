@@ -195,8 +195,8 @@ def test_the_examples_work_without_any_change(printed_by, name, monkeypatch):
     parser = ArgumentParser()
     parser.add_subclass_arguments(Reward, "reward")
     for text in (reward, filtered):
-        given = yaml.safe_load(text)["model"]["init_args"]
-        parsed = parser.instantiate_classes(parser.parse_object({"reward": given["reward"]}))
+        arguments = yaml.safe_load(text)["model"]["init_args"]
+        parsed = parser.instantiate_classes(parser.parse_object({"reward": arguments["reward"]}))
         assert parsed.reward.weights == {name: 1.0}
         assert type(parsed.reward.objectives[name]) is objective_class(name)
     if name == "coverage":
@@ -214,7 +214,7 @@ def test_the_examples_work_without_any_change(printed_by, name, monkeypatch):
 def test_a_strangers_objective_with_arguments(stranger, printed_by):
     line = next(line for line in printed_by().splitlines() if line.startswith("pick "))
     assert "strange 2.5" in line
-    assert "[bold] words" in line  # no markup
+    assert "[bold] words" in line  # not read as markup
     full = json.loads(printed_by("pick", "--json"))
     assert (full["range"], full["needs"], full["differentiable"]) == ([0.0, 2.0], [], False)
     assert list(full["arguments"]) == ["column", "weights", "floor"]
@@ -231,8 +231,8 @@ def test_broken_objectives_name_their_package_and_the_fault(stranger, printed_by
     for name, (path, reason) in BROKEN.items():
         assert reason in listed[name]["broken"]
         assert listed[name]["origin"] == "strange 2.5"
-        whose = f"broken: '{name}' of strange 2.5 ({path.replace(':', '.')}): "
-        assert whose + listed[name]["broken"] in printed
+        origin = f"broken: '{name}' of strange 2.5 ({path.replace(':', '.')}): "
+        assert origin + listed[name]["broken"] in printed
     for name, kind, sentence in (
         ("upside", InputError, r"'upside' to declare bounds, .* found \(1.0, 0.0\)"),
         ("noscore", InputError, "'noscore' to define score, but found no definition"),
@@ -254,9 +254,9 @@ def test_a_reward_refuses_what_the_list_calls_broken(stranger, printed_by):
     listed = {entry["name"]: entry["broken"] for entry in json.loads(printed_by("--json"))}
     for name in (*BROKEN, "pick", "sound"):
         try:
-            found = objective_class(name)
-            wants = "column" in inspect.signature(found).parameters
-            Reward({name: 1.0}, {name: found(column="x") if wants else found()})
+            plugin = objective_class(name)
+            arguments = {"column": "x"} if "column" in inspect.signature(plugin).parameters else {}
+            Reward({name: 1.0}, {name: plugin(**arguments)})
         except (InputError, TypeError, RuntimeError, KeyError):
             assert listed[name], name
         else:

@@ -24,7 +24,7 @@ def test_at_most_counts_each_item_once(catalog, chosen):
     rows = [
         [0, 1, 3],  # two of ora
         [0, 1, 2],  # three
-        [0, 0, 1],  # two: the repeated item is one
+        [0, 0, 1],  # two, because the repeated item counts once
         [4, 3, -1],  # an item without a brand does not count
         [-1, -1, -1],
     ]
@@ -58,8 +58,10 @@ def test_a_value_may_be_written_as_text(catalog_of, chosen):
     assert shares(MustInclude("year", 2003.0), sets) == [1, 0]
     assert shares(MustInclude("size", 42), sets) == [1, 0]
     assert shares(MustInclude("old", True), sets) == [1, 0]
-    for field, value, known in (("year", True, "1, 2003"), ("old", 1, "False, True")):
-        with pytest.raises(InputError, match=rf"field '{field}' \({known}\), but found {value}\."):
+    for field, value, options in (("year", True, "1, 2003"), ("old", 1, "False, True")):
+        with pytest.raises(
+            InputError, match=rf"field '{field}' \({options}\), but found {value}\."
+        ):
             shares(MustInclude(field, value), sets)
     with pytest.raises(
         InputError, match=r"found '2004'\. Choose one of them\. Did you mean '2003'\?"
@@ -69,9 +71,9 @@ def test_a_value_may_be_written_as_text(catalog_of, chosen):
 
 def test_constraint_is_the_share_of_rules_kept(catalog, chosen):
     rules = [AtMost("brand", 1), Budget("price", 4), MustInclude("category", "shoe")]
-    # Brands once, 3.1, a shoe: 3 of 3. Two of ora, 0.3, a shoe: 2. Two of ora, 5.2, none: 0.
-    found = load_objective("constraint", rules=rules)(chosen(catalog, [[0, 3], [0, 1], [1, 2]]))
-    assert found.tolist() == pytest.approx([1, 2 / 3, 0])
+    # Two brands, 3.1, a shoe: 3 of 3. Ora twice, 0.3, a shoe: 2. Ora twice, 5.2, no shoe: 0.
+    scores = load_objective("constraint", rules=rules)(chosen(catalog, [[0, 3], [0, 1], [1, 2]]))
+    assert scores.tolist() == pytest.approx([1, 2 / 3, 0])
 
 
 def test_a_rule_of_your_own(catalog, chosen):

@@ -13,7 +13,7 @@ from r4t.reward import Reward
 from r4t.sets import SetBatch
 from r4t.testing import check_objective, example_sets
 
-# What an objective is built with here, for those that cannot be built without.
+# Arguments for objectives that cannot be built without any.
 ARGUMENTS = {
     "constraint": {
         "rules": [AtMost("color", 1), Budget("price", 30), MustInclude("category", "hat")]
@@ -31,7 +31,7 @@ CASES += [
     ("coherence", {"field": "color"}),
     ("coherence", {"field": "tags"}),
 ]
-# Names and numbers alone: the address of an object would differ from one process to the next.
+# Only names and numbers, because the address of an object differs between processes.
 every_case = pytest.mark.parametrize(
     "name, arguments",
     CASES,
@@ -43,23 +43,23 @@ every_case = pytest.mark.parametrize(
 
 @pytest.fixture
 def full_sets():
-    """Four queries with every field: a whole set, no member, one member, some with a duplicate."""
+    """Four queries with every field: a whole set, no member, one member, and a duplicate."""
     return example_sets()
 
 
-# What a missing member more makes of a score. Shares of k; the rest are means over the members that
-# are there. In complementarity the divisor log(min(k, V)) stays: the catalog has V = 3 < 5 categories.
+# How one more missing member changes a score. These are shares of k; all others are means over the
+# members present. Complementarity keeps its divisor log(min(k, V)): the catalog has V = 3 < 5 categories.
 def share_of_k(scores, sets):
     return torch.where(sets.mask.any(-1), scores * 5 / 6, scores)
 
 
 def pairs_of_k(scores, sets):
-    """10 pairs of 15 are left, which lifts nothing below 0."""
+    """10 of 15 pairs are left, which does not raise a negative score."""
     return torch.minimum(scores, scores * 10 / 15)
 
 
 def written_of_k(scores, sets):
-    """One of its four shares is that of the sub-queries written: 5, -, 1 and 5 of k."""
+    """One of the four shares counts the sub-queries written: 5, -, 1 and 5 of k."""
     written = torch.tensor([5.0, 0, 1, 5])
     return scores - (written / 5 - written / 6) / 4
 
@@ -87,7 +87,7 @@ def test_names_lower_bounds_and_fields(full_sets, name, arguments):
     low, high = objective.bounds
     assert low < high
     assert scores.shape == (4,)
-    assert scores[1] == low  # no member at all
+    assert scores[1] == low  # no member
 
 
 def test_gradients_of_diversity_are_finite_at_duplicates(full_sets):
@@ -124,7 +124,7 @@ def test_wrong_scores_are_refused(full_sets, result, sentence):
         Broken(result)(full_sets)
 
 
-def test_nan_may_mean_not_scored_where_it_is_declared(full_sets):
+def test_a_partial_objective_may_return_nan(full_sets):
     class Unsure(Broken):
         partial = True
 
@@ -133,7 +133,7 @@ def test_nan_may_mean_not_scored_where_it_is_declared(full_sets):
     assert scores[1:].tolist() == [0.0, 1.0, 0.5]  # without a member: the lower bound
 
 
-def test_what_a_class_declares_is_checked_before_any_work():
+def test_declarations_are_checked_before_any_work():
     class Declares(Broken):
         pass
 
@@ -150,7 +150,7 @@ def test_what_a_class_declares_is_checked_before_any_work():
             Reward({"declares": 1.0}, {"declares": wrong})
 
 
-def test_what_a_score_raises_is_the_cause(full_sets):
+def test_an_error_in_score_is_the_cause(full_sets):
     class Raises(Broken):
         def score(self, sets):
             raise KeyError("season")

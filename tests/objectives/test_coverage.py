@@ -12,7 +12,7 @@ def test_eq5_coverage_by_hand(sets_from):
         pool=torch.tensor([[3, 9, 4, -1], [1, 2, -1, -1]]),
         references=torch.tensor([[9, 3, 7], [5, -1, -1]]),
     )
-    # 2 of {9, 3, 7} are in {3, 9, 4}; none of {5}; the padding -1 matches nothing.
+    # {3, 9, 4} holds two of {9, 3, 7}; {1, 2} does not hold 5; the padding -1 matches nothing.
     assert load_objective("coverage")(sets).tolist() == pytest.approx([2 / 3, 0.0])
 
 

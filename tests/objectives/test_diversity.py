@@ -18,7 +18,7 @@ def test_eq2_diversity_is_vendi_over_the_members_asked_for(sets_from):
     assert diversity(sets_from([ORTHOGONAL], [ORTHOGONAL])).item() == pytest.approx(1.0)
     same = [[[1, 0, 0, 0]] * 4]
     assert diversity(sets_from(same, same)).item() == pytest.approx(0.25)
-    # Two of four missing: Vendi 2 of the two that are there, over 4.
+    # Two of four are missing: the others have Vendi 2, over 4.
     mask = [[True, True, False, False]]
     assert diversity(sets_from([ORTHOGONAL], [ORTHOGONAL], mask)).item() == pytest.approx(0.5)
 
@@ -49,8 +49,8 @@ def test_eq2_diversity_equals_the_original_implementation(sets_from, members, wi
     assert items.shape == (2, members, width)
     sets = sets_from(items.tolist(), items.tolist()).extended(item_embeddings=items)
     expected = [case["scores"][q] / members for case in cases]
-    found = load_objective("diversity", q=float(q))(sets)
-    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+    scores = load_objective("diversity", q=float(q))(sets)
+    assert scores.tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_dual_and_primal_form_agree(sets_from):

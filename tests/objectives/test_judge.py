@@ -28,7 +28,7 @@ QUERIES = ["summer party", "cold office"]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(r4t.chat, "BACKOFF", 0.001)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where the cache lies by default
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # the default cache is below it
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "R4T_JUDGE_MODEL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -65,7 +65,7 @@ def test_scores_and_reasons_come_from_the_model(sets):
     assert diversity.name == "judge_diversity"
     assert diversity.bounds == (1.0, 5.0)
     assert diversity.partial
-    assert diversity.costly  # so that an evaluation does not ask it unless it is named
+    assert diversity.costly  # so that an evaluation calls it only if it is named
     assert seen.asked[0]["temperature"] == 0
     facts = diversity.facts()
     assert (facts["model"], facts["answered_by"]) == ("tiny", ["tiny-0815"])
@@ -164,7 +164,7 @@ def test_no_text_can_pretend_to_be_another(sets):
 
 
 class Titles:
-    """A catalog in which all items have the same text."""
+    """A catalog whose items all have the same text."""
 
     def __init__(self, text):
         self.texts = [text] * 10_000

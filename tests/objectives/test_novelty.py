@@ -27,7 +27,7 @@ def test_novelty_is_self_information_in_any_base(catalog_of, chosen):
     assert load_objective("novelty")(sets).item() == pytest.approx(expected)
 
 
-def test_without_a_training_set_there_is_no_novelty(catalog_of, chosen):
+def test_novelty_needs_a_training_set(catalog_of, chosen):
     sets = chosen(catalog_of(torch.eye(2)), [[0]], popularity=Popularity(torch.zeros(2), 0))
     with pytest.raises(InputError, match="at least one training set .* found 0. Write training q"):
         load_objective("novelty")(sets)
