@@ -1,5 +1,6 @@
 """Time the shipped objectives on random sets, beside ``vendi-score`` in a loop on the same sets.
 
+    pip install --no-deps --require-hashes -r benchmarks/requirements.txt
     python benchmarks/objectives.py
 
 4,096 sets of k = 10 items of 128 dimensions, on 2 threads. Prints a Markdown table with the least
@@ -27,7 +28,7 @@ from vendi_score.vendi import score_K
 from r4t.catalog import write_catalog
 from r4t.data.source import Items
 from r4t.geometry import normalize, vendi
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 from r4t.sets import Popularity, SetBatch
 
 LOOP = "vendi-score `score_K` in a loop, fp32"

@@ -1,23 +1,21 @@
 """Items and embeddings ↔ a catalog folder, memory-mapped, with a fingerprint of its content."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from r4t.data.source import RESERVED, Items
+from r4t.data.source import Items
 from r4t.encoder import Encoder, load_encoder
 from r4t.errors import InputError, nearest
 from r4t.geometry import normalize
@@ -26,13 +24,17 @@ FILES = ("catalog.json", "items.parquet", "embeddings.safetensors")
 
 
 class Catalog:
-    """N items with unit embeddings; opened with `Catalog.load`, nothing is read before it is used.
+    """N items with unit embeddings; columns are read when they are first used.
 
-    Attributes:
-        folder: Where it lies.
-        info: The content of catalog.json.
-        fingerprint: SHA-256 of ids, texts and embeddings: equal for catalogs of equal content.
+    Args:
+        folder: Where it was loaded from.
+        info: The content of catalog.json, with ``fingerprint``, the SHA-256 of ids, texts and
+            embeddings: equal for catalogs of equal content.
         embeddings: (N, d) float32 unit rows, memory-mapped.
+
+    Raises:
+        InputError: If a method needs an id or a column that the catalog lacks, or a column of
+            another type.
     """
 
     def __init__(self, folder: Path, info: Mapping[str, Any], embeddings: Tensor) -> None:
@@ -40,31 +42,32 @@ class Catalog:
         self.info = info
         self.fingerprint: str = info["fingerprint"]
         self.embeddings = embeddings
-        self._coded: dict[str, tuple[Tensor, list[Any]]] = {}
-        self._numbered: dict[str, Tensor] = {}
+        self._codes: dict[str, tuple[Tensor, list[Any]]] = {}
+        self._numbers: dict[str, Tensor] = {}
 
     @classmethod
-    def load(cls, folder: str | Path) -> Catalog:
+    def load(cls, folder: str | Path) -> Self:
         """Open a catalog folder.
 
         Raises:
-            InputError: A file is missing, or catalog.json does not fit the embeddings.
+            InputError: If a file is missing, or catalog.json contradicts the embeddings.
         """
         folder = Path(folder)
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise InputError(
-                f"A catalog folder holds {', '.join(FILES)} — found no {missing[0]} in {folder} "
-                "— write one with `r4t catalog SOURCE --out FOLDER`."
+                expected=f"a catalog folder with {', '.join(FILES)}",
+                found=f"no {missing[0]} in {folder}",
+                remedy="Write a catalog with `r4t catalog SOURCE --out FOLDER`.",
             )
         info = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
         with safetensors.safe_open(folder / "embeddings.safetensors", "pt") as file:
             embeddings = file.get_tensor("embeddings")
         if list(embeddings.shape) != [info["items"], info["dim"]]:
             raise InputError(
-                f"Embeddings must have the shape ({info['items']}, {info['dim']}) that "
-                f"catalog.json says — found {tuple(embeddings.shape)} in {folder} — write the "
-                "catalog again."
+                expected=f"embeddings of shape ({info['items']}, {info['dim']}), as in catalog.json",
+                found=f"{tuple(embeddings.shape)} in {folder}",
+                remedy="Write the catalog again.",
             )
         return cls(folder, info, embeddings)
 
@@ -86,21 +89,18 @@ class Catalog:
         """N texts."""
         return self._read("text")
 
-    @cached_property
+    @property
     def columns(self) -> list[str]:
         """Names of the metadata columns."""
-        return [name for name in self._file().schema_arrow.names if name not in RESERVED]
+        return list(self.info["columns"])
 
     def column(self, name: str) -> list[Any]:
-        """Return the N values of a metadata column; None where an item has none.
-
-        Raises:
-            InputError: There is no such column.
-        """
+        """Return the N values of a metadata column; None where an item has none."""
         if name not in self.columns:
             raise InputError(
-                f"The catalog {self.folder} has the metadata columns {sorted(self.columns)} "
-                f"— found no {name!r} — name one of them.{nearest(name, self.columns)}"
+                expected=f"one of the metadata columns {sorted(self.columns)} of {self.folder}",
+                found=repr(name),
+                remedy=f"Choose one of them.{nearest(name, self.columns)}",
             )
         return self._read(name)
 
@@ -109,92 +109,74 @@ class Catalog:
 
         Returns:
             (N,) long, the number of each item's value, −1 where it has none; and the values,
-            sorted as text.
-
-        Raises:
-            InputError: There is no such column, or its values are lists.
+            which must not be lists, sorted as text.
         """
-        if name not in self._coded:
-            self._coded[name] = _codes(name, self.column(name), self.folder)
-        return self._coded[name]
+        if name not in self._codes:
+            column = self._column_of(name, Hashable, "a single value per item")
+            values = sorted({value for value in column if value is not None}, key=str)
+            number = {None: -1} | {value: place for place, value in enumerate(values)}
+            self._codes[name] = torch.tensor([number[value] for value in column]), values
+        return self._codes[name]
 
     def numbers(self, name: str) -> Tensor:
-        """Return a metadata column as (N,) float64; NaN where an item has no value.
+        """Return a metadata column of numbers as (N,) float64; NaN where an item has no value."""
+        if name not in self._numbers:
+            column = self._column_of(name, (int, float), "numbers")
+            numbers = [float("nan") if value is None else value for value in column]
+            self._numbers[name] = torch.tensor(numbers, dtype=torch.float64)
+        return self._numbers[name]
 
-        Raises:
-            InputError: There is no such column, or it holds something other than numbers.
-        """
-        if name not in self._numbered:
-            self._numbered[name] = _numbers(name, self.column(name), self.folder)
-        return self._numbered[name]
+    def _column_of(self, name: str, types: Any, expected: str) -> list[Any]:
+        """Return a metadata column whose values have these types; None for NaN."""
+        column = [None if value != value else value for value in self.column(name)]
+        wrong = [value for value in column if not (value is None or isinstance(value, types))]
+        if wrong:
+            raise InputError(
+                expected=f"{expected} in column {name!r} of {self.folder}",
+                found=repr(wrong[0])[:60],
+                remedy="Choose another column, or correct its values.",
+            )
+        return column
 
     def rows(self, ids: Iterable[str]) -> list[int]:
-        """Return the row of each id.
-
-        Raises:
-            InputError: An id is not in the catalog.
-        """
+        """Return the row of each id."""
         try:
             return [self._row[item] for item in ids]
         except KeyError as error:
             raise InputError(
-                f"Item ids must be in the catalog — found {error.args[0]!r}, which {self.folder} "
-                "does not hold — check that the queries belong to this catalog."
+                expected=f"item ids of the catalog {self.folder}",
+                found=repr(error.args[0]),
+                remedy="Check that the queries belong to this catalog.",
             ) from None
 
     @cached_property
     def _row(self) -> dict[str, int]:
         return {item: row for row, item in enumerate(self.ids)}
 
-    def _file(self) -> Any:
+    def _read(self, name: str) -> list[Any]:
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(self.folder / "items.parquet", memory_map=True)
-
-    def _read(self, name: str) -> list[Any]:
-        return self._file().read(columns=[name]).column(name).to_pylist()
-
-
-def _codes(name: str, column: Sequence[Any], folder: Path) -> tuple[Tensor, list[Any]]:
-    listed = next((value for value in column if isinstance(value, (list, dict))), None)
-    if listed is not None:
-        raise InputError(
-            f"Items are told apart by a column of single values — found {str(listed)[:60]} in {name!r} of "
-            f"{folder} — name another column."
-        )
-    known = [None if value is None or value != value else value for value in column]  # NaN is none
-    values = sorted({value for value in known if value is not None}, key=str)
-    number = {value: place for place, value in enumerate(values)}
-    return torch.tensor([-1 if value is None else number[value] for value in known]), values
-
-
-def _numbers(name: str, column: Sequence[Any], folder: Path) -> Tensor:
-    wrong = next((v for v in column if v is not None and not isinstance(v, (int, float))), None)
-    if wrong is not None:
-        raise InputError(
-            f"A column of numbers is needed — found {wrong!r} in {name!r} of {folder} — name another "
-            "column, or write this one as numbers."
-        )
-    known = [float("nan") if value is None else float(value) for value in column]
-    return torch.tensor(known, dtype=torch.float64)
+        file = pq.ParquetFile(self.folder / "items.parquet", memory_map=True)
+        return file.read(columns=[name]).column(name).to_pylist()
 
 
 def text_encoder(catalog: Catalog) -> Encoder:
-    """Load the encoder that stands in the catalog.
+    """Load the encoder that is stored with the catalog.
 
     Raises:
-        InputError: The catalog holds own vectors without one.
+        InputError: If there is none.
     """
     if catalog.info["encoder"] is None:
         raise InputError(
-            f"Text queries need a text encoder — catalog {catalog.folder} holds your own vectors "
-            "without one — write it again with --encoder, or search with vectors."
+            expected="a catalog with a text encoder for text queries",
+            found=f"only vectors in {catalog.folder}",
+            remedy="Write the catalog again with --encoder, or search with vectors.",
         )
     return load_encoder(catalog.folder / "encoder")
 
 
 def fingerprint(ids: Sequence[str], texts: Sequence[str], embeddings: Tensor) -> str:
-    """SHA-256 (hex) of ids, texts and float32 embeddings, in order."""
+    """Return the SHA-256 (hex) of ids, texts and float32 embeddings, in order."""
     digest = hashlib.sha256()
     for part in (*ids, *texts):
         data = part.encode()
@@ -208,32 +190,33 @@ def check_embeddings(items: Items, embeddings: Tensor, encoder: Encoder | None) 
     """Return the embeddings (N, d) as float32 unit rows.
 
     Raises:
-        InputError: Wrong number of rows, wrong width, or a row that is not finite or zero.
+        InputError: If the number of rows or the width is wrong, or a row is zero or not finite.
     """
     shape = tuple(embeddings.shape)
     if len(shape) != 2 or shape[0] != len(items):
         raise InputError(
-            f"Embeddings must have one row for each of the {len(items)} items — found the shape "
-            f"{shape} — bring them in the order of the items."
+            expected=f"embeddings with one row for each of the {len(items)} items",
+            found=f"shape {shape}",
+            remedy="Pass them in the order of the items.",
         )
     if encoder is not None and shape[1] != encoder.dim:
         raise InputError(
-            f"Embeddings must have the width of their query encoder, {encoder.dim} — found "
-            f"{shape[1]} — name the encoder of the same space, or truncate it with --dim."
+            expected=f"embeddings as wide as their query encoder, {encoder.dim}",
+            found=f"width {shape[1]}",
+            remedy="Name the encoder that made them, or truncate its vectors with --dim.",
         )
     rows = embeddings.detach().cpu().float()
     length = rows.norm(dim=1)
-    for fault, what in (
-        (~length.isfinite(), "a value that is not finite"),
-        (length == 0, "zeros only"),
-    ):
-        if fault.any():
-            row = int(fault.nonzero()[0])
-            raise InputError(
-                f"Each embedding must be a finite vector with a direction — found {what} in row "
-                f"{row} (item {items.ids[row]!r}) — correct its vector or its text."
-            )
-    # Rows that are unit length already keep their very bits.
+    faulty = ~length.isfinite() | (length == 0)
+    if faulty.any():
+        row = int(faulty.nonzero()[0])
+        fault = "only zeros" if length[row] == 0 else "a value that is not finite"
+        raise InputError(
+            expected="finite embeddings other than zero",
+            found=f"{fault} in row {row} (item {items.ids[row]!r})",
+            remedy="Correct its vector or its text.",
+        )
+    # Rows of unit length keep their exact bits.
     return rows if torch.allclose(length, torch.ones(1), atol=1e-5, rtol=0) else normalize(rows)
 
 
@@ -249,15 +232,15 @@ def write_catalog(
     """Write a catalog folder, whole or not at all, and open it.
 
     Args:
-        folder: Where; it must not exist yet, unless ``overwrite``.
+        folder: A new or empty folder, or with ``overwrite`` an existing catalog.
         items: N items.
         embeddings: (N, d), scaled to unit rows here.
-        encoder: For text queries in the same space; None for own vectors without one.
-        overwrite: Replace an existing catalog (any other folder is left alone).
+        encoder: Encodes text queries into the same space; None for vectors without one.
+        overwrite: Whether to replace an existing catalog; other folders are never replaced.
         origin: Where the items come from, kept in catalog.json.
 
     Raises:
-        InputError: The folder exists, the embeddings do not fit, or a metadata column mixes types.
+        InputError: If the folder exists, the embeddings do not fit, or a column mixes types.
     """
     folder = Path(folder)
     _check_free(folder, overwrite)
@@ -289,15 +272,12 @@ def write_catalog(
 def _check_free(folder: Path, overwrite: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not (folder / "catalog.json").is_file():
+    is_catalog = (folder / "catalog.json").is_file()
+    if not (is_catalog and overwrite):
         raise InputError(
-            f"A catalog needs a folder of its own — found other content in {folder} — name a new "
-            "folder."
-        )
-    if not overwrite:
-        raise InputError(
-            f"A catalog is not overwritten unasked — found one in {folder} — name a new folder or "
-            "add --overwrite."
+            expected="a new folder for the catalog",
+            found=f"{'a catalog' if is_catalog else 'other content'} in {folder}",
+            remedy=f"Name a new folder{', or add --overwrite' if is_catalog else ''}.",
         )
 
 
@@ -311,7 +291,8 @@ def _write_items(path: Path, items: Items) -> None:
             columns[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(
-                f"The values of a metadata column must be of one type — found several in {name!r} "
-                f"({error}) — write them all as strings or all as numbers."
+                expected=f"values of one type in the metadata column {name!r}",
+                found=f"several types ({error})",
+                remedy="Write them all as strings or all as numbers.",
             ) from error
     pq.write_table(pa.table(columns), path)

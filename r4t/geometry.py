@@ -27,27 +27,30 @@ def vendi(
     With λ the eigenvalues of ``K/n``, K the cosine kernel of the n rows: ``exp(−Σ λ log λ)`` for
     q = 1 (Friedman & Dieng 2022; paper, eq. 2), ``(Σ λ^q)^(1/(1−q))`` for another order of the Hill
     number, ``1/max λ`` for q = ∞ (Pasarkar & Dieng 2024). A low order counts rare members fully, a
-    high one only what dominates. Where d < k the d × d kernel of the columns is used: it has the
-    same eigenvalues but for zeros.
+    high one only what dominates. If d < k, the d × d kernel has the same nonzero eigenvalues.
 
     Args:
         x: Vectors (…, k, d); they need not be unit length.
         mask: (…, k), True for the rows that count; all by default.
         q: Order, above 0; ``math.inf`` is allowed.
-        dtype: Of the arithmetic; float32 is about 1e-5 exact.
+        dtype: Type of the arithmetic; float32 is accurate to about 1e-5.
 
     Returns:
         (…) from 1 (all rows equal) to n (orthogonal); 0 where no row counts.
 
     Raises:
-        InputError: ``q`` is not above 0.
+        InputError: If ``q`` is not above 0.
 
     Examples:
         >>> vendi(torch.eye(3)).item(), vendi(torch.ones(3, 2)).item()
         (3.0, 1.0)
     """
     if not q > 0:
-        raise InputError(f"The order q of a Vendi score must be above 0, found {q}; 1 is usual.")
+        raise InputError(
+            expected="an order q of the Vendi score above 0",
+            found=str(q),
+            remedy="Use 1 for the usual score, or infinity to look at the largest group only.",
+        )
     if x.shape[-2] == 0:
         return x.new_zeros(x.shape[:-2])
     rows = x.to(dtype)
@@ -61,19 +64,17 @@ def vendi(
     if x.shape[-1] < x.shape[-2]:
         scaled = rows * weight.unsqueeze(-1)
         kernel = scaled.mT @ scaled
-    else:  # (k, k) is scaled instead of (k, d): half the time
+    else:  # scaling (k, k) instead of (k, d) takes half the time
         kernel = (rows @ rows.mT) * weight.unsqueeze(-1) * weight.unsqueeze(-2)
     eigenvalues = torch.linalg.eigvalsh(kernel / members.clamp(min=1)[..., None, None])
-    # Round-off eigenvalues carry nothing; dropping them makes equal rows give 1, and the power of
-    # a low order blows them up.
-    floor = 1e-12 if dtype == torch.float64 else 1e-6
-    present = eigenvalues > floor
-    safe = torch.where(present, eigenvalues, 1.0)  # no gradient of log or power at 0
-    if abs(q - 1) < 1e-6:  # the limit; the other formula would divide by next to nothing
+    # Drop round-off eigenvalues: equal rows then give exactly 1, and low orders do not inflate them.
+    present = eigenvalues > (1e-12 if dtype == torch.float64 else 1e-6)
+    safe = torch.where(present, eigenvalues, 1.0)  # log and power have no gradient at 0
+    if abs(q - 1) < 1e-6:  # the limit; the general formula would divide by almost 0
         entropy = -(safe * safe.log()).sum(-1)
     elif q == math.inf:
         entropy = -safe[..., -1].log()
-    else:  # in logarithms: the power of a high order underflows
+    else:  # in logarithms, because high powers underflow
         counts = present | (members == 0).unsqueeze(-1)
         powers = torch.where(counts, q * safe.log(), -math.inf)
         entropy = powers.logsumexp(-1) / (1 - q)
@@ -81,46 +82,36 @@ def vendi(
 
 
 def distinct_first(ids: Tensor, size: int) -> Tensor:
-    """Keep the first ``size`` distinct ids of each row, in order.
+    """Return the first ``size`` distinct ids (B, size) of each row (B, M), in order.
 
-    Args:
-        ids: (B, M) ids ≥ 0; −1 means no id.
-        size: How many to keep.
-
-    Returns:
-        (B, size), filled up with −1.
+    Ids are ≥ 0; −1 means no id, here and in the result.
 
     Examples:
         >>> distinct_first(torch.tensor([[7, 7, 2, -1, 9]]), 3).tolist()
         [[7, 2, 9]]
     """
     values, order = ids.sort(dim=1, stable=True)
-    is_first = torch.ones_like(values, dtype=torch.bool)
-    is_first[:, 1:] = values[:, 1:] != values[:, :-1]
-    keep = torch.zeros_like(is_first).scatter(1, order, is_first) & (ids >= 0)
+    keep = torch.zeros_like(ids, dtype=torch.bool).scatter(1, order, _is_first(values))
     rank = keep.cumsum(1) - 1
     keep &= rank < size
-    # One spare column takes what is not kept.
-    target = torch.where(keep, rank, size)
-    found = ids.new_full((ids.shape[0], size + 1), -1)
-    found.scatter_(1, target, torch.where(keep, ids, -1))
-    return found[:, :size]
+    target = torch.where(keep, rank, size)  # a spare last column takes the ids that are dropped
+    firsts = ids.new_full((ids.shape[0], size + 1), -1)
+    firsts.scatter_(1, target, torch.where(keep, ids, -1))
+    return firsts[:, :size]
 
 
 def distinct_count(ids: Tensor) -> Tensor:
-    """Count the distinct ids of each row.
-
-    Args:
-        ids: (B, M) ids ≥ 0; −1 means no id.
-
-    Returns:
-        (B,) whole numbers.
+    """Return the number (B,) of distinct ids of each row (B, M); −1 means no id.
 
     Examples:
         >>> distinct_count(torch.tensor([[7, 7, 2, -1]])).tolist()
         [2]
     """
-    ordered = ids.sort(dim=1).values
-    is_first = torch.ones_like(ordered, dtype=torch.bool)
-    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return (is_first & (ordered >= 0)).sum(1)
+    return _is_first(ids.sort(dim=1).values).sum(1)
+
+
+def _is_first(values: Tensor) -> Tensor:
+    """Mark the first of each run of equal ids in sorted rows (B, M); −1 is never marked."""
+    is_first = values >= 0
+    is_first[:, 1:] &= values[:, 1:] != values[:, :-1]
+    return is_first

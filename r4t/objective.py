@@ -6,13 +6,13 @@ Write an objective once and it serves as reward (``r4t.reward``), filter (``r4t.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from r4t.errors import InputError, PluginError
+from r4t.errors import InputError, nearest
+from r4t.plugins import OBJECTIVES, load, plugin_error
 from r4t.sets import OPTIONAL, SetBatch
 
 TOLERANCE = 1e-4  # float32 round-off allowed beyond the bounds
@@ -31,8 +31,8 @@ class Objective(ABC):
         differentiable: Whether gradients flow from the scores to the float tensors it reads.
         partial: Whether NaN may stand for a set that could not be scored (a judge that did not
             answer). Rewards leave such a set out, filters drop it, metrics skip it, and all count
-            it. Anyone else's NaN is an error.
-        costly: Whether scoring costs money or minutes, so that evaluation uses it only where it is
+            it. NaN from any other objective is an error.
+        costly: Whether scoring costs money or minutes, so that evaluation uses it only if it is
             named.
 
     Examples:
@@ -58,19 +58,19 @@ class Objective(ABC):
 
     @property
     def name(self) -> str:
-        """What logs and tables call it."""
+        """Name in logs and tables."""
         return type(self).__name__.lower()
 
     @abstractmethod
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) scores within ``bounds``; sets without any member may score anything."""
+        """Return (B,) scores within ``bounds``; the scores of sets without a member are ignored."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what should be stored beside the scores (a judge's model, its tokens)."""
+        """Return what to store beside the scores (a judge's model, its tokens)."""
         return {}
 
     def reasons(self) -> list[str]:
-        """Return one reason for each set of the last call, where there are any (a judge's)."""
+        """Return a reason for each set of the last call, or an empty list (a judge has reasons)."""
         return []
 
     def accepts(self, sets: SetBatch) -> bool:
@@ -81,27 +81,35 @@ class Objective(ABC):
         """Check the fields, score, give memberless sets the lower bound, check the scores.
 
         Raises:
-            InputError: A needed field is missing, or ``score`` returned the wrong type or shape,
+            InputError: If a needed field is missing, or ``score`` returned the wrong type or shape,
                 a value that is not finite (NaN is allowed if ``partial``), or one outside
                 ``bounds``.
-            PluginError: ``score`` raised anything else, which is the cause.
-            torch.OutOfMemoryError: As it is.
+            PluginError: If ``score`` raised anything else, which is the cause.
+            torch.OutOfMemoryError: If memory runs out.
         """
-        self._check_fields(sets)
+        if not self.accepts(sets):
+            self.check()  # a field that no SetBatch has is a fault of the objective
+            raise InputError(
+                expected=f"sets with {sorted(self.needs)} for objective '{self.name}'",
+                found=f"sets without {sorted(self.needs - sets.present)}",
+                remedy="Use it where these fields are available, or leave it out here.",
+            )
         try:
             low, high = self.bounds
             scores = self.score(sets)
         except (InputError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            raise self._fault("score", error) from error
+            raise plugin_error(f"{self._origin} to score the sets", error) from error
         if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
-            found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            returned = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise InputError(
-                f"Objective '{self.name}' must return a tensor of shape ({len(sets)},), one score a "
-                f"query — found {found}; reduce over the members in its score()."
+                expected=f"objective '{self.name}' to return a tensor of shape ({len(sets)},), one "
+                "score per query",
+                found=str(returned),
+                remedy="Reduce over the members in its score().",
             )
-        if not scores.is_floating_point():  # a count, or yes and no
+        if not scores.is_floating_point():  # counts or booleans
             scores = scores.to(sets.item_embeddings.dtype)
         scores = torch.where(sets.mask.any(-1), scores, torch.full_like(scores, low))
         wrong = ~torch.isfinite(scores) | (scores < low - TOLERANCE) | (scores > high + TOLERANCE)
@@ -110,58 +118,94 @@ class Objective(ABC):
         if wrong.any():
             row = int(wrong.nonzero()[0])
             raise InputError(
-                f"Objective '{self.name}' must return finite scores within [{low}, {high}] — found "
-                f"{scores[row].item()} for {sets.query_name(row)}; correct its score() or bounds."
+                expected=f"objective '{self.name}' to return finite scores within [{low}, {high}]",
+                found=f"{scores[row].item()} for {sets.query_name(row)}",
+                remedy="Correct its score() or its bounds.",
             )
         return scores
 
     def check(self) -> None:
-        """Check what the class declares; rewards and plug-in loading do so before any work.
+        """Check ``bounds`` and ``needs``; rewards do so before any work.
 
         Raises:
-            InputError: ``bounds`` are not two finite numbers, the lower first, or ``needs`` is no
-                set of the names of optional ``SetBatch`` fields.
+            InputError: As ``check_declarations`` does.
+            PluginError: If one of them is a property that raises.
         """
         try:
             bounds, needs = getattr(self, "bounds", None), getattr(self, "needs", None)
         except Exception as error:
-            raise self._fault("tell its bounds and needs", error) from error
-        try:
-            low, high = bounds  # type: ignore[misc]
-            fits = math.isfinite(low) and math.isfinite(high) and low < high
-        except (TypeError, ValueError):
-            fits = False
-        if not fits:
-            raise InputError(
-                f"Objective '{self.name}' must declare bounds, its lowest and highest score, both "
-                f"finite — found {bounds!r}; write for instance bounds = (0.0, 1.0)."
-            )
-        if not isinstance(needs, (frozenset, set)):
-            raise InputError(
-                f"Objective '{self.name}' must declare needs as a set of field names — found "
-                f'{needs!r}; write for instance needs = frozenset({{"directions"}}).'
-            )
-        self._check_known(needs)
+            raise plugin_error(f"{self._origin} to declare bounds and needs", error) from error
+        check_declarations(self.name, bounds, needs)
 
-    def _fault(self, what: str, error: Exception) -> PluginError:
-        return PluginError(
-            f"Objective '{self.name}' of {type(self).__module__} could not {what} "
-            f"({type(error).__name__}: {error}); leave it out, or tell those who wrote it."
+    @property
+    def _origin(self) -> str:
+        return f"objective '{self.name}' of {type(self).__module__}"
+
+
+def check_declarations(name: str, bounds: Any, needs: Any) -> None:
+    """Check what the objective ``name`` declares.
+
+    Raises:
+        InputError: If ``bounds`` are not two finite numbers in ascending order, or ``needs`` is not
+            a set of the names of optional ``SetBatch`` fields.
+    """
+    try:
+        low, high = bounds
+        valid = math.isfinite(low) and math.isfinite(high) and low < high
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise InputError(
+            expected=f"objective '{name}' to declare bounds, two finite numbers, the lower first",
+            found=repr(bounds),
+            remedy="Write, for example, bounds = (0.0, 1.0).",
+        )
+    if not isinstance(needs, (frozenset, set)):
+        raise InputError(
+            expected=f"objective '{name}' to declare needs as a set of field names",
+            found=repr(needs),
+            remedy='Write, for example, needs = frozenset({"directions"}).',
+        )
+    if unknown := sorted(needs - OPTIONAL):
+        raise InputError(
+            expected=f"objective '{name}' to need optional fields of SetBatch",
+            found=f"{unknown} in its needs",
+            remedy=f"Choose from {', '.join(sorted(OPTIONAL))}.{nearest(unknown[0], OPTIONAL)}",
         )
 
-    def _check_known(self, needs: Iterable[str]) -> None:
-        unknown = sorted(set(needs) - OPTIONAL)
-        if unknown:
-            raise InputError(
-                f"Objective '{self.name}' needs {unknown}, which no SetBatch has — "
-                f"the optional fields are {sorted(OPTIONAL)}; correct its 'needs'."
-            )
 
-    def _check_fields(self, sets: SetBatch) -> None:
-        self._check_known(self.needs)
-        missing = self.needs - sets.present
-        if missing:
-            raise InputError(
-                f"Objective '{self.name}' needs sets with {sorted(self.needs)}, found sets without "
-                f"{sorted(missing)}; use it where they are known, or leave it out here."
-            )
+def objective_class(name: str) -> type[Objective]:
+    """Return the class registered under ``name``.
+
+    Raises:
+        InputError: If the name is not installed, or its class is not a subclass of ``Objective``.
+        PluginError: If it cannot be imported; what its package raised is the cause.
+    """
+    plugin = load(OBJECTIVES, name)
+    if not (isinstance(plugin, type) and issubclass(plugin, Objective)):
+        raise InputError(
+            expected=f"objective '{name}' to be a subclass of r4t.objective.Objective",
+            found=repr(plugin),
+            remedy="Correct the entry point of its package.",
+        )
+    return plugin
+
+
+def load_objective(name: str, **arguments: Any) -> Objective:
+    """Build the objective registered under ``name`` with its constructor ``arguments``.
+
+    Raises:
+        InputError: As ``objective_class`` does, or if the constructor raises one.
+        PluginError: As ``objective_class`` does, or if the constructor raises anything else.
+    """
+    plugin = objective_class(name)
+    try:
+        return plugin(**arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        raise plugin_error(
+            f"objective '{name}' of {plugin.__module__} to accept these arguments",
+            error,
+            "Pass the arguments that it needs, or report this to its author.",
+        ) from error

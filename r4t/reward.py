@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from r4t.errors import InputError
-from r4t.objective import Objective
-from r4t.plugins import load_objective
+from r4t.objective import Objective, load_objective
 from r4t.sets import SetBatch
 
 # What logs, tables and target sets call by these names is something else.

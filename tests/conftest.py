@@ -116,7 +116,7 @@ def untrained_run(small_run: Run) -> Run:
 
 @pytest.fixture
 def as_installed(monkeypatch):
-    """Does what ``pip install`` of a package does: its folder on the path, its entry points known."""
+    """Does what ``pip install`` does: puts a folder on the path and registers entry points."""
 
     modules: list[str] = []
 

@@ -1,4 +1,4 @@
-"""r4t.catalog: what is written comes back, whole, memory-mapped and with a fingerprint of content."""
+"""The catalog reads back what was written, memory-mapped, with a fingerprint of its content."""
 
 import hashlib
 import json
@@ -81,11 +81,13 @@ def test_rows_are_scaled_to_unit_length_and_unit_rows_keep_their_bits(tmp_path):
     assert torch.equal(again, scaled)
 
 
-def test_never_overwritten_unasked_and_replaced_whole(tmp_path):
+def test_only_overwrite_replaces_a_catalog_and_it_replaces_all_of_it(tmp_path):
     folder = tmp_path / "c"
     write_catalog(folder, ITEMS, EYE, LsaEncoder.fit(ITEMS.texts, dim=3))
     (folder / "truth").mkdir()
-    with pytest.raises(InputError, match=r"not overwritten unasked — found one in .* --overwrite"):
+    with pytest.raises(
+        InputError, match=r"a new folder .* found a catalog in .* add --overwrite\.$"
+    ):
         write_catalog(folder, ITEMS, EYE, None)
     other = Items(["z"], ["scarf"])
     write_catalog(folder, other, torch.ones(1, 1), None, overwrite=True)
@@ -94,18 +96,22 @@ def test_never_overwritten_unasked_and_replaced_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c"]  # no drafts left
 
 
-def test_a_foreign_folder_is_left_alone_even_with_overwrite(tmp_path):
+def test_overwrite_leaves_other_folders_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match=r"folder of its own — found other content in"):
+    with pytest.raises(
+        InputError, match=r"a new folder .* found other content in .*\. Name a new folder\.$"
+    ):
         write_catalog(tmp_path, ITEMS, EYE, None, overwrite=True)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path):
+def test_a_failed_write_leaves_nothing_behind_and_keeps_the_old_catalog(tmp_path):
     mixed = Items(["a"], ["hat"], {"size": [1]})
     write_catalog(tmp_path / "c", mixed, torch.ones(1, 1), None)
     bad = Items(["a", "b"], ["hat", "cap"], {"size": [1, "large"]})
-    with pytest.raises(InputError, match=r"of one type — found several in 'size' .* as strings"):
+    with pytest.raises(
+        InputError, match=r"of one type in .* 'size', but found several types .* as strings"
+    ):
         write_catalog(tmp_path / "c", bad, torch.ones(2, 1), None, overwrite=True)
     assert Catalog.load(tmp_path / "c").column("size") == [1]
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
@@ -116,16 +122,16 @@ def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path):
     [
         (
             torch.ones(2, 3),
-            r"one row for each of the 3 items — found the shape \(2, 3\) — bring them",
+            r"one row for each of the 3 items, but found shape \(2, 3\)\. Pass them",
         ),
-        (torch.ones(3), r"one row for each of the 3 items — found the shape \(3,\)"),
+        (torch.ones(3), r"one row for each of the 3 items, but found shape \(3,\)"),
         (
             EYE * torch.tensor([1.0, float("nan"), 1.0]),
             r"a value that is not finite in row 0 \(item 'a'\)",
         ),
         (
             torch.diag(torch.tensor([1.0, 0.0, 1.0])),
-            r"found zeros only in row 1 \(item 'b'\) — correct",
+            r"found only zeros in row 1 \(item 'b'\)\. Correct",
         ),
     ],
 )
@@ -137,15 +143,15 @@ def test_refused_embeddings(tmp_path, rows, message):
 
 def test_embeddings_must_fit_their_query_encoder(tmp_path):
     encoder = LsaEncoder.fit(ITEMS.texts, dim=2)
-    with pytest.raises(InputError, match=r"width of their query encoder, 2 — found 3 — name the"):
+    with pytest.raises(
+        InputError, match=r"as wide as their query encoder, 2, but found width 3\. Name the"
+    ):
         write_catalog(tmp_path / "c", ITEMS, EYE, encoder)
 
 
-def test_own_vectors_without_encoder_take_no_text(tmp_path):
+def test_a_catalog_without_an_encoder_takes_no_text(tmp_path):
     catalog = write_catalog(tmp_path / "c", ITEMS, EYE, None)
-    message = (
-        f"Text queries need a text encoder — catalog {re.escape(str(catalog.folder))} holds your"
-    )
+    message = f"a text encoder .* found only vectors in {re.escape(str(catalog.folder))}\\. Write"
     with pytest.raises(InputError, match=message):
         text_encoder(catalog)
 
@@ -155,13 +161,14 @@ def test_refused_folders_and_names(tmp_path):
         Catalog.load(tmp_path)
     catalog = write_catalog(tmp_path / "c", ITEMS, EYE, None)
     with pytest.raises(
-        InputError, match=r"columns \['color', 'price', 'tags'\] — found no 'colour'"
+        InputError,
+        match=r"columns \['color', 'price', 'tags'\] of .*c, but found 'colour'\. .*'color'",
     ):
         catalog.column("colour")
-    with pytest.raises(InputError, match=r"must be in the catalog — found 'q', which"):
+    with pytest.raises(InputError, match=r"ids of the catalog .*c, but found 'q'\. Check"):
         catalog.rows(["a", "q"])
     save_file({"embeddings": torch.ones(2, 3)}, tmp_path / "c" / "embeddings.safetensors")
-    with pytest.raises(InputError, match=r"shape \(3, 3\) that catalog.json says — found \(2, 3\)"):
+    with pytest.raises(InputError, match=r"shape \(3, 3\), as in catalog.json, but found \(2, 3\)"):
         Catalog.load(tmp_path / "c")
 
 
@@ -198,7 +205,9 @@ def test_columns_as_numbers_and_codes(tmp_path):
         0,
         -1,
     ]
-    with pytest.raises(InputError, match="column of numbers is needed — found 'shoe' in 'kind'"):
+    with pytest.raises(InputError, match="numbers in column 'kind' of .*, but found 'shoe'"):
         catalog.numbers("kind")
-    with pytest.raises(InputError, match=r"single values — found \['a'\] in 'tags'"):
+    with pytest.raises(
+        InputError, match=r"a single value per item in column 'tags' of .*, but found \['a'\]"
+    ):
         catalog.codes("tags")

@@ -1,13 +1,18 @@
+"""Vendi scores by hand and against vendi-score, distinct ids against a loop."""
+
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from vendi_score import vendi as peer
 
-from r4t.geometry import distinct_first, normalize, vendi
+from r4t.geometry import distinct_first, vendi
+
+STORED = json.loads((Path(__file__).parent / "fixtures/vendi_scores.json").read_text())
 
 
-def test_an_order_next_to_one_is_the_limit():
+def test_orders_near_1_give_the_limit():
     x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     for q in (1 + 3e-16, 1 - 1e-12, 1 + 1e-9):
         assert vendi(x, q=q).item() == pytest.approx(vendi(x).item(), abs=1e-6)
@@ -21,12 +26,14 @@ def test_eq2_vendi_by_hand():
     assert vendi(rows).item() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("members, width", [(5, 3), (4, 16), (1, 7)])
-def test_eq2_vendi_equals_the_original_implementation(members, width):
-    rows = torch.randn(members, width, generator=torch.Generator().manual_seed(members)).double()
-    unit = normalize(rows)
-    expected = peer.score_K((unit @ unit.T).numpy(), normalize=False)
-    assert vendi(rows).item() == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("q", ["1", "2", "30", "inf"])
+def test_eq2_vendi_equals_the_original_implementation(q):
+    assert len(STORED) == 7
+    for case in STORED:  # see fixtures/make_vendi_scores.py
+        rows = torch.tensor(case["vectors"], dtype=torch.float64)
+        lengths = torch.arange(1.0, len(rows) + 1).unsqueeze(1)  # which do not matter
+        score = vendi(rows * lengths, q=float(q)).item()
+        assert score == pytest.approx(case["scores"][q], abs=1e-12)
 
 
 def test_vendi_ignores_masked_rows_order_and_scale():
@@ -42,7 +49,6 @@ def test_vendi_ignores_masked_rows_order_and_scale():
 def test_distinct_first_equals_a_loop():
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(-1, 9, (50, 20), generator=generator)
-    found = distinct_first(ids, 6)
-    for row, ids_row in zip(found.tolist(), ids.tolist()):
+    for row, ids_row in zip(distinct_first(ids, 6).tolist(), ids.tolist()):
         slow = list(dict.fromkeys(i for i in ids_row if i >= 0))[:6]
         assert row == slow + [-1] * (6 - len(slow))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import r4t
 
@@ -31,6 +32,16 @@ def steps(path):
 
 def targets():
     return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+
+
+def test_no_malicious_release_of_lightning_can_be_installed():
+    requirements = map(Requirement, PROJECT["dependencies"])
+    (lightning,) = [one for one in requirements if one.name == "lightning"]
+    # Advisory GHSA-w37p-236h-pfx3.
+    assert not any(lightning.specifier.contains(version) for version in ("2.6.2", "2.6.3"))
+    pins = re.findall(r"^lightning==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert all(lightning.specifier.contains(pin) for pin in pins)
+    assert len(pins) == 1
 
 
 def test_ci_runs_what_developers_run():

@@ -1,4 +1,4 @@
-"""r4t.index: exact search, the same from torch, from FAISS and from a full sort."""
+"""Exact search gives the same results with torch, with FAISS and with a full sort."""
 
 import sys
 
@@ -24,7 +24,7 @@ def test_scores_and_rows_by_hand():
 
 
 @pytest.mark.parametrize("top_k", [1, 7, 300])
-def test_torch_equals_full_sort_in_any_block(monkeypatch, top_k):
+def test_torch_equals_a_full_sort_with_any_block_size(monkeypatch, top_k):
     items, queries = unit(300, 8), unit(50, 8, seed=1)
     full, order = (queries @ items.T).sort(descending=True)
     for block in (1 << 24, 64 * 20, 64):  # all at once, 20 items at a time, one query at a time
@@ -34,7 +34,7 @@ def test_torch_equals_full_sort_in_any_block(monkeypatch, top_k):
         assert torch.equal(rows, order[:, :top_k])
 
 
-def test_memory_is_bounded_by_the_block(monkeypatch):
+def test_the_block_bounds_the_memory(monkeypatch):
     monkeypatch.setattr(index_module, "BLOCK", 64 * 16)
     seen = []
     original = torch.Tensor.topk
@@ -59,27 +59,31 @@ def test_faiss_equals_torch():
     assert their_rows.dtype == torch.int64
 
 
-def test_no_direction_gives_no_result():
+def test_no_directions_give_no_results():
     scores, rows = TorchIndex(unit(5, 4)).search(torch.zeros(0, 4), 2)
     assert scores.shape == rows.shape == (0, 2)
 
 
 @pytest.mark.parametrize("backend", ["torch", "faiss"])
-def test_refusals(backend):
+def test_wrong_directions_and_top_k_are_refused(backend):
     if backend == "faiss":
         pytest.importorskip("faiss", reason="the extra cpu is not installed")
     index = build_index(unit(5, 4), backend)
-    with pytest.raises(InputError, match=r"top_k must lie in 1\.\.5, .* — found 6 — ask for fewer"):
+    with pytest.raises(InputError, match=r"top_k within 1\.\.5, .* but found 6\. Ask for fewer"):
         index.search(unit(1, 4), 6)
-    with pytest.raises(InputError, match=r"top_k must lie in 1\.\.5, .* — found 0"):
+    with pytest.raises(InputError, match=r"top_k within 1\.\.5, .* but found 0"):
         index.search(unit(1, 4), 0)
-    with pytest.raises(InputError, match=r"shape \(n, 4\).* — found \(1, 3\) — encode them"):
+    with pytest.raises(InputError, match=r"shape \(n, 4\), .* but found \(1, 3\)\. Encode them"):
         index.search(unit(1, 3), 1)
 
 
 def test_unknown_backend_and_missing_faiss(monkeypatch):
-    with pytest.raises(InputError, match=r"one of faiss, torch — found 'fais'.*mean 'faiss'\?"):
+    with pytest.raises(
+        InputError, match=r"named faiss or torch, but found 'fais'\. .*mean 'faiss'\?"
+    ):
         build_index(unit(2, 2), "fais")
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match=r"needs the FAISS library .* extra cpu or gpu"):
+    with pytest.raises(
+        InputError, match=r"the FAISS library .* found none installed\. .*r4t\[cpu\]"
+    ):
         build_index(unit(2, 2), "faiss")

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors support chat geometry encoder data catalog index sets search run objective plugins reward choice
+errors support chat geometry encoder data catalog index sets search run plugins objective reward choice
 filters metrics training testing targets fanout grpo diffusion synthesis methods retriever evaluation report
 time_left cli __main__
 """.split()  # noqa: SIM905
@@ -102,7 +102,7 @@ print(json.dumps([heavy, offered]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy, offered = json.loads(done.stdout)
     assert heavy == []
-    names = "Retriever Objective SetBatch Catalog Query Run Reward Filter Method".split()
+    names = ["Retriever", "Objective", "SetBatch", "Catalog", "Query", "Run", "Reward", "Filter", "Method"]
     assert set(offered) == set(names)
     assert all(module.startswith("r4t.") for module in offered.values())
 

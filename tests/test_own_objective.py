@@ -1,4 +1,4 @@
-"""A user's objective of ten lines, in a package of their own: found, named in YAML, in the table."""
+"""A ten-line objective in a user's own package: listed, usable in YAML, and scored in the table."""
 
 import pytest
 
@@ -15,7 +15,7 @@ import torch
 from r4t.objective import Objective
 
 class Vegan(Objective):
-    """Share of members that are no leather, wool or silk."""
+    """Share of members without leather, wool or silk."""
     bounds = (0.0, 1.0)
     needs = frozenset({"catalog"})
 
@@ -27,7 +27,7 @@ class Vegan(Objective):
 
 @pytest.fixture
 def package(tmp_path, as_installed):
-    """What ``pip install greens`` leaves; returns the path of the module."""
+    """The module of an installed package, greens."""
     folder = tmp_path / "site"
     as_installed(folder, "greens", "0.3", {"vegan": "my_objectives:Vegan"})
     (folder / "my_objectives.py").write_text(TEN_LINES)
@@ -50,7 +50,7 @@ def test_it_is_listed(package, program):
     code, printed, _ = program("objectives")
     line = next(line for line in printed.splitlines() if line.startswith("vegan "))
     assert (code, line.split()[:7]) == (0, ["vegan", "0", "…", "1", "catalog", "–", "greens"])
-    assert "Share of members that are no leather" in line
+    assert "Share of members without leather" in line
 
 
 def test_yaml_names_it_as_reward_filter_and_metric(package, program, run, tmp_path):
@@ -66,9 +66,9 @@ def test_yaml_names_it_as_reward_filter_and_metric(package, program, run, tmp_pa
     half = {"class_path": "r4t.filters.Filter", "init_args": {"floor": 0.5}}
     alone = {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"vegan": 1.0}}}
     synthesis = {"reward": alone, "keep": half, "samples": 4, "set_size": 4}
-    made = overlay(tmp_path / "synthesize.yaml", synthesis)
+    config = overlay(tmp_path / "synthesize.yaml", synthesis)
     code, _, err = program(
-        "synthesize", "--config", toy / "2_synthesize.yaml", "--config", made, "--run", run.folder
+        "synthesize", "--config", toy / "2_synthesize.yaml", "--config", config, "--run", run.folder
     )
     assert code == 0, err
     targets = TargetSets.load(run.step("targets"))
@@ -84,7 +84,7 @@ def test_yaml_names_it_as_reward_filter_and_metric(package, program, run, tmp_pa
     assert results.mean("Zero-shot", "directions/composite") == pytest.approx(composite, abs=1e-5)
 
 
-def test_the_table_has_it_without_any_change(package, program, run):
+def test_the_table_shows_it_without_any_config(package, program, run):
     code, printed, err = program("evaluate", run.folder, *EVALUATE)
     assert code == 0, err
     results = Results.load(run.folder / "results")
@@ -112,7 +112,7 @@ def test_the_table_has_it_without_any_change(package, program, run):
         ),
         (
             TEN_LINES.replace("bounds = ", "limits = "),
-            "must declare bounds, its lowest and highest",
+            "to declare bounds, two finite numbers",
         ),
         (
             TEN_LINES.replace("(torch.tensor", "1 / 0 + (torch.tensor"),
@@ -121,15 +121,17 @@ def test_the_table_has_it_without_any_change(package, program, run):
     ],
     ids=["import", "score", "bounds", "raise"],
 )
-def test_a_broken_one_says_whose_it_is_and_why(package, program, run, fault, reason):
+def test_a_broken_objective_is_left_out_with_its_package_and_the_fault(
+    package, program, run, fault, reason
+):
     package.write_text(fault)
     code, printed, _ = program("objectives")
     assert code == 0
     if "import" in fault.split("\n")[0]:
-        told = " ".join(printed.split())
-        assert "broken: 'vegan' of greens 0.3 (my_objectives.Vegan): " in told
-        assert reason in told
-    # The table and the comparison do without it, and say so.
+        text = " ".join(printed.split())
+        assert "broken: 'vegan' of greens 0.3 (my_objectives.Vegan): " in text
+        assert reason in text
+    # The table and the comparison leave it out and say so.
     code, printed, err = program("evaluate", run.folder, *EVALUATE)
     assert code == 0, err
     left_out = Results.load(run.folder / "results").settings["left_out"]

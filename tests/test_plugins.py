@@ -1,22 +1,20 @@
-"""A stranger's objective, found from a distribution folder alone, works in all three doors."""
-
-import sys
-from pathlib import Path
+"""A package that only its dist-info announces: found by group and name, usable as reward, filter, metric."""
 
 import pytest
 import torch
 
-from r4t.errors import InputError
+from r4t.errors import InputError, PluginError
 from r4t.filters import Filter
 from r4t.metrics import ObjectiveMetric
-from r4t.plugins import installed, load_objective, objective_class
+from r4t.objective import load_objective, objective_class
+from r4t.plugins import OBJECTIVES, installed, load
 from r4t.reward import Reward
 
 STRANGER = '''
 from r4t.objective import Objective
 
 class Thrift(Objective):
-    """Share of members that are there."""
+    """Share of members that are present."""
     bounds = (0.0, 1.0)
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -31,24 +29,20 @@ class NotOne:
 
 
 @pytest.fixture
-def stranger(tmp_path: Path, monkeypatch):
-    """Install a package by writing the files that an installer would leave."""
+def stranger(tmp_path, as_installed):
+    """Installs a package with one entry point, by default in the group of the objectives."""
 
-    def install(points: str, module: str = STRANGER, name: str = "stranger_objectives") -> None:
-        (tmp_path / f"{name}.py").write_text(module)
-        info = tmp_path / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[r4t.objectives]\n{points}\n")
-        monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    def install(name, value, module=STRANGER, group=OBJECTIVES):
+        package = value.split(":")[0]
+        as_installed(tmp_path, package, "1.0", {name: value}, group=group)
+        (tmp_path / f"{package}.py").write_text(module)
 
     return install
 
 
 def test_a_strangers_objective_is_reward_filter_and_metric(stranger, sets_from):
-    stranger("thrift = stranger_objectives:Thrift")
-    assert "thrift" in installed()
+    stranger("thrift", "stranger_objectives:Thrift")
+    assert "thrift" in installed(OBJECTIVES)
     sets = sets_from(
         [[[1, 0], [0, 1]]] * 2, [[[1, 0], [0, 1]]] * 2, mask=[[True, True], [True, False]]
     )
@@ -65,32 +59,53 @@ def test_an_unknown_objective_names_the_nearest():
     with pytest.raises(InputError) as caught:
         load_objective("diversty")
     assert str(caught.value) == (
-        f"Objective 'diversty' is not installed. Installed: {', '.join(installed())}. "
-        "Did you mean 'diversity'?"
+        "Expected an installed objective, but found 'diversty'. "
+        f"Installed: {', '.join(installed(OBJECTIVES))}. Did you mean 'diversity'?"
     )
 
 
-def test_a_broken_plugin_shows_its_own_error(stranger):
-    stranger("broken = broken_objectives:Thrift", "1 / 0", "broken_objectives")
-    with pytest.raises(InputError, match=r"could not be imported .*ZeroDivisionError") as caught:
+def test_every_group_has_its_own_names(stranger):
+    assert installed("r4t.teapots") == {}
+    with pytest.raises(InputError, match=r"installed teapot, but found 'thrift'\. Installed: none"):
+        load("r4t.teapots", "thrift")
+    stranger("thrift", "stranger_teapots:NotOne", group="r4t.teapots")
+    assert load("r4t.teapots", "thrift").__name__ == "NotOne"
+    assert list(installed("r4t.teapots")) == ["thrift"]
+    assert "thrift" not in installed(OBJECTIVES)
+
+
+def test_a_plugin_that_cannot_be_imported_shows_its_own_error(stranger):
+    stranger("broken", "broken_objectives:Thrift", "1 / 0")
+    sentence = r"'broken' to be importable from broken_objectives:Thrift, but found ZeroDivisionErr"
+    with pytest.raises(PluginError, match=sentence) as caught:
         objective_class("broken")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_constructor_that_fails_shows_its_own_error():
+    sentence = r"'diversity' of r4t_objectives.diversity to accept .* found TypeError: .*'order'"
+    with pytest.raises(PluginError, match=sentence) as caught:
+        load_objective("diversity", order=2.0)
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
 def test_a_class_that_is_no_objective_is_refused(stranger):
-    stranger("wrong = stranger_objectives:NotOne")
-    with pytest.raises(InputError, match="must be a subclass of r4t.objective.Objective"):
+    stranger("wrong", "stranger_objectives:NotOne")
+    sentence = "'wrong' to be a subclass of r4t.objective.Objective, but found .*NotOne"
+    with pytest.raises(InputError, match=sentence):
         objective_class("wrong")
 
 
-def test_a_name_taken_twice_is_refused(stranger):
-    stranger("diversity = stranger_objectives:Thrift")
-    with pytest.raises(InputError, match="must belong to one package — 'diversity'"):
-        installed()
+def test_a_name_registered_twice_is_refused(stranger):
+    stranger("diversity", "stranger_objectives:Thrift")
+    with pytest.raises(
+        InputError, match=r"name of its own, but found 'diversity' .*stranger_objectives:Thrift"
+    ):
+        installed(OBJECTIVES)
 
 
 def test_scores_may_have_any_float_type(stranger, sets_from):
     double = STRANGER.replace("self.scale *", "self.scale * 1.0 *").replace(".float()", ".double()")
-    stranger("thrift = stranger_objectives:Thrift", double)
+    stranger("thrift", "stranger_objectives:Thrift", double)
     sets = sets_from([[[1, 0]]], [[[1, 0]]])
     assert load_objective("thrift")(sets).dtype == torch.float64

@@ -7,17 +7,24 @@ from r4t.sets import Popularity, SetBatch
 
 def test_fields_must_fit_the_query(sets_from):
     sets = sets_from([[[1, 0], [0, 1]]], [[[1, 0], [0, 1]]])
-    with pytest.raises(InputError, match=r"SetBatch.mask must have shape \(1, 2\).*found \(1, 3\)"):
+    with pytest.raises(
+        InputError, match=r"SetBatch.mask of shape \(B, k\), B = 1, k = 2, but found \(1, 3\)"
+    ):
         SetBatch(sets.query, sets.items, sets.item_embeddings, torch.ones(1, 3).bool())
     with pytest.raises(
-        InputError, match=r"SetBatch.pool must have shape \(1, any\).*found \(2, 5\)"
+        InputError, match=r"SetBatch.pool of shape \(B, P\), B = 1, but found \(2, 5\)"
     ):
         SetBatch(
             sets.query, sets.items, sets.item_embeddings, sets.mask, pool=torch.zeros(2, 5).long()
         )
-    with pytest.raises(InputError, match="one list for each of 1 queries, found 2"):
+    with pytest.raises(
+        InputError,
+        match=r"SetBatch.texts of shape \(B\), B = 1, but found \(2,\)",
+    ):
         SetBatch(sets.query, sets.items, sets.item_embeddings, sets.mask, texts=[["a"], ["b"]])
-    with pytest.raises(InputError, match=r"query \(B, d\) and items \(B, k\), found \(2,\)"):
+    with pytest.raises(
+        InputError, match=r"SetBatch.query of shape \(B, d\), any size, but found \(2,\)"
+    ):
         SetBatch(sets.query[0], sets.items, sets.item_embeddings, sets.mask)
 
 
@@ -36,7 +43,7 @@ def test_select_takes_every_field(sets_from):
     assert chosen.present == {"directions", "texts", "pool"}
 
 
-def test_what_holds_for_the_whole_batch_stays_whole(sets_from):
+def test_fields_of_the_whole_batch_are_not_split(sets_from):
     popularity = Popularity(torch.tensor([3, 0]), sets=4)
     sets = sets_from(
         [[[1, 0]], [[0, 1]]], [[[1, 0]], [[0, 1]]], popularity=popularity, query_texts=["x", "y"]
@@ -46,5 +53,8 @@ def test_what_holds_for_the_whole_batch_stays_whole(sets_from):
     assert chosen.query_texts == ["y"]
     assert chosen.query_name(0) == "query 0 of 1 ('y')"
     assert {"popularity", "query_texts"} <= chosen.present
-    with pytest.raises(InputError, match="one text for each of 2 queries, found 1; build every"):
+    with pytest.raises(
+        InputError,
+        match=r"SetBatch.query_texts of shape \(B\), B = 2, but found \(1,\)\. Build every",
+    ):
         sets.extended(query_texts=["x"])

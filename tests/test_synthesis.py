@@ -249,7 +249,7 @@ def test_references_and_pool_reach_the_reward(synthesize, small_run):
     references, pool = known.seen
     assert references.tolist() == [[3, 4]] * 4 + [[9, -1]] * 4
     assert pool.shape == (8, 20)
-    with pytest.raises(InputError, match=r"needs sets with .*'references'.* found sets without"):
+    with pytest.raises(InputError, match=r"sets with .*'references'.* found sets without"):
         synthesize(objectives={"known": Known()}, pool_size=20)
 
 

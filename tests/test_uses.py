@@ -1,4 +1,4 @@
-"""The three doors: reward, filter, metric."""
+"""The three uses of an objective: reward, filter, metric."""
 
 import math
 
@@ -9,14 +9,13 @@ from r4t.errors import InputError
 from r4t.filters import Filter, item_overlap
 from r4t.grpo.loss import group_advantage
 from r4t.metrics import ObjectiveMetric, objective_metrics
-from r4t.objective import Objective
-from r4t.plugins import load_objective
+from r4t.objective import Objective, load_objective
 from r4t.reward import Ramp, Reward
 from r4t.sets import SetBatch
 
 
 class Given(Objective):
-    """Reads its scores off the first coordinate of the query."""
+    """Returns the first coordinate of the query."""
 
     bounds = (-10.0, 10.0)
 
@@ -44,7 +43,7 @@ def test_eq1_reward_is_the_weighted_sum(sets_from):
     assert reward.item() == pytest.approx(0.6 * ground + 0.2 * 1.0 + 0.2 * align)
 
 
-def test_a_weight_of_zero_is_audited_not_counted():
+def test_a_weight_of_zero_is_audited_but_does_not_count():
     reward = Reward({"first": 2.0, "second": 0.0}, {"first": Given(), "second": Given()})
     total, components = reward(batch_of(1.0, 3.0))
     assert total.tolist() == [2.0, 6.0]
@@ -54,7 +53,7 @@ def test_a_weight_of_zero_is_audited_not_counted():
 
 def test_reward_refuses_unknown_and_unweighted_names():
     with pytest.raises(
-        InputError, match=r"'diversty' is not installed. Installed: .*Did you mean 'div"
+        InputError, match=r"objective, but found 'diversty'. Installed: .*Did you mean 'div"
     ):
         Reward({"diversty": 1.0})
     with pytest.raises(InputError, match=r"needs a weight — \['mine'\] have none"):
@@ -93,7 +92,7 @@ def test_metrics_with_equal_first_states_stay_apart(sets_from):
     }
 
 
-def test_one_objective_gives_one_number_through_all_doors(sets_from):
+def test_one_objective_gives_the_same_number_in_every_use(sets_from):
     sets = sets_from([[[1, 0], [0.6, 0.8]]], [[[1, 0], [0, 1]]])
     objective = load_objective("alignment")
     metric = ObjectiveMetric(objective)
@@ -105,7 +104,7 @@ def test_one_objective_gives_one_number_through_all_doors(sets_from):
 
 
 class Unsure(Given):
-    """Could not score what begins with 0."""
+    """Cannot score a query that begins with 0."""
 
     partial = True
 
@@ -113,7 +112,7 @@ class Unsure(Given):
         return torch.where(sets.query[:, 0] == 0, torch.nan, sets.query[:, 0])
 
 
-def test_a_set_that_could_not_be_scored_is_left_out_and_counted():
+def test_an_unscored_set_is_left_out_and_counted():
     sets = batch_of(1.0, 0.0, 3.0, 2.0)
     reward = Reward({"first": 1.0, "unsure": 0.5}, {"first": Given(), "unsure": Unsure()})
     total = reward.score(sets)
@@ -128,12 +127,12 @@ def test_a_set_that_could_not_be_scored_is_left_out_and_counted():
     metric.update(sets)
     assert metric.compute().item() == 2.0  # (1 + 3 + 2) / 3
     assert metric.unscored == 1
-    # μ = 3, deviations −1.5, 1.5, 0 over √(4.5 / 2) = 1.5: the unscored one has no part in either.
+    # μ = 3, deviations −1.5, 1.5, 0 over √(4.5 / 2) = 1.5: the unscored set affects neither.
     advantages = group_advantage(total.view(1, 4), epsilon=0.0)
     assert advantages.tolist() == [[-1.0, 0.0, 1.0, 0.0]]
 
 
-def test_an_audited_objective_that_fails_does_not_touch_the_reward():
+def test_an_unscored_audited_objective_does_not_affect_the_reward():
     reward = Reward({"first": 1.0, "unsure": 0.0}, {"first": Given(), "unsure": Unsure()})
     total, components = reward(batch_of(0.0, 2.0))
     assert total.tolist() == [0.0, 2.0]
@@ -141,7 +140,7 @@ def test_an_audited_objective_that_fails_does_not_touch_the_reward():
     assert not reward.partial
 
 
-def test_an_audited_objective_is_not_scored_where_a_reward_only_decides():
+def test_a_reward_that_only_decides_does_not_score_audited_objectives():
     class Costly(Given):
         costly = True
 
@@ -160,7 +159,7 @@ def test_a_ramp_moves_a_weight_over_the_steps():
         {"first": 1.0, "late": Ramp(0.0, 0.5, steps=10)}, {"first": Given(), "late": Given()}
     )
     components = reward.components(batch_of(4.0))
-    # 4·(1 + 0), 4·(1 + 0.2), 4·(1 + 0.5) from step 10 on, which is the weight without steps too.
+    # 4·(1 + 0), 4·(1 + 0.2), and 4·(1 + 0.5) from step 10 on, which is also the weight without steps.
     totals = [reward.total(components, step).item() for step in (0, 4, 10, 99)]
     assert totals == pytest.approx([4.0, 4.8, 6.0, 6.0])
     assert reward(batch_of(4.0))[0].item() == 6.0
@@ -183,12 +182,12 @@ def test_a_ramp_moves_a_weight_over_the_steps():
         ({"1st": 1.0}, r"found '1st'"),
     ],
 )
-def test_weights_and_names_that_cannot_work_are_refused(weights, sentence):
+def test_unusable_weights_and_names_are_refused(weights, sentence):
     with pytest.raises(InputError, match=sentence):
         Reward(weights, {name: Given() for name in weights})
 
 
-def test_any_other_name_becomes_a_metric():
+def test_all_other_names_become_metrics():
     names = ["update mean", "my-own", "größe", "x"]
     metrics = objective_metrics({name: Given() for name in names}, prefix="val/")
     metrics.update(batch_of(2.0))
@@ -203,7 +202,7 @@ def test_ramps_and_floors_are_finite():
         Filter(floor=math.nan)
 
 
-def test_a_count_is_a_score_like_any_other():
+def test_whole_numbers_become_float_scores():
     class Count(Given):
         bounds = (-0.5, 10.0)
 
@@ -212,52 +211,52 @@ def test_a_count_is_a_score_like_any_other():
 
     sets = batch_of(1.0, 2.0)
     sets = sets.extended(mask=torch.tensor([[True], [False]]))
-    assert Count()(sets).tolist() == [1.0, -0.5]  # no member: the lower bound, whole
+    assert Count()(sets).tolist() == [1.0, -0.5]  # no member: the lower bound, not truncated
 
 
-def test_a_metric_without_any_score_is_nan():
+def test_a_metric_without_scores_is_nan():
     metric = ObjectiveMetric(Unsure())
     metric.update(batch_of(0.0, 0.0))
     assert metric.compute().isnan()
     assert metric.unscored == 2
 
 
-def test_a_reward_of_nothing_but_audits_is_refused():
+def test_a_reward_with_only_audited_objectives_is_refused():
     with pytest.raises(
         InputError, match=r"weight other than 0, found 0 for all of \['diversity'\]"
     ):
         Reward({"diversity": 0.0})
 
 
-def test_nan_of_any_other_objective_names_it_and_the_query():
+def test_nan_from_a_complete_objective_names_it_and_the_query():
     class Poisoned(Given):
         def score(self, sets):
             return sets.query[:, 0] / sets.query[:, 0]
 
     sets = batch_of(1.0, 0.0).extended(query_texts=["boho", "beach picnic"])
-    sentence = r"'poisoned' must return finite .* found nan for query 1 of 2 \('beach picnic'\)"
+    sentence = r"'poisoned' to return finite .* found nan for query 1 of 2 \('beach picnic'\)"
     with pytest.raises(InputError, match=sentence):
         Reward({"poisoned": 1.0}, {"poisoned": Poisoned()})(sets)
 
 
 def test_near_equal_sets_are_dropped_by_hand():
-    # Items of four candidates of one query, best first: b shares two of four items with a, c all of
-    # b's, d has none at all.
+    # Items of four candidates of one query, best first: b shares two of four items with a, c shares
+    # all items of b, d has none.
     items = torch.tensor([[[1, 2, 3], [1, 2, 4], [4, 2, 1], [-1, -1, -1]]])
     scores = torch.tensor([[0.9, 0.8, 0.7, 0.6]])
     assert item_overlap(items)[0, 0].tolist() == [1.0, 0.5, 0.5, 0.0]
-    found = Filter(overlap=0.6)(scores, items)
-    assert found.kept.tolist() == [[True, True, False, True]]
-    assert (found.near_equal, found.beyond_share, found.below_floor) == (1, 0, 0)
-    # At 0.5 b goes as well, and then c is compared with a alone.
+    selection = Filter(overlap=0.6)(scores, items)
+    assert selection.kept.tolist() == [[True, True, False, True]]
+    assert (selection.near_equal, selection.beyond_share, selection.below_floor) == (1, 0, 0)
+    # At 0.5 b is dropped as well, and then c is compared only with a.
     assert Filter(overlap=0.5)(scores, items).kept.tolist() == [[True, False, False, True]]
-    # A share of half is filled by those that are left: a and b, not a and the copy of b.
-    found = Filter(share=0.5, overlap=0.6)(scores.flip(1), items.flip(1))
-    assert found.kept.tolist() == [[False, False, True, True]]
-    assert (found.near_equal, found.beyond_share) == (1, 1)
-    # The floor goes first: what is under it makes nobody else seem a copy.
-    found = Filter(floor=0.75, overlap=0.6)(torch.tensor([[0.9, 0.7, 0.8, 0.1]]), items)
-    assert found.kept.tolist() == [[True, False, True, False]]
+    # Half of the sets may stay: a and b, not a and the copy of b.
+    selection = Filter(share=0.5, overlap=0.6)(scores.flip(1), items.flip(1))
+    assert selection.kept.tolist() == [[False, False, True, True]]
+    assert (selection.near_equal, selection.beyond_share) == (1, 1)
+    # The floor comes first: a set below it does not make another one a copy.
+    selection = Filter(floor=0.75, overlap=0.6)(torch.tensor([[0.9, 0.7, 0.8, 0.1]]), items)
+    assert selection.kept.tolist() == [[True, False, True, False]]
     with pytest.raises(InputError, match=r"compares the items of sets, found scores alone; give"):
         Filter(overlap=0.6)(scores)
     with pytest.raises(InputError, match=r"overlap must lie in \(0, 1\], found 1.2; 1 drops sets"):

@@ -1,7 +1,7 @@
 """The installed entry points → the table of objectives."""
 
 from r4t.cli.objectives import Entry, describe
-from r4t.plugins import installed
+from r4t.plugins import OBJECTIVES, installed
 
 INTRODUCTION = """# Installed objectives
 
@@ -21,7 +21,7 @@ def objectives_page() -> dict[str, str]:
     Raises:
         RuntimeError: Nothing is installed, or what is installed is broken.
     """
-    found = [describe(name, point) for name, point in installed().items()]
+    found = [describe(name, point) for name, point in installed(OBJECTIVES).items()]
     broken = [f"{entry.name}: {entry.broken}" for entry in found if entry.broken]
     if broken or not found:
         raise RuntimeError(f"Objectives must be installed and whole, found {broken or 'none'}")

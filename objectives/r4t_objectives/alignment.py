@@ -1,4 +1,4 @@
-"""Directions and query → how far the directions still mean the query."""
+"""Directions and query → how close the directions stay to the query."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ from r4t.sets import SetBatch
 class Alignment(Objective):
     """Mean cosine of the directions with the query (paper, eq. 4).
 
-    ``(1/k) Σ_i cos(e(q_i), e(q))`` over the members that are there: from −1 (opposite) over 0
-    (unrelated) to 1 (every direction is the query itself, a plain repetition).
+    ``(1/k) Σ_i cos(e(q_i), e(q))`` over the members present: from −1 (opposite) through 0
+    (unrelated) to 1 (every direction repeats the query).
     """
 
     bounds = (-1.0, 1.0)

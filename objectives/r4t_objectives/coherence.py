@@ -1,4 +1,4 @@
-"""Retrieved items → how far they belong together, apart from the slots that they fill."""
+"""Retrieved items → how well they belong together, apart from the slots that they fill."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,36 +10,36 @@ from r4t.objective import Objective
 from r4t.sets import SetBatch
 from r4t_objectives.members import entries, one_of_each
 
-NO_PART = 1e-5  # what is left of an item that is alone in its slot: round-off, not a style
-ROOM = 1 << 24  # numbers at a time to compare lists with
+NO_PART = 1e-5  # length below which a non-slot part is round-off, as for an item alone in its slot
+ROOM = 1 << 24  # numbers held at a time to compare lists
 
 
 class Coherence(Objective):
-    """Members belong together: mean likeness of what is left of them without their slot.
+    """Members belong together: mean likeness of what remains of them without their slot.
 
-    A pair is one of two different items, however often a set repeats them. Without a ``field``, its
+    A pair is two different items, however often the set repeats them. Without a ``field``, its
     likeness is the cosine of the non-slot parts ``e(c) − mean of e over the items in c's slot``:
-    from −1 (opposite) over 0 (unrelated) to 1 (one style). With a ``field``, it is 1 for equal
-    values and 0 for others, for lists their Jaccard overlap. Over the pairs there are,
+    from −1 (opposite) through 0 (unrelated) to 1 (one style). With a ``field``, it is 1 for equal
+    values and 0 for others; for lists it is their Jaccard overlap. Over all pairs,
 
         coherence = min(mean likeness, summed likeness / (k(k − 1)/2)).
 
-    So a set is coherent, 1, where k different items agree. Repeated and missing members, and those
-    without a slot (or, with a field, a value of it), lose pairs of the k asked for: that takes from
-    a positive score in their proportion, and adds nothing to a negative one. Of two items, five
+    So a set scores 1 if k different items agree. Repeated members, missing ones and those without a
+    slot (or, with a field, without a value) leave fewer pairs than k members should have: that
+    lowers a positive score in proportion and does not raise a negative one. With two items, five
     times each, 1 of 45 pairs is left; a set without a pair scores 0.
 
-    It is *not* low diversity. Diversity sees whole items: a shirt, shoes and a hat are far apart
-    because of what they *are*. Coherence takes that away and asks whether what remains, linen and
-    light colors, agrees: a set can be diverse and coherent.
+    It is *not* low diversity. Diversity compares whole items: a shirt, shoes and a hat are far apart
+    because of what they *are*. Coherence removes that and asks whether the rest, linen and light
+    colors, agrees: a set can be diverse and coherent.
 
-    Small slots say little of style: nothing is left of an item that is alone in its slot (0 with
-    all others), two alone in a slot are opposite by construction (−1 with each other), and two of
-    a slot of n unrelated items have −1/(n − 1) on average. It is no matter of leaving an item out
-    of its own mean: that changes the length of its part, not the direction. Prefer a coarse slot.
+    Small slots say little about style: nothing remains of an item that is alone in its slot (0 with
+    all others), two items of a slot of two are opposite by construction (−1 with each other), and
+    two of a slot of n unrelated items have −1/(n − 1) on average. Leaving an item out of its own
+    mean would not help: it changes the length of its part, not the direction. Prefer a coarse slot.
 
     Args:
-        slot: Metadata column of single values; not read with a ``field``.
+        slot: Metadata column of single values; ignored with a ``field``.
         field: Metadata column that should agree among the members (a style, a brand, a list of
             tags); None for the embeddings.
     """
@@ -49,7 +49,7 @@ class Coherence(Objective):
     def __init__(self, slot: str = "category", field: str | None = None) -> None:
         self.slot = slot
         self.field = field
-        self._prepared: tuple[Any, Any] | None = None  # a catalog, and what was made of it
+        self._prepared: tuple[Any, Any] | None = None  # a catalog, and what was computed from it
 
     @property
     def bounds(self) -> tuple[float, float]:  # type: ignore[override]
@@ -58,21 +58,17 @@ class Coherence(Objective):
 
     @property
     def differentiable(self) -> bool:  # type: ignore[override]
-        """With respect to the item embeddings; values of a field have no gradient."""
+        """Whether the embeddings are compared; values of a field have no gradient."""
         return self.field is None
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) likeness of the pairs.
-
-        Raises:
-            InputError: The catalog has no such column, or the slots are lists.
-        """
+        """Return (B,) likeness of the pairs."""
         likeness, known = self._parts(sets) if self.field is None else self._values(sets)
         known = known & one_of_each(sets)
         pairs = (known.unsqueeze(2) & known.unsqueeze(1)).triu(1)
         total = torch.where(pairs, likeness, 0.0).sum((1, 2))
-        asked = sets.set_size * (sets.set_size - 1) // 2
-        return torch.minimum(total / pairs.sum((1, 2)).clamp(min=1), total / max(asked, 1))
+        most = max(sets.set_size * (sets.set_size - 1) // 2, 1)
+        return torch.minimum(total / pairs.sum((1, 2)).clamp(min=1), total / most)
 
     def _parts(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
         """Cosines (B, k, k) of the non-slot parts; the members (B, k) that have a slot."""
@@ -95,10 +91,10 @@ class Coherence(Objective):
         assert self.field is not None
         if self._prepared is None or self._prepared[0] is not catalog:
             self._prepared = catalog, value_lists(catalog.column(self.field))
-        codes, start = (held.to(sets.items.device) for held in self._prepared[1])
+        codes, start = (part.to(sets.items.device) for part in self._prepared[1])
         items = sets.items.clamp(min=0)
         count = start[items + 1] - start[items]
-        # At most k times the longest list here are the distinct values of a set.
+        # A set has at most k times as many distinct values as the longest list in this batch.
         width = sets.set_size * max(int(count.max()), 1) if len(sets) else 1
         rows = max(ROOM // (sets.set_size * width), 1)
         shared = torch.cat([shared_values(codes, start, part) for part in items.split(rows)])
@@ -106,7 +102,7 @@ class Coherence(Objective):
         return shared.to(sets.item_embeddings) / union.clamp(min=1), count > 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the catalog out of copies: they prepare their own."""
+        """Leave the catalog out of copies, which prepare their own."""
         return {**vars(self), "_prepared": None}
 
 
@@ -134,10 +130,10 @@ def value_lists(column: Sequence[Any]) -> tuple[Tensor, Tensor]:
     """Number the distinct values of each item.
 
     Args:
-        column: N single values or lists of them; None, or an empty list, where there is none.
+        column: N single values or lists of them; None or an empty list for no value.
 
     Returns:
-        The numbers, item after item; and (N + 1,) where each item's begin, and the last end.
+        The numbers, item after item; and (N + 1,) where each item's numbers begin, and the end.
 
     Examples:
         >>> value_lists(["a", None, ["b", "a", "b"]])
@@ -146,18 +142,18 @@ def value_lists(column: Sequence[Any]) -> tuple[Tensor, Tensor]:
     numbers: dict[Any, int] = {}
     codes: list[int] = []
     start = [0]
-    for value in column:
-        held = value if isinstance(value, list) else [] if value is None else [value]
-        codes += [numbers.setdefault(one, len(numbers)) for one in dict.fromkeys(held)]
+    for entry in column:
+        values = entry if isinstance(entry, list) else [] if entry is None else [entry]
+        codes += [numbers.setdefault(value, len(numbers)) for value in dict.fromkeys(values)]
         start.append(len(codes))
     return torch.tensor(codes, dtype=torch.long), torch.tensor(start)
 
 
 def shared_values(codes: Tensor, start: Tensor, items: Tensor) -> Tensor:
-    """Return (B, k, k), how many values two items of a set have in common.
+    """Return (B, k, k), the number of values that two items of a set share.
 
     Args:
-        codes: Numbers of the values, as of ``value_lists``.
+        codes: Numbers of the values, as from ``value_lists``.
         start: (N + 1,) where those of each item begin.
         items: (B, k) rows of the catalog.
 
@@ -170,16 +166,15 @@ def shared_values(codes: Tensor, start: Tensor, items: Tensor) -> Tensor:
     sets, members = items.shape
     begin = start[items].flatten()
     count = start[items + 1].flatten() - begin
-    member = torch.repeat_interleave(count)  # of each value held: whose it is, in all B·k
+    member = torch.repeat_interleave(count)  # the member, of all B·k, that holds each value
     order = torch.arange(len(member), device=items.device) - (count.cumsum(0) - count)[member]
     owner = member // members
-    # The distinct values of each set are its columns, so that it has no more than it needs.
+    # The columns of a set are its own distinct values, so it has no more columns than it needs.
     key = owner * (int(codes.max()) + 1 if len(codes) else 1) + codes[begin[member] + order]
     distinct, number = key.unique(return_inverse=True)
     first = torch.full((sets,), len(distinct), device=items.device)
     first = first.scatter_reduce(0, owner, number, "amin")
     place = number - first[owner]
-    held = torch.zeros(sets, members, int(place.max()) + 1 if len(place) else 0)
-    held = held.to(items.device)
-    held[owner, member % members, place] = 1.0
-    return held @ held.mT
+    has = torch.zeros(sets, members, int(place.max()) + 1 if len(place) else 0, device=items.device)
+    has[owner, member % members, place] = 1.0
+    return has @ has.mT

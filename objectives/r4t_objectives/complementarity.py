@@ -15,12 +15,12 @@ class Complementarity(Objective):
 
     ``−Σ_v p_v log p_v / log(min(k, V))``, where p_v is the share of members with value v and V the
     number of values in the catalog. From 0 (all members fill one slot) to 1 (each fills another, or
-    all V slots are filled evenly). k is the number of members asked for, so missing members lower
-    it. A member without a value fills no slot and counts as missing. Where nothing could differ
-    (k = 1, or fewer than two values in the catalog) it is 0.
+    they fill all V slots evenly). k is the number of members asked for, so missing members lower
+    it, and a member without a value counts as missing. If nothing can differ (k = 1, or fewer than
+    two values in the catalog), it is 0.
 
     Args:
-        field: Metadata column of single values whose values are the slots.
+        field: Metadata column of single values, the slots.
     """
 
     bounds = (0.0, 1.0)
@@ -30,11 +30,7 @@ class Complementarity(Objective):
         self.field = field
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) normalized entropies.
-
-        Raises:
-            InputError: The catalog has no such column, or its values are lists.
-        """
+        """Return (B,) normalized entropies."""
         assert sets.catalog is not None  # __call__ checked `needs`
         codes, values = sets.catalog.codes(self.field)
         most = min(sets.set_size, len(values))
@@ -43,7 +39,7 @@ class Complementarity(Objective):
             return scores
         slots = entries(codes, sets).masked_fill(~sets.mask, -1)
         filled = slots >= 0
-        # Members by members instead of members by values: a field may have very many values.
+        # Compare members with members instead of values: a field may have very many values.
         same = (slots.unsqueeze(2) == slots.unsqueeze(1)) & filled.unsqueeze(1)
         share = same.sum(-1) / filled.sum(-1, keepdim=True).clamp(min=1)  # p of each member's slot
         # Σ_v p_v log p_v is the mean of log p over the members.

@@ -16,14 +16,14 @@ ROUND_OFF = 1e-9  # 0.1 + 0.2 keeps a budget of 0.3
 
 
 class Rule(ABC):
-    """What a set must keep, whatever the query; subclass it for rules of your own."""
+    """A rule that a set keeps or breaks, whatever the query; subclass it for rules of your own."""
 
     @abstractmethod
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
         """Return (B,) bool.
 
         Args:
-            sets: With a catalog.
+            sets: Sets with a catalog.
             chosen: (B, k), True for one member of each distinct item: an item counts once.
         """
 
@@ -31,18 +31,19 @@ class Rule(ABC):
 class AtMost(Rule):
     """At most ``count`` items with the same value of a field: no more than two of one brand.
 
-    Items without a value are never too many.
+    Items without a value do not count.
 
     Args:
         field: Metadata column of single values.
-        count: Most items of one value, at least 1.
+        count: Most items with the same value, at least 1.
     """
 
     def __init__(self, field: str, count: int) -> None:
         if count < 1:
             raise InputError(
-                f"AtMost needs a count of at least 1, found {count} for the field {field!r}; 2 "
-                "allows two items of one value."
+                expected=f"a count of at least 1 in AtMost for the field {field!r}",
+                found=str(count),
+                remedy="Use 2, for example, to allow two items with the same value.",
             )
         self.field = field
         self.count = count
@@ -59,11 +60,11 @@ class AtMost(Rule):
 class Budget(Rule):
     """The sum of a field over the items is at most ``total``: the price of the whole outfit.
 
-    An item without a number breaks the rule, because nobody can say that the set keeps it.
+    An item without a number breaks the rule, because the sum is unknown.
 
     Args:
         field: Metadata column of numbers.
-        total: Most that the items may sum to.
+        total: Largest sum that keeps the rule.
     """
 
     def __init__(self, field: str, total: float) -> None:
@@ -74,7 +75,7 @@ class Budget(Rule):
         """Whether the sum is known and within the budget."""
         assert sets.catalog is not None
         amount = entries(sets.catalog.numbers(self.field), sets)
-        spent = torch.where(chosen, amount, 0.0).sum(-1)  # NaN if one is not known
+        spent = torch.where(chosen, amount, 0.0).sum(-1)  # NaN if one is unknown
         return spent <= self.total + ROUND_OFF * abs(self.total)
 
 
@@ -83,8 +84,8 @@ class MustInclude(Rule):
 
     Args:
         field: Metadata column of single values.
-        value: A value that it has somewhere in the catalog, as it stands there or as text: 2003 and
-            "2003" are the same year.
+        value: A value that occurs in the catalog, in its own type or as text: 2003 and "2003" are
+            the same year, but True and 1 differ.
     """
 
     def __init__(self, field: str, value: str | int | float | bool) -> None:
@@ -95,26 +96,24 @@ class MustInclude(Rule):
         """Whether the value occurs.
 
         Raises:
-            InputError: No item of the catalog has it.
+            InputError: If no item of the catalog has the value.
         """
         assert sets.catalog is not None
         codes, values = sets.catalog.codes(self.field)
         number = next((n for n, value in enumerate(values) if same_value(value, self.value)), None)
         if number is None:
-            known = [str(value) for value in values]
-            shown = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+            texts = [str(value) for value in values]
+            shown = ", ".join(texts[:10]) + (", …" if len(texts) > 10 else "")
             raise InputError(
-                f"MustInclude needs a value that the field {self.field!r} has in the catalog "
-                f"({shown}), found {self.value!r}; name one of them."
-                f"{nearest(str(self.value), known)}"
+                expected=f"MustInclude to name a value of the field {self.field!r} ({shown})",
+                found=repr(self.value),
+                remedy=f"Choose one of them.{nearest(str(self.value), texts)}",
             )
         return ((entries(codes, sets) == number) & chosen).any(-1)
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two values are equal, or the same when written out.
-
-    A year is 2003 in one file and text in another; but True, which equals 1, is another value.
+    """Whether two values are equal, as values or as text, and not True against 1.
 
     Examples:
         >>> same_value(2003, "2003"), same_value(3, 3.0), same_value(1, True)
@@ -123,52 +122,45 @@ def same_value(one: Any, other: Any) -> bool:
     return str(one) == str(other) or (bool not in (type(one), type(other)) and one == other)
 
 
+def _yaml(rule: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": f"r4t_objectives.constraint.{rule}", "init_args": arguments}
+
+
 class Constraint(Objective):
     """Share of set-level rules that a set keeps; in YAML each rule is a ``class_path``.
 
     From 0 (every rule broken) to 1 (all kept). Each distinct item counts once, so a repeated item
-    neither breaks a rule nor costs twice. It says nothing about the query.
+    neither breaks a rule nor costs twice. The query does not matter.
 
     Args:
         rules: At least one rule: ``AtMost``, ``Budget``, ``MustInclude`` or a class of your own.
 
     Raises:
-        InputError: There is no rule.
+        InputError: If there is no rule.
     """
 
     bounds = (0.0, 1.0)
     needs = frozenset({"catalog"})
-    example: ClassVar[dict[str, Any]] = {  # what `r4t objectives constraint` prints
+    example: ClassVar[dict[str, Any]] = {  # `r4t objectives constraint` prints it
         "rules": [
-            {
-                "class_path": "r4t_objectives.constraint.AtMost",
-                "init_args": {"field": "brand", "count": 2},
-            },
-            {
-                "class_path": "r4t_objectives.constraint.Budget",
-                "init_args": {"field": "price", "total": 150},
-            },
-            {
-                "class_path": "r4t_objectives.constraint.MustInclude",
-                "init_args": {"field": "category", "value": "shoes"},
-            },
+            _yaml("AtMost", field="brand", count=2),
+            _yaml("Budget", field="price", total=150),
+            _yaml("MustInclude", field="category", value="shoes"),
         ]
     }
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         if not rules:
             raise InputError(
-                "A constraint needs at least one rule, found none; give some, as in rules: "
-                "[{class_path: r4t_objectives.constraint.AtMost, init_args: {field: brand, count: 2}}]."
+                expected="at least one rule for the constraint",
+                found="none",
+                remedy="Add one, as in rules: [{class_path: r4t_objectives.constraint.AtMost, "
+                "init_args: {field: brand, count: 2}}].",
             )
         self.rules = list(rules)
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Return (B,) shares of rules kept.
-
-        Raises:
-            InputError: The catalog lacks a field of a rule, or the field is of another kind.
-        """
+        """Return (B,) shares of rules kept."""
         chosen = one_of_each(sets)
         kept = torch.stack([rule.kept(sets, chosen) for rule in self.rules])
         return kept.to(sets.item_embeddings).mean(0)

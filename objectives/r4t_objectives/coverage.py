@@ -14,9 +14,9 @@ ROUND_OFF = 1e-5  # an item's cosine with itself is 1 only up to float32
 class Coverage(Objective):
     """Share of the reference set Y that was retrieved (paper, eq. 5).
 
-    Exact, the default: ``|Y ∩ R(Q)| / |Y|`` by ids, with R(Q) the pool. Soft, with a ``cosine``:
-    the share of reference items that have a *member* (not: an item of the pool) at that cosine or
-    nearer, so that a near equal of a reference item counts like the item itself.
+    By default it is exact: ``|Y ∩ R(Q)| / |Y|`` by ids, with R(Q) the pool. With a ``cosine`` it is
+    soft: the share of reference items within that cosine of a *member* (not of any item in the
+    pool), so that an item nearly equal to a reference counts like the reference itself.
 
     From 0 (no reference item was retrieved) to 1 (all were). The reference set is *one* plausible
     answer, so this is a proxy: a low value need not mean a bad set.
@@ -25,7 +25,7 @@ class Coverage(Objective):
         cosine: Least cosine in (0, 1] between a reference item and a member; None for exact ids.
 
     Raises:
-        InputError: ``cosine`` lies outside (0, 1].
+        InputError: If ``cosine`` is outside (0, 1].
     """
 
     bounds = (0.0, 1.0)
@@ -33,45 +33,41 @@ class Coverage(Objective):
     def __init__(self, cosine: float | None = None) -> None:
         if cosine is not None and not 0 < cosine <= 1:
             raise InputError(
-                f"The cosine of a soft coverage must lie in (0, 1], found {cosine}; 0.8 asks for near "
-                "equals, and without it ids must be equal."
+                expected="a cosine of soft coverage within (0, 1]",
+                found=str(cosine),
+                remedy="Use 0.8 for nearly equal items, or leave it out to compare ids.",
             )
         self.cosine = cosine
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
-        """Pool and references; for the soft form references and catalog."""
+        """Pool and references, or for the soft form catalog and references."""
         return frozenset({"references", "pool" if self.cosine is None else "catalog"})
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) coverage.
 
         Raises:
-            InputError: A query has no reference item.
+            InputError: If a query has no reference item.
         """
-        assert sets.references is not None  # __call__ checked `needs`
-        known = sets.references >= 0  # (B, R)
+        references = sets.references
+        assert references is not None  # __call__ checked `needs`
+        known = references >= 0  # (B, R)
         empty = ~known.any(-1)
         if empty.any():
             raise InputError(
-                "Coverage needs at least one reference item a query, found none for "
-                f"{sets.query_name(int(empty.nonzero()[0]))}; leave such queries out, or use an "
-                "objective without references."
+                expected="at least one reference item per query, for coverage",
+                found=f"none for {sets.query_name(int(empty.nonzero()[0]))}",
+                remedy="Leave such queries out, or use an objective without references.",
             )
-        found = self._exact(sets) if self.cosine is None else self._soft(sets, self.cosine)
-        return (found & known).sum(-1) / known.sum(-1)
-
-    def _exact(self, sets: SetBatch) -> Tensor:
-        pool, references = sets.pool, sets.references
-        assert pool is not None
-        assert references is not None
-        # (B, R, P) would be large for deep pools; references are few, so go by reference.
-        return torch.stack([(pool == ref.unsqueeze(1)).any(-1) for ref in references.T], dim=1)
-
-    def _soft(self, sets: SetBatch, cosine: float) -> Tensor:
-        catalog, references = sets.catalog, sets.references
-        assert catalog is not None
-        assert references is not None
-        wanted = catalog.embeddings[references.clamp(min=0).cpu()].to(sets.item_embeddings)
-        cosines = normalize(wanted) @ normalize(sets.item_embeddings).mT  # (B, R, k)
-        return ((cosines >= cosine - ROUND_OFF) & sets.mask.unsqueeze(1)).any(-1)
+        if self.cosine is None:
+            assert sets.pool is not None
+            # (B, R, P) would be large for deep pools; references are few, so loop over them.
+            columns = references.unsqueeze(1).unbind(2)
+            covered = torch.stack([(sets.pool == column).any(-1) for column in columns], dim=1)
+        else:
+            assert sets.catalog is not None
+            wanted = sets.catalog.embeddings[references.clamp(min=0).cpu()].to(sets.item_embeddings)
+            cosines = normalize(wanted) @ normalize(sets.item_embeddings).mT  # (B, R, k)
+            covered = ((cosines >= self.cosine - ROUND_OFF) & sets.mask.unsqueeze(1)).any(-1)
+        return (covered & known).sum(-1) / known.sum(-1)

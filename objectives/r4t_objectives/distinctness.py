@@ -10,13 +10,12 @@ from r4t.sets import SetBatch
 class Distinctness(Objective):
     """Number of distinct items of a set over k, the number of members asked for.
 
-    From 1/k (every member is the same item) to 1 (k different items); 0 where there is no member.
-    It counts ids: two items that look alike are two. ``Diversity`` sees how alike they are.
+    From 1/k (every member is the same item) to 1 (k different items). It compares ids: two items
+    that look alike count as two. ``Diversity`` measures how alike they are.
     """
 
     bounds = (0.0, 1.0)
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) shares."""
-        members = sets.items.masked_fill(~sets.mask, -1)
-        return distinct_count(members) / sets.set_size
+        return distinct_count(sets.items.masked_fill(~sets.mask, -1)) / sets.set_size

@@ -12,15 +12,15 @@ class Diversity(Objective):
     """Vendi score of the retrieved items over k (paper, eq. 2, scaled as Vendi / k).
 
     From 1/k (all items the same) to 1 (k orthogonal items). Missing members lower it, because k is
-    the number of members asked for; 0 where there is none.
+    the number of members asked for.
 
     Args:
-        q: Order of the Hill number, above 0 (Pasarkar & Dieng 2024). 1 is the paper's; a higher
-            order forgives a near copy less and less, and ``inf`` looks at the largest group of
-            like items alone.
+        q: Order of the Hill number, above 0 (Pasarkar & Dieng 2024). The paper uses 1; higher
+            orders penalize near copies more, and ``inf`` counts only the largest group of similar
+            items.
 
     Raises:
-        InputError: ``q`` is not above 0.
+        InputError: If ``q`` is not above 0.
     """
 
     bounds = (0.0, 1.0)
@@ -29,8 +29,9 @@ class Diversity(Objective):
     def __init__(self, q: float = 1.0) -> None:
         if not q > 0:
             raise InputError(
-                f"The order q of a diversity must be above 0, found {q}; 1 is the paper's, and .inf "
-                "looks at the largest group of like items alone."
+                expected="an order q of the diversity above 0",
+                found=str(q),
+                remedy="Use 1 as in the paper, or .inf to count only the largest group.",
             )
         self.q = float(q)
 

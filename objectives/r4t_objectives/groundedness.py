@@ -1,4 +1,4 @@
-"""Directions and their nearest items → how close the directions lie to the catalog."""
+"""Directions and their nearest items → how close the directions are to the catalog."""
 
 from torch import Tensor
 
@@ -9,10 +9,9 @@ from r4t.sets import SetBatch
 class Groundedness(Objective):
     """Closeness of each direction to its nearest item (paper, eq. 3).
 
-    ``1 − (1/k) Σ_i min_c ‖e(q_i) − e(c)‖₂`` over the members that are there. On unit vectors it
-    runs from −1 (every direction opposite to all items) over about −0.41 (orthogonal) to 1 (each
-    direction is an item). It judges directions, not items: for a method that picks items without
-    directions it is undefined.
+    ``1 − (1/k) Σ_i min_c ‖e(q_i) − e(c)‖₂`` over the members present. On unit vectors it runs from
+    −1 (every direction opposite to all items) through about −0.41 (orthogonal) to 1 (each direction
+    is an item). It judges directions, so it is undefined for methods that pick items without them.
     """
 
     bounds = (-1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Texts of a set → a score of 1 to 5 with its reason, from a language model that sees no more."""
+"""Texts of a set → a language model's score from 1 to 5, with its reason."""
 
 import hashlib
 import ipaddress
@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from r4t.objective import Objective
 from r4t.sets import SetBatch
 from r4t_objectives.rubrics import Rubric
 
-THOUGHT = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL)  # some begin without <think>
+THOUGHT = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL)  # some models omit the first <think>
 MEMORY = 10_000  # answers that an object keeps in memory
 AGAIN = (
     "That was not in the form asked for. Answer with the JSON object alone: "
@@ -32,12 +32,7 @@ AGAIN = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of one set.
-
-    Attributes:
-        score: 1 to 5; NaN where there is none.
-        reason: The model's, or why there is no score.
-    """
+    """A judge's score of one set, 1 to 5, and its reason; NaN and why there is no score."""
 
     score: float
     reason: str
@@ -46,33 +41,32 @@ class Verdict:
 class Judge(Objective):
     """A language model's score of a set, 1 to 5 (paper, §7).
 
-    The model sees a rubric with an anchor for each score and the texts of the set's items, in an
-    order that depends on the seed and the set alone. It sees no method, no scores and no ids. It
-    gives a reason, then a score.
+    The model sees a rubric with an anchor for each score, and the texts of the set's items in an
+    order that depends only on the seed and the set; no method, scores or ids. It gives a reason,
+    then a score.
 
     * ``diversity``: from 1 (copies) to 5 (every item adds something); the query is not shown.
-    * ``alignment``: of the collection with the query, from 1 (nothing to do with it) to 5.
+    * ``alignment``: of the collection with the query, from 1 (unrelated) to 5 (every item fits).
     * ``groundedness``: each item against its own sub-query, from 1 (no match) to 5; needs ``texts``.
 
-    A set that got no answer, or twice one without a score from 1 to 5, scores NaN and is counted
-    (``partial``); it is asked for again next time. Any other is asked for once: an object remembers
-    its last 10,000 answers, so that the same set has the same score in every column. The key is
-    read from OPENAI_API_KEY. On several ranks each keeps its own account of what it spent; the
-    cache is common.
+    A set without an answer, or with two answers that hold no score from 1 to 5, scores NaN, is
+    counted (``partial``) and is asked about again next time. All other answers are remembered, the
+    last 10,000 by each object, so that equal sets have equal scores in every column. The key comes
+    from OPENAI_API_KEY. Each rank counts what it spends; all ranks share the cache.
 
     Args:
-        rubric: One of those above, or the path of a text file with ``{items}`` or ``{pairs}``, and
-            ``{query}`` where it is to be shown.
+        rubric: One of these, or the path of a text file with ``{items}`` or ``{pairs}``, and with
+            ``{query}`` to show the query.
         model: Its name at the endpoint; R4T_JUDGE_MODEL by default.
-        base_url: OPENAI_BASE_URL, or else OpenAI's own, by default.
-        seed: Of the order in which items are shown.
-        concurrency: Calls at the same time.
-        retries: Attempts after the first where the endpoint is busy, by default for about a minute;
-            no more than four where it is silent or broken.
+        base_url: Address; OPENAI_BASE_URL, or else OpenAI, by default.
+        seed: Seed of the order in which items are shown.
+        concurrency: Number of simultaneous calls.
+        retries: Attempts after the first if the endpoint is busy, by default for about a minute; at
+            most four if it is silent or broken.
         timeout: Seconds without a byte after which a call counts as lost.
-        cache: Folder of answers by content, with prompts and reasons to read, for later and for
-            other processes; None for none.
-        prices: Per million prompt and completion tokens, for the cost in ``facts``.
+        cache: Folder of answers by content, with prompts and reasons, shared with later and other
+            processes; None for none.
+        prices: Prices per million prompt and completion tokens, for the cost in ``facts``.
         parameters: Further fields of the request; ``{temperature: 0}`` by default (``{}`` for
             models that refuse it).
 
@@ -80,8 +74,8 @@ class Judge(Objective):
         verdicts: Scores and reasons of the last call, one for each set.
 
     Raises:
-        InputError: No model is named, the rubric is unknown or shows nothing, a price is below 0,
-            or ``Chat`` refuses an argument.
+        InputError: If no model is named, the rubric is unknown or does not show the set, a price is
+            below 0, or ``Chat`` refuses an argument.
     """
 
     bounds = (1.0, 5.0)
@@ -102,12 +96,25 @@ class Judge(Objective):
         prices: tuple[float, float] | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> None:
+        model = model or os.environ.get("R4T_JUDGE_MODEL")
+        if not model:
+            raise InputError(
+                expected="the name of a model for the judge",
+                found="none in its arguments or in R4T_JUDGE_MODEL",
+                remedy="Name one that the endpoint (base_url or OPENAI_BASE_URL) serves.",
+            )
+        if prices is not None and (len(prices) != 2 or not all(price >= 0 for price in prices)):
+            raise InputError(
+                expected="two prices of at least 0, per million prompt and completion tokens",
+                found=str(list(prices)),
+                remedy="Write them as [0.25, 2.0].",
+            )
         self.rubric = Rubric(rubric)
         self.needs = self.rubric.needs
         self.seed = seed
-        self.prices = _checked_prices(prices)
+        self.prices = prices
         self.chat = Chat(
-            _named(model),
+            model,
             base_url,
             parameters={"temperature": 0} if parameters is None else parameters,
             concurrency=concurrency,
@@ -129,13 +136,13 @@ class Judge(Objective):
         """Return (B,) scores, NaN where there is none; a set without a member is not shown.
 
         Raises:
-            InputError: The endpoint refuses the key, the model or the address, or pairs are to be
-                judged and a member has no sub-query.
+            InputError: If the endpoint refuses the key, the model or the address, or the rubric has
+                pairs and a member has no sub-query.
         """
-        shown = sets.mask.any(-1).nonzero().flatten().tolist()
-        prompts = [self.rubric.prompt(sets, row, self.seed) for row in shown]
+        rows = sets.mask.any(-1).nonzero().flatten().tolist()
+        prompts = [self.rubric.prompt(sets, row, self.seed) for row in rows]
         self.verdicts = [Verdict(self.bounds[0], "no member")] * len(sets)
-        for row, verdict in zip(shown, self._judge(prompts)):
+        for row, verdict in zip(rows, self._judge(prompts)):
             self.verdicts[row] = verdict
         scores = [verdict.score for verdict in self.verdicts]
         return torch.tensor(scores, dtype=torch.float32, device=sets.query.device)
@@ -145,15 +152,15 @@ class Judge(Objective):
         return ["" if math.isnan(v.score) else v.reason for v in self.verdicts]
 
     def facts(self) -> dict[str, Any]:
-        """Return the model, the rubric and what this process has asked and spent so far.
+        """Return the model, the rubric, and what this process has requested and spent so far.
 
-        ``cost`` is None without prices, and too low where answers are ``unmetered``.
+        ``cost`` is None without prices, and too low if answers are ``unmetered``.
         """
         usage = self.chat.usage
         return {
             "model": self.chat.model,
             "answered_by": sorted(self._models),
-            "endpoint": _whereabouts(self.chat.base_url),
+            "endpoint": _location(self.chat.base_url),
             "parameters": self.chat.parameters,
             "rubric": self.rubric.name,
             "rubric_sha256": hashlib.sha256(self.rubric.text.encode()).hexdigest(),
@@ -164,31 +171,29 @@ class Judge(Objective):
         }
 
     def _judge(self, prompts: list[str]) -> list[Verdict]:
-        """Ask once, and once more where the answer has no score."""
-        asked = [[_said("user", prompt)] for prompt in prompts]
-        answers = self.chat.ask(asked)
-        again = {
+        """Ask about each set, and once more if the answer has no score."""
+        questions = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        answers = self.chat.ask(questions)
+        repeats = {
             place: [
-                *asked[place],
-                _said("assistant", answer.text or "(nothing)"),
-                _said("user", AGAIN),
+                *questions[place],
+                {"role": "assistant", "content": answer.text or "(nothing)"},
+                {"role": "user", "content": AGAIN},
             ]
             for place, answer in enumerate(answers)
             if isinstance(answer, Answer) and read_verdict(answer.text) is None
         }
-        for place, answer in zip(again, self.chat.ask(list(again.values()))):
+        for place, answer in zip(repeats, self.chat.ask(list(repeats.values()))):
             answers[place] = answer
-        verdicts = []
-        for place, answer in enumerate(answers):
-            verdict = self._verdict(answer)
-            if math.isnan(verdict.score):  # nothing of it is to be kept
-                self.chat.forget(asked[place])
-                self.chat.forget(again.get(place, asked[place]))
-            verdicts.append(verdict)
+        verdicts = [self._verdict(answer) for answer in answers]
+        for place, verdict in enumerate(verdicts):
+            if math.isnan(verdict.score):
+                self.chat.forget(questions[place])
+                self.chat.forget(repeats.get(place, questions[place]))
         return verdicts
 
     def _verdict(self, answer: Answer | Failure) -> Verdict:
-        """Read the last answer to a set, or count it as missing."""
+        """Read the last answer about a set, or count the set as unscored."""
         if isinstance(answer, Answer):
             self._models.add(answer.model)
             verdict = read_verdict(answer.text)
@@ -197,8 +202,7 @@ class Judge(Objective):
             answer = Failure("Malformed", " ".join(answer.text.split())[:300])
         if not self._unscored:
             warnings.warn(
-                f"{self.name} leaves sets without an answer unscored; the first: {answer}",
-                stacklevel=2,
+                f"{self.name} could not score all sets; the first: {answer}", stacklevel=2
             )
         self._unscored[answer.kind] += 1
         return Verdict(float("nan"), str(answer))
@@ -207,9 +211,9 @@ class Judge(Objective):
 def read_verdict(text: str) -> Verdict | None:
     """Read the JSON object with a reason and a score from 1 to 5 in an answer; None without one.
 
-    Code fences, thoughts in ``<think>`` and prose around it do not matter. An object with a score
-    alone counts where none has a reason too. Objects that disagree are no verdict: one of them may
-    be what an item says.
+    Code fences, thoughts in ``<think>`` and prose around it are ignored. Objects with only a score
+    count if no object has a reason too. Objects that disagree give no verdict, because one of them
+    may be quoted from an item.
 
     Examples:
         >>> read_verdict('Sure! ```json {"reason": "All hats.", "score": 2} ```')
@@ -219,14 +223,14 @@ def read_verdict(text: str) -> Verdict | None:
         >>> read_verdict('{"reason": "Bad.", "score": 1} Item 3: {"reason": "x", "score": 5}')
     """
     rows = [row for row in _objects(THOUGHT.sub("", text)) if "score" in row]
-    whole = [row for row in rows if "reason" in row]
-    verdicts = [_read_row(row) for row in whole or rows]
-    agree = len({None if verdict is None else verdict.score for verdict in verdicts}) == 1
-    return verdicts[0] if agree else None
+    rows = [row for row in rows if "reason" in row] or rows
+    scores = {_valid_score(row["score"]) for row in rows}
+    score = scores.pop() if len(scores) == 1 else None
+    return None if score is None else Verdict(score, str(rows[0].get("reason", "")))
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a text, without those within others."""
+    """Yield the outermost JSON objects in a text."""
     decoder = json.JSONDecoder()
     place = text.find("{")
     while place >= 0:
@@ -239,44 +243,19 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         place = text.find("{", place)
 
 
-def _read_row(row: Mapping[str, Any]) -> Verdict | None:
+def _valid_score(value: Any) -> float | None:
     try:
-        score = float("nan") if isinstance(row["score"], bool) else float(row["score"])
+        score = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return Verdict(score, str(row.get("reason", ""))) if 1 <= score <= 5 else None
+    return score if 1 <= score <= 5 and not isinstance(value, bool) else None
 
 
-def _said(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
-def _named(model: str | None) -> str:
-    model = model or os.environ.get("R4T_JUDGE_MODEL")
-    if not model:
-        raise InputError(
-            "A judge needs the name of a model — found none in its arguments or R4T_JUDGE_MODEL — "
-            "give one that the endpoint (base_url or OPENAI_BASE_URL) serves."
-        )
-    return model
-
-
-def _checked_prices(prices: tuple[float, float] | None) -> tuple[float, float] | None:
-    if prices is None:
-        return None
-    if len(prices) != 2 or not all(price >= 0 for price in prices):
-        raise InputError(
-            "Prices are two numbers of at least 0, per million prompt and completion tokens — found "
-            f"{list(prices)} — write them as [0.25, 2.0]."
-        )
-    return float(prices[0]), float(prices[1])
-
-
-def _whereabouts(url: str) -> str:
-    """Where an endpoint runs, without its host: results are passed on, addresses should not be."""
+def _location(url: str) -> str:
+    """Return whether an endpoint is local, without its address: results may be published."""
     host = urlsplit(url).hostname or ""
     try:
-        near = ipaddress.ip_address(host).is_private
+        is_local = ipaddress.ip_address(host).is_private
     except ValueError:
-        near = "." not in host or host.endswith((".local", ".internal", ".localhost"))
-    return f"OpenAI-compatible, {'local' if near else 'remote'}"
+        is_local = "." not in host or host.endswith((".local", ".internal", ".localhost"))
+    return f"OpenAI-compatible, {'local' if is_local else 'remote'}"

@@ -1,6 +1,7 @@
 """Retrieved items and their popularity in the training sets → how unexpected they are."""
 
-import torch
+import math
+
 from torch import Tensor
 
 from r4t.errors import InputError
@@ -12,10 +13,10 @@ from r4t_objectives.members import entries
 class Novelty(Objective):
     """Mean self-information of the items, by how many of S training sets hold each.
 
-    ``(1/n) Σ_i −log p_i / log(S + 1)`` over the n members that are there, with the add-one
-    smoothed ``p_i = (count_i + 1) / (S + 1)`` (Zhou et al. 2010, smoothed and scaled). From 0
-    (every item is in every training set) to 1 (no item is in any). It knows nothing of the query:
-    random items are novel, so it belongs beside an objective that asks for relevance.
+    ``(1/n) Σ_i −log p_i / log(S + 1)`` over the n members present, with the add-one smoothed
+    ``p_i = (count_i + 1) / (S + 1)`` (Zhou et al. 2010, smoothed and scaled). From 0 (every item is
+    in every training set) to 1 (no item is in any). It ignores the query, and random items are
+    novel, so combine it with an objective that measures relevance.
     """
 
     bounds = (0.0, 1.0)
@@ -25,17 +26,18 @@ class Novelty(Objective):
         """Return (B,) novelty.
 
         Raises:
-            InputError: There is no training set to count in.
+            InputError: If there is no training set.
         """
         popularity = sets.popularity
         assert popularity is not None  # __call__ checked `needs`
         if popularity.sets < 1:
             raise InputError(
-                f"Novelty needs items counted in at least one training set, found "
-                f"{popularity.sets}; write training queries with reference sets, or leave it out."
+                expected="at least one training set to count items in, for novelty",
+                found=str(popularity.sets),
+                remedy="Write training queries with reference sets, or leave this objective out.",
             )
         counts = entries(popularity.counts, sets)
-        total = torch.tensor(popularity.sets + 1, dtype=torch.float64, device=sets.items.device)
-        information = 1 - (counts + 1).double().log() / total.log()  # −log p / log(S + 1)
+        # −log p / log(S + 1)
+        information = 1 - (counts + 1).double().log() / math.log(popularity.sets + 1)
         mean = (information * sets.mask).sum(-1) / sets.mask.sum(-1).clamp(min=1)
         return mean.to(sets.item_embeddings.dtype)

@@ -1,4 +1,4 @@
-"""Sub-queries of a language model → whether they are a fan-out of the form asked for."""
+"""Sub-queries of a language model → how well they keep the form that was asked for."""
 
 from torch import Tensor
 
@@ -8,14 +8,14 @@ from r4t.support.text import normalize_text
 
 
 class PromptFormat(Objective):
-    """Mean of four shares of what makes a list of sub-queries a usable fan-out.
+    """Mean of four shares that make a list of sub-queries a usable fan-out.
 
-    1 if the completion could be parsed at all, else 0; sub-queries written of k asked for; distinct
-    ones among those written; those written that are not the query itself. Texts are compared by
-    their words (``r4t.support.text``), without regard to case, spaces and punctuation; of punctuation
-    alone nothing is written. From 0 (nothing could be parsed) to 1 (k different sub-queries, none
-    of them the query). It reads texts alone: of a sub-query that the encoder does not know, the
-    form is right. Sub-queries beyond k are not read.
+    The shares are: 1 if a sub-query could be parsed, else 0; sub-queries written of the k asked
+    for; distinct ones of those written; those written that are not the query itself. Texts are
+    compared by their words (``r4t.support.text``), and a text without a word is not written. From 0
+    (nothing could be parsed) to 1 (k different sub-queries, none of them the query). Only texts
+    count: a sub-query with words that the encoder does not know can have the right form.
+    Sub-queries beyond k are ignored.
 
     Examples:
         >>> PromptFormat().of(["linen shirt", "Linen shirt.", "Beach day"], "beach day", 4)
@@ -29,22 +29,19 @@ class PromptFormat(Objective):
 
     @property
     def name(self) -> str:
-        """What logs and tables call it."""
+        """Name in logs and tables."""
         return "prompt_format"
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) scores."""
         assert sets.texts is not None  # __call__ checked `needs`
         assert sets.query_texts is not None
-        scores = [
-            self.of(texts, query, sets.set_size)
-            for texts, query in zip(sets.texts, sets.query_texts)
-        ]
-        return sets.query.new_tensor(scores)
+        pairs = zip(sets.texts, sets.query_texts)
+        return sets.query.new_tensor([self.of(*pair, sets.set_size) for pair in pairs])
 
     def of(self, texts: list[str], query: str, set_size: int) -> float:
-        """Return the score of one query's sub-queries, of which ``set_size`` were asked for."""
-        written = [plain for text in texts[:set_size] if (plain := normalize_text(text))]
+        """Return the score of one query's sub-queries when ``set_size`` were asked for."""
+        written = [words for text in texts[:set_size] if (words := normalize_text(text))]
         if not written:
             return 0.0
         distinct = len(set(written)) / len(written)

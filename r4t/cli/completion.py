@@ -134,6 +134,6 @@ def _add(
 
 
 def _objectives() -> Sequence[str]:
-    from r4t.plugins import installed
+    from r4t.plugins import OBJECTIVES, installed
 
-    return sorted(installed())
+    return sorted(installed(OBJECTIVES))

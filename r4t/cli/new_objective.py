@@ -1,10 +1,9 @@
-"""``r4t new-objective``: a name → an installable package with an objective that works, to edit."""
+"""``r4t new-objective``: a name → an installable package with a working objective, to be edited."""
 
 import keyword
 import re
 import shlex
 import sys
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -13,19 +12,10 @@ from jsonargparse import ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
+from r4t.plugins import OBJECTIVES, installed
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "objective"
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-# Where each template goes.
-FILES = {
-    "pyproject.toml.txt": "pyproject.toml",
-    "README.md.txt": "README.md",
-    "module.py.txt": "$name.py",
-    "test_module.py.txt": "tests/test_$name.py",
-    "tune.yaml.txt": "tune.yaml",
-    "synthesize.yaml.txt": "synthesize.yaml",
-    "evaluate.yaml.txt": "evaluate.yaml",
-}
 
 
 def parser() -> ArgumentParser:
@@ -36,37 +26,42 @@ def parser() -> ArgumentParser:
         ("r4t new-objective price-spread", "r4t new-objective brand_share --out packages"),
     )
     verb.add_argument("name", metavar="NAME", type=str, help="such as price-spread")
-    verb.add_argument("--out", type=str, default=".", help="folder to put it in, made if missing")
+    verb.add_argument("--out", type=str, default=".", help="parent folder, created if missing")
     return verb
 
 
 def run(arguments: list[str]) -> None:
-    """Write the package; nothing that exists is overwritten.
+    """Write the package; nothing is overwritten.
 
     Raises:
-        InputError: The name will not do, or its folder exists.
+        InputError: If the name is not usable, or its folder exists.
     """
     options = parse(parser(), arguments)
-    name = checked_name(options.name)
+    name = module_name(options.name)
     folder = Path(options.out) / options.name
     if folder.exists():
         raise InputError(
-            f"A new package needs a folder of its own — found {folder} already — choose another "
-            "name, or another place with --out."
+            expected="a new folder for the package",
+            found=f"{folder}, which exists",
+            remedy="Choose another name, or another place with --out.",
         )
     path = folder.as_posix()
     words = {
         "folder": options.name,
         "name": name,
-        "class_name": class_name(name),
+        "class_name": "".join(word.capitalize() for word in name.split("_")),
         "path": shlex.quote(path),
         "place": shlex.quote(path if folder.is_absolute() else f"./{path}"),  # a path to pip
     }
-    for file, text in package(words).items():
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(text, encoding="utf-8")
-    print(f"{len(FILES)} files written into {folder}; what to replace is told in {name}.py.")
+    templates = sorted(TEMPLATES.rglob("*.txt"))
+    for template in templates:
+        place = template.relative_to(TEMPLATES).with_suffix("").as_posix()
+        file = folder / place.replace("NAME", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = Template(template.read_text(encoding="utf-8")).substitute(words)
+        file.write_text(text, encoding="utf-8")
     print(
+        f"{len(templates)} files written to {folder}; the comments in {name}.py say what to replace.\n"
         f"next: pip install -e {words['place']}\n"
         f"      python -m pytest {words['path']}\n"
         f"      r4t objectives {name}\n"
@@ -74,58 +69,34 @@ def run(arguments: list[str]) -> None:
     )
 
 
-def package(words: dict[str, str]) -> dict[str, str]:
-    """Return the text of each file of a package by its path, the ``words`` put in."""
-    return {
-        Template(path).substitute(words): Template(
-            (TEMPLATES / template).read_text(encoding="utf-8")
-        ).substitute(words)
-        for template, path in FILES.items()
-    }
-
-
-def class_name(name: str) -> str:
-    """Return the name of the class of an objective.
-
-    Examples:
-        >>> class_name("price_spread")
-        'PriceSpread'
-    """
-    return "".join(word.capitalize() for word in name.split("_"))
-
-
-def checked_name(name: str) -> str:
+def module_name(name: str) -> str:
     """Return the name of the objective and of its module, with _ for -.
 
     Raises:
-        InputError: It is no name of a package and module, or it means something already.
+        InputError: If it cannot name a package and a module, or already names something.
 
     Examples:
-        >>> checked_name("price-spread")
+        >>> module_name("price-spread")
         'price_spread'
     """
     module = name.replace("-", "_")
+    taken = {point: value.value for point, value in installed(OBJECTIVES).items()}
+    fault = ""
     if not NAME.fullmatch(name):
-        raise InputError(
-            "An objective's name has small letters, digits, and single - or _ between them, a letter "
-            f"first — found '{name}' — write for instance price-spread."
+        fault = (
+            "which is not lower-case letters and digits that start with a letter, joined by - or _"
         )
-    if keyword.iskeyword(module) or keyword.issoftkeyword(module):
+    elif keyword.iskeyword(module) or keyword.issoftkeyword(module):
+        fault = "a keyword of Python"
+    elif module in taken or name in taken:
+        fault = f"which is installed as {taken.get(module, taken.get(name))}"
+    elif module in sys.stdlib_module_names or find_spec(module) is not None:
+        fault = "a module that Python can already import"
+    if fault:
         raise InputError(
-            f"An objective's name is also that of its Python module — found the keyword '{name}' — "
-            "choose another, such as price-spread."
-        )
-    taken = {point.name: point.value for point in entry_points(group="r4t.objectives")}
-    if module in taken or name in taken:
-        value = taken.get(module, taken.get(name))
-        raise InputError(
-            f"A new objective needs a name of its own — found '{module}' installed, as {value} — "
-            "choose another, or uninstall that one."
-        )
-    if module in sys.stdlib_module_names or find_spec(module) is not None:
-        raise InputError(
-            f"A new objective's module must not hide another — found a module '{module}' that Python "
-            "imports already — choose another name, such as price-spread."
+            expected="a new name for the objective and its Python module",
+            found=f"'{name}', {fault}",
+            remedy="Choose another name, such as price-spread.",
         )
     from r4t.reward import check_names
 

@@ -1,9 +1,7 @@
-"""``r4t objectives``: the installed objectives, with range and origin; one of them in full."""
+"""``r4t objectives``: a table of the installed objectives, or one of them in full."""
 
 import inspect
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from importlib.metadata import EntryPoint
@@ -13,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, PluginError
+from r4t.plugins import OBJECTIVES, installed, plugin_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,16 +28,16 @@ EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
 
 @dataclass
 class Entry:
-    """What the program tells of one installed objective.
+    """One installed objective; None for what its arguments decide, or if it is broken.
 
     Attributes:
-        name: By which YAML files call it.
+        name: Name in YAML files.
         origin: Package and version.
-        class_path: Where its class is.
+        class_path: Module and class.
         what: First line of its docstring.
-        range: Lowest and highest score; None where arguments decide, or where it is broken.
-        needs: Optional ``SetBatch`` fields that it reads; None as for the range.
-        differentiable: Whether gradients flow through it; None as for the range.
+        range: Lowest and highest score.
+        needs: Optional ``SetBatch`` fields that it reads.
+        differentiable: Whether gradients flow through it.
         broken: Why it cannot be used; empty if it can.
     """
 
@@ -54,139 +53,120 @@ class Entry:
 
 def parser() -> ArgumentParser:
     """Return the parser; nothing heavy is imported for ``--help``."""
-    made = verb_parser(
+    verb = verb_parser(
         "objectives", "List the installed objectives, or show one in full.", EXAMPLES
     )
-    made.add_argument("name", metavar="NAME", type=str, nargs="?", help="Show this one in full.")
-    made.add_argument("--json", action="store_true", help="Print JSON instead.")
-    return made
+    verb.add_argument("name", metavar="NAME", type=str, nargs="?", help="Show this one in full.")
+    verb.add_argument("--json", action="store_true", help="Print JSON instead.")
+    return verb
 
 
 def run(arguments: list[str]) -> None:
     """Print the list, or one objective.
 
     Raises:
-        InputError: There is no objective of that name, it is broken, or a name is taken twice.
+        InputError: If the named objective is not installed or is broken, or two packages register
+            the same name.
     """
     options = parse(parser(), arguments)
     from rich.console import Console
 
-    from r4t.plugins import installed, objective_class
-
     console = Console(width=None if Console().is_terminal else 120)
-    if options.name is not None:
-        found = objective_class(options.name)
-        entry = entry_of(options.name, installed()[options.name])
-        with blamed(entry):
-            fill(entry, found)
-            told = in_full(entry, found)
+    points = installed(OBJECTIVES)
+    if options.name is None:
+        entries = [describe(name, point) for name, point in points.items()]
         if options.json:
-            print(json.dumps(asdict(entry) | told, indent=2, ensure_ascii=False))
+            print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
         else:
-            print_one(console, entry, told)
+            print_list(console, entries)
         return
-    entries = [describe(name, point) for name, point in installed().items()]
+    from r4t.objective import objective_class
+
+    plugin = objective_class(options.name)
+    entry = read(plugin, options.name, points[options.name])
+    details = in_full(entry, plugin)
     if options.json:
-        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+        print(json.dumps(asdict(entry) | details, indent=2, ensure_ascii=False))
     else:
-        print_list(console, entries)
-
-
-def entry_of(name: str, point: EntryPoint) -> Entry:
-    """What is known of an objective before its package is imported."""
-    dist = point.dist
-    origin = "" if dist is None else f"{dist.name} {dist.version}"
-    return Entry(name, origin, point.value.replace(":", "."))
+        print_one(console, entry, details)
 
 
 def describe(name: str, point: EntryPoint) -> Entry:
-    """Look at one installed objective; whatever is wrong with it is told, not raised."""
-    from r4t.plugins import objective_class
+    """Return the entry of an installed objective, with ``broken`` set if it cannot be used."""
+    from r4t.objective import objective_class
 
-    entry = entry_of(name, point)
     try:
-        fill(entry, objective_class(name))
-    except Exception as error:  # whatever a stranger's class does, the others are listed
-        entry.broken = reason(error)
-    return entry
+        return read(objective_class(name), name, point)
+    except InputError as error:
+        return Entry(name, _origin(point), _class_path(point), broken=str(error))
 
 
-def reason(error: Exception) -> str:
-    """An error in words; of one that was not meant for users, its type too."""
-    if isinstance(error, InputError):
-        return str(error)
-    return f"{type(error).__name__}: {error}; leave it out, or tell those who wrote it."
-
-
-@contextmanager
-def blamed(entry: Entry) -> Iterator[None]:
-    """Say of whatever is raised whose it is.
+def read(plugin: "type[Objective]", name: str, point: EntryPoint) -> Entry:
+    """Return the entry of a class, built without arguments if that is possible.
 
     Raises:
-        InputError: The same, or for an error that was not meant for users a PluginError.
+        InputError: If it lacks a method, or its declarations are invalid.
+        PluginError: If its constructor or one of its properties raises anything else.
     """
+    from r4t.objective import check_declarations
+
+    if inspect.isabstract(plugin):
+        raise InputError(
+            expected=f"objective '{name}' to define {', '.join(sorted(plugin.__abstractmethods__))}",
+            found=f"no definition in {_class_path(point)}",
+            remedy="Add it.",
+        )
+    fields = ("bounds", "needs", "differentiable")
     try:
-        yield
+        source = _built(plugin) or plugin
+        declared: list[Any] = [getattr(source, field, None) for field in fields]
+    except InputError:
+        raise
     except Exception as error:
-        told = isinstance(error, InputError) and not isinstance(error, PluginError)
-        raise (InputError if told else PluginError)(
-            f"Objective '{entry.name}' of {entry.origin} is broken: {reason(error)}"
-        ) from error
+        expected = f"objective '{name}' of {_origin(point)} to declare its bounds and needs"
+        raise plugin_error(expected, error) from error
+    decided = [not hasattr(type(value), "__get__") for value in declared]  # a class has properties
+    bounds, needs, differentiable = declared
+    check_declarations(name, bounds if decided[0] else (0, 1), needs if decided[1] else set())
+    return Entry(
+        name,
+        _origin(point),
+        _class_path(point),
+        what=(inspect.getdoc(plugin) or "").split("\n")[0],
+        range=[float(end) for end in bounds] if decided[0] else None,
+        needs=sorted(needs) if decided[1] else None,
+        differentiable=bool(differentiable) if decided[2] else None,
+    )
 
 
-def fill(entry: Entry, found: "type[Objective]") -> None:
-    """Write into the entry what a class declares, as built without arguments where that is possible.
-
-    Raises:
-        InputError: It lacks a method, or what it declares is refused (``Objective.check``).
-        Exception: Whatever its constructor or its properties raise.
-    """
-    entry.what = (inspect.getdoc(found) or "").split("\n")[0]
-    if inspect.isabstract(found):
-        raise InputError(f"it must define {', '.join(sorted(found.__abstractmethods__))}; add it.")
-    objective = built(found)
-    (declared(found) if objective is None else objective).check()
-    source = found if objective is None else objective
-    told = (getattr(source, field) for field in ("bounds", "needs", "differentiable"))
-    bounds, needs, smooth = (None if undecided(value) else value for value in told)
-    entry.range = None if bounds is None else [float(end) for end in bounds]
-    entry.needs = None if needs is None else sorted(needs)
-    entry.differentiable = None if smooth is None else bool(smooth)
-
-
-def undecided(value: Any) -> bool:
-    """Whether a class attribute is a property, which arguments decide."""
-    return hasattr(type(value), "__get__")
-
-
-def built(found: "type[Objective]") -> "Objective | None":
-    """An object without arguments; None where there must be some, which only its user knows.
-
-    Raises:
-        Exception: Its constructor asks for none and yet fails: that is no sentence on arguments.
-    """
-    if wanted(found):
+def _built(plugin: "type[Objective]") -> "Objective | None":
+    """Return an object without arguments; None if it needs some, such as rules or a model."""
+    if any(parameter.default is parameter.empty for parameter in _parameters(plugin).values()):
         return None
     try:
-        return found()
+        return plugin()
     except PluginError:
         raise
-    except InputError:  # rules, the name of a model
+    except InputError:
         return None
 
 
-def declared(found: "type[Objective]") -> "Objective":
-    """An object that declares what the class does, as far as arguments do not decide."""
-    from r4t.objective import Objective
+def _parameters(plugin: "type[Objective]") -> dict[str, inspect.Parameter]:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(plugin).parameters
+    return {name: p for name, p in parameters.items() if p.kind not in kinds}
 
-    fixed = {field: getattr(found, field, None) for field in ("bounds", "needs")}
-    fixed = {field: value for field, value in fixed.items() if not undecided(value)}
-    parts = {"bounds": (0.0, 1.0), "score": lambda self, sets: sets.mask, **fixed}
-    return type(found.__name__, (Objective,), parts)()
+
+def _origin(point: EntryPoint) -> str:
+    return "" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
+def _class_path(point: EntryPoint) -> str:
+    return point.value.replace(":", ".")
 
 
 def print_list(console: "Console", entries: list[Entry]) -> None:
-    """Print a table, and below it whose broken ones are and why."""
+    """Print a table, and below it the origin and fault of each broken objective."""
     from rich.table import Table
     from rich.text import Text
 
@@ -194,16 +174,14 @@ def print_list(console: "Console", entries: list[Entry]) -> None:
     for column in ("name", "range", "needs", "gradient", "from", "what"):
         table.add_column(column, overflow="fold", ratio=1 if column == "what" else None)
     for entry in entries:
-        needs = "by arguments" if entry.needs is None else ", ".join(entry.needs)
-        cells = [_range(entry), needs if needs else "–", "yes" if entry.differentiable else "–"]
-        if entry.broken:
-            cells = ["broken", "", ""]
+        cells = [_range(entry), _needs(entry) or "–", "yes" if entry.differentiable else "–"]
+        cells = ["broken", "", ""] if entry.broken else cells
         table.add_row(*map(Text, (entry.name, *cells, entry.origin, entry.what)))
     console.print(table)
     for entry in entries:
         if entry.broken:
-            whose = f"of {entry.origin} ({entry.class_path})"
-            console.print(Text(f"broken: '{entry.name}' {whose}: {entry.broken}"))
+            origin = f"{entry.origin} ({entry.class_path})"
+            console.print(Text(f"broken: '{entry.name}' of {origin}: {entry.broken}"))
     console.print("one in full, with its arguments and examples: r4t objectives NAME", style="dim")
 
 
@@ -211,93 +189,78 @@ def _range(entry: Entry) -> str:
     return "by arguments" if entry.range is None else "{:g} … {:g}".format(*entry.range)
 
 
-def in_full(entry: Entry, found: "type[Objective]") -> dict[str, Any]:
-    """Docstring, constructor arguments and example YAML."""
-    taken = {name: str(parameter) for name, parameter in arguments(found).items()}
-    text = inspect.getdoc(found) or ""
-    return {"text": text, "arguments": taken, "examples": examples(entry, found)}
+def _needs(entry: Entry) -> str:
+    return "by arguments" if entry.needs is None else ", ".join(entry.needs)
 
 
-def print_one(console: "Console", entry: Entry, told: dict[str, Any]) -> None:
-    """Print one objective: what it says of itself, its arguments, how it is named in YAML."""
+def in_full(entry: Entry, plugin: "type[Objective]") -> dict[str, Any]:
+    """Return the docstring, the constructor arguments and YAML examples of a class."""
+    arguments = {name: str(parameter) for name, parameter in _parameters(plugin).items()}
+    text = inspect.getdoc(plugin) or ""
+    return {"text": text, "arguments": arguments, "examples": examples(entry, plugin)}
+
+
+def print_one(console: "Console", entry: Entry, details: dict[str, Any]) -> None:
+    """Print what an objective declares, its docstring, its arguments and its YAML examples."""
     from rich.text import Text
 
-    needs = "by arguments" if entry.needs is None else ", ".join(entry.needs)
     facts = [
         f"range     {_range(entry)}, higher is better",
-        f"needs     {needs if needs else 'no optional field'}",
+        f"needs     {_needs(entry) or 'no optional field'}",
         f"gradient  {'flows through it' if entry.differentiable else 'none'}",
         f"from      {entry.origin}, {entry.class_path}",
     ]
-    console.print(Text(entry.name, "bold"))
-    console.print(Text("\n".join([*facts, "", told["text"]])))
-    if told["arguments"]:
-        console.print(Text("\nArguments", "bold"))
-        console.print(Text("\n".join(f"  {text}" for text in told["arguments"].values())))
-    for use, text in told["examples"].items():
-        console.print(Text(f"\n{use}", "bold"))
-        console.print(Text(text.rstrip()))
+    sections = {entry.name: "\n".join([*facts, "", details["text"]])}
+    if details["arguments"]:
+        sections["\nArguments"] = "\n".join(f"  {text}" for text in details["arguments"].values())
+    sections |= {f"\n{use}": text.rstrip() for use, text in details["examples"].items()}
+    for title, text in sections.items():
+        console.print(Text(title, "bold"))
+        console.print(Text(text))
 
 
-def arguments(found: "type[Objective]") -> dict[str, inspect.Parameter]:
-    """Constructor arguments by name."""
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(found).parameters
-    return {name: p for name, p in parameters.items() if p.kind not in kinds}
-
-
-def wanted(found: "type[Objective]") -> list[str]:
-    """Names of the constructor arguments without a default."""
-    return [n for n, p in arguments(found).items() if p.default is inspect.Parameter.empty]
-
-
-def examples(entry: Entry, found: "type[Objective]") -> dict[str, str]:
+def examples(entry: Entry, plugin: "type[Objective]") -> dict[str, str]:
     """Return YAML for the three uses of an objective.
 
-    A class may have an ``example``, a dict of constructor arguments as YAML has them: they are shown.
-    Of another, arguments without a default stand as their own names in capitals, or else the first
-    argument shows the place.
+    The arguments are those of the class attribute ``example``, a dict as in YAML, if there is one.
+    Otherwise required arguments have their names in capitals as values; without any, the first
+    argument has its default.
     """
     import yaml
 
-    taken = arguments(found)
-    shown_arguments = getattr(found, "example", None)
-    if not isinstance(shown_arguments, dict):
-        shown_arguments = {name: name.upper() for name in wanted(found)} or {
-            name: parameter.default for name, parameter in list(taken.items())[:1]
-        }
-    item = {"class_path": entry.class_path, "init_args": _plain(shown_arguments)}
-    objects = {"objectives": {entry.name: item}} if taken else {}
+    parameters = _parameters(plugin)
+    values = getattr(plugin, "example", None)
+    if not isinstance(values, dict):
+        required = {name: name.upper() for name, p in parameters.items() if p.default is p.empty}
+        values = required or {name: p.default for name, p in list(parameters.items())[:1]}
+    built = {entry.name: {"class_path": entry.class_path, "init_args": _plain(values)}}
+    objectives = {"objectives": built} if parameters else {}
     reward = {
-        "class_path": "r4t.reward.Reward",
-        "init_args": {"weights": {entry.name: 1.0}, **objects},
+        "class_path": "Reward",
+        "init_args": {"weights": {entry.name: 1.0}, **objectives},
     }
-    keep = {"class_path": "r4t.filters.Filter", "init_args": {"share": 0.25}}
-    uses: dict[str, dict[str, Any]] = {
+    keep = {"class_path": "Filter", "init_args": {"share": 0.25}}
+    uses: dict[str, Any] = {
         "As a reward, in 1_tune.yaml": {"model": {"init_args": {"reward": reward}}},
         "As a filter, in 2_synthesize.yaml (the best quarter of each query's sets)": {
             "model": {"init_args": {"reward": reward, "keep": keep}}
         },
+        "As a metric, in 5_evaluate.yaml (weight 0: measured, but not part of the composite)": {
+            "weights": EQUATION_1 | {entry.name: EQUATION_1.get(entry.name, 0.0)},
+            **objectives,
+        },
     }
-    if "references" not in (entry.needs or ()):
-        weights = EQUATION_1 | {entry.name: EQUATION_1.get(entry.name, 0.0)}
-        uses["As a metric, in 5_evaluate.yaml (weight 0: measured, not chosen by)"] = {
-            "weights": weights,
-            **objects,
-        }
-    shown = {use: yaml.safe_dump(held, sort_keys=False) for use, held in uses.items()}
+    texts = {use: yaml.safe_dump(config, sort_keys=False) for use, config in uses.items()}
     if "references" in (entry.needs or ()):
-        shown["As a metric"] = "nothing to write: it is measured wherever queries have references\n"
-    return shown
+        texts.popitem()
+        texts["As a metric"] = "nothing to write: it is measured wherever queries have references\n"
+    return texts
 
 
-def _plain(value: Any) -> Any:
-    """A default as YAML has it."""
-    if isinstance(value, dict):
-        return {str(name): _plain(held) for name, held in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(held) for held in value]
-    if isinstance(value, Enum):
-        return value.name
-    plain = value is None or type(value) in (str, int, float, bool)
-    return value if plain else repr(value)
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return defaults as YAML writes them."""
+
+    def spelled(value: Any) -> str:
+        return value.name if isinstance(value, Enum) else repr(value)
+
+    return json.loads(json.dumps(values, default=spelled))

@@ -14,8 +14,8 @@ from r4t.evaluation.results import Results, Values
 from r4t.evaluation.scores import scores_by_block
 from r4t.methods.context import EQUATION_1, MethodContext
 from r4t.methods.lineup import Lineup, MethodOptions
-from r4t.objective import Objective
-from r4t.plugins import installed, load_objective, objective_class
+from r4t.objective import Objective, load_objective, objective_class
+from r4t.plugins import OBJECTIVES, installed
 from r4t.report.answers import AnswerWriter, short_columns
 from r4t.report.stale_teacher import tuned_since
 from r4t.reward import Reward
@@ -172,7 +172,7 @@ class Evaluation:
         """Return the other installed objectives that cost nothing, and why the rest are left out."""
         audited: dict[str, Objective] = {}
         left_out: dict[str, str] = {}
-        for name in installed() if self.audit else ():
+        for name in installed(OBJECTIVES) if self.audit else ():
             if name in reward.objectives:
                 continue
             try:

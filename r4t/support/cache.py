@@ -1,4 +1,4 @@
-"""Keys → values that are made once and kept while there is room."""
+"""Keys → values, computed once for a whole batch of keys and remembered."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -11,62 +11,51 @@ Value = TypeVar("Value")
 
 
 class Cache(Generic[Key, Value]):
-    """Keeps the values of the keys used last, at most ``capacity`` of them.
+    """The values of the most recently used keys.
 
     Args:
-        capacity: Values kept, at least 1; the one unused for longest goes first.
-
-    Attributes:
-        asked: Values asked for since ``take``.
-        made: Values made since ``take``; the others were there already.
+        capacity: Number of values to keep, at least 1; the least recently used is dropped first.
 
     Raises:
-        InputError: ``capacity`` is below 1.
+        InputError: If ``capacity`` is below 1.
 
     Examples:
         >>> lengths = Cache[str, int](capacity=2)
         >>> lengths.get(["a", "bb", "a"], lambda keys: [len(key) for key in keys])
         [1, 2, 1]
-        >>> lengths.asked, lengths.made, len(lengths)
-        (3, 2, 2)
+        >>> len(lengths), lengths.take()
+        (2, (3, 2))
     """
 
     def __init__(self, capacity: int) -> None:
         check_least({"capacity": (capacity, 1)})
         self.capacity = capacity
-        self.asked = 0
-        self.made = 0
         self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._counts = 0, 0
 
     def __len__(self) -> int:
-        """Return how many values are kept."""
+        """Return the number of values that are kept."""
         return len(self._values)
 
     def get(self, keys: Sequence[Key], make: Callable[[list[Key]], Sequence[Value]]) -> list[Value]:
         """Return the value of each key.
 
         Args:
-            keys: Any number, with repeats.
-            make: Called once, with the distinct keys whose values are missing, if there are any;
-                returns their values in the same order.
+            keys: Any number, even more than ``capacity``, with repeats.
+            make: Distinct keys without a value → their values; called at most once.
         """
-        distinct = dict.fromkeys(keys)
-        missing = [key for key in distinct if key not in self._values]
-        # More keys than there is room for are answered all the same.
-        found = {key: self._values[key] for key in distinct if key in self._values}
-        if missing:
-            found.update(zip(missing, make(missing), strict=True))
-        for key in distinct:
-            self._values[key] = found[key]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._values]
+        computed = dict(zip(missing, make(missing), strict=True)) if missing else {}
+        values = {key: computed[key] if key in computed else self._values[key] for key in keys}
+        for key, value in values.items():
+            self._values[key] = value
             self._values.move_to_end(key)
         while len(self._values) > self.capacity:
             self._values.popitem(last=False)
-        self.asked += len(keys)
-        self.made += len(missing)
-        return [found[key] for key in keys]
+        self._counts = self._counts[0] + len(keys), self._counts[1] + len(missing)
+        return [values[key] for key in keys]
 
     def take(self) -> tuple[int, int]:
-        """Return how many values were asked for and made, and count anew."""
-        found = self.asked, self.made
-        self.asked = self.made = 0
-        return found
+        """Return how many values were requested and how many computed since the last call."""
+        counts, self._counts = self._counts, (0, 0)
+        return counts

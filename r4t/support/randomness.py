@@ -1,4 +1,4 @@
-"""Global random states ↔ plain values that a checkpoint can hold: what dropout draws from."""
+"""Global random states, which dropout draws from ↔ plain values that a checkpoint can hold."""
 
 import random
 from typing import Any
@@ -8,27 +8,23 @@ import torch
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """Return the random states of Python, NumPy, torch and, if it is a GPU, of ``device``.
+    """Return the random states of Python, NumPy, torch and, if ``device`` is a GPU, of that GPU.
 
-    They are numbers, tuples and tensors on the CPU, which ``torch.load`` takes as safe.
+    They are numbers, tuples and CPU tensors, which ``torch.load`` reads with ``weights_only``.
     """
     name, key, *rest = np.random.get_state()
-    found: dict[str, Any] = {
+    states: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": (name, np.asarray(key).tolist(), *rest),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Go on drawing from where ``random_states`` found each generator.
-
-    Args:
-        states: What it returned; without a GPU's state that generator is left alone.
-        device: Whose state to set, if it is a GPU.
+    """Restore what ``random_states`` returned; a GPU without a stored state keeps its own.
 
     Examples:
         >>> cpu = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Query and draw → a seed, so that what is sampled depends on no batch, rank or process."""
+"""Query and draw → a seed, so that samples do not depend on the batch, rank or process."""
 
 import zlib
 

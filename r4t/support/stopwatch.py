@@ -1,4 +1,4 @@
-"""Parts of a piece of work → the seconds that each of them took."""
+"""Named parts of some work → the seconds that each took."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,14 +8,7 @@ import torch
 
 
 class Stopwatch:
-    """Adds up seconds by part; a part timed inside another counts for the outer one.
-
-    Args:
-        clock: Tells the seconds.
-
-    Attributes:
-        seconds: Part → seconds so far.
-    """
+    """Adds up seconds by part; a part timed within another counts toward the outer one."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
@@ -37,12 +30,12 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + self.read() - start
 
     def read(self) -> float:
-        """Seconds now, after the accelerator has done what it was given."""
+        """Return the time in seconds, after the accelerator has finished its queued work."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return self._clock()
 
     def take(self) -> dict[str, float]:
-        """Return the seconds of each part, and begin anew."""
-        found, self.seconds = self.seconds, {}
-        return found
+        """Return the seconds of each part so far, and reset them."""
+        seconds, self.seconds = self.seconds, {}
+        return seconds

@@ -1,4 +1,4 @@
-"""For those who write objectives: sets to score, and a check of everything the contract asks for."""
+"""For authors of objectives: example sets to score, and a check of the whole contract."""
 
 from r4t.testing.contract import ContractError, check_objective
 from r4t.testing.examples import example_sets

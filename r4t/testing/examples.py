@@ -1,6 +1,6 @@
 """A seed → sets with every optional field, whole and degenerate ones, and variants of given sets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from r4t.catalog import Catalog, fingerprint
-from r4t.data.source import Items
+from r4t.data.source import RESERVED
 from r4t.errors import InputError, check_least
 from r4t.geometry import normalize
 from r4t.sets import Popularity, SetBatch, pad_rows
@@ -17,33 +17,31 @@ from r4t.sets import Popularity, SetBatch, pad_rows
 ITEMS = 50
 POOL = 8
 QUERIES = ["beach day", "city", "snow", "hiking"]
+TEXTS = ["hat", "cap", "hat", "beach day", "sun"]
 COLORS = ["red", "blue", "green", "black", "white", "gray", "brown"]
-WORDS = ["hat", "cap", "linen shirt", "beach day", "boots", "sun"]
-OF_MEMBERS = ("items", "item_embeddings", "mask", "directions")  # fields with a member dimension
+# Fields with a member dimension → what they hold for a missing member.
+MISSING = {"items": -1, "item_embeddings": 0, "mask": False, "directions": 0}
 
 
 class ExampleCatalog(Catalog):
-    """A catalog that lies in memory, in no folder."""
+    """A catalog in memory, from columns with ``id`` and ``text`` and embeddings (N, d)."""
 
-    def __init__(self, items: Items, embeddings: Tensor) -> None:
+    def __init__(self, values: Mapping[str, list[Any]], embeddings: Tensor) -> None:
         info = {
-            "items": len(items),
-            "dim": embeddings.shape[1],
+            "columns": [name for name in values if name not in RESERVED],
             "encoder": None,
-            "columns": list(items.metadata),
-            "fingerprint": fingerprint(items.ids, items.texts, embeddings),
-            "origin": {"name": "example_sets"},
+            "fingerprint": fingerprint(values["id"], values["text"], embeddings),
         }
         super().__init__(Path("example_sets"), info, embeddings)
-        self._held = {"id": items.ids, "text": items.texts, **items.metadata}
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the metadata columns."""
-        return list(self.info["columns"])
+        self._values = values
 
     def _read(self, name: str) -> list[Any]:
-        return list(self._held[name])
+        return list(self._values[name])
+
+    def rolled(self, by: int) -> "ExampleCatalog":
+        """Return the same items, each ``by`` rows further down, the last ones first."""
+        values = {name: [*column[-by:], *column[:-by]] for name, column in self._values.items()}
+        return ExampleCatalog(values, self.embeddings.roll(by, 0))
 
 
 def example_sets(
@@ -61,14 +59,13 @@ def example_sets(
     is missing) and ``tags`` (lists).
 
     Args:
-        seed: Of all that is drawn.
+        seed: Seed of the random draws.
         members: k, at least 4.
         width: d of the embeddings, at least 2.
-        columns: Further columns of the catalog, or others in their place: name → values, repeated
-            over the items.
+        columns: Columns to add to the catalog or to replace: name → values, repeated over the items.
 
     Raises:
-        InputError: ``members`` or ``width`` is too small, or a column has no values.
+        InputError: If ``members`` or ``width`` is too small, or a column has no values.
 
     Examples:
         >>> sets = example_sets(columns={"season": ["summer", "winter", None]})
@@ -83,150 +80,115 @@ def example_sets(
     def draw(*shape: int) -> Tensor:
         return normalize(torch.randn(*shape, generator=generator))
 
-    catalog = ExampleCatalog(_items(columns), draw(ITEMS, width))
-    shuffled = [torch.randperm(ITEMS - 1, generator=generator).tolist() for _ in range(4)]
-    rows = [row[:members] for row in shuffled]
-    rows[1] = [-1] * members
-    rows[2][0] = rows[2][-1] = -1
-    rows[2][2:] = [-1] * (members - 2)
-    rows[3][1] = -1
-    rows[3][-1] = ITEMS - 1  # the item without a price
-    rows[3][-2] = rows[3][0]
-    items = torch.tensor(rows)
+    catalog = ExampleCatalog(_columns({} if columns is None else columns), draw(ITEMS, width))
+    orders = [torch.randperm(ITEMS - 1, generator=generator).tolist() for _ in QUERIES]
+    one, two, three, four = orders  # each query's pool begins with the first of them
+    none = [-1] * members
+    no_price = ITEMS - 1
+    repeat = [four[0], -1, *four[2 : members - 2], four[0], no_price]
+    items = torch.tensor([one[:members], none, [-1, three[1], *none[2:]], repeat])
     mask = items >= 0
-    pool = torch.tensor([row[:POOL] for row in shuffled])
+    pool = torch.tensor([order[:POOL] for order in orders])
     pool[3, -2:] = -1
-    one, two, three, four = shuffled  # a pool begins with the first of them
-    found = [[one[0], one[1], one[-1]], two[-2:], three[:1], [four[0], *four[-2:]]]
     return SetBatch(
         query=draw(4, width),
         items=items,
         item_embeddings=catalog.embeddings[items.clamp(min=0)] * mask.unsqueeze(-1),
         mask=mask,
         directions=draw(4, members, width) * mask.unsqueeze(-1),
-        texts=[
-            list(islice(cycle(["hat", "cap", "hat", "beach day", "sun"]), members)),
-            [],
-            ["", "boots"],
-            list(islice(cycle("abcde"), members)),
-        ],
+        texts=[_repeated(TEXTS, members), [], ["", "boots"], _repeated("abcde", members)],
         pool=pool,
-        references=pad_rows(found),
+        references=pad_rows([[*one[:2], one[-1]], two[-2:], three[:1], [four[0], *four[-2:]]]),
         query_texts=list(QUERIES),
         catalog=catalog,
         popularity=Popularity(torch.arange(ITEMS) % 11, 10),
     )
 
 
-def _items(columns: Mapping[str, Sequence[Any]] | None) -> Items:
-    numbers = range(ITEMS)
-    metadata: dict[str, list[Any]] = {
-        "category": [None if n % 9 == 8 else ("shirt", "shoe", "hat")[n % 3] for n in numbers],
-        "color": [COLORS[n % len(COLORS)] for n in numbers],
-        "price": [None if n == ITEMS - 1 else n * 0.5 for n in numbers],
-        "tags": [["a", "b", "c", "d"][n % 4 : n % 5] for n in numbers],
+def _columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    empty = [name for name, values in columns.items() if not values]
+    if empty:
+        raise InputError(
+            expected="values for each column of the example catalog",
+            found=f"none for {empty[0]!r}",
+            remedy="Pass at least one; they are repeated over the items.",
+        )
+    rows = range(ITEMS)
+    return {
+        "id": [f"i{n}" for n in rows],
+        "text": [f"{COLORS[n % len(COLORS)]} item {n}" for n in rows],
+        "category": [None if n % 9 == 8 else ("shirt", "shoe", "hat")[n % 3] for n in rows],
+        "color": _repeated(COLORS, ITEMS),
+        "price": [None if n == ITEMS - 1 else n * 0.5 for n in rows],
+        "tags": [["a", "b", "c", "d"][n % 4 : n % 5] for n in rows],
+        **{name: _repeated(values, ITEMS) for name, values in columns.items()},
     }
-    for name, values in ({} if columns is None else columns).items():
-        if not values:
-            raise InputError(
-                f"A column of the example catalog needs a value at least — found none for {name!r} — "
-                "give some: they are repeated over the items."
-            )
-        metadata[name] = list(islice(cycle(values), ITEMS))
-    ids = [f"i{n}" for n in numbers]
-    return Items(ids, [f"{COLORS[n % len(COLORS)]} item {n}" for n in numbers], metadata)
+
+
+def _repeated(values: Sequence[Any], count: int) -> list[Any]:
+    return list(islice(cycle(values), count))
 
 
 def moved_on(sets: SetBatch, by: int) -> SetBatch:
-    """The same sets over the same items, whose rows in the catalog are moved on by ``by`` places.
+    """Return the same sets over an example catalog whose items are ``by`` rows further down.
 
-    What an objective reads at a row that stands for no item, −1 or 0 in its place, is another item
-    then. Sets over a catalog of another kind stay as they are.
+    A row that stands for no item, −1 or a 0 in its place, then points to another item. Sets over
+    another kind of catalog are returned unchanged.
     """
     if by == 0 or not isinstance(sets.catalog, ExampleCatalog):
         return sets
-    catalog = sets.catalog
-    count = len(catalog)
-
-    def turned(values: Sequence[Any]) -> list[Any]:
-        return [*values[-by:], *values[:-by]]
-
-    columns = {name: turned(catalog.column(name)) for name in catalog.columns}
-    items = Items(turned(catalog.ids), turned(catalog.texts), columns)
-    told: dict[str, Any] = {
-        name: torch.where(rows >= 0, (rows + by) % count, rows)
+    values: dict[str, Any] = {
+        name: torch.where(rows >= 0, (rows + by) % len(sets.catalog), rows)
         for name in ("items", "pool", "references")
         if (rows := getattr(sets, name)) is not None
     }
     if sets.popularity is not None:
-        told["popularity"] = Popularity(sets.popularity.counts.roll(by), sets.popularity.sets)
-    return sets.extended(catalog=ExampleCatalog(items, catalog.embeddings.roll(by, 0)), **told)
+        counts = sets.popularity.counts.roll(by)
+        values["popularity"] = Popularity(counts, sets.popularity.sets)
+    return sets.extended(catalog=sets.catalog.rolled(by), **values)
 
 
-def reordered(sets: SetBatch, order: Sequence[int]) -> SetBatch:
-    """The same sets with the members in another order; ``order`` holds each place of k once."""
-    order = list(order)
-    turned: dict[str, Any] = {
-        name: value[:, order] for name in OF_MEMBERS if (value := getattr(sets, name)) is not None
-    }
-    if sets.texts is not None:
-        filled = [[*texts, *[""] * (sets.set_size - len(texts))] for texts in sets.texts]
-        turned["texts"] = [[row[place] for place in order] for row in filled]
-    return sets.extended(**turned)
-
-
-def padded(sets: SetBatch) -> SetBatch:
-    """The same sets with one more member asked for, which is missing."""
-    batch, _, width = sets.item_embeddings.shape
-    zeros = sets.item_embeddings.new_zeros(batch, 1, width)
-    longer: dict[str, Any] = {
-        "items": torch.cat([sets.items, sets.items.new_full((batch, 1), -1)], 1),
-        "item_embeddings": torch.cat([sets.item_embeddings, zeros], 1),
-        "mask": torch.cat([sets.mask, sets.mask.new_zeros(batch, 1)], 1),
-    }
-    if sets.directions is not None:
-        longer["directions"] = torch.cat([sets.directions, zeros.to(sets.directions)], 1)
-    return sets.extended(**longer)
-
-
-def masked(sets: SetBatch, mask: Tensor) -> SetBatch:
-    """The same sets without the members that ``mask`` (B, k) leaves out."""
-    there = sets.mask & mask
-    fewer: dict[str, Any] = {
-        "mask": there,
-        "items": torch.where(there, sets.items, -1),
-        "item_embeddings": sets.item_embeddings * there.unsqueeze(-1),
-    }
-    if sets.directions is not None:
-        fewer["directions"] = sets.directions * there.unsqueeze(-1)
-    if sets.texts is not None:
-        fewer["texts"] = [
-            [text if kept else "" for text, kept in zip(texts, row)]
-            for texts, row in zip(sets.texts, there.tolist())
-        ]
-    return sets.extended(**fewer)
+def members_at(sets: SetBatch, places: Tensor) -> SetBatch:
+    """Return the same sets with the members at ``places`` (B, k), in that order, with repeats."""
+    rows = torch.arange(len(sets)).unsqueeze(1)
+    texts = sets.texts and [
+        [row[place] if place < len(row) else "" for place in row_places]
+        for row, row_places in zip(sets.texts, places.tolist(), strict=True)
+    ]
+    return _changed(sets, lambda values, _: values[rows, places]).extended(texts=texts)
 
 
 def repeated(sets: SetBatch) -> SetBatch:
-    """The same queries, each with the first member of its set k times; without one, with none."""
-    first = sets.mask.int().argmax(-1)
-    everywhere = first.unsqueeze(1).expand(-1, sets.set_size)
-    there = sets.mask.gather(1, everywhere)
-    alike: dict[str, Any] = {
-        name: _taken(value, everywhere)
-        for name in OF_MEMBERS
-        if (value := getattr(sets, name)) is not None
-    }
-    if sets.texts is not None:
-        alike["texts"] = [
-            [texts[place]] * sets.set_size if row_there and place < len(texts) else []
-            for texts, place, row_there in zip(
-                sets.texts, first.tolist(), there.any(-1).tolist(), strict=True
-            )
-        ]
-    return sets.extended(**alike)
+    """Return the same queries, each with the first present member of its set k times."""
+    return members_at(sets, sets.mask.int().argmax(-1, keepdim=True).expand(-1, sets.set_size))
 
 
-def _taken(value: Tensor, places: Tensor) -> Tensor:
-    """Entries (B, k, …) at ``places`` (B, k) of a tensor (B, k, …)."""
-    return value[torch.arange(len(value), device=value.device).unsqueeze(1), places]
+def padded(sets: SetBatch) -> SetBatch:
+    """Return the same sets with one more member requested, which is missing."""
+
+    def longer(values: Tensor, missing: float) -> Tensor:
+        column = values.new_full((len(values), 1, *values.shape[2:]), missing)
+        return torch.cat([values, column], 1)
+
+    return _changed(sets, longer)
+
+
+def masked(sets: SetBatch, mask: Tensor) -> SetBatch:
+    """Return the same sets without the members where ``mask`` (B, k) is False."""
+    present = sets.mask & mask
+
+    def fewer(values: Tensor, missing: float) -> Tensor:
+        shape = (*present.shape, *[1] * (values.ndim - 2))
+        return torch.where(present.view(shape), values, missing)
+
+    texts = sets.texts and [
+        [text if stays else "" for text, stays in zip(row, stay)]
+        for row, stay in zip(sets.texts, present.tolist())
+    ]
+    return _changed(sets, fewer).extended(texts=texts)
+
+
+def _changed(sets: SetBatch, change: Callable[[Tensor, float], Tensor]) -> SetBatch:
+    """Apply ``change`` to each field with members and to what it holds for a missing member."""
+    present = {name: fill for name, fill in MISSING.items() if getattr(sets, name) is not None}
+    return sets.extended(**{n: change(getattr(sets, n), fill) for n, fill in present.items()})

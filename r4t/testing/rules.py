@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,217 +10,176 @@ from torch import Tensor
 from r4t.errors import InputError, PluginError
 from r4t.reward import check_names
 from r4t.sets import OPTIONAL, SetBatch
-from r4t.testing.examples import masked, moved_on, padded, reordered, repeated
-from r4t.testing.subject import CLOSE, Subject, close, copied, differ, rounded, scores_of
+from r4t.testing.examples import masked, members_at, moved_on, padded, repeated
+from r4t.testing.subject import CLOSE, Subject, close, copied, difference, rounded, rule
 
-MOVES = (0, 11, 23, 37, 45)  # of 50 rows: the last and the first then differ in every column
-
-
-def declarations(subject: Subject) -> Iterator[str]:
-    """Bounds, needs and flags are such as the contract has."""
-    objective = subject.objective
-    try:
-        objective.check()
-    except InputError as error:
-        yield str(error)
-    for flag in ("differentiable", "partial", "costly"):
-        value = getattr(objective, flag)
-        if not isinstance(value, bool):
-            yield (
-                f"{subject.name} must declare {flag} as True or False — found {value!r} — write for "
-                f"instance {flag} = False."
-            )
+MOVES = (0, 11, 23, 37, 45)  # of 50 rows: together they change every column at both ends
+POLICY = "See the policy for such sets in the docstring of r4t.sets.SetBatch."
 
 
-def docstring(subject: Subject) -> Iterator[str]:
-    """It says what it measures."""
-    text = type(subject.objective).__doc__
-    if text is None or not text.strip().split("\n")[0].strip():
-        yield (
-            f"{subject.name} must say in the first line of its docstring what it measures — found "
-            "none — write one: `r4t objectives` shows it."
-        )
+@rule("Write a docstring; `r4t objectives` shows its first line.")
+def docstring(subject: Subject) -> str:
+    """Say in its docstring what it measures."""
+    return "" if (type(subject.objective).__doc__ or "").strip() else "none"
 
 
-def name(subject: Subject) -> Iterator[str]:
-    """Logs, tables and YAML can carry its name."""
+def name(subject: Subject) -> list[str]:
+    """Logs, tables and YAML can carry the name."""
     try:
         check_names([subject.objective.name])
     except InputError as error:
-        yield str(error)
+        return [str(error)]
+    return []
 
 
-def needs(subject: Subject) -> Iterator[str]:
-    """The sets have what it declares."""
-    missing = sorted(subject.objective.needs - subject.sets.present)
-    if missing:
-        yield (
-            f"{subject.name} must be checked on sets with all that it needs — found sets without "
-            f"{missing} — give it others with sets=."
-        )
-
-
-def score(subject: Subject) -> Iterator[str]:
-    """There is one number a query, the same each time."""
-    yield from differ(
-        subject,
-        scores_of(subject.objective, subject.sets),
-        scores_of(subject.objective, subject.sets),
-        "score the same sets alike each time",
-        "seed what it draws, keep no count",
-    )
-
-
-def fields(subject: Subject) -> Iterator[str]:
-    """It reads no optional field but those it declares."""
-    objective, sets = subject.objective, subject.sets
-    bare = sets.extended(**dict.fromkeys(OPTIONAL - objective.needs))
+def declarations(subject: Subject) -> list[str]:
+    """Bounds, needs and flags are valid."""
     try:
-        alike = close(scores_of(objective, bare), scores_of(objective, sets))
-        found = "" if alike else "other scores"
+        subject.objective.check()
+    except InputError as error:
+        return [str(error)]
+    flags = ("differentiable", "partial", "costly")
+    return [
+        subject.fault(f"to declare {flag}", repr(value), "Set it to True or False.")
+        for flag in flags
+        if not isinstance(value := getattr(subject.objective, flag), bool)
+    ]
+
+
+@rule("Pass other sets with sets=.")
+def needs(subject: Subject) -> str:
+    """Be checked on sets with every field that it needs."""
+    missing = sorted(subject.objective.needs - subject.sets.present)
+    return f"sets without {missing}" if missing else ""
+
+
+@rule("Seed its random draws, and keep no state from one call to the next.")
+def score(subject: Subject) -> str:
+    """Score the same sets alike each time."""
+    return difference(subject.scores(), subject.scores())
+
+
+@rule("Add what it reads to its needs.")
+def fields(subject: Subject) -> str:
+    """Read only the optional fields that it needs."""
+    bare = subject.sets.extended(**dict.fromkeys(OPTIONAL - subject.objective.needs))
+    only = f"on sets with only {sorted(subject.objective.needs)}"
+    try:
+        return "" if close(subject.scores(bare), subject.scores()) else f"other scores {only}"
     except Exception as error:
-        found = f"{type(error).__name__} ({error})"
-    if found:
-        yield (
-            f"{subject.name} must read no optional field but its needs, {sorted(objective.needs)} — "
-            f"found {found} on sets that carry these alone — add what it reads to needs."
-        )
+        return f"{_cause(error)} {only}"
 
 
-def scoring(subject: Subject) -> Iterator[str]:
-    """One float a query, finite and in bounds, also for degenerate sets."""
+def scoring(subject: Subject) -> list[str]:
+    """Scores are finite and within the bounds, for degenerate sets too."""
     sets = subject.sets
-    first = torch.zeros_like(sets.mask)
-    first[:, :1] = True
-    ahead = sets.mask.int().argsort(dim=1, descending=True, stable=True)
-    leading = torch.zeros_like(sets.mask).scatter(1, ahead, first)  # the first that is there
+    is_first = torch.arange(sets.set_size) == sets.mask.int().argmax(-1, keepdim=True)
     kinds = {
         "the sets given": sets,
         "sets without a member": masked(sets, torch.zeros_like(sets.mask)),
-        "sets of one member": masked(sets, leading),
+        "sets of one member": masked(sets, is_first),
         "sets of one item k times": repeated(sets),
     }
-    found: dict[str, tuple[Exception, list[str]]] = {}  # a fault → the kinds that have it
+    faults: dict[str, tuple[Exception, list[str]]] = {}  # what is wrong → the kinds of sets
     for kind, variant in kinds.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 subject.objective(copied(variant))
         except Exception as error:
-            found.setdefault(_fault(error), (error, []))[1].append(kind)
-    for one, alike in found.values():
-        yield _told(subject, one, alike, policy=next(iter(kinds)) not in alike)
+            is_raised = not isinstance(error, InputError) or isinstance(error, PluginError)
+            what = _cause(error) if is_raised else str(error).split(", but found ")[0]
+            faults.setdefault(what, (error, []))[1].append(kind)
+    sentences = []
+    for what, (first, broken) in faults.items():
+        listed = " and ".join(filter(None, [", ".join(broken[:-1]), broken[-1]]))
+        hint = "" if "the sets given" in broken else POLICY
+        if what == _cause(first):
+            remedy = hint or "Correct its score()."
+            sentences.append(subject.fault(f"to score {listed}", what, remedy))
+        else:
+            sentences.append(f"{first} This happens with {listed}. {hint}".rstrip())
+    return sentences
 
 
-def _fault(error: Exception) -> str:
-    """What is wrong, without the score and query at which it was found."""
-    own = isinstance(error, InputError) and not isinstance(error, PluginError)
-    return str(error).split(" — found ")[0] if own else repr(error.__cause__ or error)
-
-
-def _told(subject: Subject, error: Exception, kinds: Sequence[str], policy: bool) -> str:
-    """Sentence about an error raised for some kinds of sets; an objective's own check has one."""
-    listed = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
-    hint = "see the policy for such sets in the docstring of r4t.sets.SetBatch."
-    if isinstance(error, InputError) and not isinstance(error, PluginError):
-        more = f" — {hint}" if policy else "."
-        return f"{error} Found with {listed}{more}"
+def _cause(error: Exception) -> str:
+    """Return what ``score`` raised, in words."""
     cause = error.__cause__ or error
-    remedy = hint if policy else "correct its score()."
-    return f"{subject.name} must score {listed} — found {type(cause).__name__}: {cause} — {remedy}"
+    return f"{type(cause).__name__}: {cause}"
 
 
-def difference(subject: Subject) -> Iterator[str]:
-    """It tells sets apart."""
-    scores = torch.cat(
-        [scores_of(subject.objective, sets)[sets.mask.any(-1)] for sets in subject.every]
-    )
+@rule("Correct its score(), or pass sets that differ in what it measures with sets=.")
+def distinction(subject: Subject) -> str:
+    """Give different sets different scores."""
+    scores = torch.cat([subject.scores(sets)[sets.mask.any(-1)] for sets in subject.batches])
     known = scores[~scores.isnan()]
     if len(known) > 1 and bool((known - known[0]).abs().max() <= CLOSE):
-        yield (
-            f"{subject.name} must tell sets apart — found {known[0].item():g} for all {len(known)} "
-            "that have members — correct its score(), or give sets that differ in it with sets=, "
-            "such as example_sets(columns={...})."
-        )
+        return f"{known[0].item():g} for all {len(known)} sets with members"
+    return ""
 
 
-def batch(subject: Subject) -> Iterator[str]:
-    """A batch scores as its queries one by one."""
-    objective, sets = subject.objective, subject.sets
-    whole = scores_of(objective, sets)
-    alone = torch.cat(
-        [scores_of(objective, sets.select(torch.tensor([row]))) for row in range(len(sets))]
-    )
-    yield from differ(
-        subject, whole, alone, "score a query alone as within a batch", "let no query see another"
-    )
+@rule("Score each query without looking at the others.")
+def batch(subject: Subject) -> str:
+    """Score a query alone as within a batch."""
+    rows = torch.arange(len(subject.sets)).split(1)
+    alone = [subject.scores(subject.sets.select(row)) for row in rows]
+    return difference(subject.scores(), torch.cat(alone))
 
 
-def order(subject: Subject) -> Iterator[str]:
-    """Members have no order."""
+@rule("Use sums, means or maxima over the members.")
+def order(subject: Subject) -> str:
+    """Ignore the order of the members."""
     places = list(range(subject.sets.set_size))
-    turned = [*places[1::2], *reversed(places[::2])]
-    yield from differ(
-        subject,
-        scores_of(subject.objective, subject.sets),
-        scores_of(subject.objective, reordered(subject.sets, turned)),
-        "not depend on the order of the members",
-        "use sums, means or maxima over them",
-    )
+    shuffled = torch.tensor([*places[1::2], *reversed(places[::2])])
+    sets = members_at(subject.sets, shuffled.expand(len(subject.sets), -1))
+    return difference(subject.scores(), subject.scores(sets))
 
 
-def missing_members(subject: Subject) -> Iterator[str]:
-    """What is masked does not count, whatever item stands where a row of no item points."""
-    for sets in (moved_on(subject.sets, by) for by in MOVES):
-        there = sets.mask.any(-1)
-        before = scores_of(subject.objective, sets)[there]
-        after = scores_of(subject.objective, padded(sets))[there]
-        share = sets.set_size / (sets.set_size + 1)
-        wanted = [before, before * share]
+@rule("Multiply by sets.mask before you sum, or pass the right scores with padded=.")
+def missing_members(subject: Subject) -> str:
+    """Ignore missing members."""
+    for sets in (moved_on(subject.sets, by) for by in MOVES):  # other items at rows of no item
+        present = sets.mask.any(-1)
+        before = subject.scores(sets)
+        after = subject.scores(padded(sets))[present]
+        answers = [before, before * sets.set_size / (sets.set_size + 1)]
         if subject.padded is not None:
-            wanted = [subject.padded(scores_of(subject.objective, sets), sets)[there]]
-        if any(close(after, one) for one in wanted):
-            continue
-        answers = " or ".join(str(rounded(one)) for one in wanted)
-        yield (
-            f"{subject.name} must not count a missing member: with one more asked for, which is "
-            f"missing, {answers} was expected — found {rounded(after)} — multiply by sets.mask "
-            "before you sum, or tell with padded= what is right here."
-        )
-        return
+            answers = [subject.padded(before, sets)]
+        answers = [answer[present] for answer in answers]
+        if not any(close(after, answer) for answer in answers):
+            right = " or ".join(str(rounded(answer)) for answer in answers)
+            return f"{rounded(after)} instead of {right} once one more member is missing"
+    return ""
 
 
-def inputs(subject: Subject) -> Iterator[str]:
-    """Nothing that it is given is changed."""
+@rule("Work on a copy (no +=, no x[...] = …, no method whose name ends in _).")
+def inputs(subject: Subject) -> str:
+    """Leave the sets unchanged."""
     sets = copied(subject.sets)
-    before = {name: copy.deepcopy(value) for name, value in _held(sets).items()}
+    before = {field: copy.deepcopy(value) for field, value in _contents(sets).items()}
     subject.objective.score(sets)
-    changed = [name for name, value in _held(sets).items() if not _same(value, before[name])]
-    if sets.catalog is not None:  # the one thing that all scorings share
+    changed = [
+        field
+        for field, value in _contents(sets).items()
+        if not (value.equal(before[field]) if isinstance(value, Tensor) else value == before[field])
+    ]
+    if sets.catalog is not None:  # which all batches share
         sets.catalog.embeddings.copy_(before["catalog.embeddings"])
-    if changed:
-        yield (
-            f"{subject.name} must leave the sets as they are — found {', '.join(changed)} changed — "
-            "work on a copy (no +=, no x[...] = …, no method that ends in _)."
-        )
+    return f"{', '.join(changed)} changed" if changed else ""
 
 
-RULES: tuple[Callable[[Subject], Iterator[str]], ...] = (
+def _contents(sets: SetBatch) -> dict[str, Any]:
+    """Return every value that an objective could change."""
+    contents = {n: value for n, value in vars(sets).items() if isinstance(value, Tensor | list)}
+    if sets.catalog is not None:
+        contents["catalog.embeddings"] = sets.catalog.embeddings
+    if sets.popularity is not None:
+        contents["popularity.counts"] = sets.popularity.counts
+    return contents
+
+
+RULES = (
     *(docstring, name, declarations, needs, score, fields),
-    *(scoring, difference, batch, order, missing_members, inputs),
+    *(scoring, distinction, batch, order, missing_members, inputs),
 )
-FIRST = (declarations, needs, score)  # without these, the others would only repeat what they say
-
-
-def _held(sets: SetBatch) -> dict[str, Any]:
-    """Whatever an objective could change."""
-    catalog = {} if sets.catalog is None else {"catalog.embeddings": sets.catalog.embeddings}
-    counts = {} if sets.popularity is None else {"popularity.counts": sets.popularity.counts}
-    kept = {n: v for n, v in vars(sets).items() if isinstance(v, Tensor | list)}
-    return {**kept, **catalog, **counts}
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    return bool(one == other)
+FIRST = (declarations, needs, score)  # if one of these is broken, the later rules would repeat it

@@ -1,13 +1,15 @@
-"""An objective and its sets → scores to compare, and sentences about those that differ."""
+"""An objective and its sets → scores to compare, and sentences about the rules that it breaks."""
 
 import copy
+import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from r4t.errors import InputError
 from r4t.objective import Objective
 from r4t.sets import SetBatch
 
@@ -16,64 +18,81 @@ CLOSE = 1e-5  # float32 round-off, absolute and relative
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked.
+    """An objective under test.
 
     Attributes:
         objective: The objective.
-        sets: What it scores.
-        every: All that it is given to score, one after another.
-        padded: Scores and sets → what they should be once a missing member more is asked for; None
-            if both usual answers will do.
+        sets: The batch that it scores now.
+        batches: All batches of the test.
+        padded: Scores and sets → the right scores when one more member is requested and missing;
+            None if both usual answers are right.
     """
 
     objective: Objective
     sets: SetBatch
-    every: Sequence[SetBatch]
-    padded: Callable[[Tensor, SetBatch], Tensor] | None
+    batches: Sequence[SetBatch] = ()
+    padded: Callable[[Tensor, SetBatch], Tensor] | None = None
 
-    @property
-    def name(self) -> str:
-        """As sentences call it."""
-        return f"Objective '{self.objective.name}'"
+    def scores(self, sets: SetBatch | None = None) -> Tensor:
+        """Return scores (B,), by default of ``self.sets``, whether within the bounds or not.
+
+        Raises:
+            InputError: If the type or the shape is wrong.
+            Exception: Whatever ``score`` raises.
+        """
+        sets = self.sets if sets is None else sets
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores = self.objective.score(copied(sets))
+        if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
+            self.objective(sets)  # raises the InputError
+        scores = scores if scores.is_floating_point() else scores.to(sets.item_embeddings)
+        low = torch.full_like(scores, self.objective.bounds[0])
+        return torch.where(sets.mask.any(-1), scores, low)
+
+    def fault(self, expected: str, found: str, remedy: str) -> str:
+        """Return the sentence about a broken rule; ``expected`` follows the objective's name."""
+        expected = f"objective '{self.objective.name}' {expected}"
+        return str(InputError(expected=expected, found=found, remedy=remedy))
 
 
-def scores_of(objective: Objective, sets: SetBatch) -> Tensor:
-    """Scores (B,) without a look at the bounds, which have a rule of their own.
+Rule = Callable[[Subject], list[str]]
 
-    Raises:
-        InputError: The shape or the type is wrong.
-        Exception: Whatever ``score`` raises.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        scores = objective.score(copied(sets))
-    if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
-        objective(sets)  # says so in its own words
-    scores = scores if scores.is_floating_point() else scores.to(sets.item_embeddings)
-    low = torch.full_like(scores, objective.bounds[0])
-    return torch.where(sets.mask.any(-1), scores, low)
+
+def rule(remedy: str) -> Callable[[Callable[[Subject], str]], Rule]:
+    """Turn a function into a rule: its docstring says what to do, it returns what was done instead."""
+
+    def decorate(find: Callable[[Subject], str]) -> Rule:
+        command = (find.__doc__ or "").rstrip(".")
+
+        @functools.wraps(find)
+        def sentences(subject: Subject) -> list[str]:
+            found = find(subject)
+            expected = f"to {command[:1].lower()}{command[1:]}"
+            return [subject.fault(expected, found, remedy)] if found else []
+
+        return sentences
+
+    return decorate
 
 
 def copied(sets: SetBatch) -> SetBatch:
-    """The same sets, so that a change of them stays with who made it."""
-    own = {n: copy.deepcopy(v) for n, v in vars(sets).items() if isinstance(v, Tensor | list)}
-    return sets.extended(**own)
+    """Return the same sets with tensors and lists that may be changed."""
+    values = {n: copy.deepcopy(v) for n, v in vars(sets).items() if isinstance(v, Tensor | list)}
+    return sets.extended(**values)
 
 
 def close(one: Tensor, other: Tensor) -> bool:
-    """Whether scores are equal where both are known."""
+    """Whether scores are equal where neither is NaN."""
     known = ~(one.isnan() | other.isnan())
     return torch.allclose(one[known].double(), other[known].double(), rtol=CLOSE, atol=CLOSE)
 
 
-def differ(subject: Subject, one: Tensor, other: Tensor, must: str, remedy: str) -> Iterator[str]:
-    """Yield a sentence if two tensors of scores (B,) differ."""
-    if not close(one, other):
-        yield (
-            f"{subject.name} must {must} — found {rounded(one)} and {rounded(other)} — {remedy}."
-        )
+def difference(one: Tensor, other: Tensor) -> str:
+    """Return both scores (B,) if they differ, else nothing."""
+    return "" if close(one, other) else f"{rounded(one)} and {rounded(other)}"
 
 
 def rounded(scores: Tensor) -> list[float]:
-    """Return scores as a sentence shows them."""
+    """Return scores for a sentence."""
     return [round(score, 4) for score in scores.tolist()]

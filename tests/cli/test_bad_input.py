@@ -21,7 +21,7 @@ from r4t.fanout.backend import Transformers
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
-from r4t.plugins import installed
+from r4t.plugins import OBJECTIVES, installed
 from r4t.run import Run
 from r4t.support.configs import configs_folder
 
@@ -33,7 +33,7 @@ QUICK = {
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {"max_steps": 4, "val_check_interval": 2, "log_every_n_steps": 1},
 }
-OBJECTIVES = """
+FAULTY = """
 import torch
 from r4t.objective import Objective
 
@@ -81,7 +81,7 @@ def stranger(tmp_path, monkeypatch):
     folder = tmp_path / "site"
     info = folder / "faulty-1.0.dist-info"
     info.mkdir(parents=True)
-    (folder / "faulty_objectives.py").write_text(OBJECTIVES)
+    (folder / "faulty_objectives.py").write_text(FAULTY)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
     points = "nan = faulty_objectives:Nan\nmembers = faulty_objectives:PerMember\n"
     (info / "entry_points.txt").write_text(f"[r4t.objectives]\n{points}")
@@ -153,7 +153,7 @@ def test_a_refused_catalog_leaves_the_old_one(refused, tmp_path):
     np.save(tmp_path / "v.npy", np.eye(4, dtype=np.float32))
     options = ["--out", out, "--vectors", tmp_path / "v.npy", "--overwrite"]
     sentence = refused("catalog", source, *options)
-    assert "one row for each of the 3 items — found the shape (4, 4) — bring them" in sentence
+    assert "one row for each of the 3 items, but found shape (4, 4). Pass them" in sentence
     assert content(out) == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -165,7 +165,7 @@ def test_vectors_of_another_width_than_their_encoder(refused, tmp_path, monkeypa
     monkeypatch.setattr("r4t.cli.catalog._pretrained", lambda *named: encoder)
     options = ["--vectors", tmp_path / "v.npy", "--encoder", "some/model", "--out", tmp_path / "c"]
     sentence = refused("catalog", source, *options)
-    assert "must have the width of their query encoder, 2 — found 3 — name the encoder" in sentence
+    assert "as wide as their query encoder, 2, but found width 3. Name the encoder" in sentence
     assert not (tmp_path / "c").exists()
 
 
@@ -173,7 +173,7 @@ def test_mixed_metadata_in_one_line(refused, tmp_path):
     rows = [{**row, "size": size} for row, size in zip(GOOD, (1, "M", 3))]
     source = items_file(tmp_path / "items.jsonl", rows)
     sentence = refused("catalog", source, "--out", tmp_path / "c", "--dim", "2")
-    assert "must be of one type — found several in 'size'" in sentence
+    assert "of one type in the metadata column 'size', but found several" in sentence
 
 
 def test_a_catalog_that_is_not_the_runs(refused, run, small_items, tmp_path):
@@ -192,8 +192,8 @@ def test_a_catalog_that_is_not_the_runs(refused, run, small_items, tmp_path):
 def test_an_objective_that_is_not_installed(refused, run, tmp_path):
     sentence = refused(*tune(tmp_path, run, {"diversty": 1.0}))
     assert sentence == (
-        f"Objective 'diversty' is not installed. Installed: {', '.join(installed())}. "
-        "Did you mean 'diversity'?"
+        "Expected an installed objective, but found 'diversty'. "
+        f"Installed: {', '.join(installed(OBJECTIVES))}. Did you mean 'diversity'?"
     )
     path = tmp_path / "evaluate.yaml"
     path.write_text("weights: {diversty: 1.0}\n", encoding="utf-8")
@@ -205,10 +205,10 @@ def test_an_objective_that_is_not_installed(refused, run, tmp_path):
     [
         (
             "nan",
-            r"Objective 'nan' must return finite scores within \[0.0, 1.0\] — found nan for query 0 "
-            r"of 48 \('\w+ \w+'\); correct its score",
+            r"objective 'nan' to return finite scores within \[0.0, 1.0\], but found nan for query 0 "
+            r"of 48 \('\w+ \w+'\)\. Correct its score",
         ),
-        ("members", "must return a tensor of shape \\(48,\\), one score a query — found"),
+        ("members", r"to return a tensor of shape \(48,\), one score per query, but found"),
     ],
 )
 def test_an_objective_that_breaks_its_contract(
@@ -224,7 +224,7 @@ def test_an_objective_that_cannot_be_imported_shows_its_own_error(program, run, 
     (tmp_path / "site" / "faulty_objectives.py").write_text("1 / 0\n")
     code, _, err = program(*tune(tmp_path, run, {"nan": 1.0}))
     assert code == 2
-    assert "r4t: Objective 'nan' could not be imported from faulty_objectives:Nan" in err
+    assert "objective 'nan' to be importable from faulty_objectives:Nan, but found ZeroDiv" in err
     assert err.rstrip().endswith("ZeroDivisionError: division by zero")
     assert "jsonargparse" not in err
 
@@ -339,7 +339,7 @@ def test_a_tokenizer_without_a_pad_token_or_a_chat_template_will_do(program, run
                     "init_args": {"field": "nown"},
                 },
             ),
-            r"metadata columns \['noun'\] — found no 'nown' — name one.* Did you mean 'noun'",
+            r"metadata columns \['noun'\] of .* found 'nown'\. Choose.* Did you mean 'noun'",
         ),
         (
             weighted(
@@ -356,7 +356,7 @@ def test_a_tokenizer_without_a_pad_token_or_a_chat_template_will_do(program, run
                     },
                 },
             ),
-            r"column of numbers is needed — found '\w+' in 'noun'",
+            r"numbers in column 'noun' of .* found '\w+'",
         ),
         (
             weighted(
@@ -380,14 +380,14 @@ def test_coverage_of_queries_without_references(refused, run, silent, tmp_path):
         asked = [Query(f"q{row}", "red linen", "mood") for row in range(8)]
         write_queries(run.queries, {split: asked})
     sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, pool_size=20))
-    assert (
-        "Objective 'coverage' needs sets with ['pool', 'references'], found sets with" in sentence
-    )
+    assert "sets with ['pool', 'references'] for objective 'coverage', but found sets" in sentence
     # Some have references, one has none.
     asked[3] = Query("q3", "blue wool", "set", ("i1",))
     write_queries(run.queries, {"train": asked, "val": asked})
     sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, pool_size=20))
-    assert re.search(r"at least one reference item a query, found none for query \d+ of", sentence)
+    assert re.search(
+        r"at least one reference item per query, .* found none for query \d+ of", sentence
+    )
 
 
 def test_a_retriever_cannot_choose_by_what_is_not_known_yet(refused, run, tmp_path):

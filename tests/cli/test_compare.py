@@ -55,8 +55,8 @@ def test_all_methods_on_the_terminal_and_as_a_page(run, compared):
         assert text in printed
     assert max(map(len, printed.splitlines()[:-1])) <= 120
     notes = " ".join(printed.split())
-    assert "Not scored: coverage, because: Objective 'coverage' needs sets with" in notes
-    assert "Not scored: complementarity, because: The catalog" in notes  # has no category
+    assert "Not scored: coverage, because: Expected sets with ['pool', 'references'] for" in notes
+    assert "Not scored: complementarity, because: Expected" in notes  # has no category
     assert "Not scored: judge, because: it costs money" in notes
     path = run.folder / "results" / "compare.html"
     assert str(path) in printed

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from r4t.__main__ import VERBS, run
-from r4t.plugins import installed
+from r4t.plugins import OBJECTIVES, installed
 
 ASK = """
 source {script}
@@ -68,7 +68,7 @@ def test_files_folders_choices_and_objectives(offered):
     assert offered("queries", "runs", "--wardrobe", "") == ["oar", "wscr"]
     assert sorted(offered("catalog", "")) == ["configs", "mine.yaml"]
     assert offered("evaluate", "--split", "") == ["test", "val", "train", "all"]
-    assert sorted(offered("objectives", "")) == sorted(installed())
+    assert sorted(offered("objectives", "")) == sorted(installed(OBJECTIVES))
 
 
 @pytest.mark.parametrize("shell, said", [("zsh", "#compdef r4t"), ("fish", "complete -c r4t")])

@@ -20,10 +20,10 @@ MISTAKES = {
         "items.jsonl": r"'r4t catalog' needs --out — found none — add it \(example: r4t catalog ward",
         "nope.jsonl --out c": r"A source must be a file or folder — found nothing at nope.jsonl",
         "names.csv --out c": r"needs the fields id and text — found no id among .* of names.csv — re",
-        "items.jsonl --out run/catalog --dim 2": r"not overwritten unasked — .* add --overwrite",
+        "items.jsonl --out run/catalog --dim 2": r"found a catalog in .* add --overwrite\.",
         "items.jsonl --out c --dim 128": r"LSA needs .* found dim=128 for 3 texts .* a dim of 1 to 3",
         "items.jsonl --out c --collections maen": r"found 'maen' .* Did you mean 'mean'\?$",
-        "latin.csv --out c": r"^A text file must be UTF-8 — found the byte 0xe9, .* in latin.csv — save",
+        "latin.csv --out c": r"^Expected UTF-8 text, but found the byte 0xe9 at .* latin.csv\. Save",
         "semi.csv --out c": r"^A CSV has commas between its columns — found the header 'id;text' with "
         r"';' in semi.csv — save it with commas",
         "bad.parquet --out c": r"^A .parquet file was expected at bad.parquet — found something else",
@@ -32,8 +32,8 @@ MISTAKES = {
     },
     "queries": {
         "": r"'r4t queries' needs CATALOG and --out — found none — add them \(example: r4t queries",
-        "nope --out q": r"found no catalog.json in nope — write one with `r4t catalog SOURCE --out",
-        "items.jsonl --out q": r"found no catalog.json in items.jsonl — write one with `r4t catalog",
+        "nope --out q": r"found no catalog.json in nope\. Write a catalog with `r4t catalog SOURCE --out",
+        "items.jsonl --out q": r"found no catalog.json in items.jsonl\. Write a catalog with `r4t catalog",
         "run/catalog --out run/queries": r"not overwritten unasked — found .* add --overwrite",
         "run/catalog --out taken": r"found 'File exists' at taken — name another path, or clear the way",
         "run/catalog --out q --count few": r"^--count must be a whole number — found 'few' — correct",
@@ -45,10 +45,10 @@ MISTAKES = {
         "--config configs/toy/1_tun.yaml": r"found none at configs/toy/1_tun.yaml .* mean "
         r"'configs/toy/1_tune.yaml'\?$",
         "configs/toy/1_tune.yaml": r"^'r4t fit' takes options only — found 'configs/toy/1_tune.yaml' ",
-        "--config configs/toy/1_tune.yaml --run new": r"found no catalog.json in new/catalog — write",
+        "--config configs/toy/1_tune.yaml --run new": r"found no catalog.json in new/catalog\. Write",
         "--config configs/toy/1_tune.yaml --run run": r"found no warm_start/model in run — run that "
         r"step first: r4t fit --config configs/toy/0_warm_start.yaml --run run\.$",
-        "--config latin.yaml": r"^A text file must be UTF-8 — found the byte 0xe9, .* in latin.yaml",
+        "--config latin.yaml": r"^Expected UTF-8 text, but found the byte 0xe9 at .* latin.yaml",
         "--config configs/toy/1_tune.yaml --run taken": r"found no catalog.json in taken/catalog",
         "--config configs/toy/2_synthesize.yaml --run run": r"^'r4t fit' needs a model with "
         r"training_step — found r4t.synthesis.Synthesizer, .* run this one with 'r4t synthesize'",
@@ -99,7 +99,7 @@ MISTAKES = {
         "run --split tset": r"tset",
         "run --methods '[MRR]'": r"found 'MRR' among the methods; name others\. Did you mean 'MMR'\?$",
         "run --methods MMR": r"^--methods must be a list, such as .* — found 'MMR' — correct it",
-        "run --weights '{diversty: 1.0}'": r"^Objective 'diversty' is not .* mean 'diversity'\?$",
+        "run --weights '{diversty: 1.0}'": r"an installed objective, but found 'diversty'.* mean 'diversity'",
         "--config configs/toy/1_tune.yaml": r"^A config belongs to its verb — found model in .* run "
         r"it with 'r4t fit --config FILE' or 'r4t synthesize --config FILE'",
         "--config typo.yaml": r"'r4t evaluate' knows.* — found pool_sise in typo.yaml — .* Did you "
@@ -133,8 +133,8 @@ MISTAKES = {
         "run --otu x": r"found --otu — correct it .* Did you mean '--out'\?$",
     },
     "objectives": {
-        "diversty": r"^Objective 'diversty' is not installed. Installed: .* mean 'diversity'\?$",
-        "Diversity": r"^Objective 'Diversity' is not installed. .* Did you mean 'diversity'\?$",
+        "diversty": r"^Expected an installed objective, but found 'diversty'. Ins.* mean 'diversity'\?$",
+        "Diversity": r"an installed objective, but found 'Diversity'. .* Did you mean 'diversity'\?$",
         "diversity alignment": r"takes NAME — found 'alignment' besides — .* or leave it out",
         "--jsno": r"found --jsno — correct it .* Did you mean '--json'\?$",
         "--json=yes": r"^--json takes no value — found 'yes' — write it alone",

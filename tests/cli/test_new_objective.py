@@ -1,4 +1,4 @@
-"""``r4t new-objective``: the package works as it is written, in all three uses; names are checked."""
+"""``r4t new-objective`` writes a package that works unchanged in all three uses, and checks names."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ FILES = {
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A new package, not installed."""
+    """A new package that is not installed."""
     monkeypatch.chdir(tmp_path)
     new_objective.run(["cheap-sets"])
     return tmp_path / "cheap-sets"
@@ -55,9 +55,9 @@ def priced_run(untrained_run, small_items) -> Run:
     return untrained_run
 
 
-def test_it_is_written_and_the_next_commands_are_told(package, capsys):
-    found = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
-    assert found == FILES
+def test_it_writes_the_package_and_prints_the_next_commands(package, capsys):
+    files = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
+    assert files == FILES
     assert not any("$" in path.read_text() for path in package.rglob("*") if path.is_file())
     project = tomllib.loads((package / "pyproject.toml").read_text())
     assert project["project"]["name"] == "cheap-sets"
@@ -65,9 +65,7 @@ def test_it_is_written_and_the_next_commands_are_told(package, capsys):
     assert project["project"]["entry-points"] == points
     new_objective.run(["other_sets", "--out", "deep/er"])
     printed = capsys.readouterr().out
-    assert (
-        "7 files written into deep/er/other_sets; what to replace is told in other_sets" in printed
-    )
+    assert "7 files written to deep/er/other_sets; the comments in other_sets.py say" in printed
     assert "pip install -e ./deep/er/other_sets\n" in printed
     assert "python -m pytest deep/er/other_sets\n" in printed
     assert "r4t objectives other_sets\n" in printed
@@ -75,7 +73,7 @@ def test_it_is_written_and_the_next_commands_are_told(package, capsys):
 
 
 @pytest.mark.parametrize("out", [".", "pk", "deep/er", "my packages", "../beside", "ABSOLUTE"])
-def test_its_commands_are_right_where_it_was_written(out, tmp_path, monkeypatch, capsys):
+def test_its_commands_work_from_the_folder_where_it_was_written(out, tmp_path, monkeypatch, capsys):
     place = tmp_path / "here"
     place.mkdir()
     monkeypatch.chdir(place)
@@ -117,7 +115,7 @@ def test_its_own_tests_pass(package):
 
 
 @pytest.mark.parametrize("config", [[], ["--config", str(ROOT / "pyproject.toml")]])
-def test_it_is_as_clean_as_our_own_code(package, config):
+def test_its_code_passes_our_own_linter(package, config):
     pytest.importorskip("ruff")
     for words in (["check"], ["format", "--check"]):
         done = subprocess.run(
@@ -155,8 +153,8 @@ def test_its_overlays_make_it_reward_filter_and_metric(
     assert all(0 <= value <= 1 for value in logged)
     assert set(logged_values(run, "cheap_sets/weighted")) == {0.0}  # audited
     few = overlay(tmp_path / "few.yaml", {"samples": 4, "set_size": 4})
-    made = layers("2_synthesize.yaml", installed_package / "synthesize.yaml", few)
-    code, _, err = program("synthesize", *made, "--run", run.folder)
+    synthesis = layers("2_synthesize.yaml", installed_package / "synthesize.yaml", few)
+    code, _, err = program("synthesize", *synthesis, "--run", run.folder)
     assert code == 0, err
     targets = TargetSets.load(run.step("targets"))
     assert targets.manifest.dropped["beyond the best share"] > 0
@@ -175,40 +173,38 @@ def test_its_overlays_make_it_reward_filter_and_metric(
     assert "cheap_sets" in printed
 
 
-def test_a_catalog_without_the_column_is_told(installed_package, program, untrained_run):
+def test_a_catalog_without_the_column_is_refused_by_name(installed_package, program, untrained_run):
     weights = ["--config", installed_package / "evaluate.yaml"]
     code, _, err = program("evaluate", untrained_run.folder, *weights, *EVALUATE)
     assert code == 2
-    assert "has the metadata columns ['noun'] — found no 'price' — name one of them" in err
-    code, _, err = program("evaluate", untrained_run.folder, *EVALUATE)  # where nobody named it
+    assert "one of the metadata columns ['noun'] of" in err
+    assert "but found 'price'. Choose one of them." in err
+    code, _, err = program("evaluate", untrained_run.folder, *EVALUATE)  # not named in a config
     assert code == 0, err
     left_out = Results.load(untrained_run.folder / "results").settings["left_out"]
-    assert "found no 'price'" in left_out["cheap_sets"]
+    assert "but found 'price'" in left_out["cheap_sets"]
 
 
 @pytest.mark.parametrize(
     "name, sentence",
     [
-        ("Price", "small letters, digits, .*— found 'Price' — write for instance price-spread"),
-        ("a b", "— found 'a b' — write"),
-        ("x--y", "— found 'x--y' — write"),
-        ("7up", "a letter first — found '7up' — write"),
-        ("class", "that of its Python module — found the keyword 'class' — choose another"),
-        ("match", "found the keyword 'match' — choose another"),
+        ("Price", "found 'Price', which is not lower-case letters .* Choose .* as price-spread"),
+        ("a b", "found 'a b', which is not lower-case"),
+        ("x--y", "found 'x--y', which is not lower-case"),
+        ("7up", "found '7up', which is not lower-case letters and digits that start with a letter"),
+        ("class", "found 'class', a keyword of Python. Choose another"),
+        ("match", "found 'match', a keyword of Python"),
         (
             "diversity",
-            "found 'diversity' installed, as r4t_objectives.diversity:Diversity — choose",
+            "found 'diversity', which is installed as r4t_objectives.diversity:Diversity",
         ),
-        ("prompt-format", "found 'prompt_format' installed, as r4t_objectives.*PromptFormat — ch"),
-        ("json", "must not hide another — found a module 'json' that Python imports already — ch"),
-        ("torch", "found a module 'torch' that Python imports already — choose another name"),
-        (
-            "reward",
-            "means nothing else in logs and tables — found 'reward' among .* choose another",
-        ),
+        ("prompt-format", "'prompt-format', which is installed as r4t_objectives.*PromptFormat"),
+        ("json", "found 'json', a module that Python can already import. Choose another"),
+        ("torch", "found 'torch', a module that Python can already import"),
+        ("reward", "found 'reward'"),
     ],
 )
-def test_names_that_will_not_do(name, sentence, tmp_path, monkeypatch):
+def test_unusable_names_are_refused(name, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=sentence):
         new_objective.run([name])
@@ -217,6 +213,8 @@ def test_names_that_will_not_do(name, sentence, tmp_path, monkeypatch):
 
 def test_nothing_is_overwritten(package):
     (package / "cheap_sets.py").write_text("mine\n")
-    with pytest.raises(InputError, match="of its own — found cheap-sets already — choose another"):
+    with pytest.raises(
+        InputError, match="a new folder for the package, but found cheap-sets, which exists. Choose"
+    ):
         new_objective.run(["cheap-sets"])
     assert (package / "cheap_sets.py").read_text() == "mine\n"

@@ -191,7 +191,7 @@ def test_refused_folds_and_recomposition(shop, wardrobe, tmp_path):
         verb.run([catalog, *out, "--sets", str(shop), "--folds", "2"])
     with pytest.raises(InputError, match=r"found it without --recompose — add --recompose"):
         verb.run([catalog, *out, "--sets", str(shop), "--slot", "category"])
-    with pytest.raises(InputError, match=r"found no 'catgory' .* Did you mean 'category'\?"):
+    with pytest.raises(InputError, match=r"found 'catgory'\. .* Did you mean 'category'\?"):
         verb.run(
             [str(wardrobe), *out, "--wardrobe", "wscr", "--recompose", "9", "--slot", "catgory"]
         )

@@ -14,7 +14,7 @@ from r4t.data.collections import collection_items
 from r4t.data.queries import read_queries
 from r4t.data.source import ReferenceSet, read_source
 from r4t.errors import InputError
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 from r4t.sets import SetBatch
 
 

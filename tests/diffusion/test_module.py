@@ -21,7 +21,7 @@ from r4t.diffusion.schedule import Exponential, Karras, LogNormal
 from r4t.diffusion.training import warmup_cosine
 from r4t.errors import InputError
 from r4t.geometry import normalize
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 from r4t.reward import Reward
 from r4t.targets import TargetBatch, TargetDataset, TargetSets, as_fetched, write_targets
 from r4t.training.callbacks import Export

@@ -1,6 +1,6 @@
 import pytest
 
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_eq4_alignment_by_hand(sets_from):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 # Kind on the first two axes, style on the last two; rows are unit after the catalog's scaling.
 SHIRT_LINEN, SHIRT_LEATHER, SHOE_LINEN, SHOE_LEATHER, LONE_HAT, NO_KIND = range(6)
@@ -28,24 +28,24 @@ def test_coherence_of_embeddings_by_hand(catalog, chosen):
     rows = [
         # Mean shirt (1, 0, .5, .5)/√2 leaves (0, 0, ±.5, ∓.5)/√2, and so do the shoes.
         [SHIRT_LINEN, SHOE_LINEN, -1],  # cosine 1, one pair of the three asked for
-        [SHIRT_LINEN, SHOE_LEATHER, -1],  # cosine −1: what is missing does not make it better
+        [SHIRT_LINEN, SHOE_LEATHER, -1],  # cosine −1, which a missing member does not raise
         [SHIRT_LINEN, SHIRT_LEATHER, SHOE_LINEN],  # −1, 1, −1
-        [SHIRT_LINEN, SHOE_LINEN, SHIRT_LINEN],  # as without the repeated item
+        [SHIRT_LINEN, SHOE_LINEN, SHIRT_LINEN],  # the repeated item changes nothing
         [SHIRT_LINEN, SHOE_LEATHER, SHIRT_LINEN],
         [SHIRT_LINEN, SHIRT_LINEN, SHIRT_LINEN],  # no pair of different items
-        [SHIRT_LINEN, LONE_HAT, -1],  # nothing is left of the only hat
-        [SHIRT_LINEN, SHOE_LINEN, NO_KIND],  # without a slot: in no pair
+        [SHIRT_LINEN, LONE_HAT, -1],  # nothing remains of the only hat
+        [SHIRT_LINEN, SHOE_LINEN, NO_KIND],  # an item without a slot is in no pair
         [SHIRT_LINEN, NO_KIND, -1],
         [SHIRT_LINEN, -1, -1],
-        [-1, -1, -1],  # no member: the lower bound
+        [-1, -1, -1],  # without a member: the lower bound
     ]
     expected = [1 / 3, -1, -1 / 3, 1 / 3, -1, 0, 0, 1 / 3, 0, 0, -1]
-    found = load_objective("coherence")(chosen(catalog, rows))
-    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+    scores = load_objective("coherence")(chosen(catalog, rows))
+    assert scores.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_repeating_a_good_pair_does_not_help(catalog_of, chosen):
-    # A hundred shirts and shoes; the first five of each are of one style, roughly.
+def test_repeating_a_pair_never_helps(catalog_of, chosen):
+    # A hundred shirts and shoes; the first five of each share a style, roughly.
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(100, 16, generator=generator)
     rows[:10] += 2 * torch.randn(16, generator=generator)
@@ -58,23 +58,23 @@ def test_repeating_a_good_pair_does_not_help(catalog_of, chosen):
     cosine = load_objective("coherence")(chosen(catalog, [pair])).item()
     assert distinct > 0.5
     assert cosine > 0.5
-    # One pair of 45 is left, whether the others repeat it or are not there.
+    # One pair of 45 is left, whether the others repeat it or are missing.
     assert repeated == pytest.approx(cosine / 45)
     assert alone == lopsided == pytest.approx(repeated)
-    assert abs(filled) < 0.1  # eight that have nothing to do with it are no better
+    assert abs(filled) < 0.1  # eight unrelated items do not help either
     opposite = load_objective("coherence")(chosen(catalog, [[0, 91], [0, 0]])).tolist()
     again = load_objective("coherence")(chosen(catalog, [[0, 91] * 5, [0] * 10])).tolist()
     assert opposite[0] < 0
-    assert again == pytest.approx(opposite)  # nor does it make a bad pair better
+    assert again == pytest.approx(opposite)  # nor does repetition make a bad pair better
 
 
-def test_two_of_a_small_slot_are_opposite_on_average(catalog_of, chosen):
+def test_two_items_of_a_small_slot_are_opposite_on_average(catalog_of, chosen):
     # Unrelated parts within a slot of n sum to zero, so their mean cosine is about −1/(n − 1):
     # exactly for n = 2, and for n = 3 if all are equally far from the mean.
     corners = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
     catalog = catalog_of([[1, 0, 0], [0, 1, 0], *corners], category=["a", "a", "b", "b", "b"])
-    found = load_objective("coherence")(chosen(catalog, [[0, 1, -1], [2, 3, 4]]))
-    assert found.tolist() == pytest.approx([-1, -1 / 2])
+    scores = load_objective("coherence")(chosen(catalog, [[0, 1, -1], [2, 3, 4]]))
+    assert scores.tolist() == pytest.approx([-1, -1 / 2])
 
 
 def test_coherence_is_not_low_diversity(catalog, chosen):
@@ -82,8 +82,9 @@ def test_coherence_is_not_low_diversity(catalog, chosen):
         catalog,
         [[SHIRT_LINEN, SHOE_LINEN], [SHIRT_LINEN, SHIRT_LEATHER], [SHIRT_LINEN, SHIRT_LINEN]],
     )
-    # Both pairs have cosine 1/2: eigenvalues 3/4 and 1/4, Vendi 1.7548 of 2. Equal in diversity,
-    # one style against two; and the least diverse set, a repetition, is not coherent.
+    # Both pairs have cosine 1/2: eigenvalues 3/4 and 1/4, Vendi 1.7548 of 2. They are equally
+    # diverse, but one has one style and the other two. The least diverse set, a repetition, is not
+    # coherent.
     diversity = load_objective("diversity")(sets)
     assert diversity.tolist() == pytest.approx([0.8774, 0.8774, 0.5], abs=1e-4)
     assert load_objective("coherence")(sets).tolist() == pytest.approx([1, -1, 0], abs=1e-6)
@@ -111,15 +112,15 @@ def test_coherence_of_lists_is_their_jaccard_overlap(catalog, chosen):
         [SHIRT_LINEN, SHIRT_LEATHER, -1],  # {a, b} and {b, a}: 1 of 3 pairs
         [SHIRT_LINEN, SHOE_LINEN, -1],  # {a, b} and {b, c}: 1/3 of 3
         [SHIRT_LINEN, SHOE_LINEN, SHOE_LEATHER],  # 1/3, 0, 0
-        [SHIRT_LINEN, SHOE_LINEN, LONE_HAT],  # an empty list is no value: 1/3 of 3
+        [SHIRT_LINEN, SHOE_LINEN, LONE_HAT],  # an empty list counts as no value: 1/3 of 3
     ]
-    found = load_objective("coherence", field="tags")(chosen(catalog, rows))
-    assert found.tolist() == pytest.approx([1 / 3, 1 / 9, 1 / 9, 1 / 9])
+    scores = load_objective("coherence", field="tags")(chosen(catalog, rows))
+    assert scores.tolist() == pytest.approx([1 / 3, 1 / 9, 1 / 9, 1 / 9])
 
 
 @pytest.mark.parametrize("room", [None, 100])
 def test_jaccard_equals_a_loop(catalog_of, chosen, room, monkeypatch):
-    if room is not None:  # a set at a time
+    if room is not None:  # one set at a time
         monkeypatch.setattr("r4t_objectives.coherence.ROOM", room)
     generator = torch.Generator().manual_seed(0)
     tags = [
@@ -130,28 +131,30 @@ def test_jaccard_equals_a_loop(catalog_of, chosen, room, monkeypatch):
     rows = torch.randint(-1, 40, (25, 6), generator=generator).tolist()
     expected = []
     for row in rows:
-        there = [set(tags[item]) for item in set(row) if item >= 0 and tags[item]]
-        overlaps = [len(a & b) / len(a | b) for a, b in itertools.combinations(there, 2)]
+        values = [set(tags[item]) for item in set(row) if item >= 0 and tags[item]]
+        overlaps = [len(a & b) / len(a | b) for a, b in itertools.combinations(values, 2)]
         expected.append(sum(overlaps) / 15)  # 6·5/2 pairs are asked for
-    found = load_objective("coherence", field="tags")(chosen(catalog, rows))
-    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+    scores = load_objective("coherence", field="tags")(chosen(catalog, rows))
+    assert scores.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_one_long_list_does_not_slow_the_others(catalog_of, chosen):
-    # Once quadratic in the longest list of the catalog: minutes for these sets.
+    # An earlier version was quadratic in the longest list of the catalog: minutes for these sets.
     generator = torch.Generator().manual_seed(0)
     tags = [[n % 7, n % 11] for n in range(500)]
     tags[3] = list(range(300))
     catalog = catalog_of(torch.randn(500, 3, generator=generator), tags=tags)
     rows = torch.randint(0, 500, (2000, 10), generator=generator).tolist()
-    sets = chosen(catalog, [[0, 3] * 5, *rows])  # {0} of {0, …, 299} is in common: 1/300 of 45
+    sets = chosen(
+        catalog, [[0, 3] * 5, *rows]
+    )  # {0} and {0, …, 299} overlap by 1/300, for 1 of 45 pairs
     coherence = load_objective("coherence", field="tags")
     began = time.perf_counter()
     assert coherence(sets)[0].item() == pytest.approx(1 / 300 / 45)
     assert time.perf_counter() - began < 5
 
 
-def test_where_no_item_has_a_value_there_is_no_pair(catalog_of, chosen):
+def test_without_values_there_are_no_pairs(catalog_of, chosen):
     catalog = catalog_of(ROWS, category=["x", *[None] * 5], none=[None] * 5 + ["x"])
     sets = chosen(catalog, [[1, 2, 3]])
     for arguments in ({}, {"slot": "none"}, {"field": "none"}):
@@ -161,11 +164,11 @@ def test_where_no_item_has_a_value_there_is_no_pair(catalog_of, chosen):
         assert load_objective("coherence", **arguments)(chosen(empty, [[1, 2]])).item() == 0
 
 
-def test_another_catalog_is_prepared_anew_and_copies_leave_it_behind(catalog, catalog_of, chosen):
+def test_each_catalog_is_prepared_once_and_not_copied(catalog, catalog_of, chosen):
     coherence = load_objective("coherence")
     sets = chosen(catalog, [[SHIRT_LINEN, SHOE_LINEN]])
     assert coherence(sets).item() == pytest.approx(1)
-    # The same items, each in a slot of its own: nothing is left of any.
+    # The same items, each in a slot of its own: nothing remains of any.
     apart = catalog_of(ROWS, category=list("abcdef"))
     assert coherence(chosen(apart, [[SHIRT_LINEN, SHOE_LINEN]])).item() == pytest.approx(0)
     for other in (copy.deepcopy(coherence), pickle.loads(pickle.dumps(coherence))):
@@ -175,10 +178,10 @@ def test_another_catalog_is_prepared_anew_and_copies_leave_it_behind(catalog, ca
 
 @pytest.mark.parametrize("arguments", [{"slot": "categry"}, {"field": "categry"}])
 def test_a_column_that_does_not_exist_is_named_with_its_nearest(catalog, chosen, arguments):
-    with pytest.raises(InputError, match=r"found no 'categry' .* Did you mean 'category'\?"):
+    with pytest.raises(InputError, match=r"found 'categry'\. .* Did you mean 'category'\?"):
         load_objective("coherence", **arguments)(chosen(catalog, [[0, 1]]))
 
 
 def test_slots_must_be_single_values(catalog, chosen):
-    with pytest.raises(InputError, match="column of single values"):
+    with pytest.raises(InputError, match="single value per item in column 'tags'"):
         load_objective("coherence", slot="tags")(chosen(catalog, [[0, 1]]))

@@ -1,4 +1,4 @@
-"""Every installed objective keeps the contract; broken ones are refused in one sentence."""
+"""Every installed objective keeps the contract; broken ones are refused by name."""
 
 import math
 
@@ -7,20 +7,22 @@ import torch
 from r4t_objectives.constraint import AtMost, Budget, MustInclude
 
 from r4t.errors import InputError, PluginError
-from r4t.objective import Objective
-from r4t.plugins import installed, load_objective
+from r4t.objective import Objective, load_objective
+from r4t.plugins import OBJECTIVES, installed
 from r4t.reward import Reward
 from r4t.sets import SetBatch
 from r4t.testing import check_objective, example_sets
 
-# What an objective is built with here, for those that cannot be built without.
+# Arguments for objectives that cannot be built without any.
 ARGUMENTS = {
     "constraint": {
         "rules": [AtMost("color", 1), Budget("price", 30), MustInclude("category", "hat")]
     }
 }
 ASKS_A_SERVER = {"judge"}  # tests/objectives/test_judge.py
-CASES = [(name, ARGUMENTS.get(name, {})) for name in installed() if name not in ASKS_A_SERVER]
+CASES = [
+    (name, ARGUMENTS.get(name, {})) for name in installed(OBJECTIVES) if name not in ASKS_A_SERVER
+]
 CASES += [
     ("diversity", {"q": 0.5}),
     ("diversity", {"q": 2.0}),
@@ -29,7 +31,7 @@ CASES += [
     ("coherence", {"field": "color"}),
     ("coherence", {"field": "tags"}),
 ]
-# Names and numbers alone: the address of an object would differ from one process to the next.
+# Only names and numbers, because the address of an object differs between processes.
 every_case = pytest.mark.parametrize(
     "name, arguments",
     CASES,
@@ -41,23 +43,23 @@ every_case = pytest.mark.parametrize(
 
 @pytest.fixture
 def full_sets():
-    """Four queries with every field: a whole set, no member, one member, some with a duplicate."""
+    """Four queries with every field: a whole set, no member, one member, and a duplicate."""
     return example_sets()
 
 
-# What a missing member more makes of a score. Shares of k; the rest are means over the members that
-# are there. In complementarity the divisor log(min(k, V)) stays: the catalog has V = 3 < 5 categories.
+# How one more missing member changes a score. These are shares of k; all others are means over the
+# members present. Complementarity keeps its divisor log(min(k, V)): the catalog has V = 3 < 5 categories.
 def share_of_k(scores, sets):
     return torch.where(sets.mask.any(-1), scores * 5 / 6, scores)
 
 
 def pairs_of_k(scores, sets):
-    """10 pairs of 15 are left, which lifts nothing below 0."""
+    """10 of 15 pairs are left, which does not raise a negative score."""
     return torch.minimum(scores, scores * 10 / 15)
 
 
 def written_of_k(scores, sets):
-    """One of its four shares is that of the sub-queries written: 5, -, 1 and 5 of k."""
+    """One of the four shares counts the sub-queries written: 5, -, 1 and 5 of k."""
     written = torch.tensor([5.0, 0, 1, 5])
     return scores - (written / 5 - written / 6) / 4
 
@@ -85,7 +87,7 @@ def test_names_lower_bounds_and_fields(full_sets, name, arguments):
     low, high = objective.bounds
     assert low < high
     assert scores.shape == (4,)
-    assert scores[1] == low  # no member at all
+    assert scores[1] == low  # no member
 
 
 def test_gradients_of_diversity_are_finite_at_duplicates(full_sets):
@@ -111,18 +113,18 @@ class Broken(Objective):
     "result, sentence",
     [
         (torch.tensor([0.0, 0.5, 0.0, math.nan]), "finite.*found nan for query 3 of 4 .'hiking'"),
-        (torch.tensor([0.5, 0.0, 0.0, 1.5]), "within .0.0, 1.0. — found 1.5 for query 3 of 4"),
-        (torch.tensor([[0.5]]), r"shape \(4,\), one score a query — found \(1, 1\)"),
-        (0.5, r"shape \(4,\), one score a query — found float"),
+        (torch.tensor([0.5, 0.0, 0.0, 1.5]), "within .0.0, 1.0., but found 1.5 for query 3 of 4"),
+        (torch.tensor([[0.5]]), r"shape \(4,\), one score per query, but found \(1, 1\)"),
+        (0.5, r"shape \(4,\), one score per query, but found float"),
         (torch.tensor([0.5, 0.0, float("inf"), 0.0]), "finite scores.*found inf for query 2"),
     ],
 )
 def test_wrong_scores_are_refused(full_sets, result, sentence):
-    with pytest.raises(InputError, match=f"Objective 'broken' must return .*{sentence}"):
+    with pytest.raises(InputError, match=f"objective 'broken' to return .*{sentence}"):
         Broken(result)(full_sets)
 
 
-def test_nan_may_mean_not_scored_where_it_is_declared(full_sets):
+def test_a_partial_objective_may_return_nan(full_sets):
     class Unsure(Broken):
         partial = True
 
@@ -131,16 +133,16 @@ def test_nan_may_mean_not_scored_where_it_is_declared(full_sets):
     assert scores[1:].tolist() == [0.0, 1.0, 0.5]  # without a member: the lower bound
 
 
-def test_what_a_class_declares_is_checked_before_any_work():
+def test_declarations_are_checked_before_any_work():
     class Declares(Broken):
         pass
 
     for attribute, value, sentence in (
-        ("bounds", (1.0, 0.0), r"lowest and highest score, both finite — found \(1.0, 0.0\)"),
-        ("bounds", (0.0, float("inf")), r"both finite — found \(0.0, inf\); write"),
-        ("bounds", 1.0, r"both finite — found 1.0; write for instance bounds = \(0.0, 1.0\)"),
-        ("needs", ["directions"], r"needs as a set of field names — found \['directions'\]"),
-        ("needs", {"direction"}, r"needs \['direction'\], which no SetBatch has"),
+        ("bounds", (1.0, 0.0), r"declare bounds, two finite .* but found \(1.0, 0.0\)"),
+        ("bounds", (0.0, float("inf")), r"the lower first, but found \(0.0, inf\)\. Write"),
+        ("bounds", 1.0, r"but found 1.0\. Write, for example, bounds = \(0.0, 1.0\)"),
+        ("needs", ["directions"], r"needs as a set of field names, but found \['directions'\]"),
+        ("needs", {"direction"}, r"found \['direction'\] in its needs.* mean 'directions'\?"),
     ):
         wrong = Declares(torch.zeros(4))
         setattr(wrong, attribute, value)
@@ -148,13 +150,13 @@ def test_what_a_class_declares_is_checked_before_any_work():
             Reward({"declares": 1.0}, {"declares": wrong})
 
 
-def test_what_a_score_raises_is_the_cause(full_sets):
+def test_an_error_in_score_is_the_cause(full_sets):
     class Raises(Broken):
         def score(self, sets):
             raise KeyError("season")
 
     with pytest.raises(
-        PluginError, match=r"'raises' of .* could not score .KeyError: 'season'"
+        PluginError, match=r"'raises' of .* to score the sets, but found KeyError: 'season'"
     ) as caught:
         Raises(None)(full_sets)
     assert isinstance(caught.value.__cause__, KeyError)
@@ -162,11 +164,15 @@ def test_what_a_score_raises_is_the_cause(full_sets):
 
 def test_missing_and_unknown_fields_are_named(full_sets):
     bare = SetBatch(full_sets.query, full_sets.items, full_sets.item_embeddings, full_sets.mask)
-    with pytest.raises(InputError, match=r"'coverage' needs sets with .*found sets without"):
+    with pytest.raises(
+        InputError, match=r"sets with .* for objective 'coverage', but found sets without"
+    ):
         load_objective("coverage")(bare)
 
     class Odd(Broken):
         needs = frozenset({"pictures"})
 
-    with pytest.raises(InputError, match=r"needs \['pictures'\], which no SetBatch has"):
+    with pytest.raises(
+        InputError, match=r"fields of SetBatch, but found \['pictures'\] in its needs"
+    ):
         Odd(torch.zeros(4))(full_sets)

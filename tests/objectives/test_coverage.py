@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_eq5_coverage_by_hand(sets_from):
@@ -12,7 +12,7 @@ def test_eq5_coverage_by_hand(sets_from):
         pool=torch.tensor([[3, 9, 4, -1], [1, 2, -1, -1]]),
         references=torch.tensor([[9, 3, 7], [5, -1, -1]]),
     )
-    # 2 of {9, 3, 7} are in {3, 9, 4}; none of {5}; the padding -1 matches nothing.
+    # {3, 9, 4} holds two of {9, 3, 7}; {1, 2} does not hold 5; the padding -1 matches nothing.
     assert load_objective("coverage")(sets).tolist() == pytest.approx([2 / 3, 0.0])
 
 
@@ -56,7 +56,9 @@ def test_a_query_without_reference_items_is_named(catalog_of, chosen, cosine):
         references=torch.tensor([[1], [-1]]),
     )
     coverage = load_objective("coverage", cosine=cosine)
-    with pytest.raises(InputError, match="reference item a query, found none for query 1 of 2; l"):
+    with pytest.raises(
+        InputError, match="reference item per query, .* found none for query 1 of 2\\. L"
+    ):
         coverage(sets)
     with pytest.raises(InputError, match=r"found none for query 1 of 2 \('beach day'\)"):
         coverage(sets.extended(query_texts=["city", "beach day"]))
@@ -64,5 +66,5 @@ def test_a_query_without_reference_items_is_named(catalog_of, chosen, cosine):
 
 @pytest.mark.parametrize("cosine", [0, -0.2, 1.5])
 def test_a_cosine_outside_its_range_is_refused(cosine):
-    with pytest.raises(InputError, match=r"soft coverage must lie in \(0, 1\], found .*0.8 asks"):
+    with pytest.raises(InputError, match=r"soft coverage within \(0, 1\], but found .*\. Use 0.8"):
         load_objective("coverage", cosine=cosine)

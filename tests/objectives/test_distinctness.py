@@ -1,4 +1,4 @@
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_distinctness_by_hand(catalog_of, chosen):

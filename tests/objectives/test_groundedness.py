@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_eq3_groundedness_by_hand(sets_from):
@@ -14,6 +14,6 @@ def test_eq3_groundedness_by_hand(sets_from):
     assert load_objective("groundedness")(sets).item() == pytest.approx(-1.0)
 
 
-def test_eq3_groundedness_counts_members_that_are_there(sets_from):
+def test_eq3_groundedness_ignores_missing_members(sets_from):
     sets = sets_from([[[1, 0], [0, 0]]], [[[1, 0], [0, 0]]], mask=[[True, False]])
     assert load_objective("groundedness")(sets).item() == pytest.approx(1.0)

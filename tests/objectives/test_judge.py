@@ -1,4 +1,4 @@
-"""r4t_objectives.judge against a local server, and through reward, filter, advantage and metric."""
+"""The judge, against a local server: prompts, answers, failures, and its use as reward, filter and metric."""
 
 import json
 import math
@@ -28,7 +28,7 @@ QUERIES = ["summer party", "cold office"]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(r4t.chat, "BACKOFF", 0.001)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where the cache lies by default
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # the default cache is below it
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "R4T_JUDGE_MODEL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -65,7 +65,7 @@ def test_scores_and_reasons_come_from_the_model(sets):
     assert diversity.name == "judge_diversity"
     assert diversity.bounds == (1.0, 5.0)
     assert diversity.partial
-    assert diversity.costly  # so that an evaluation does not ask it unless it is named
+    assert diversity.costly  # so that an evaluation calls it only if it is named
     assert seen.asked[0]["temperature"] == 0
     facts = diversity.facts()
     assert (facts["model"], facts["answered_by"]) == ("tiny", ["tiny-0815"])
@@ -77,7 +77,7 @@ def test_scores_and_reasons_come_from_the_model(sets):
     assert "127.0.0.1" not in json.dumps(facts)
 
 
-def test_each_rubric_shows_what_it_judges_and_nothing_else(sets):
+def test_each_rubric_shows_only_what_it_judges(sets):
     texts = sets.catalog.texts
     items = [f'"{texts[item]}"' for item in sets.items[0].tolist()]
     lines = {
@@ -117,7 +117,7 @@ def test_neither_method_nor_numbers_reach_the_prompt(sets):
     assert not set(sets.catalog.ids) & set(re.findall(r"\w+", rubric.prompt(sets, 0, seed=0)))
 
 
-def test_the_order_depends_on_seed_and_content_alone(sets):
+def test_the_order_depends_only_on_seed_and_content(sets):
     rubric = Rubric("groundedness")
     prompts = {seed: rubric.prompt(sets, 0, seed) for seed in range(20)}
     assert len(set(prompts.values())) > 3  # of 6 orders
@@ -138,7 +138,7 @@ def test_the_order_depends_on_seed_and_content_alone(sets):
     assert all(abs(first.count(line) - 200) < 46 for line in "abc")
 
 
-def test_what_a_text_says_in_braces_stays_as_it_is(sets):
+def test_braces_in_a_text_are_not_filled(sets):
     sets = sets.extended(query_texts=["{items} {query}\n5 = all", "b"])
     prompt = Rubric("alignment").prompt(sets, 0, seed=0)
     assert 'whatever it says): "{items} {query} 5 = all"\n' in prompt
@@ -164,7 +164,7 @@ def test_no_text_can_pretend_to_be_another(sets):
 
 
 class Titles:
-    """A catalog in which all items have the same text."""
+    """A catalog whose items all have the same text."""
 
     def __init__(self, text):
         self.texts = [text] * 10_000
@@ -203,7 +203,7 @@ def test_a_set_without_members_is_not_shown_and_scores_lowest(sets):
 def test_a_member_without_sub_query_is_refused(sets):
     short = sets.extended(texts=[["only one"], ["x"]])
     with pytest.raises(
-        InputError, match=r"found 1 texts and a member 2 .* 0 of 2 \('summer party'"
+        InputError, match=r"for member 2 .* query 0 of 2 \('summer party'\), but found 1 texts"
     ):
         judge("http://127.0.0.1:1", "groundedness")(short)
 
@@ -249,11 +249,11 @@ def test_scores_are_read_from_untidy_answers(text, score):
         '{"a":' * 2_000,
     ],
 )
-def test_what_is_no_verdict(text):
+def test_answers_without_a_verdict(text):
     assert read_verdict(text) is None
 
 
-def test_a_malformed_answer_is_asked_for_once_more(sets):
+def test_a_malformed_answer_is_followed_by_one_more_question(sets):
     with serving(replies("I like it.", verdict(3))) as seen:
         objective = judge(seen.url)
         assert objective(many(sets, [0])).tolist() == [3.0]
@@ -263,11 +263,11 @@ def test_a_malformed_answer_is_asked_for_once_more(sets):
     assert objective.facts()["unscored"] == {}
 
 
-def test_what_stays_malformed_is_unscored_and_asked_for_next_time(sets, tmp_path):
+def test_a_set_with_two_malformed_answers_is_unscored_and_judged_again_next_time(sets, tmp_path):
     answers = replies("Nice.", Reply(content=None), verdict(2))
     with serving(answers) as seen:
         objective = judge(seen.url, cache=str(tmp_path))
-        with pytest.warns(UserWarning, match=r"judge_diversity leaves .*first: Malformed"):
+        with pytest.warns(UserWarning, match=r"judge_diversity could not score .*first: Malformed"):
             assert objective(many(sets, [0])).isnan().tolist() == [True]
         assert len(seen.asked) == 2
         assert objective.facts()["unscored"] == {"Malformed": 1}
@@ -282,7 +282,7 @@ def test_an_empty_answer_does_not_become_an_empty_message(sets):
     assert seen.asked[1]["messages"][1]["content"] == "(nothing)"
 
 
-def test_another_judge_with_the_same_question_asks_nobody(sets):
+def test_another_judge_reuses_cached_answers(sets):
     with serving(replies("Nice.", verdict(2))) as seen:
         arguments = {"cache": "~/answers"}
         first = judge(seen.url, concurrency=1, **arguments)
@@ -296,7 +296,7 @@ def test_another_judge_with_the_same_question_asks_nobody(sets):
         assert len(seen.asked) == 3  # in another order
 
 
-def test_without_a_cache_the_same_set_has_the_same_score_in_every_column(sets):
+def test_without_a_cache_equal_sets_have_equal_scores_in_every_column(sets):
     # A model with moods: each answer differs from the one before.
     with serving(lambda number, text: Reply(verdict(1 + number % 5))) as seen:
         objective = judge(seen.url, concurrency=1)
@@ -337,8 +337,8 @@ def test_a_failed_call_is_unscored_and_counted(sets):
     assert "InternalServerError" in objective.verdicts[1].reason
 
 
-@pytest.mark.filterwarnings("ignore:judge_diversity leaves")
-def test_a_dead_endpoint_ends_nothing(sets):
+@pytest.mark.filterwarnings("ignore:judge_diversity could not score")
+def test_a_dead_endpoint_raises_nothing(sets):
     with nobody() as url:
         objective = judge(url)
         assert objective(sets).isnan().all()
@@ -348,7 +348,7 @@ def test_a_dead_endpoint_ends_nothing(sets):
     assert objective.facts()["unscored"] == {"APIConnectionError": 4}
 
 
-def test_a_wrong_key_is_told_at_once(sets):
+def test_a_wrong_key_is_refused_at_once(sets):
     with (
         serving(replies(Reply(status=401))) as seen,
         pytest.raises(InputError, match="found AuthenticationError"),
@@ -356,8 +356,8 @@ def test_a_wrong_key_is_told_at_once(sets):
         judge(seen.url)(sets)
 
 
-@pytest.mark.filterwarnings("ignore:judge_diversity leaves")
-def test_unscored_sets_through_every_door(sets):
+@pytest.mark.filterwarnings("ignore:judge_diversity could not score")
+def test_unscored_sets_in_every_use(sets):
     # Rows 0, 2 and 3 are the set with a red item and score 4; row 1 fails.
     def reply(number, text):
         return Reply("no" if "white" in text or text == AGAIN else verdict(4))
@@ -394,7 +394,9 @@ def test_a_rubric_of_ones_own(sets, tmp_path):
     item = sets.catalog.texts[sets.items[1, 0]]
     assert seen.prompts == [f'Do they go together for "cold office"? 1. "{item}" {{"score": N}}']
     path.write_text("How nice is {query}?", encoding="utf-8")
-    with pytest.raises(InputError, match=r"{items} or {pairs} — found neither in .*coherence.txt"):
+    with pytest.raises(
+        InputError, match=r"{items} or {pairs}, but found neither in .*coherence.txt"
+    ):
         judge(seen.url, str(path))
 
 
@@ -412,12 +414,12 @@ def test_model_and_address_from_the_environment(monkeypatch, sets):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        ({"model": None}, r"needs the name of a model — found none .* R4T_JUDGE_MODEL"),
+        ({"model": None}, r"the name of a model .* found none .* R4T_JUDGE_MODEL"),
         (
             {"rubric": "diversty"},
-            r"found 'diversty', which is neither .*Did you mean 'diversity'\?",
+            r"or a text file, but found 'diversty'\. .*Did you mean 'diversity'\?",
         ),
-        ({"prices": (1.0,)}, r"two numbers of at least 0.*found \[1.0\]"),
+        ({"prices": (1.0,)}, r"two prices of at least 0.*found \[1.0\]"),
         ({"prices": (1.0, -2.0)}, r"found \[1.0, -2.0\]"),
         ({"concurrency": 0}, r"concurrency of at least 1"),
     ],

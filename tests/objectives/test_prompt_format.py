@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 import torch
 
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 
 
 def test_prompt_format_by_hand(sets_from):
@@ -23,22 +23,22 @@ def test_prompt_format_by_hand(sets_from):
         (1 + 2 / 4 + 1 + 1) / 4,  # half of the sub-queries asked for
         (1 + 1 + 3 / 4 + 1) / 4,  # one written twice
         (1 + 1 + 3 / 4 + 2 / 4) / 4,  # the query itself, twice
-        (1 + 1 / 4 + 1 + 1) / 4,  # blank ones are not written
+        (1 + 1 / 4 + 1 + 1) / 4,  # blank ones do not count as written
         0,  # nothing was parsed
     ]
     assert objective(sets).tolist() == pytest.approx(expected)
     assert objective.name == "prompt_format"
 
 
-def test_prompt_format_reads_k_sub_queries_and_texts_alone(sets_from):
+def test_prompt_format_reads_only_texts_and_only_k_of_them(sets_from):
     rows = [[[1, 0], [1, 0]]]
     texts = [["straw hat", "linen shirt", "straw hat", "straw hat"]]
     sets = sets_from(rows, rows, [[False, True]], texts=texts, query_texts=["beach day"])
-    # The first sub-query found no item (its words are unknown): its form is still right.
+    # The first sub-query has no item, because its words are unknown; its form is still right.
     assert load_objective("prompt_format")(sets).item() == 1
 
 
-def test_an_expansion_that_repeats_a_word_is_no_copy(sets_from):
+def test_an_expansion_that_repeats_a_word_is_not_a_copy(sets_from):
     rows = [[[1, 0]]]
     sets = sets_from(rows, rows, texts=[["beach day day"]], query_texts=["beach day"])
     assert load_objective("prompt_format")(sets).item() == 1
@@ -47,7 +47,7 @@ def test_an_expansion_that_repeats_a_word_is_no_copy(sets_from):
 @pytest.mark.parametrize(
     "texts", [["दिन", "दान", "दीन"], ["วัน", "วิน", "วีน"], ["C++", "C#", "C"], ["👟", "🎩", "☂️"]]
 )
-def test_different_words_of_any_script_are_no_duplicates(texts):
+def test_different_words_in_any_script_are_distinct(texts):
     assert load_objective("prompt_format").of(texts, "beach day", 3) == 1
 
 
@@ -59,10 +59,10 @@ def test_a_copy_counts_however_its_accents_are_typed():
     assert objective.of([apart], "café", 1) == pytest.approx(3 / 4)
 
 
-def test_punctuation_alone_is_nothing_written():
+def test_punctuation_alone_does_not_count_as_written():
     # 1, 1/3, 1/1 and 1/1.
-    found = load_objective("prompt_format").of(["...", "-", "straw hat"], "beach", 3)
-    assert found == pytest.approx((3 + 1 / 3) / 4)
+    score = load_objective("prompt_format").of(["...", "-", "straw hat"], "beach", 3)
+    assert score == pytest.approx((3 + 1 / 3) / 4)
 
 
 def test_scores_have_the_type_of_the_query(sets_from):

@@ -16,7 +16,7 @@ from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.methods.lineup import MethodOptions
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 from r4t.report.answers import read_answers
 from r4t.report.evaluation import Evaluation
 from r4t.report.headline import differences, ratios

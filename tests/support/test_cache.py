@@ -1,26 +1,28 @@
+"""The cache: what it keeps, what it drops, and what it computes."""
+
 import pytest
 
 from r4t.errors import InputError
 from r4t.support.cache import Cache
 
 
-def test_the_value_unused_for_longest_goes_first():
-    cache, made = Cache(capacity=2), []
+def test_the_least_recently_used_value_is_dropped_first():
+    cache, calls = Cache(capacity=2), []
 
     def make(keys):
-        made.append(keys)
+        calls.append(keys)
         return [key.upper() for key in keys]
 
     assert cache.get(["a", "b"], make) == ["A", "B"]
     assert cache.get(["a"], make) == ["A"]
-    assert cache.get(["c"], make) == ["C"]  # b goes
+    assert cache.get(["c"], make) == ["C"]  # drops b
     assert cache.get(["a", "b"], make) == ["A", "B"]
-    assert made == [["a", "b"], ["c"], ["b"]]
+    assert calls == [["a", "b"], ["c"], ["b"]]
     assert cache.take() == (6, 4)
     assert cache.take() == (0, 0)
 
 
-def test_more_keys_than_there_is_room_for_are_answered():
+def test_more_keys_than_the_capacity_are_answered():
     cache = Cache(capacity=1)
     assert cache.get(list("abca"), lambda keys: [key * 2 for key in keys]) == [
         "aa",
@@ -32,6 +34,6 @@ def test_more_keys_than_there_is_room_for_are_answered():
     assert cache.get([], lambda keys: 1 / 0) == []
 
 
-def test_a_cache_without_room_is_refused():
-    with pytest.raises(InputError, match="capacity must be at least 1, found 0"):
+def test_a_capacity_of_0_is_refused():
+    with pytest.raises(InputError, match="capacity .*at least 1.*found 0"):
         Cache(capacity=0)

@@ -13,9 +13,9 @@ def draws():
     return random.random(), np.random.rand(), np.random.randn(), torch.rand(3).tolist()
 
 
-def test_a_file_brings_every_generator_back(tmp_path):
+def test_saved_states_restore_every_generator(tmp_path):
     random.gauss(0, 1)
-    np.random.randn()  # leaves a second one in store
+    np.random.randn()  # keeps a second number for the next call
     torch.save(random_states(CPU), tmp_path / "states")
     expected = draws(), draws()
     states = torch.load(tmp_path / "states", weights_only=True)
@@ -24,24 +24,24 @@ def test_a_file_brings_every_generator_back(tmp_path):
         assert (draws(), draws()) == expected
 
 
-def test_the_generator_of_a_gpu_is_that_of_its_own(monkeypatch):
-    kept = {"cuda:1": torch.tensor([7])}
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: kept[str(device)])
+def test_the_state_of_a_gpu_belongs_to_that_gpu(monkeypatch):
+    stored = {"cuda:1": torch.tensor([7])}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: stored[str(device)])
     monkeypatch.setattr(
-        torch.cuda, "set_rng_state", lambda state, device: kept.update({str(device): state + 1})
+        torch.cuda, "set_rng_state", lambda state, device: stored.update({str(device): state + 1})
     )
     gpu = torch.device("cuda", 1)
     states = random_states(gpu)
     set_random_states(states, gpu)
-    assert kept == {"cuda:1": torch.tensor([8])}
+    assert stored == {"cuda:1": torch.tensor([8])}
     assert "cuda" not in random_states(CPU)
-    set_random_states(random_states(CPU), gpu)  # a fit begun on a CPU
-    assert kept == {"cuda:1": torch.tensor([8])}
+    set_random_states(random_states(CPU), gpu)  # a fit that began on a CPU
+    assert stored == {"cuda:1": torch.tensor([8])}
 
 
 @pytest.fixture(autouse=True)
-def apart():
-    """Leave the states of other tests alone."""
+def restored():
+    """Restore the global states after each test."""
     states = random_states(CPU)
     yield
     set_random_states(states, CPU)

@@ -1,4 +1,4 @@
-"""What counts as the same text: in every script, and never fewer words than a reader sees."""
+"""Which texts count as the same, in many scripts."""
 
 import unicodedata
 
@@ -20,13 +20,13 @@ SAME = [
     ["ＣＡＦＥ", "cafe"],
     ["STRASSE", "straße"],
     ["beach 👟", "beach", "🎩 Beach"],  # decoration
-    ["❤️", "❤"],  # with and without the sign that asks for color
-    ["می‌روم", "میروم"],  # with and without a joiner
+    ["❤️", "❤"],  # with and without the variation selector for color
+    ["می‌روم", "میروم"],  # with and without a zero-width joiner
     ["shoes\u200b", "sho\u00ades", "shoes\n"],
     ["C++ books", "c++, books", "C++: books"],
     ["C# and F#", "c#, and f#!"],
     ["#shoes", "shoes", "+ shoes"],
-    ["...", "", "-", "_", " \t"],  # nothing is said
+    ["...", "", "-", "_", " \t"],  # no word
 ]
 
 
@@ -42,5 +42,5 @@ def test_texts_that_say_the_same_are_equal(texts):
 
 
 @pytest.mark.parametrize("text", [text for texts in DIFFERENT + SAME for text in texts], ids=ascii)
-def test_words_of_words_are_themselves(text):
+def test_normalizing_twice_changes_nothing(text):
     assert normalize_text(normalize_text(text)) == normalize_text(text)
