@@ -18,32 +18,29 @@ def read_vectors(path: str | Path) -> Tensor:
     A .safetensors file holds one tensor, or several of which one is called `embeddings`.
 
     Raises:
-        InputError: The file is missing, of another form, or holds no such tensor.
+        InputError: If the file is missing, has another form, or holds no such tensor.
     """
     path = Path(path)
     if not path.is_file() or path.suffix not in (".npy", ".safetensors"):
-        found = f"the suffix {path.suffix!r}" if path.is_file() else "no file"
         raise InputError(
-            f"Own vectors come in a .npy or .safetensors file — found {found} at {path} "
-            "— check the path or convert the file."
+            expected="a .npy or .safetensors file of vectors",
+            found=f"{f'the suffix {path.suffix!r}' if path.is_file() else 'no file'} at {path}",
+            remedy="Check the path or convert the file.",
         )
-    vectors = _npy(path) if path.suffix == ".npy" else _safetensors(path)
+    if path.suffix == ".npy":
+        try:
+            vectors = torch.from_numpy(np.load(path, allow_pickle=False))
+        except (ValueError, TypeError) as error:
+            raise _unreadable("an array of numbers", path, "numpy.save", error) from error
+    else:
+        vectors = _safetensors(path)
     if vectors.ndim != 2 or not vectors.is_floating_point():
         raise InputError(
-            f"Own vectors must be floating-point numbers of the shape (items, width) — found "
-            f"{tuple(vectors.shape)} of {vectors.dtype} in {path} — convert the file."
+            expected="vectors of floating-point numbers with the shape (items, width)",
+            found=f"{tuple(vectors.shape)} of {vectors.dtype} in {path}",
+            remedy="Convert the file.",
         )
     return vectors.float()
-
-
-def _npy(path: Path) -> Tensor:
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"A .npy file must hold one array of numbers — found another content in {path} "
-            f"({error}) — save it with numpy.save."
-        ) from error
 
 
 def _safetensors(path: Path) -> Tensor:
@@ -54,11 +51,17 @@ def _safetensors(path: Path) -> Tensor:
             if name in names:
                 return file.get_tensor(name)
     except safetensors.SafetensorError as error:
-        raise InputError(
-            f"A .safetensors file must hold tensors — found another content in {path} ({error}) "
-            "— save it with safetensors."
-        ) from error
+        raise _unreadable("tensors", path, "safetensors", error) from error
     raise InputError(
-        "A .safetensors file of own vectors holds one tensor or one called embeddings — found "
-        f"{names} in {path} — rename the right one."
+        expected="one tensor, or one called embeddings",
+        found=f"{names} in {path}",
+        remedy="Rename the right one.",
+    )
+
+
+def _unreadable(content: str, path: Path, writer: str, error: Exception) -> InputError:
+    return InputError(
+        expected=f"{content} in {path}",
+        found=f"other content ({error})",
+        remedy=f"Save the file with {writer}.",
     )

@@ -1,4 +1,4 @@
-"""Nothing in → the thirty-two categories of the wardrobe, their slots, nouns and materials."""
+"""Nothing → the thirty-two categories of the wardrobe, their slots, nouns and materials."""
 
 from dataclasses import dataclass
 
@@ -30,21 +30,13 @@ MATERIAL_SEASONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Category:
-    """One category of garments.
+    """One category of garments."""
 
-    Attributes:
-        slot: The place in an outfit it fills (kept in the truth, not in the metadata).
-        nouns: The words titles use for it.
-        materials: What it can be made of.
-        price: Typical price, in dollars.
-        seasons: When it is worn, before the material narrows this down.
-    """
-
-    slot: str
-    nouns: tuple[str, ...]
-    materials: tuple[str, ...]
-    price: float
-    seasons: tuple[str, ...]
+    slot: str  # the place it fills in an outfit (in the truth, not in the metadata)
+    nouns: tuple[str, ...]  # the words that titles use for it
+    materials: tuple[str, ...]  # what it can be made of
+    price: float  # typical, in dollars
+    seasons: tuple[str, ...]  # when it is worn, before the material narrows this down
 
 
 def _category(
@@ -92,10 +84,7 @@ SLOT_OF: dict[str, str] = {name: category.slot for name, category in CATEGORIES.
 
 
 def seasons_of(category: str, material: str) -> tuple[str, ...]:
-    """The seasons in which something of this category and material is worn.
-
-    The category's seasons narrowed by the material's, or the category's alone where the two
-    have none in common.
+    """The category's seasons that are also the material's; all of the category's if none is.
 
     >>> seasons_of("dress", "linen")
     ('spring', 'summer')
@@ -104,4 +93,4 @@ def seasons_of(category: str, material: str) -> tuple[str, ...]:
     """
     allowed = CATEGORIES[category].seasons
     both = tuple(season for season in allowed if season in MATERIAL_SEASONS[material])
-    return both if both else allowed
+    return both or allowed
