@@ -22,11 +22,7 @@ def collection_items(source: Source, titles: bool) -> Items:
     """Make one item of each set: id and text of the set, its metadata, its `size` and `items`.
 
     Sets with equal texts stay apart by their ids. A set without a text of its own gets the titles
-    of its items as its text.
-
-    Args:
-        source: Items and at least one set.
-        titles: Append the titles of the items to the set's own text: "name: title; title; …".
+    of its items; with ``titles``, they follow the set's own text as well: "name: title; title; …".
 
     Raises:
         InputError: If the source has no set, or a field of its sets has the name of a column that

@@ -30,7 +30,7 @@ Answer with one JSON object a line and nothing else, like this:
 def ask_queries(
     texts: Sequence[str], endpoint: str, model: str, count: int, seed: int = 0
 ) -> tuple[list[Query], str]:
-    """Ask the model until it has written ``count`` different queries.
+    """Ask the model until it has written ``count`` different queries; note the lines left out.
 
     The key is read from OPENAI_API_KEY; a local server usually accepts any.
 
@@ -40,9 +40,6 @@ def ask_queries(
         model: Its name there.
         count: How many queries.
         seed: Decides which examples are shown.
-
-    Returns:
-        Queries, and a note of the lines that were left out.
 
     Raises:
         InputError: If the client is not installed, the endpoint does not answer, or `FRUITLESS`

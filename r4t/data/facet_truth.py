@@ -43,11 +43,7 @@ def load_truth(folder: str | Path) -> Truth:
 
 
 class FacetTruth:
-    """The truth in the order of a catalog.
-
-    Args:
-        truth: Latent facets of items and queries.
-        ids: The N item ids, in the order of the catalog's rows.
+    """The truth in the order of a catalog, whose rows have the N ``ids``.
 
     Attributes:
         slots: (N,) long, number of each item's slot.

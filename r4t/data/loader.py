@@ -21,7 +21,7 @@ class ResumableLoader(DataLoader):
         examples: N of them.
         batch_size: Examples in a batch on each rank.
         seed: Decides the order.
-        rank: Of this process, from 0.
+        rank: Number of this process, from 0 to ``ranks`` - 1.
         ranks: How many processes there are.
         collate: Makes a batch of a list of examples.
         num_workers: Processes that read ahead; with 0, the loader reads on demand.
@@ -92,11 +92,6 @@ class Unrepeated(DistributedSampler):
     """Deals examples to ranks in turn, each once; a rank may get none.
 
     Lightning keeps this sampler; its own would repeat examples to give every rank as many.
-
-    Args:
-        examples: N of them.
-        rank: Of this process, from 0.
-        ranks: How many processes there are.
 
     Examples:
         >>> [list(Unrepeated("abc", rank, ranks=2)) for rank in range(2)]

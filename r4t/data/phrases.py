@@ -128,13 +128,9 @@ def make_queries(phrases: Phrases, count: int, seed: int) -> tuple[list[Query], 
     nothing, as the note says; without any cue word, queries are plain: a thing, or a detail and a
     thing.
 
-    Args:
-        phrases: What the catalog talks about.
-        count: How many queries; fewer if the phrases give no more.
-        seed: The same seed gives the same queries.
-
     Returns:
-        Queries in random order, and a note of what could not be made.
+        ``count`` queries in random order, fewer if the phrases give no more, and a note of what
+        could not be made. The same seed gives the same queries.
     """
     rng = random.Random(seed)
     filled = {"thing", "detail", *(kind for kind, cues in phrases.cues.items() if cues)}

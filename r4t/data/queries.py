@@ -50,12 +50,9 @@ def write_queries(folder: str | Path, splits: Mapping[str, Sequence[Query]]) -> 
 
 
 def read_queries(folder: str | Path, split: str) -> list[Query]:
-    """Read `folder/{split}.jsonl`, or every split that exists.
+    """Read `folder/{split}.jsonl`; the split ``all`` is train, val and test in this order.
 
-    Args:
-        folder: Folder of the splits.
-        split: ``train``, ``val``, ``test``, or ``all`` for the three in this order without the
-            recomposed queries, whose sets nobody composed: for methods that do not learn.
+    It omits recomposed queries, whose sets nobody composed: it is for methods that do not learn.
 
     Raises:
         InputError: If the file is missing or empty, or a line is not a query.
@@ -150,11 +147,9 @@ def _deal(sets: Sequence[ReferenceSet], shares: Sequence[float], seed: int) -> l
 
 def _splits(sets: Sequence[ReferenceSet], parts: Sequence[list[int]]) -> dict[str, list[Query]]:
     """Queries of three parts: train, val and test."""
-    splits = {}
-    for split, part in zip(SPLITS, parts, strict=True):
-        entries = [sets[position] for position in part]
-        splits[split] = [Query(entry.id, entry.query, "set", entry.items) for entry in entries]
-    return splits
+    queries = [Query(entry.id, entry.query, "set", entry.items) for entry in sets]
+    dealt = [[queries[position] for position in part] for part in parts]
+    return dict(zip(SPLITS, dealt, strict=True))
 
 
 def split_sets(
@@ -163,11 +158,11 @@ def split_sets(
     """Reference sets → train, val and test queries; no query and no item set is in two of them.
 
     A split may exceed its share by less than the largest group. A tenth of a small source is too
-    little to compare methods on; `fold_sets` uses all of it.
+    little to compare methods on; `fold_sets` uses all of it. The same seed gives the same split.
 
     Args:
         sets: Reference sets.
-        seed: Decides the order in which groups are dealt; the same seed gives the same split.
+        seed: Decides the order in which groups are dealt.
         fractions: Shares of train, val and test in [0, 1], sum 1.
 
     Raises:
@@ -184,11 +179,6 @@ def split_sets(
 
 def fold_sets(sets: Sequence[ReferenceSet], folds: int, seed: int) -> list[dict[str, list[Query]]]:
     """Splits for cross-validation: every set is a test query once, a val query once, else training.
-
-    Args:
-        sets: Reference sets.
-        folds: At least 3.
-        seed: As in `split_sets`.
 
     Raises:
         InputError: If there are fewer than three folds.

@@ -91,15 +91,10 @@ def recompose(
 ) -> list[Query]:
     """Draw recomposed queries, spread evenly over those that can be recomposed.
 
-    Args:
-        recomposer: Holds the training queries.
-        count: How many at most; fewer if new sets run out.
-        seed: The same seed gives the same queries.
-        others: Validation and test queries, whose ids and sets are not repeated.
-
     Returns:
-        Queries of the kind "recomposed" with the text of their query and an id of their own
-        ("7+1", "7+2", …); no set equals that of any query or of another recomposed one.
+        ``count`` queries, fewer if new sets run out, of the kind "recomposed", with the text of
+        their query and an id of their own ("7+1", "7+2", …). No set equals that of another one, of
+        a training query or of ``others`` (validation and test). The same seed gives the same.
     """
     rng = random.Random(seed)
     queries = [*recomposer.queries, *others]

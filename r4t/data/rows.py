@@ -63,14 +63,10 @@ def json_lines(path: Path) -> Iterator[Placed]:
 
 
 def csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[Placed]:
-    """Yield the place and the cells of each row.
-
-    Args:
-        path: The file.
-        header: Columns that the file must have; any by default.
+    """Yield the place and the cells of each row; ``header``, if given, is what the file must have.
 
     Raises:
-        InputError: If the header is another, its columns are separated by another mark, a row has
+        InputError: If the header is another, its columns are not separated by commas, a row has
             more or fewer cells, or the file is not UTF-8.
     """
     with utf8(path), path.open(newline="", encoding="utf-8-sig") as file:

@@ -21,7 +21,7 @@ class Items:
         texts: N non-blank strings, which the encoder reads.
         metadata: Columns of N values each; a missing value is None.
         origin: File or object that the items come from, for messages.
-        places: Where in ``origin`` each item is, such as "line 7"; by default "row 0" and so on.
+        places: Where in ``origin`` each item is ("line 7"); by default "row 0" and so on.
 
     Raises:
         InputError: If there is no item, an id is missing or occurs twice, a text is blank, or a
@@ -97,18 +97,11 @@ class Items:
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """One plausible answer to a query.
+    """One plausible answer to a query; equality ignores its metadata."""
 
-    Attributes:
-        id: Distinct within a source.
-        query: The set's own text, which the set answers; blank if it has none.
-        items: Distinct ids, in the order of the source.
-        metadata: Further fields of the set; equality ignores them.
-    """
-
-    id: str
-    query: str
-    items: tuple[str, ...]
+    id: str  # distinct within a source
+    query: str  # the set's own text, which the set answers; blank if it has none
+    items: tuple[str, ...]  # ids in the order of the source
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -139,7 +132,7 @@ def collect_sets(
     a query and sets without a known item. Ids never change.
 
     Args:
-        sets: Sets as they were read.
+        sets: As they were read.
         ids: Ids of the catalog's items.
         keep_without_query: Keep the sets without a query, each with a blank one.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from r4t.errors import InputError
@@ -27,13 +28,25 @@ def read_vectors(path: str | Path) -> Tensor:
             found=f"{f'the suffix {path.suffix!r}' if path.is_file() else 'no file'} at {path}",
             remedy="Check the path or convert the file.",
         )
-    if path.suffix == ".npy":
-        try:
-            vectors = torch.from_numpy(np.load(path, allow_pickle=False))
-        except (ValueError, TypeError) as error:
-            raise _unreadable("an array of numbers", path, "numpy.save", error) from error
-    else:
-        vectors = _safetensors(path)
+    try:
+        if path.suffix == ".npy":
+            tensors = {"embeddings": torch.from_numpy(np.load(path, allow_pickle=False))}
+        else:
+            tensors = load_file(path)
+    except (ValueError, TypeError, SafetensorError) as error:
+        raise InputError(
+            expected=f"{'an array of numbers' if path.suffix == '.npy' else 'tensors'} in {path}",
+            found=f"other content ({error})",
+            remedy=f"Save it with {'numpy.save' if path.suffix == '.npy' else 'safetensors'}.",
+        ) from error
+    name = next(iter(tensors)) if len(tensors) == 1 else "embeddings"
+    if name not in tensors:
+        raise InputError(
+            expected="one tensor, or one called embeddings",
+            found=f"{sorted(tensors)} in {path}",
+            remedy="Rename the right one.",
+        )
+    vectors = tensors[name]
     if vectors.ndim != 2 or not vectors.is_floating_point():
         raise InputError(
             expected="vectors of floating-point numbers with the shape (items, width)",
@@ -41,27 +54,3 @@ def read_vectors(path: str | Path) -> Tensor:
             remedy="Convert the file.",
         )
     return vectors.float()
-
-
-def _safetensors(path: Path) -> Tensor:
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            names = sorted(file.keys())
-            name = names[0] if len(names) == 1 else "embeddings"
-            if name in names:
-                return file.get_tensor(name)
-    except safetensors.SafetensorError as error:
-        raise _unreadable("tensors", path, "safetensors", error) from error
-    raise InputError(
-        expected="one tensor, or one called embeddings",
-        found=f"{names} in {path}",
-        remedy="Rename the right one.",
-    )
-
-
-def _unreadable(content: str, path: Path, writer: str, error: Exception) -> InputError:
-    return InputError(
-        expected=f"{content} in {path}",
-        found=f"other content ({error})",
-        remedy=f"Save the file with {writer}.",
-    )

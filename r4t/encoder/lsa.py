@@ -20,20 +20,21 @@ from r4t.geometry import normalize
 
 WIDTH = 128
 # Function words only: common lists also ban "top", "thin" or "fire", which matter in a catalog.
-STOP_WORDS = frozenset(
+_FUNCTION_WORDS = (
     "a about all also an and any are as at be been being both but by can could did do does each "
     "either for from had has have he her hers him his how i if in into is it its just me more most "
     "my no nor not of off on or our own same she should so some such than that the their them then "
     "there these they this those to too very was we were what when where which while who will with "
-    "would you your".split()
+    "would you your"
 )
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def terms(text: str) -> list[str]:
     """Words of a text as LSA counts them: lower case, singular, without function words.
 
     A text of function words alone keeps them, and a text without any word gives its symbols, so
-    that every item of a catalog can be found by something.
+    that every item of a catalog has a term.
 
     Examples:
         >>> terms("The 3 best Watches for women's parties")
@@ -89,7 +90,7 @@ class LsaEncoder:
 
         Args:
             texts: N texts.
-            dim: Width d of the vectors; by default 128, or fewer if there are fewer texts or terms.
+            dim: Width d of the vectors; by default `WIDTH`, or fewer if texts or terms are fewer.
             seed: Seeds the randomized SVD and the random vectors.
             rare: Weight of the left-out part, 0 (plain LSA) to 1 (a random projection of TF-IDF).
 
@@ -105,7 +106,7 @@ class LsaEncoder:
             dim = min(WIDTH, *matrix.shape)
         if not 1 <= dim <= min(matrix.shape):
             raise InputError(
-                expected="for LSA at least as many texts and distinct words as dimensions",
+                expected="at least as many texts and distinct words as dimensions for LSA",
                 found=f"dim={dim} for {matrix.shape[0]} texts with {matrix.shape[1]} words",
                 remedy=f"Give a dim of 1 to {min(matrix.shape)}.",
             )

@@ -17,14 +17,10 @@ from r4t.support.progress import track
 
 
 class ModelEncoder(ABC):
-    """Batches, blank texts, truncation and saving, for any model.
+    """Batches, blank texts and saving, for a model with vectors of a ``width``.
 
-    Args:
-        name: What the model is called in messages and summaries.
-        width: Width of the model's vectors.
-        dim: Matryoshka truncation: keep the first ``dim`` coordinates, then normalize; all by
-            default.
-        batch_size: Texts in a forward pass.
+    ``dim`` is Matryoshka truncation: the first ``dim`` coordinates are kept, then normalized; all
+    of them if it is None.
 
     Raises:
         InputError: If ``dim`` exceeds the width.
@@ -53,8 +49,8 @@ class ModelEncoder(ABC):
         result = torch.zeros(len(texts), self.dim)
         # Texts of one length together: little padding, so little wasted work.
         rows = sorted((i for i, t in enumerate(texts) if t.strip()), key=lambda i: len(texts[i]))
-        size = self.batch_size
-        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        starts = range(0, len(rows), self.batch_size)
+        batches = [rows[start : start + self.batch_size] for start in starts]
         with torch.inference_mode():
             for batch in track(batches, "encoding texts", len):
                 vectors = self._vectors([texts[row] for row in batch])

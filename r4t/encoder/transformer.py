@@ -17,7 +17,7 @@ class PretrainedEncoder(ModelEncoder):
     """Loading and tokenizing, for the two encoders below.
 
     Args:
-        name_or_path: Hub name or local folder, which must stay where it is once saved.
+        name_or_path: Hub name or local folder.
         dim: As in ``ModelEncoder``.
         max_length: Tokens after which a text is cut, at most as many as the model takes.
         batch_size: Texts in a forward pass.
@@ -54,26 +54,19 @@ class PretrainedEncoder(ModelEncoder):
                 remedy="Check the name, the path and the connection.",
             ) from error
         self.model = model.eval().requires_grad_(False).to(self.device)
-        self.max_length = min(
-            max_length, getattr(model.config, "max_position_embeddings", max_length)
-        )
-        name = f"{type(self).__name__} {self.name_or_path}"
-        super().__init__(name, int(getattr(model.config, self.width_key)), dim, batch_size)
+        limit = getattr(model.config, "max_position_embeddings", max_length)
+        self.max_length = min(max_length, limit)
+        width = int(getattr(model.config, self.width_key))
+        super().__init__(f"{type(self).__name__} {self.name_or_path}", width, dim, batch_size)
 
     @abstractmethod
     def _pool(self, batch: Any) -> Tensor:
         """Tokenized batch → (n, width)."""
 
     def _vectors(self, texts: list[str]) -> Tensor:
-        return self._pool(
-            self.tokenizer(
-                texts,
-                padding=True,
-                truncation=True,
-                max_length=self.max_length,
-                return_tensors="pt",
-            ).to(self.device)
-        )
+        options: dict[str, Any] = {"padding": True, "truncation": True, "return_tensors": "pt"}
+        batch = self.tokenizer(texts, max_length=self.max_length, **options)
+        return self._pool(batch.to(self.device))
 
     def _arguments(self) -> dict[str, Any]:
         path = Path(self.name_or_path)
@@ -108,6 +101,5 @@ class ClipTextEncoder(PretrainedEncoder):
     width_key = "projection_dim"
 
     def _pool(self, batch: Any) -> Tensor:
-        return self.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).text_embeds
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        return self.model(input_ids=ids, attention_mask=mask).text_embeds

@@ -59,7 +59,7 @@ def read_source(
     path = Path(path)
     if not path.exists():
         raise InputError(
-            expected="a source to read", found=f"nothing at {path}", remedy="Check the path."
+            expected="a source file or folder", found=f"nothing at {path}", remedy="Check the path."
         )
     reader = next((reader for reader in READERS if reader.accepts(path)), None)
     if reader is None:

@@ -15,9 +15,8 @@ from r4t.errors import InputError
 class NamedSets(ABC):
     """Items and sets read so far; subclasses say what the fields are called.
 
-    A set's query is its name, or its description if it has no name (counted in the note); its
-    members are in the order of the file. Items without a name have nothing to encode: they are left
-    out and counted.
+    A set's query is its name, or its description if it has no name (counted); its members are in
+    the order of the file. Items without a name have nothing to encode: they are left out (counted).
     """
 
     noun: ClassVar[str]

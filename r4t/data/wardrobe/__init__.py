@@ -39,32 +39,21 @@ OPEN_QUERIES = 2000
 class Truth:
     """The latent truth; training and retrieval must not see it.
 
-    Attributes:
-        items: Item id → facet → the values it matches. The facets are style, occasion, family,
-            season, and "slot", which no query names.
-        queries: Query id → facet → the value it names.
+    The facets are style, occasion, family, season, and "slot", which no query names.
     """
 
-    items: dict[str, dict[str, tuple[str, ...]]]
-    queries: dict[str, dict[str, str]]
+    items: dict[str, dict[str, tuple[str, ...]]]  # item id → facet → the values it matches
+    queries: dict[str, dict[str, str]]  # query id → facet → the value it names
 
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """The benchmark of one seed.
+    """The benchmark of one seed."""
 
-    Attributes:
-        items: What a catalog is made of, all of it public.
-        outfits: Reference sets with one query each, in the order they were drawn.
-        oar: Split → open queries of the paper's eight kinds, without references.
-        wscr: Split → queries of outfits, with references.
-        truth: Latent facets of items and queries.
-    """
-
-    items: Items
-    outfits: list[ReferenceSet]
-    oar: dict[str, list[Query]]
-    wscr: dict[str, list[Query]]
+    items: Items  # what a catalog is made of, all of it public
+    outfits: list[ReferenceSet]  # each with one query, in the order they were drawn
+    oar: dict[str, list[Query]]  # split → open queries of the paper's eight kinds, no references
+    wscr: dict[str, list[Query]]  # split → queries of outfits, with references
     truth: Truth
 
     def outfit_truth(self) -> Truth:
@@ -86,12 +75,7 @@ class Wardrobe:
         } | {"slot": ("outfit",)}
 
     def write_truth(self, folder: str | Path, *, outfits: bool = False) -> Path:
-        """Write `folder/truth.json`, apart from everything that training reads.
-
-        Args:
-            folder: Made if missing.
-            outfits: Write the truth of a catalog of outfits.
-        """
+        """Write `folder/truth.json`, apart from what training reads; the truth of items or outfits."""
         truth = self.outfit_truth() if outfits else self.truth
         path = Path(folder) / TRUTH_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,14 +84,9 @@ class Wardrobe:
 
 
 def _public(items: list[Item]) -> Items:
-    rows = [
-        (item.design.category, item.color, item.design.material, round(item.design.price, 2),
-         item.design.brand)
-        for item in items
-    ]  # fmt: skip
-    columns = map(list, zip(*rows))
-    metadata = dict(zip(("category", "color", "material", "price", "brand"), columns))
-    return Items([item.id for item in items], [item.title for item in items], metadata)
+    rows = [item.metadata for item in items]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return Items([item.id for item in items], [item.title for item in items], columns)
 
 
 def generate(seed: int, size: int = 6000) -> Wardrobe:

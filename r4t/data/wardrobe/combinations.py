@@ -13,19 +13,16 @@ from itertools import combinations
 from r4t.data.wardrobe.facets import FACETS
 
 Pair = frozenset[tuple[str, str]]
-
+"""{(facet, value), (another facet, value)}."""
 HELD_OUT = (("test", 0.1), ("val", 0.1))
 MOST_HELD_OUT = 0.5  # share of the pairs of one value, within two facets, that may leave training
 
 
 def split_pairs(rng: random.Random, first: str, second: str) -> dict[Pair, str]:
-    """Deal all pairs of values of two facets to the splits, by `HELD_OUT`.
+    """Deal all pairs of values of two facets to the splits, in random order, by `HELD_OUT`.
 
-    Pairs are dealt in random order. A pair is skipped if one of its values has given away
-    `MOST_HELD_OUT` of its pairs, so that each value keeps pairs in training.
-
-    Returns:
-        {(first, value), (second, value)} → split.
+    A pair is skipped if `MOST_HELD_OUT` of the pairs of one of its values have left training, so
+    that each value keeps pairs there.
     """
     pairs = [((first, a), (second, b)) for a in FACETS[first] for b in FACETS[second]]
     rng.shuffle(pairs)
@@ -46,11 +43,9 @@ def split_pairs(rng: random.Random, first: str, second: str) -> dict[Pair, str]:
 
 
 def split_of(facets: Mapping[str, str], pairs: Mapping[Pair, str]) -> str | None:
-    """The split of a combination of two or three facet values.
+    """The split of a combination: "train" if all its pairs are, "test" or "val" if one of them is.
 
-    Returns:
-        "train" if all its pairs are training pairs; "test" or "val" if one of its pairs is; None,
-        which leaves it out, if it has both a test and a val pair.
+    None, which leaves the combination out, if it has both a test and a val pair.
     """
     splits = {pairs[frozenset(pair)] for pair in combinations(facets.items(), 2)} - {"train"}
     if len(splits) > 1:

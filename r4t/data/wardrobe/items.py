@@ -19,7 +19,7 @@ from r4t.data.wardrobe.facets import (
     facet_words,
     style_details,
 )
-from r4t.data.wardrobe.garments import CATEGORIES, SLOT_OF, seasons_of
+from r4t.data.wardrobe.garments import CATEGORIES, seasons_of
 
 MOST_VARIANTS = 10
 ZIPF_EXPONENT = 0.8
@@ -69,9 +69,20 @@ class Item:
     color: str
 
     @property
+    def metadata(self) -> dict[str, str | float]:
+        """Public column → its value."""
+        return {
+            "category": self.design.category,
+            "color": self.color,
+            "material": self.design.material,
+            "price": round(self.design.price, 2),
+            "brand": self.design.brand,
+        }
+
+    @property
     def slot(self) -> str:
         """Place in an outfit."""
-        return SLOT_OF[self.design.category]
+        return CATEGORIES[self.design.category].slot
 
     @property
     def facets(self) -> dict[str, tuple[str, ...]]:
@@ -193,11 +204,7 @@ def _title(rng: random.Random, deck: Deck, design: Design, color: str) -> str:
 
 
 def draw_items(rng: random.Random, size: int) -> list[Item]:
-    """Draw `size` items: designs dealt evenly to the styles, one to ten variants each.
-
-    Returns:
-        Items in shuffled order, with ids in that order.
-    """
+    """Draw `size` items, shuffled: designs dealt evenly to the styles, one to ten variants each."""
     deck = Deck(rng)
     counts = range(1, MOST_VARIANTS + 1)
     weights = [count**-ZIPF_EXPONENT for count in counts]

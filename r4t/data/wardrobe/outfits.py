@@ -1,8 +1,10 @@
 """Items → compatible outfits: complementary slots, one style, one occasion, one color family."""
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from r4t.data.wardrobe.facets import FAMILIES, FAMILY_OF, OCCASIONS, STYLES, neighbors
 from r4t.data.wardrobe.items import Item
@@ -13,6 +15,9 @@ QUIET = 0.25  # share of outfits with one item in black, white or a neutral colo
 QUIET_FAMILIES = ("neutral", "monochrome")
 EXTRAS = ("outerwear", "bag", "jewelry", "accessory")
 
+Shelves = defaultdict[tuple[str, ...], list[Item]]
+"""(style, occasion, family, slot) → items."""
+
 
 @dataclass(frozen=True)
 class Outfit:
@@ -22,24 +27,6 @@ class Outfit:
     style: str
     occasion: str
     family: str
-
-
-class Shelves:
-    """Items by (style, occasion, family, slot)."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self._items: dict[tuple[str, str, str, str], list[Item]] = {}
-        for item in items:
-            for occasion in item.design.occasions:
-                key = (item.design.style, occasion, FAMILY_OF[item.color], item.slot)
-                self._items.setdefault(key, []).append(item)
-
-    def options(
-        self, styles: Sequence[str], occasion: str, families: Sequence[str], slot: str
-    ) -> list[Item]:
-        """Items of any of the styles and families."""
-        keys = [(style, occasion, family, slot) for style in styles for family in families]
-        return [item for key in keys for item in self._items.get(key, ())]
 
 
 def draw_outfit(
@@ -62,7 +49,8 @@ def draw_outfit(
             break
         styles = neighbors(style) if place == accent else (style,)
         families = QUIET_FAMILIES if place == quiet else (family,)
-        options = shelves.options(styles, occasion, families, slot)
+        keys = product(styles, [occasion], families, [slot])
+        options = [item for key in keys for item in shelves[key]]
         if options:
             chosen.append(rng.choice(options))
     return Outfit(tuple(chosen), style, occasion, family) if len(chosen) >= SMALLEST else None
@@ -75,7 +63,11 @@ def draw_outfits(rng: random.Random, items: Sequence[Item], count: int) -> list[
     the catalog can answer it. In a small catalog, which cannot fill every combination, the list may
     be shorter: it ends after `20 * count` draws.
     """
-    shelves = Shelves(items)
+    shelves: Shelves = defaultdict(list)
+    for item in items:
+        for occasion in item.design.occasions:
+            key = (item.design.style, occasion, FAMILY_OF[item.color], item.slot)
+            shelves[key].append(item)
     pairs = [(style, occasion) for style in STYLES for occasion in OCCASIONS]
     order: list[tuple[str, str]] = []
     outfits: dict[frozenset[str], Outfit] = {}
