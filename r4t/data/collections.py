@@ -41,7 +41,7 @@ def collection_items(source: Source, titles: bool) -> Items:
     sets = source.sets
     if not sets:
         raise InputError(
-            expected="sets of items, of which collections are made",
+            expected="at least one set of items, to make collections",
             found=f"none in {source.name}",
             remedy="Name a source with sets, or leave out --collections.",
         )

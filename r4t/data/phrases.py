@@ -59,7 +59,7 @@ def find_phrases(texts: Sequence[str], metadata: Metadata) -> Phrases:
     counts = _frequent(Counter(thing for phrases in things for thing in phrases), THINGS)
     if not counts:
         raise InputError(
-            expected="phrases that occur in two items or more, of which queries are made",
+            expected="phrases that two or more items share, to write queries",
             found=f"none in {len(texts)} texts",
             remedy="Use a larger catalog or --endpoint.",
         )
@@ -124,7 +124,7 @@ def make_queries(phrases: Phrases, count: int, seed: int) -> tuple[list[Query], 
     """Fill the templates of the eight kinds in turn with phrases and cue words of the catalog.
 
     Frequent phrases are drawn more often (by the square root of their count). No two queries
-    consist of the same terms, in whatever order. Kinds without a cue word in the catalog give
+    consist of the same terms, in any order. Kinds without a cue word in the catalog give
     nothing, as the note says; without any cue word, queries are plain: a thing, or a detail and a
     thing.
 
@@ -134,7 +134,7 @@ def make_queries(phrases: Phrases, count: int, seed: int) -> tuple[list[Query], 
     """
     rng = random.Random(seed)
     filled = {"thing", "detail", *(kind for kind, cues in phrases.cues.items() if cues)}
-    templates = {
+    templates: dict[str, Sequence[str]] = {
         kind: usable
         for kind in KINDS
         if (usable := [t for t in TEMPLATES[kind] if filled.issuperset(_slots(t))])

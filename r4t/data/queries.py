@@ -163,14 +163,14 @@ def split_sets(
     Args:
         sets: Reference sets.
         seed: Decides the order in which groups are dealt.
-        fractions: Shares of train, val and test in [0, 1], sum 1.
+        fractions: Shares of train, val and test in [0, 1]; their sum is 1.
 
     Raises:
-        InputError: If the fractions are not three shares of 1.
+        InputError: If the fractions are not as described.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(
-            expected="fractions of train, val and test that are shares and sum to 1",
+            expected="three fractions in [0, 1] that sum to 1, for train, val and test",
             found=f"{tuple(fractions)}",
             remedy="Give, for example, 0.8, 0.1, 0.1.",
         )

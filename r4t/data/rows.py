@@ -89,7 +89,7 @@ def csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[Placed
             if None in row or None in row.values():
                 raise InputError(
                     expected=f"the {len(columns)} columns of the header in each row",
-                    found=f"another number at line {reader.line_num} of {path}",
+                    found=f"a different number of cells at line {reader.line_num} of {path}",
                     remedy="Correct the row.",
                 )
             yield f"line {reader.line_num}", row

@@ -53,7 +53,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     name = json.loads(path.read_text(encoding="utf-8")).get("class", "")
     if name not in CLASSES:
         raise InputError(
-            expected=f"an encoder of the class {', '.join(sorted(CLASSES))}",
+            expected=f"an encoder of one of the classes {', '.join(sorted(CLASSES))}",
             found=f"{name!r} in {path}",
             remedy=f"Write the catalog again.{nearest(name, CLASSES)}",
         )

@@ -41,11 +41,8 @@ class CustomEncoder(ModelEncoder):
                 remedy="Repair the class.",
             ) from error
         width = getattr(self.encoder, "dim", None)
-        if (
-            not isinstance(width, int)
-            or width < 1
-            or not callable(getattr(encoder_class, "encode", None))
-        ):
+        encode = getattr(encoder_class, "encode", None)
+        if not isinstance(width, int) or width < 1 or not callable(encode):
             methods = [k for k, v in vars(encoder_class).items() if callable(v) and k[0] != "_"]
             raise InputError(
                 expected="an encoder with a whole number dim, the width of its vectors, and a "

@@ -132,7 +132,10 @@ def tune(tmp_path, run, weights, **changes):
         ),
         ({"id": None, "text": "green hat"}, r"the id of each item, but found None at line 4 of"),
         ({"id": "", "text": "green hat"}, r"the id of each item, but found '' at line 4 of"),
-        ({"id": "i1", "text": "green hat"}, r"distinct item ids, but found 'i1' at line 2 and again at line 4"),
+        (
+            {"id": "i1", "text": "green hat"},
+            r"distinct item ids, but found 'i1' at line 2 and again at line 4",
+        ),
         ({"id": "i3", "text": "  "}, r"a text for each item, but found '  ' for item 'i3' at line"),
         ({"id": "i3"}, r"fields id and text .* found no text among \['id'\] at line 4"),
     ],

@@ -167,7 +167,7 @@ def test_faulty_folders_and_queries(tmp_path):
             InputError, match=r"a query with the strings .* found \{.*\} at line 2 of .*\. Correct"
         ):
             read_queries(tmp_path, "val")
-    with pytest.raises(InputError, match=r"sum to 1, but found \(0\.8, 0\.1, 0\.2\)\. Give"):
+    with pytest.raises(InputError, match=r"sum to 1, for .* found \(0\.8, 0\.1, 0\.2\)\. Give"):
         split_sets([], 0, (0.8, 0.1, 0.2))
     with pytest.raises(InputError, match=r"at least 3 folds .* found 2\. Ask"):
         fold_sets([], 2, 0)

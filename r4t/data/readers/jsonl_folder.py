@@ -47,8 +47,8 @@ def read(path: Path, options: ReadOptions) -> Source:
 
 def _reference_set(row: dict[str, Any], place: str) -> ReferenceSet:
     name, query, items = id_text(row.get("id")), row.get("query", ""), row.get("items")
-    valid = isinstance(name, str) and isinstance(query, str) and isinstance(items, list)
-    if not valid or not name:
+    strings = name and isinstance(name, str) and isinstance(query, str)
+    if not strings or not isinstance(items, list):
         raise InputError(
             expected="a set with an id, items (a list of ids) and, if any, a query (a string)",
             found=f"{json.dumps(row)[:80]} at {place}",

@@ -34,11 +34,8 @@ def read_items(path: Path, fields: tuple[str, str] = RESERVED) -> Items:
     """Read a file of items; fields other than `id` and `text` are metadata.
 
     Whole-number ids become strings of the same digits; a field that an item lacks is None. In a
-    .csv, blank cells are None, and a column that holds only numbers becomes numeric.
-
-    Args:
-        path: The file.
-        fields: What the file calls `id` and `text`.
+    .csv, blank cells are None, and a column that holds only numbers becomes numeric. ``fields`` are
+    what the file calls `id` and `text`.
 
     Raises:
         InputError: If a row is not an object, lacks a field, repeats an id or has a blank text;

@@ -77,7 +77,10 @@ def test_faulty_bundles(tmp_path):
             r"an id of its own .* found '1' again at line 3 of .*\. C",
         ),
         ("item ID,titles\n,Hat\n", r"in each row of item_titles\.csv, but found '' at line 2 of"),
-        ("item ID,titles\n1,Hat,Cap\n", r"the 2 columns of the header .* number at line 2 of"),
+        (
+            "item ID,titles\n1,Hat,Cap\n",
+            r"the 2 columns of the header .* number of cells at line 2 of",
+        ),
         ("id,titles\n1,Hat\n", r"columns item ID, titles, but found id, titles in .*\. Correct"),
     ):
         (folder / "item_titles.csv").write_text(titles)

@@ -114,7 +114,9 @@ def test_faulty_items(tmp_path, content, message):
 
 def test_faulty_csv_rows(tmp_path):
     (tmp_path / "i.csv").write_text("id,text\n1,a hat\n2,a hat,of wool\n")
-    with pytest.raises(InputError, match=r"the 2 columns of the header .* number at line 3 of"):
+    with pytest.raises(
+        InputError, match=r"the 2 columns of the header .* number of cells at line 3 of"
+    ):
         read_source(tmp_path / "i.csv")
     (tmp_path / "i.csv").write_text("id;text\n1;a hat\n")
     with pytest.raises(
