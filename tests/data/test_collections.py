@@ -65,7 +65,9 @@ def test_first_values_of_lists():
 
 
 def test_faulty_sources():
-    with pytest.raises(InputError, match=r"sets of items, .* found none in shop\. Name a source"):
+    with pytest.raises(
+        InputError, match=r"one set of items, .* found none in shop\. Name a source"
+    ):
         collection_items(Source("shop", ITEMS), titles=True)
     clash = [ReferenceSet("s", "hats", ("a",), {"size": 3})]
     with pytest.raises(
