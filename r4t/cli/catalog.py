@@ -163,7 +163,7 @@ def run(argv: list[str]) -> None:
 
 
 def _check(args: Any) -> None:
-    from r4t.data.source import COLLECTIONS
+    from r4t.data.collections import COLLECTIONS
 
     if args.collections is not None and args.collections not in COLLECTIONS:
         raise InputError(
@@ -187,14 +187,14 @@ def _check(args: Any) -> None:
 
 def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
     """Source, its origin for catalog.json, and the wardrobe where it is one."""
-    from r4t.data.source import Source, read_source
+    from r4t.data.readers import read_source
+    from r4t.data.source import Source
 
     if args.source != WARDROBE:
-        unasked = args.collections is not None
         source = read_source(
             args.source,
             verbatim=args.verbatim,
-            unasked=unasked,
+            keep_without_query=args.collections is not None,
             fields=(args.id_field, args.text_field),
         )
         return source, {"name": Path(args.source).resolve().name}, None
@@ -254,11 +254,11 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
 
 def _pretrained(name: str, dim: int | None, max_length: int | None) -> Encoder:
     from r4t.cli.quiet import quiet
-    from r4t.encoder import ClipTextEncoder, OwnEncoder, TransformerEncoder
+    from r4t.encoder import ClipTextEncoder, CustomEncoder, TransformerEncoder
 
     quiet()
     if _is_own(name):
-        return OwnEncoder(name, dim)
+        return CustomEncoder(name, dim)
     given: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
     if name.startswith("clip:"):
         return ClipTextEncoder(name.removeprefix("clip:"), dim, **given)

@@ -213,7 +213,8 @@ def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
 
 def _from_sets(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
     from r4t.data.queries import fold_sets, split_sets
-    from r4t.data.source import collect_sets, join_notes, read_source
+    from r4t.data.readers import read_source
+    from r4t.data.source import collect_sets, join_notes
 
     _refuse_collections(catalog, "--sets")
     source = read_source(args.sets)

@@ -1,4 +1,4 @@
-"""Items and sets → collections: a catalog's items that each stand for a whole set."""
+"""Items and sets → collections: items of a catalog that each stand for a whole set."""
 
 from __future__ import annotations
 
@@ -13,57 +13,58 @@ from r4t.data.source import Items, Source
 from r4t.errors import InputError, nearest
 from r4t.geometry import normalize
 
+COLLECTIONS = ("text", "mean")
+"""What the embedding of a collection is made of."""
 OWN_COLUMNS = ("size", "items")
 
 
 def collection_items(source: Source, titles: bool) -> Items:
     """Make one item of each set: id and text of the set, its metadata, its `size` and `items`.
 
-    Sets of one text stay apart by their ids. A set without a text of its own is called by the
-    titles of its items.
-
-    Args:
-        source: Items and at least one set.
-        titles: Say the titles of the items behind the set's own text: "name: title; title; …".
+    Sets with equal texts stay apart by their ids. A set without a text of its own gets the titles
+    of its items; with ``titles``, they follow the set's own text as well: "name: title; title; …".
 
     Raises:
-        InputError: The source has no set, or a set's metadata is called like an own column.
+        InputError: If the source has no set, or a field of its sets has the name of a column that
+            is added.
 
     Examples:
         >>> from r4t.data.source import ReferenceSet
         >>> items = Items(["a", "b"], ["red hat", "blue hat"])
         >>> source = Source("shop", items, [ReferenceSet("s", "hats", ("b", "a"), {"mood": "calm"})])
-        >>> made = collection_items(source, titles=True)
-        >>> made.ids, made.texts
+        >>> collections = collection_items(source, titles=True)
+        >>> collections.ids, collections.texts
         (['s'], ['hats: blue hat; red hat'])
-        >>> made.metadata
+        >>> collections.metadata
         {'mood': ['calm'], 'size': [2], 'items': [['b', 'a']]}
     """
-    if not source.sets:
+    sets = source.sets
+    if not sets:
         raise InputError(
-            f"Collections are made of sets of items — found none in {source.name} — name a source "
-            "with sets, or leave out --collections."
+            expected="at least one set of items, to make collections",
+            found=f"none in {source.name}",
+            remedy="Name a source with sets, or leave out --collections.",
         )
-    names = list(dict.fromkeys(name for entry in source.sets for name in entry.metadata))
+    names = list(dict.fromkeys(name for entry in sets for name in entry.metadata))
     taken = [name for name in names if name in OWN_COLUMNS]
     if taken:
         raise InputError(
-            f"A collection's columns {' and '.join(OWN_COLUMNS)} are its own — found a field "
-            f"{taken[0]!r} in the sets of {source.name} — rename that field."
+            expected=f"sets without the fields {' and '.join(OWN_COLUMNS)}, which are added",
+            found=f"a field {taken[0]!r} in the sets of {source.name}",
+            remedy="Rename that field.",
         )
     title = dict(zip(source.items.ids, source.items.texts, strict=True))
     texts = []
-    for entry in source.sets:
+    for entry in sets:
         listed = "; ".join(title[item] for item in entry.items)
-        texts.append(
-            f"{entry.query}: {listed}" if entry.query and titles else entry.query or listed
-        )
+        both = f"{entry.query}: {listed}"
+        texts.append(both if entry.query and titles else entry.query or listed)
     metadata: dict[str, list[Any]] = {
-        name: [entry.metadata.get(name) for entry in source.sets] for name in names
+        name: [entry.metadata.get(name) for entry in sets] for name in names
     }
-    metadata["size"] = [len(entry.items) for entry in source.sets]
-    metadata["items"] = [list(entry.items) for entry in source.sets]
-    return Items([entry.id for entry in source.sets], texts, metadata)
+    metadata["size"] = [len(entry.items) for entry in sets]
+    metadata["items"] = [list(entry.items) for entry in sets]
+    return Items([entry.id for entry in sets], texts, metadata)
 
 
 def mean_embeddings(embeddings: Tensor, members: Sequence[Sequence[int]]) -> Tensor:
@@ -74,7 +75,7 @@ def mean_embeddings(embeddings: Tensor, members: Sequence[Sequence[int]]) -> Ten
         members: M lists of at least one row of ``embeddings``.
 
     Returns:
-        (M, d) unit vectors; a zero row where the members cancel each other out.
+        (M, d) unit vectors; a zero row if the members cancel each other out.
 
     Examples:
         >>> mean_embeddings(torch.eye(2), [[0, 1], [1]]).tolist()
@@ -88,10 +89,10 @@ def mean_embeddings(embeddings: Tensor, members: Sequence[Sequence[int]]) -> Ten
 def first_values(items: Items, name: str) -> Items:
     """Add a column `first_NAME` with the first value of each list in a column of lists.
 
-    Objectives tell items apart by columns of single values; None where an item has none.
+    Objectives compare items by columns of single values; None where the list is empty or missing.
 
     Raises:
-        InputError: There is no such column.
+        InputError: If there is no such column.
 
     Examples:
         >>> songs = Items(["a", "b"], ["x", "y"], {"artists": [["Tom", "Ann"], []]})
@@ -100,8 +101,9 @@ def first_values(items: Items, name: str) -> Items:
     """
     if name not in items.metadata:
         raise InputError(
-            f"--first names a metadata column of the source — it has {sorted(items.metadata)}, found "
-            f"no {name!r} — name one of them.{nearest(name, items.metadata)}"
+            expected=f"a metadata column of the source (one of {sorted(items.metadata)})",
+            found=f"--first {name}",
+            remedy=f"Name one of them.{nearest(name, items.metadata)}",
         )
     firsts = [
         (value[0] if value else None) if isinstance(value, list) else value

@@ -7,15 +7,16 @@ import random
 from collections.abc import Sequence
 
 from r4t.chat import Chat, Failure, endpoint_error
-from r4t.data.kinds import KINDS
-from r4t.data.phrases import WORDS
-from r4t.data.queries import Query, normalized
+from r4t.data.kinds import KINDS, WORDS
+from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.support.progress import Progress
+from r4t.support.text import normalize_text
 
-BATCH = 40
-FRUITLESS = 3
-TIMEOUT = 600.0  # seconds: forty queries from a small machine's model take their time
+BATCH = 40  # queries an answer
+EXAMPLES = 30  # item texts a prompt
+FRUITLESS = 3  # answers in a row without a new query, after which to stop
+TIMEOUT = 600.0  # seconds: a small machine's model needs time for forty queries
 
 PROMPT = """You write broad search queries for the catalog that these items are taken from:
 {examples}
@@ -29,71 +30,71 @@ Answer with one JSON object a line and nothing else, like this:
 def ask_queries(
     texts: Sequence[str], endpoint: str, model: str, count: int, seed: int = 0
 ) -> tuple[list[Query], str]:
-    """Ask the model until it has given ``count`` different queries.
+    """Ask the model until it has written ``count`` different queries; note the lines left out.
 
-    The key is read from OPENAI_API_KEY; a local server usually takes any.
+    The key is read from OPENAI_API_KEY; a local server usually accepts any.
 
     Args:
-        texts: N item texts; thirty random ones go into each prompt.
+        texts: N item texts; each prompt shows `EXAMPLES` random ones.
         endpoint: Base address, such as http://localhost:8000/v1.
         model: Its name there.
         count: How many queries.
-        seed: Of the examples shown.
-
-    Returns:
-        Queries, and a note of the lines that were left out.
+        seed: Decides which examples are shown.
 
     Raises:
-        InputError: The client is not installed, the endpoint does not answer, or three answers in a
-            row bring no new query.
+        InputError: If the client is not installed, the endpoint does not answer, or `FRUITLESS`
+            answers in a row bring no new query.
     """
     chat = Chat(model, endpoint, timeout=TIMEOUT)
     rng = random.Random(seed)
-    made: dict[str, Query] = {}
+    queries: dict[str, Query] = {}
     dropped = fruitless = 0
     with Progress("writing queries", count) as progress:
-        while len(made) < count and fruitless < FRUITLESS:
-            prompt = PROMPT.format(
-                examples="\n".join(f"- {t}" for t in rng.sample(list(texts), min(30, len(texts)))),
-                count=min(BATCH, count - len(made)),
-                least=WORDS[0],
-                most=WORDS[1],
-                kinds=", ".join(KINDS),
-            )
-            before = len(made)
-            for line in _ask(chat, prompt).splitlines():
-                if not line.strip() or line.strip().startswith("```"):
-                    continue
+        while len(queries) < count and fruitless < FRUITLESS:
+            examples = rng.sample(list(texts), min(EXAMPLES, len(texts)))
+            before = len(queries)
+            for line in _ask(chat, examples, min(BATCH, count - before)):
                 kind, text = _parse(line)
-                if not text or normalized(text) in made or len(made) == count:
+                key = normalize_text(text)
+                if not text or key in queries or len(queries) == count:
                     dropped += 1
                 else:
-                    made[normalized(text)] = Query(f"q{len(made):05d}", text, kind)
-            fruitless = fruitless + 1 if len(made) == before else 0
-            progress.reach(len(made))
-    if len(made) < count:
+                    queries[key] = Query(f"q{len(queries):05d}", text, kind)
+            fruitless = fruitless + 1 if len(queries) == before else 0
+            progress.reach(len(queries))
+    if len(queries) < count:
         raise InputError(
-            f"The model must answer with JSON lines of a kind and a query of {WORDS[0]} to "
-            f"{WORDS[1]} words — found nothing new in {FRUITLESS} answers of {model!r} after "
-            f"{len(made)} of {count} queries — ask for fewer or use another model."
+            expected=f"JSON lines with a kind and a query of {WORDS[0]} to {WORDS[1]} words",
+            found=f"nothing new in {FRUITLESS} answers of {model!r} after {len(queries)} of {count} "
+            "queries",
+            remedy="Ask for fewer or use another model.",
         )
     note = f"{dropped} malformed, repeated or surplus lines left out" if dropped else ""
-    return list(made.values()), note
+    return list(queries.values()), note
 
 
-def _ask(chat: Chat, prompt: str) -> str:
+def _ask(chat: Chat, examples: Sequence[str], count: int) -> list[str]:
+    """The lines of one answer that may hold a query."""
+    prompt = PROMPT.format(
+        examples="\n".join(f"- {text}" for text in examples),
+        count=count,
+        least=WORDS[0],
+        most=WORDS[1],
+        kinds=", ".join(KINDS),
+    )
     answer = chat.ask([[{"role": "user", "content": prompt}]])[0]
     if isinstance(answer, Failure):
         raise endpoint_error(answer, chat.base_url)
-    return answer.text
+    lines = map(str.strip, answer.text.splitlines())
+    return [line for line in lines if line and not line.startswith("```")]
 
 
 def _parse(line: str) -> tuple[str, str]:
-    """One line of an answer → kind and query, or two empty strings where it is neither."""
+    """Kind and query of a line of an answer, or two empty strings if it is malformed."""
     try:
-        row = json.loads(line.strip().rstrip(","))
+        row = json.loads(line.rstrip(","))
         kind, text = row["kind"], " ".join(row["query"].split())
     except (ValueError, KeyError, TypeError, AttributeError):
         return "", ""
-    fits = kind in KINDS and WORDS[0] <= len(text.split()) <= WORDS[1]
-    return (kind, text) if fits else ("", "")
+    valid = kind in KINDS and WORDS[0] <= len(text.split()) <= WORDS[1]
+    return (kind, text) if valid else ("", "")

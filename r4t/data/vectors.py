@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from r4t.errors import InputError
@@ -18,47 +19,38 @@ def read_vectors(path: str | Path) -> Tensor:
     A .safetensors file holds one tensor, or several of which one is called `embeddings`.
 
     Raises:
-        InputError: The file is missing, of another form, or holds no such tensor.
+        InputError: If the file is missing, has another form, or holds no such tensor.
     """
     path = Path(path)
     if not path.is_file() or path.suffix not in (".npy", ".safetensors"):
-        found = f"the suffix {path.suffix!r}" if path.is_file() else "no file"
         raise InputError(
-            f"Own vectors come in a .npy or .safetensors file — found {found} at {path} "
-            "— check the path or convert the file."
+            expected="a .npy or .safetensors file of vectors",
+            found=f"{f'the suffix {path.suffix!r}' if path.is_file() else 'no file'} at {path}",
+            remedy="Check the path or convert the file.",
         )
-    vectors = _npy(path) if path.suffix == ".npy" else _safetensors(path)
+    try:
+        if path.suffix == ".npy":
+            tensors = {"embeddings": torch.from_numpy(np.load(path, allow_pickle=False))}
+        else:
+            tensors = load_file(path)
+    except (ValueError, TypeError, SafetensorError) as error:
+        raise InputError(
+            expected=f"{'an array of numbers' if path.suffix == '.npy' else 'tensors'} in {path}",
+            found=f"other content ({error})",
+            remedy=f"Save it with {'numpy.save' if path.suffix == '.npy' else 'safetensors'}.",
+        ) from error
+    name = next(iter(tensors)) if len(tensors) == 1 else "embeddings"
+    if name not in tensors:
+        raise InputError(
+            expected="one tensor, or one called embeddings",
+            found=f"{sorted(tensors)} in {path}",
+            remedy="Rename the right one.",
+        )
+    vectors = tensors[name]
     if vectors.ndim != 2 or not vectors.is_floating_point():
         raise InputError(
-            f"Own vectors must be floating-point numbers of the shape (items, width) — found "
-            f"{tuple(vectors.shape)} of {vectors.dtype} in {path} — convert the file."
+            expected="vectors of floating-point numbers with the shape (items, width)",
+            found=f"{tuple(vectors.shape)} of {vectors.dtype} in {path}",
+            remedy="Convert the file.",
         )
     return vectors.float()
-
-
-def _npy(path: Path) -> Tensor:
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"A .npy file must hold one array of numbers — found another content in {path} "
-            f"({error}) — save it with numpy.save."
-        ) from error
-
-
-def _safetensors(path: Path) -> Tensor:
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            names = sorted(file.keys())
-            name = names[0] if len(names) == 1 else "embeddings"
-            if name in names:
-                return file.get_tensor(name)
-    except safetensors.SafetensorError as error:
-        raise InputError(
-            f"A .safetensors file must hold tensors — found another content in {path} ({error}) "
-            "— save it with safetensors."
-        ) from error
-    raise InputError(
-        "A .safetensors file of own vectors holds one tensor or one called embeddings — found "
-        f"{names} in {path} — rename the right one."
-    )

@@ -1,4 +1,4 @@
-"""Texts → unit vectors: the protocol, its four encoders, and how a saved one comes back."""
+"""Texts → unit vectors: the protocol, its four encoders, and how to load a saved one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,14 @@ from typing import Protocol
 
 from torch import Tensor
 
+from r4t.encoder.custom import CustomEncoder
 from r4t.encoder.lsa import LsaEncoder
-from r4t.encoder.own import OwnEncoder
 from r4t.encoder.transformer import ClipTextEncoder, TransformerEncoder
 from r4t.errors import InputError, nearest
 
-__all__ = [
-    "ClipTextEncoder",
-    "Encoder",
-    "LsaEncoder",
-    "OwnEncoder",
-    "TransformerEncoder",
-    "load_encoder",
-]
+CLASSES = {c.__name__: c for c in (LsaEncoder, TransformerEncoder, ClipTextEncoder, CustomEncoder)}
 
-CLASSES = {c.__name__: c for c in (LsaEncoder, TransformerEncoder, ClipTextEncoder, OwnEncoder)}
+__all__ = [*CLASSES, "Encoder", "load_encoder"]
 
 
 class Encoder(Protocol):
@@ -32,11 +25,11 @@ class Encoder(Protocol):
     dim: int
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return (n, d) float32 unit rows; a text of which nothing is known gives a zero row."""
+        """Return (n, d) float32 unit rows; a text of unknown words gives a zero row."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write what ``load_encoder`` needs into ``folder``, encoder.json among it."""
+        """Write what ``load_encoder`` needs into ``folder``, including encoder.json."""
         ...
 
     def describe(self) -> str:
@@ -45,21 +38,23 @@ class Encoder(Protocol):
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """Bring back the encoder saved in ``folder``.
+    """Load the encoder saved in ``folder``.
 
     Raises:
-        InputError: There is none, its class is unknown, or a file that it needs is missing.
+        InputError: If there is none, its class is unknown, or a file that it needs is missing.
     """
     path = Path(folder) / "encoder.json"
     if not path.is_file():
         raise InputError(
-            f"A saved encoder has a file encoder.json — found none in {folder} "
-            "— write the catalog again with an encoder."
+            expected="a saved encoder with a file encoder.json",
+            found=f"none in {folder}",
+            remedy="Write the catalog again with an encoder.",
         )
     name = json.loads(path.read_text(encoding="utf-8")).get("class", "")
     if name not in CLASSES:
         raise InputError(
-            f"An encoder must be one of {', '.join(sorted(CLASSES))} — found {name!r} in {path} "
-            f"— write the catalog again.{nearest(name, CLASSES)}"
+            expected=f"an encoder of one of the classes {', '.join(sorted(CLASSES))}",
+            found=f"{name!r} in {path}",
+            remedy=f"Write the catalog again.{nearest(name, CLASSES)}",
         )
     return CLASSES[name].load(Path(folder))

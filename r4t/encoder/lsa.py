@@ -1,4 +1,4 @@
-"""Texts of a catalog → LSA encoder (TF-IDF, truncated SVD); queries do without scikit-learn."""
+"""Texts of a catalog → LSA encoder (TF-IDF, truncated SVD); only fitting needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from r4t.errors import InputError
 from r4t.geometry import normalize
 
 WIDTH = 128
-# Function words only: common lists also ban "top", "thin" or "fire", which mean much in a catalog.
+# Function words only: common lists also ban "top", "thin" or "fire", which matter in a catalog.
 _FUNCTION_WORDS = (
     "a about all also an and any are as at be been being both but by can could did do does each "
     "either for from had has have he her hers him his how i if in into is it its just me more most "
@@ -34,7 +34,7 @@ def terms(text: str) -> list[str]:
     """Words of a text as LSA counts them: lower case, singular, without function words.
 
     A text of function words alone keeps them, and a text without any word gives its symbols, so
-    that no item of a catalog ends up with nothing to be found by.
+    that every item of a catalog has a term.
 
     Examples:
         >>> terms("The 3 best Watches for women's parties")
@@ -49,7 +49,7 @@ def terms(text: str) -> list[str]:
 
 
 def singular(word: str) -> str:
-    """Fold the regular English plural, and nothing else.
+    """Fold the regular English plural and nothing else.
 
     Examples:
         >>> [singular(word) for word in ("dresses", "shoes", "parties", "glass", "bus", "gas")]
@@ -69,10 +69,10 @@ class LsaEncoder:
 
     The vector of a term is its idf times its row of V (X ≈ U S Vᵀ, X the TF-IDF matrix), plus a
     small fixed random vector for the part of the term that V leaves out. Without that part, an item
-    of rare words only would be projected to round-off noise; with it, its own words find it.
+    with rare words only would become round-off noise; with it, its own words find it.
 
     Args:
-        vocabulary: V terms, in the order of the rows of the table.
+        vocabulary: V terms, in the order of the table's rows.
         table: (V, d) float32, vectors of the terms.
     """
 
@@ -90,12 +90,12 @@ class LsaEncoder:
 
         Args:
             texts: N texts.
-            dim: Width d of the vectors; 128 by default, or as many as there are texts and terms.
-            seed: Of the randomized SVD and of the vectors of the left-out part.
+            dim: Width d of the vectors; by default `WIDTH`, or fewer if texts or terms are fewer.
+            seed: Seeds the randomized SVD and the random vectors.
             rare: Weight of the left-out part, 0 (plain LSA) to 1 (a random projection of TF-IDF).
 
         Raises:
-            InputError: There are fewer than ``dim`` texts or terms.
+            InputError: If there are fewer than ``dim`` texts or terms.
         """
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -106,17 +106,17 @@ class LsaEncoder:
             dim = min(WIDTH, *matrix.shape)
         if not 1 <= dim <= min(matrix.shape):
             raise InputError(
-                "LSA needs at least as many texts and distinct words as dimensions — found "
-                f"dim={dim} for {matrix.shape[0]} texts with {matrix.shape[1]} words — give a dim "
-                f"of 1 to {min(matrix.shape)}."
+                expected="at least as many texts and distinct words as dimensions for LSA",
+                found=f"dim={dim} for {matrix.shape[0]} texts with {matrix.shape[1]} words",
+                remedy=f"Give a dim of 1 to {min(matrix.shape)}.",
             )
         svd = TruncatedSVD(dim, n_iter=7, random_state=seed).fit(matrix)
-        kept = torch.from_numpy(svd.components_.T.copy()).double()
+        v = torch.from_numpy(svd.components_.T.copy()).double()
         generator = torch.Generator().manual_seed(seed)
-        random = normalize(torch.randn(kept.shape, generator=generator, dtype=torch.float64))
-        left_out = (1 - kept.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
+        random = normalize(torch.randn(v.shape, generator=generator, dtype=torch.float64))
+        left_out = (1 - v.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
         idf = torch.from_numpy(vectorizer.idf_).double().unsqueeze(1)
-        table = idf * (kept + rare * left_out * random)
+        table = idf * (v + rare * left_out * random)
         return cls(vectorizer.get_feature_names_out().tolist(), table.float())
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -127,23 +127,17 @@ class LsaEncoder:
         for text in texts:
             offsets.append(len(rows))
             for term, count in Counter(terms(text)).items():
-                row = self._row.get(term)
-                if row is not None:
-                    rows.append(row)
+                if term in self._row:
+                    rows.append(self._row[term])
                     weights.append(1 + math.log(count))
         if not rows:
             return torch.zeros(len(offsets), self.dim)
-        sums = embedding_bag(
-            torch.tensor(rows),
-            self.table,
-            torch.tensor(offsets),
-            mode="sum",
-            per_sample_weights=torch.tensor(weights),
-        )
+        bags = torch.tensor(rows), self.table, torch.tensor(offsets)
+        sums = embedding_bag(*bags, mode="sum", per_sample_weights=torch.tensor(weights))
         return normalize(sums)
 
     def unknown(self, text: str) -> list[str]:
-        """Return the terms of a text, in their order, that no text of the catalog has.
+        """Return the terms of a text, in their order, that no text of the catalog contains.
 
         Examples:
             >>> LsaEncoder(["red", "hat"], torch.eye(2)).unknown("Red velvet hats for the opera")
@@ -168,20 +162,22 @@ class LsaEncoder:
         """Read what ``save`` wrote; the table stays on disk until it is used.
 
         Raises:
-            InputError: The table is missing or does not fit the vocabulary.
+            InputError: If the table is missing or does not fit the vocabulary.
         """
         vocabulary = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["vocabulary"]
         path = folder / "lsa.safetensors"
         if not path.is_file():
             raise InputError(
-                f"An LSA encoder needs lsa.safetensors — found none in {folder} "
-                "— write the catalog again."
+                expected="lsa.safetensors, the table of an LSA encoder",
+                found=f"none in {folder}",
+                remedy="Write the catalog again.",
             )
         with safetensors.safe_open(path, "pt") as file:
             table = file.get_tensor("table")
         if len(table) != len(vocabulary):
             raise InputError(
-                f"An LSA table needs a row for each of its {len(vocabulary)} words — found "
-                f"{len(table)} in {path} — write the catalog again."
+                expected=f"a row for each of the {len(vocabulary)} words of an LSA encoder",
+                found=f"{len(table)} in {path}",
+                remedy="Write the catalog again.",
             )
         return cls(vocabulary, table)

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from r4t.data.queries import Query, normalized
+from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.geometry import normalize
 from r4t.search import Searcher
 from r4t.sets import SetBatch
+from r4t.support.text import normalize_text
 
 
 class NearestSets:
@@ -172,7 +173,7 @@ class RidgeMap:
 
 def keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:
     """Return id and normalized text: queries that share either must not teach each other."""
-    return ("id", query.id), ("text", normalized(query.text))
+    return ("id", query.id), ("text", normalize_text(query.text))
 
 
 def _with_references(name: str, training: Sequence[Query], least: int) -> list[Query]:

@@ -128,13 +128,16 @@ def tune(tmp_path, run, weights, **changes):
     [
         (
             {"text": "green hat"},
-            r"needs the fields id and text — found no id among \['text'\] at line 4",
+            r"fields id and text .* found no id among \['text'\] at line 4",
         ),
-        ({"id": None, "text": "green hat"}, r"Every item needs an id, .* found None at line 4 of"),
-        ({"id": "", "text": "green hat"}, r"Every item needs an id, .* — found '' at line 4 of"),
-        ({"id": "i1", "text": "green hat"}, r"distinct — found 'i1' at line 2 and again at line 4"),
-        ({"id": "i3", "text": "  "}, r"Every item needs a text — found '  ' for item 'i3' at line"),
-        ({"id": "i3"}, r"needs the fields id and text — found no text among \['id'\] at line 4"),
+        ({"id": None, "text": "green hat"}, r"the id of each item, but found None at line 4 of"),
+        ({"id": "", "text": "green hat"}, r"the id of each item, but found '' at line 4 of"),
+        (
+            {"id": "i1", "text": "green hat"},
+            r"distinct item ids, but found 'i1' at line 2 and again at line 4",
+        ),
+        ({"id": "i3", "text": "  "}, r"a text for each item, but found '  ' for item 'i3' at line"),
+        ({"id": "i3"}, r"fields id and text .* found no text among \['id'\] at line 4"),
     ],
 )
 def test_items_that_cannot_be_told_apart_or_read(refused, tmp_path, row, said):

@@ -116,7 +116,7 @@ def test_few_words_make_a_narrow_catalog(source, tmp_path, capsys):
     verb.run([str(source), "--out", str(tmp_path / "out")])  # 9 texts with 6 words
     assert Catalog.load(tmp_path / "out").dim == 6
     assert "encoder      LSA, 6 dimensions, 6 words" in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"found dim=7 for 9 texts with 6 words — give a dim of"):
+    with pytest.raises(InputError, match=r"found dim=7 for 9 texts with 6 words\. Give a dim of"):
         verb.run([str(source), "--out", str(tmp_path / "other"), "--dim", "7"])
 
 
@@ -250,7 +250,7 @@ def test_refused_collections(source, tmp_path):
     with pytest.raises(InputError, match=r"found 'means' — name .* Did you mean 'mean'\?"):
         verb.run([str(source), *out, "--collections", "means"])
     (source / "sets.jsonl").unlink()
-    with pytest.raises(InputError, match=r"found none in shop — name a source with sets"):
+    with pytest.raises(InputError, match=r"found none in shop\. Name a source with sets"):
         verb.run([str(source), *out, "--collections", "text"])
     with pytest.raises(InputError, match=r"found 64 with the encoder lsa — leave it out"):
         verb.run([str(source), *out, "--max_length", "64"])

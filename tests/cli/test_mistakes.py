@@ -18,15 +18,15 @@ MISTAKES = {
     "catalog": {
         "": r"'r4t catalog' needs SOURCE and --out — found none — add them \(example: r4t catalog wa",
         "items.jsonl": r"'r4t catalog' needs --out — found none — add it \(example: r4t catalog ward",
-        "nope.jsonl --out c": r"A source must be a file or folder — found nothing at nope.jsonl",
-        "names.csv --out c": r"needs the fields id and text — found no id among .* of names.csv — re",
-        "items.jsonl --out run/catalog --dim 2": r"found a catalog in .* add --overwrite\.",
-        "items.jsonl --out c --dim 128": r"LSA needs .* found dim=128 for 3 texts .* a dim of 1 to 3",
+        "nope.jsonl --out c": r"a source file or folder, but found nothing at nope.jsonl",
+        "names.csv --out c": r"fields id and text .* found no id among .* of names.csv\. Re",
+        "items.jsonl --out run/catalog --dim 2": r"not overwritten unasked — .* add --overwrite",
+        "items.jsonl --out c --dim 128": r"for LSA, but found dim=128 for 3 texts .* a dim of 1 to 3",
         "items.jsonl --out c --collections maen": r"found 'maen' .* Did you mean 'mean'\?$",
-        "latin.csv --out c": r"^Expected UTF-8 text, but found the byte 0xe9 at .* latin.csv\. Save",
-        "semi.csv --out c": r"^A CSV has commas between its columns — found the header 'id;text' with "
-        r"';' in semi.csv — save it with commas",
-        "bad.parquet --out c": r"^A .parquet file was expected at bad.parquet — found something else",
+        "latin.csv --out c": r"^A text file must be UTF-8 — found the byte 0xe9, .* in latin.csv — save",
+        "semi.csv --out c": r"commas between .* found ';' in the header 'id;text' of "
+        r"semi.csv. Save",
+        "bad.parquet --out c": r"a Parquet file at bad.parquet, but found other content",
         "items.jsonl --dim 1 --out taken/c": r"found 'File exists' at taken — name another path, or",
         "items.jsonl --out c --dmi 2": r"Options of 'r4t catalog' .* found --dmi — .* mean '--dim'\?$",
     },
@@ -37,7 +37,7 @@ MISTAKES = {
         "run/catalog --out run/queries": r"not overwritten unasked — found .* add --overwrite",
         "run/catalog --out taken": r"found 'File exists' at taken — name another path, or clear the way",
         "run/catalog --out q --count few": r"^--count must be a whole number — found 'few' — correct",
-        "run/catalog --out q --sets nope": r"A source must be .* found nothing at nope — check the",
+        "run/catalog --out q --sets nope": r"a source file or folder, but found nothing at nope\. Check",
         "run/catalog --out q --endpoint http://x/v1": r"--endpoint and --model — found only one of",
     },
     "fit": {
@@ -157,7 +157,7 @@ MISTAKES = {
     },
     "quickstart": {
         "--task wcsr": r"^--task must be oar or wscr, found 'wcsr'; choose one\. Did you mean 'wscr'\?",
-        "--source nope --run x": r"^A source must be a file or folder — found nothing at nope",
+        "--source nope --run x": r"a source file or folder, but found nothing at nope",
         "--overlay nope.yaml": r"^--overlay names a config .* found none at nope.yaml — correct the",
         "--run run": r"^A run keeps its catalog — run was begun on .* name another folder with --run",
         "--run taken": r"found 'File exists' at taken — name another path, or clear the way",

@@ -187,7 +187,7 @@ def test_refused_folds_and_recomposition(shop, wardrobe, tmp_path):
     catalog, out = str(tmp_path / "catalog"), ["--out", str(tmp_path / "q")]
     with pytest.raises(InputError, match=r"found --folds without --sets — name"):
         verb.run([catalog, *out, "--folds", "5"])
-    with pytest.raises(InputError, match=r"at least 3 folds .* — found 2"):
+    with pytest.raises(InputError, match=r"at least 3 folds .* found 2\."):
         verb.run([catalog, *out, "--sets", str(shop), "--folds", "2"])
     with pytest.raises(InputError, match=r"found it without --recompose — add --recompose"):
         verb.run([catalog, *out, "--sets", str(shop), "--slot", "category"])

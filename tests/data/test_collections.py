@@ -1,4 +1,4 @@
-"""r4t.data.collections: each set one item, told by text or by the mean of its items."""
+"""r4t.data.collections: each set is one item, embedded by its text or the mean of its items."""
 
 import pytest
 import torch
@@ -16,11 +16,11 @@ SETS = [
 
 
 def test_one_item_a_set_with_its_metadata():
-    made = collection_items(Source("shop", ITEMS, SETS), titles=False)
-    assert made.ids == ["s1", "s2", "s3"]
-    # Equal texts stay two items; a set without a text is called by its items.
-    assert made.texts == ["hats", "hats", "boots; red hat"]
-    assert made.metadata == {
+    items = collection_items(Source("shop", ITEMS, SETS), titles=False)
+    assert items.ids == ["s1", "s2", "s3"]
+    # Equal texts stay two items; a set without a text gets the titles of its items.
+    assert items.texts == ["hats", "hats", "boots; red hat"]
+    assert items.metadata == {
         "mood": ["calm", None, None],
         "tags": [None, None, ["x", "y"]],
         "size": [2, 1, 2],
@@ -28,14 +28,14 @@ def test_one_item_a_set_with_its_metadata():
     }
 
 
-def test_titles_stand_behind_the_name_in_the_order_of_the_set():
-    made = collection_items(Source("shop", ITEMS, SETS), titles=True)
-    assert made.texts == ["hats: blue hat; red hat", "hats: boots", "boots; red hat"]
+def test_titles_follow_the_name_in_the_order_of_the_set():
+    items = collection_items(Source("shop", ITEMS, SETS), titles=True)
+    assert items.texts == ["hats: blue hat; red hat", "hats: boots", "boots; red hat"]
 
 
 def test_mean_embeddings_by_hand():
     unit = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, 0.8]])
-    found = mean_embeddings(unit, [[0, 1], [0, 0, 1], [3], [0, 2], [1, 3]])
+    means = mean_embeddings(unit, [[0, 1], [0, 0, 1], [3], [0, 2], [1, 3]])
     # [[0, 0, 1]]: (2, 1) / 3 → (2, 1) / √5; [[1, 3]]: (0.6, 1.8) / 2 → (1, 3) / √10
     expected = [
         [0.5**0.5, 0.5**0.5],
@@ -44,7 +44,7 @@ def test_mean_embeddings_by_hand():
         [0.0, 0.0],
         [1 / 10**0.5, 3 / 10**0.5],
     ]
-    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(means, torch.tensor(expected))
 
 
 def test_mean_embeddings_equal_a_slow_loop():
@@ -57,22 +57,27 @@ def test_mean_embeddings_equal_a_slow_loop():
 
 def test_first_values_of_lists():
     items = Items(["a", "b", "c"], ["x", "y", "z"], {"artists": [["Tom", "Ann"], [], None]})
-    made = first_values(items, "artists")
-    assert made.metadata == {
+    assert first_values(items, "artists").metadata == {
         "artists": [["Tom", "Ann"], [], None],
         "first_artists": ["Tom", None, None],
     }
     assert "first_artists" not in items.metadata
 
 
-def test_refusals():
-    with pytest.raises(InputError, match=r"sets of items — found none in shop — name a source"):
+def test_faulty_sources():
+    with pytest.raises(
+        InputError, match=r"one set of items, .* found none in shop\. Name a source"
+    ):
         collection_items(Source("shop", ITEMS), titles=True)
     clash = [ReferenceSet("s", "hats", ("a",), {"size": 3})]
-    with pytest.raises(InputError, match=r"size and items are its own — found a field 'size' in"):
+    with pytest.raises(
+        InputError,
+        match=r"without the fields size and items, .* found a field 'size' in the sets of shop\. R",
+    ):
         collection_items(Source("shop", ITEMS, clash), titles=True)
     named = Items(["a"], ["x"], {"artists": [[]]})
     with pytest.raises(
-        InputError, match=r"found no 'artist' — name one of them\. Did you mean 'artists'\?"
+        InputError,
+        match=r"one of \['artists'\]\), but found --first artist\. .* Did you mean 'artists'\?",
     ):
         first_values(named, "artist")

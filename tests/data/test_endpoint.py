@@ -1,4 +1,4 @@
-"""r4t.data.endpoint: against a local server that speaks the protocol, well and badly."""
+"""r4t.data.endpoint against a local server that speaks the protocol, well and badly."""
 
 import json
 import sys
@@ -57,10 +57,10 @@ def test_answers_become_queries_and_bad_lines_are_counted(monkeypatch):
     assert sum(row.startswith("- item ") for row in prompt.splitlines()) == 30
 
 
-def test_a_model_that_never_answers_in_form_is_refused():
+def test_a_model_that_never_writes_json_lines():
     with serving(replies("no queries today")) as seen:
         with pytest.raises(
-            InputError, match=r"nothing new in 3 answers of 'tiny' after 0 of 5 quer"
+            InputError, match=r"found nothing new in 3 answers of 'tiny' after 0 of 5 queries\. A"
         ):
             ask_queries(TEXTS, seen.url, "tiny", count=5)
         assert len(seen.asked) == 3

@@ -46,17 +46,21 @@ def test_written_and_read_again(tmp_path):
 
 
 def test_unknown_names():
-    with pytest.raises(InputError, match=r"every item.*none of 'hat' \(1 of 2 missing\) — use"):
+    with pytest.raises(
+        InputError, match=r"every item .* found one without 'hat' \(1 of 2 missing\)\. Use"
+    ):
         FacetTruth(TRUTH, ["tee", "hat"])
     with pytest.raises(
-        InputError, match="every query — found none of 'q9' — make the queries with"
+        InputError, match=r"every query, but found one without 'q9'\. Make the queries with"
     ):
         FacetTruth(TRUTH, ["tee"]).fits(["q9"])
 
 
-def test_files_that_hold_no_truth(tmp_path):
-    with pytest.raises(InputError, match=r"truth.json — found none in .* — generate"):
+def test_folders_and_files_without_truth(tmp_path):
+    with pytest.raises(InputError, match=r"in truth\.json, but found none in .*\. Generate"):
         load_truth(tmp_path)
     (tmp_path / "truth.json").write_text('{"items": 3}')
-    with pytest.raises(InputError, match='facets of "items" and "queries" — found something'):
+    with pytest.raises(
+        InputError, match=r'facets of "items" and "queries", but found something .*truth\.json\.'
+    ):
         load_truth(tmp_path)

@@ -1,3 +1,5 @@
+"""r4t.data.loader: the order of batches, and how a resumed epoch continues."""
+
 import pytest
 
 from r4t.data.loader import ResumableLoader
@@ -12,7 +14,7 @@ def epoch(batches, number):
     return list(batches)
 
 
-def test_every_epoch_has_its_own_order_and_leaves_out_what_fills_no_batch():
+def test_every_epoch_has_its_own_order_and_drops_an_incomplete_batch():
     first, second = epoch(loader(), 0), epoch(loader(), 1)
     assert [len(batch) for batch in first] == [3, 3, 3]
     assert len({example for batch in first for example in batch}) == 9
@@ -25,14 +27,14 @@ def test_too_few_examples_are_one_short_batch():
 
 
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
-def test_an_epoch_goes_on_after_the_batches_that_are_done(done):
+def test_a_resumed_epoch_continues_after_the_batches_that_are_done(done):
     whole, begun = epoch(loader(), 4), loader()
     begun.sampler.set_epoch(4)
     batches = iter(begun)
     assert [next(batches) for _ in range(done)] == whole[:done]
     resumed = loader()
     resumed.load_state_dict(begun.state_dict())
-    # Of an epoch that is over the next one begins at its beginning.
+    # After a finished epoch, the next one starts at its beginning.
     assert epoch(resumed, 4) == (whole[done:] if done < 3 else whole)
     assert epoch(resumed, 5) == epoch(loader(), 5)
 
@@ -45,7 +47,7 @@ def test_ranks_share_the_batches_of_one_process():
         assert sorted(batch) == sorted(first + second)
 
 
-def test_the_epoch_counts_that_is_told_after_the_iterator_is_made():
+def test_an_epoch_may_be_set_after_the_iterator_is_made():
     late = loader()
     batches = iter(late)
     late.sampler.set_epoch(3)

@@ -9,13 +9,13 @@ from r4t.data.queries import (
     Query,
     fold_sets,
     group_sets,
-    normalized,
     read_queries,
     split_sets,
     write_queries,
 )
 from r4t.data.source import ReferenceSet
 from r4t.errors import InputError
+from r4t.support.text import normalize_text
 
 sets_of = st.lists(
     st.tuples(
@@ -32,7 +32,7 @@ sets_of = st.lists(
 
 
 def keys(query: Query) -> set:
-    return {normalized(query.text), frozenset(query.references)}
+    return {normalize_text(query.text), frozenset(query.references)}
 
 
 @given(sets_of, st.integers(0, 5))
@@ -57,7 +57,7 @@ def test_split_keeps_all_leaks_nothing_and_repeats(sets, seed):
 @given(sets_of)
 def test_groups_equal_a_slow_search_for_connected_sets(sets):
     def linked(a: ReferenceSet, b: ReferenceSet) -> bool:
-        return normalized(a.query) == normalized(b.query) or set(a.items) == set(b.items)
+        return normalize_text(a.query) == normalize_text(b.query) or set(a.items) == set(b.items)
 
     left, slow = list(range(len(sets))), []
     while left:
@@ -108,10 +108,10 @@ def test_a_reference_named_twice_is_one(tmp_path):
     assert read_queries(tmp_path, "test")[0].references == ("b", "a")
 
 
-def test_queries_of_any_script_are_told_apart():
+def test_queries_of_any_script_stay_apart():
     texts = ["दिन", "दान", "दीन", "C++", "C#", "C", "Café", "Cafe\u0301"]
     sets = [ReferenceSet(f"{n}", text, (f"i{n}",)) for n, text in enumerate(texts)]
-    # The last two are one word, its accent typed in two ways.
+    # The last two are one word with its accent typed in two ways.
     assert group_sets(sets) == [[0], [1], [2], [3], [4], [5], [6, 7]]
 
 
@@ -125,26 +125,37 @@ def test_all_joins_the_splits_without_recomposed_queries(tmp_path):
     assert [query.id for query in read_queries(tmp_path / "q", "all")] == ["1", "3"]
     assert [query.id for query in read_queries(tmp_path / "q", "train")] == ["1", "1+1"]
     write_queries(tmp_path / "bare", {"train": splits["train"][1:]})
-    with pytest.raises(InputError, match=r"at least one query — found none in .*bare — write more"):
+    with pytest.raises(
+        InputError, match=r"at least one query, but found none in .*bare\. Write more"
+    ):
         read_queries(tmp_path / "bare", "all")
-    with pytest.raises(InputError, match=r"from all\.jsonl — found splits \[\] in .*none — write"):
+    with pytest.raises(
+        InputError, match=r"in all\.jsonl, but found the splits \[\] in .*none\. Write"
+    ):
         read_queries(tmp_path / "none", "all")
     write_queries(tmp_path / "folds" / "fold_0", splits)
-    with pytest.raises(InputError, match=r"found folds in .*folds — name one .*folds/fold_0\."):
+    with pytest.raises(InputError, match=r"found folds in .*folds\. Name one .*folds/fold_0\."):
         read_queries(tmp_path / "folds", "test")
 
 
-def test_refusals(tmp_path):
-    with pytest.raises(InputError, match=r"read from val\.jsonl — found splits \[\] in"):
+def test_queries_are_json_objects(tmp_path):
+    for line in ("[]", "no json"):
+        (tmp_path / "val.jsonl").write_text('{"id": "0", "text": "x"}\n' + line)
+        with pytest.raises(
+            InputError, match=r"one JSON object on each line, .* at line 2 of .*\. C"
+        ):
+            read_queries(tmp_path, "val")
+
+
+def test_faulty_folders_and_queries(tmp_path):
+    with pytest.raises(InputError, match=r"queries in val\.jsonl, but found the splits \[\] in"):
         read_queries(tmp_path, "val")
     (tmp_path / "val.jsonl").write_text("\n")
-    with pytest.raises(InputError, match=r"at least one query — found none in .*val\.jsonl"):
+    with pytest.raises(InputError, match=r"at least one query, but found none in .*val\.jsonl"):
         read_queries(tmp_path, "val")
-    with pytest.raises(InputError, match=r"found splits \['val'\] .* Did you mean 'val'\?"):
+    with pytest.raises(InputError, match=r"found the splits \['val'\] .* Did you mean 'val'\?"):
         read_queries(tmp_path, "vall")
     for line in (
-        "[]",
-        "no json",
         '{"id": "1"}',
         '{"id": "1", "text": " "}',
         '{"id": 1, "text": "x"}',
@@ -153,10 +164,10 @@ def test_refusals(tmp_path):
     ):
         (tmp_path / "val.jsonl").write_text('{"id": "0", "text": "x"}\n' + line)
         with pytest.raises(
-            InputError, match=r"A query is a JSON object .* at line 2 of .* correct"
+            InputError, match=r"a query with the strings .* found \{.*\} at line 2 of .*\. Correct"
         ):
             read_queries(tmp_path, "val")
-    with pytest.raises(InputError, match=r"sum to 1 — found \(0\.8, 0\.1, 0\.2\) — for example"):
+    with pytest.raises(InputError, match=r"sum to 1, for .* found \(0\.8, 0\.1, 0\.2\)\. Give"):
         split_sets([], 0, (0.8, 0.1, 0.2))
-    with pytest.raises(InputError, match=r"at least 3 folds .* — found 2"):
+    with pytest.raises(InputError, match=r"at least 3 folds .* found 2\. Ask"):
         fold_sets([], 2, 0)

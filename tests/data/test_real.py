@@ -1,17 +1,18 @@
-"""The readers on the real sets, where they are there; the counts are those of their description."""
+"""The readers on the real sets, if available: the counts of their description."""
 
 import pytest
 
 from benchmarks import minilm
 from r4t.cli import catalog as catalog_verb
 from r4t.cli import queries as queries_verb
-from r4t.data.queries import normalized, split_sets
-from r4t.data.source import read_source
+from r4t.data.queries import split_sets
+from r4t.data.readers import read_source
 from r4t.encoder import LsaEncoder
 from r4t.errors import InputError
 from r4t.geometry import vendi
 from r4t.index import TorchIndex
 from r4t.run import Run
+from r4t.support.text import normalize_text
 
 
 @pytest.mark.parametrize(
@@ -31,15 +32,15 @@ def test_counts_of_the_description(shared_data, name, items, sets, note):
 def test_intents_recur_and_splits_keep_them_apart(shared_data):
     source = read_source(shared_data / "bundles/clothing")
     # 1,309 distinct intents with the empty one
-    assert len({normalized(entry.query) for entry in source.sets}) == 1308
+    assert len({normalize_text(entry.query) for entry in source.sets}) == 1308
     splits = split_sets(source.sets, seed=0)
     assert [len(splits[name]) for name in ("train", "val", "test")] == [1527, 191, 191]
 
 
 def recall_and_hit(references, pools):
     """Mean share of the references in the pool, and share of queries with at least one."""
-    found = [len({*rows} & {*pool}) / len(rows) for rows, pool in zip(references, pools.tolist())]
-    return sum(found) / len(found), sum(share > 0 for share in found) / len(found)
+    shares = [len({*rows} & {*pool}) / len(rows) for rows, pool in zip(references, pools.tolist())]
+    return sum(shares) / len(shares), sum(share > 0 for share in shares) / len(shares)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_lsa_recalls_bundles_nearly_as_minilm_does(shared_data):
     encoder = LsaEncoder.fit(source.items.texts)
     queries = encoder.encode([entry.query for entry in source.sets])
     _, rows = TorchIndex(encoder.encode(source.items.texts)).search(queries, 150)
-    rows[(queries == 0).all(1)] = -1  # of 1.7 % of the intents the catalog knows no word
+    rows[(queries == 0).all(1)] = -1  # 1.7 % of the intents have no word of the catalog
     row = {item: n for n, item in enumerate(source.items.ids)}
     recall, hit = recall_and_hit([[row[i] for i in entry.items] for entry in source.sets], rows)
     # all-MiniLM-L6-v2: 0.464 and 0.676
@@ -84,7 +85,7 @@ def test_minilm_gives_the_known_figures(shared_data, tmp_path):
     except InputError as error:
         pytest.skip(str(error))
     source, catalog = str(shared_data / "bundles/clothing"), str(tmp_path / "catalog")
-    # HTML entities stay and texts are cut at 64 tokens: so the known figures were made.
+    # The known figures come from texts with HTML entities, cut at 64 tokens.
     how = ["--encoder", model, "--max_length", "64", "--verbatim"]
     catalog_verb.run([source, "--out", catalog, *how])
     queries_verb.run([catalog, "--out", str(tmp_path / "queries"), "--sets", source])

@@ -10,10 +10,18 @@ import pytest
 from r4t.data.queries import SPLITS
 from r4t.data.source import ReferenceSet
 from r4t.data.wardrobe import OPEN_QUERIES, Truth, generate
-from r4t.data.wardrobe.facets import FACETS, FAMILIES, FAMILY_OF, OCCASIONS, facet_words
+from r4t.data.wardrobe.facets import (
+    FACETS,
+    FAMILIES,
+    FAMILY_OF,
+    OCCASIONS,
+    SHARED_DETAILS,
+    STYLES,
+    facet_words,
+    style_details,
+)
 from r4t.data.wardrobe.garments import CATEGORIES, MATERIAL_SEASONS, SLOTS
 from r4t.data.wardrobe.phrases import KINDS
-from r4t.data.wardrobe.styles import SHARED_DETAILS, STYLES, style_details
 from r4t.errors import InputError
 
 STOP_WORDS = {"for", "in", "and"}
@@ -101,10 +109,10 @@ class TestItems:
         for text, category, material, color in zip(
             wardrobe.items.texts, columns["category"], columns["material"], columns["color"]
         ):
-            found = words(text)
-            assert set(CATEGORIES[category].nouns) & set(found)
-            assert material in found
-            assert color in found
+            said = words(text)
+            assert set(CATEGORIES[category].nouns) & set(said)
+            assert material in said
+            assert color in said
 
 
 class TestOutfits:
@@ -128,7 +136,7 @@ class TestOutfits:
 
 @pytest.mark.parametrize("task", ["oar", "wscr"])
 class TestQueries:
-    def test_no_tested_combination_occurs_in_training_not_even_within_a_larger_one(
+    def test_training_holds_no_tested_combination_even_within_a_larger_one(
         self, wardrobe, small, task
     ):
         for benchmark in (wardrobe, small):
@@ -195,7 +203,7 @@ def test_items_of_several_slots_fit_every_open_query(small):
 
 
 def test_pinned(small):
-    """The same in every process and on every machine: a change here changes the benchmark."""
+    """The same in every process and on every machine; a new digest is a new benchmark."""
     parts = (
         small.items.ids, small.items.texts, small.items.metadata, small.truth.items,
         small.truth.queries,
@@ -227,7 +235,7 @@ def test_seeds_differ(wardrobe, small):
 
 
 def test_too_small():
-    with pytest.raises(InputError, match=r"at least 2000 items.*found size 1999 — ask for more"):
+    with pytest.raises(InputError, match=r"at least 2000 items.*found size 1999\. Ask for more"):
         generate(seed=0, size=1999)
 
 
@@ -250,7 +258,7 @@ def test_truth_of_outfits_holds_what_their_queries_name(small, tmp_path):
 
 
 def test_truth_of_an_outfit_by_hand(small):
-    # Five items: b and c are said by three of them, more than half; a by two.
+    # Of five items, three match b and c, which is more than half, and two match a.
     facets = {f"i{n}": {"style": ("a",) if n < 2 else ("b", "c")} for n in range(5)}
     outfit = ReferenceSet("o", "q", tuple(facets))
     drawn = replace(small, truth=Truth(facets, {}), outfits=[outfit])

@@ -1,9 +1,9 @@
 """Seed → the embedded benchmark: a generated wardrobe with items, outfits, queries and their truth.
 
 Items are public: title, category, color, material, price, brand. Style, occasions, slot, color
-family and season are latent: they rule how items, outfits and queries come about, show in
-titles only in part, and are kept in `Truth`, which only the evaluation opens. The full account,
-with the measured difficulty, is `docs/benchmark.md`.
+family and season are latent: they decide how items, outfits and queries are drawn, show only partly
+in titles, and are kept in `Truth`, which only the evaluation opens. `docs/benchmark.md` describes
+all of it, with the measured difficulty.
 
 Examples:
     >>> wardrobe = generate(seed=0, size=2000)
@@ -14,10 +14,8 @@ Examples:
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from r4t.data.queries import Query
 from r4t.data.source import Items, ReferenceSet
@@ -29,7 +27,7 @@ from r4t.errors import InputError
 __all__ = ["SMALLEST", "TRUTH_FILE", "Truth", "Wardrobe", "generate"]
 
 SMALLEST = 2000
-"""Fewest items: below, too few combinations of facets have items enough for an outfit."""
+"""Fewest items: with fewer, too few combinations of facets fill an outfit."""
 
 TRUTH_FILE = "truth.json"
 
@@ -41,60 +39,43 @@ OPEN_QUERIES = 2000
 class Truth:
     """The latent truth; training and retrieval must not see it.
 
-    Attributes:
-        items: Item id → facet → the values it matches; besides style, occasion, family and
-            season there is "slot", which no query names.
-        queries: Query id → facet → the value it names.
+    The facets are style, occasion, family, season, and "slot", which no query names.
     """
 
-    items: dict[str, dict[str, tuple[str, ...]]]
-    queries: dict[str, dict[str, str]]
+    items: dict[str, dict[str, tuple[str, ...]]]  # item id → facet → the values it matches
+    queries: dict[str, dict[str, str]]  # query id → facet → the value it names
 
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """The benchmark of one seed.
+    """The benchmark of one seed."""
 
-    Attributes:
-        items: What a catalog is made of, all of it public.
-        outfits: Reference sets with one query each, in the order they were drawn.
-        oar: Split → open queries of the paper's eight kinds, without references.
-        wscr: Split → queries of outfits, with references.
-        truth: Latent facets of items and queries.
-    """
-
-    items: Items
-    outfits: list[ReferenceSet]
-    oar: dict[str, list[Query]]
-    wscr: dict[str, list[Query]]
+    items: Items  # what a catalog is made of, all of it public
+    outfits: list[ReferenceSet]  # each with one query, in the order they were drawn
+    oar: dict[str, list[Query]]  # split → open queries of the paper's eight kinds, no references
+    wscr: dict[str, list[Query]]  # split → queries of outfits, with references
     truth: Truth
 
     def outfit_truth(self) -> Truth:
-        """Return the truth of a catalog of outfits: what more than half of its items match.
+        """Return the truth of a catalog of outfits: the values that most items of an outfit match.
 
-        An outfit may hold one item of a neighboring style or a quiet color, which so do not count.
+        An outfit may hold one item of a neighboring style or in a quiet color; more than half of
+        its items must match a value, so these do not count.
         """
-        facets = {outfit.id: self._majority(outfit) for outfit in self.outfits}
-        return Truth(facets, self.truth.queries)
+        return Truth({o.id: self._majority(o) for o in self.outfits}, self.truth.queries)
 
     def _majority(self, outfit: ReferenceSet) -> dict[str, tuple[str, ...]]:
-        held: dict[str, Counter[str]] = {}
+        counts: dict[str, Counter[str]] = {}
         for item in outfit.items:
             for facet, values in self.truth.items[item].items():
-                held.setdefault(facet, Counter()).update(values)
-        common = {
-            facet: tuple(value for value, n in counts.items() if 2 * n > len(outfit.items))
-            for facet, counts in held.items()
-        }
-        return common | {"slot": ("outfit",)}
+                counts.setdefault(facet, Counter()).update(values)
+        return {
+            facet: tuple(value for value, n in tally.items() if 2 * n > len(outfit.items))
+            for facet, tally in counts.items()
+        } | {"slot": ("outfit",)}
 
     def write_truth(self, folder: str | Path, *, outfits: bool = False) -> Path:
-        """Write the truth to `folder/truth.json`, apart from everything training reads.
-
-        Args:
-            folder: Made if missing.
-            outfits: That of a catalog of outfits.
-        """
+        """Write `folder/truth.json`, apart from what training reads; the truth of items or outfits."""
         truth = self.outfit_truth() if outfits else self.truth
         path = Path(folder) / TRUTH_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,37 +84,28 @@ class Wardrobe:
 
 
 def _public(items: list[Item]) -> Items:
-    metadata: dict[str, list[Any]] = {
-        "category": [item.design.category for item in items],
-        "color": [item.color for item in items],
-        "material": [item.design.material for item in items],
-        "price": [round(item.design.price, 2) for item in items],
-        "brand": [item.design.brand for item in items],
-    }
-    return Items([item.id for item in items], [item.title for item in items], metadata)
-
-
-def _sets(splits: Mapping[str, list[Query]]) -> list[ReferenceSet]:
-    queries = sorted((q for queries in splits.values() for q in queries), key=lambda q: q.id)
-    return [ReferenceSet(query.id, query.text, query.references) for query in queries]
+    rows = [item.metadata for item in items]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return Items([item.id for item in items], [item.title for item in items], columns)
 
 
 def generate(seed: int, size: int = 6000) -> Wardrobe:
     """Generate the benchmark of one seed; the same on every machine and in every process.
 
     Args:
-        seed: Any integer. 0 is for development; report figures of another.
+        seed: Any integer. 0 is for development; report figures of another seed.
         size: Number of items, at least `SMALLEST`; outfits grow with it.
 
     Raises:
-        InputError: `size` is below `SMALLEST`.
+        InputError: If `size` is below `SMALLEST`.
     """
     if size < SMALLEST:
         raise InputError(
-            f"A wardrobe needs at least {SMALLEST} items, or too few combinations of facets have an "
-            f"outfit — found size {size} — ask for more."
+            expected=f"at least {SMALLEST} items, so that combinations of facets fill outfits",
+            found=f"size {size}",
+            remedy="Ask for more.",
         )
-    # A stream of its own for each part: a change to one leaves the others as they are.
+    # Each part has its own random stream, so that a change to one leaves the others unchanged.
     items = draw_items(random.Random(f"{seed}/items"), size)
     said = said_words(items)
     outfits = draw_outfits(random.Random(f"{seed}/outfits"), items, round(OUTFITS_PER_ITEM * size))
@@ -141,4 +113,6 @@ def generate(seed: int, size: int = 6000) -> Wardrobe:
     oar, open_facets = open_queries(random.Random(f"{seed}/oar"), items, OPEN_QUERIES, said)
     latent = {item.id: item.facets | {"slot": (item.slot,)} for item in items}
     truth = Truth(latent, outfit_facets | open_facets)
-    return Wardrobe(_public(items), _sets(wscr), oar, wscr, truth)
+    queries = sorted((q for split in wscr.values() for q in split), key=lambda query: query.id)
+    sets = [ReferenceSet(query.id, query.text, query.references) for query in queries]
+    return Wardrobe(_public(items), sets, oar, wscr, truth)

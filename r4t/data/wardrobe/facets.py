@@ -1,144 +1,63 @@
-"""Nothing in → the other facets a query can name: occasions, seasons, color families.
+"""vocabulary.toml → the styles, occasions, color families and seasons of the wardrobe: their words.
 
-A *facet* is a kind of latent property (`style`, `occasion`, `family`, `season`) with a fixed
-list of values. Words given here are the ones queries use; titles carry each only rarely.
+A *facet* is a kind of latent property (`style`, `occasion`, `family`, `season`) with a fixed list of
+values. Queries use the words that name a value; titles carry each of them only rarely. No metadata
+column names a style. It shows in titles only in part, through four channels of different strength:
+brands (its five, in about two thirds of its items), details (ten visible words, five of them shared
+with one other style each), materials and colors (overlapping among many styles), and, in a small
+share of titles, a word that *names* it.
 """
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from r4t.data.wardrobe.styles import STYLES, style_words
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Style:
+    """One latent style."""
+
+    moods: Words  # words of the queries of kind *mood*
+    trend: Words  # the word of the queries of kind *trend*
+    lifestyle: Words  # the word of the queries of kind *lifestyle*
+    details: Words  # visible words that no other style uses; SHARED_DETAILS adds five
+    brands: Words  # whose primary style this is
+    families: Words  # its three color families, the likeliest first
+    materials: Words  # those that it prefers where a category allows them
+    categories: Words  # those that it prefers
 
 
 @dataclass(frozen=True)
 class Occasion:
-    """One latent occasion.
+    """One latent occasion."""
 
-    Attributes:
-        activities: Words of the queries of kind *activity*.
-        functions: Words of the queries of kind *function*.
-        cues: Visible detail words, never used in queries; some belong to two occasions.
-        categories: Categories that often suit it.
-    """
-
-    activities: tuple[str, ...]
-    functions: tuple[str, ...]
-    cues: tuple[str, ...]
-    categories: tuple[str, ...]
+    activities: Words  # words of the queries of kind *activity*
+    functions: Words  # words of the queries of kind *function*
+    cues: Words  # visible words, never used in queries; some belong to two occasions
+    categories: Words  # those that often suit it
 
 
-def _occasion(activities: str, functions: str, cues: str, categories: str) -> Occasion:
-    return Occasion(
-        tuple(activities.split()),
-        tuple(functions.split()),
-        tuple(cues.split()),
-        tuple(categories.split()),
-    )
+VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8"))
 
 
-OCCASIONS: dict[str, Occasion] = {
-    "festival": _occasion(
-        "dancing camping",
-        "packable handsfree",
-        "slouchy cutout shimmer foldable",
-        "romper boots crossbody hat bracelet shorts tank jacket",
-    ),
-    "office": _occasion(
-        "commuting presenting",
-        "wrinklefree professional",
-        "lined tapered zipped fitted",
-        "shirt trousers blazer heels tote belt earrings skirt",
-    ),
-    "beach": _occasion(
-        "swimming sunbathing",
-        "quickdry sunproof",
-        "terry openback elasticated wrapfront",
-        "shorts sandals tote hat romper tank bracelet dress",
-    ),
-    "wedding": _occasion(
-        "ceremony reception",
-        "formal photogenic",
-        "embossed corsage floorlength silky",
-        "gown heels clutch necklace blazer scarf earrings trousers",
-    ),
-    "gym": _occasion(
-        "training stretching",
-        "sweatproof supportive",
-        "compression grippy elasticated vented",
-        "tank shorts sneakers backpack beanie tee jumpsuit cardigan",
-    ),
-    "hiking": _occasion(
-        "trekking climbing",
-        "waterproof durable",
-        "insulated lugged padded vented",
-        "boots jacket backpack trousers beanie sweater scarf jumpsuit",
-    ),
-    "date": _occasion(
-        "dining theater",
-        "flattering eyecatching",
-        "asymmetric plunge fitted silky",
-        "dress heels crossbody necklace skirt blazer ring tank",
-    ),
-    "travel": _occasion(
-        "flying sightseeing",
-        "crushproof lightweight",
-        "reversible multiway foldable breathable",
-        "jumpsuit sneakers backpack scarf cardigan jeans tee coat",
-    ),
-    "brunch": _occasion(
-        "strolling picnicking",
-        "effortless layerable",
-        "flowing puffsleeve wrapfront slipon",
-        "dress sandals crossbody cardigan jeans hat necklace shirt",
-    ),
-    "party": _occasion(
-        "clubbing karaoke",
-        "statement showstopping",
-        "backless glossy shimmer floorlength",
-        "skirt heels clutch earrings jumpsuit jacket ring gown",
-    ),
-    "school": _occasion(
-        "studying cycling",
-        "sturdy organized",
-        "roomy badged zipped padded",
-        "sweater jeans sneakers backpack tee coat beanie skirt",
-    ),
-    "lounge": _occasion(
-        "napping reading",
-        "comfy stretchy",
-        "fleecy waffle breathable slipon",
-        "sweater trousers sandals cardigan tee romper scarf tote",
-    ),
-}
+def _words(row: Mapping[str, str]) -> dict[str, Words]:
+    return {key: tuple(text.split()) for key, text in row.items()}
 
-SEASONS: dict[str, tuple[str, ...]] = {
-    "spring": ("spring", "blooming"),
-    "summer": ("summer", "sunny"),
-    "fall": ("fall", "autumn"),
-    "winter": ("winter", "frosty"),
-}
 
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "earthy": ("tan", "rust", "olive", "terracotta", "mustard", "camel", "chocolate"),
-    "pastel": ("blush", "lavender", "mint", "peach", "lilac", "skyblue"),
-    "monochrome": ("black", "white", "charcoal", "gray", "jet", "ash"),
-    "jewel": ("emerald", "sapphire", "ruby", "amethyst", "teal", "plum", "burgundy"),
-    "neutral": ("beige", "cream", "ivory", "taupe", "stone", "oatmeal", "sand"),
-    "bold": ("red", "fuchsia", "cobalt", "orange", "lime", "yellow", "magenta"),
-}
+STYLES = {name: Style(**_words(row)) for name, row in VOCABULARY["styles"].items()}
+SHARED_DETAILS = _words(VOCABULARY["shared_details"])
+"""Visible word → the two styles that share it."""
+OCCASIONS = {name: Occasion(**_words(row)) for name, row in VOCABULARY["occasions"].items()}
+SEASONS = _words(VOCABULARY["seasons"])
+"""Season → the words that name it."""
+FAMILIES = {name: tuple(row["colors"].split()) for name, row in VOCABULARY["families"].items()}
 """Color family → its colors; no color belongs to two families."""
-
-FAMILY_WORDS: dict[str, tuple[str, ...]] = {
-    "earthy": ("earthy", "rustic"),
-    "pastel": ("pastel", "soft"),
-    "monochrome": ("monochrome", "inky"),
-    "jewel": ("jewel", "rich"),
-    "neutral": ("neutral", "muted"),
-    "bold": ("bold", "vivid"),
-}
-
-FAMILY_OF: dict[str, str] = {color: name for name, colors in FAMILIES.items() for color in colors}
-
-FACETS: dict[str, tuple[str, ...]] = {
+FAMILY_WORDS = {name: tuple(row["words"].split()) for name, row in VOCABULARY["families"].items()}
+FAMILY_OF = {color: name for name, colors in FAMILIES.items() for color in colors}
+FACETS: dict[str, Words] = {
     "style": tuple(STYLES),
     "occasion": tuple(OCCASIONS),
     "family": tuple(FAMILIES),
@@ -147,24 +66,38 @@ FACETS: dict[str, tuple[str, ...]] = {
 """Facet → its values."""
 
 
-def occasion_words(occasion: str) -> tuple[str, ...]:
-    """All words that name an occasion: its name, activities, functions.
-
-    >>> occasion_words("beach")
-    ('beach', 'swimming', 'sunbathing', 'quickdry', 'sunproof')
-    """
-    entry = OCCASIONS[occasion]
-    return (occasion, *entry.activities, *entry.functions)
-
-
-def facet_words(facet: str, value: str) -> tuple[str, ...]:
+def facet_words(facet: str, value: str) -> Words:
     """The words by which titles and queries name one value of one facet.
 
     >>> facet_words("season", "fall")
     ('fall', 'autumn')
+    >>> facet_words("style", "bohemian")
+    ('bohemian', 'freespirited', 'dreamy', 'wandering', 'boho', 'nomad')
+    >>> facet_words("occasion", "beach")
+    ('beach', 'swimming', 'sunbathing', 'quickdry', 'sunproof')
     """
     if facet == "style":
-        return style_words(value)
+        style = STYLES[value]
+        return (value, *style.moods, *style.trend, *style.lifestyle)
     if facet == "occasion":
-        return occasion_words(value)
+        return (value, *OCCASIONS[value].activities, *OCCASIONS[value].functions)
     return (FAMILY_WORDS if facet == "family" else SEASONS)[value]
+
+
+def style_details(style: str) -> Words:
+    """The ten visible words of a style: five of its own, five it shares.
+
+    >>> len(style_details("gothic")), "studded" in style_details("gothic")
+    (10, True)
+    """
+    shared = tuple(word for word, pair in SHARED_DETAILS.items() if style in pair)
+    return STYLES[style].details + shared
+
+
+def neighbors(style: str) -> Words:
+    """The styles that share a visible word with this one, sorted.
+
+    >>> neighbors("punk")
+    ('athleisure', 'gothic', 'streetwear', 'utility', 'western')
+    """
+    return tuple(sorted({s for p in SHARED_DETAILS.values() if style in p for s in p} - {style}))

@@ -1,7 +1,7 @@
 """Random source → designs (one style each), their near-duplicate variants, and shop titles.
 
-A *design* fixes style, occasions, category, material, brand and details; its *variants* (one to
-ten, Zipf-like) differ in color, size word and season word only, as in a real shop.
+A *design* fixes style, occasions, category, material, brand and details. Its *variants* (one to ten,
+Zipf-like) differ only in color, size word and season word, as in a real shop.
 """
 
 import random
@@ -15,10 +15,11 @@ from r4t.data.wardrobe.facets import (
     FAMILY_OF,
     OCCASIONS,
     SEASONS,
+    STYLES,
     facet_words,
+    style_details,
 )
-from r4t.data.wardrobe.garments import CATEGORIES, SLOT_OF, seasons_of
-from r4t.data.wardrobe.styles import STYLES, style_details
+from r4t.data.wardrobe.garments import CATEGORIES, seasons_of
 
 MOST_VARIANTS = 10
 ZIPF_EXPONENT = 0.8
@@ -68,14 +69,20 @@ class Item:
     color: str
 
     @property
-    def family(self) -> str:
-        """Color family."""
-        return FAMILY_OF[self.color]
+    def metadata(self) -> dict[str, str | float]:
+        """Public column → its value."""
+        return {
+            "category": self.design.category,
+            "color": self.color,
+            "material": self.design.material,
+            "price": round(self.design.price, 2),
+            "brand": self.design.brand,
+        }
 
     @property
     def slot(self) -> str:
         """Place in an outfit."""
-        return SLOT_OF[self.design.category]
+        return CATEGORIES[self.design.category].slot
 
     @property
     def facets(self) -> dict[str, tuple[str, ...]]:
@@ -83,7 +90,7 @@ class Item:
         return {
             "style": (self.design.style,),
             "occasion": self.design.occasions,
-            "family": (self.family,),
+            "family": (FAMILY_OF[self.color],),
             "season": seasons_of(self.design.category, self.design.material),
         }
 
@@ -110,7 +117,7 @@ class Deck:
         return pile.pop()
 
     def is_due(self, facet: str, value: str, share: float) -> bool:
-        """Whether it is this one's turn: exactly a `share` of the calls for a value, evenly."""
+        """Whether to name this value now: true in a `share` of the calls for it, evenly spaced."""
         owed = self._owed.setdefault((facet, value), self._rng.random()) + share
         self._owed[facet, value] = owed % 1
         return owed >= 1
@@ -126,24 +133,22 @@ def _favor(rng: random.Random, options: Sequence[str], favored: Sequence[str]) -
 
 
 def _occasions(rng: random.Random, category: str) -> tuple[str, ...]:
-    """Two or three occasions, likelier those that the category often suits."""
-    left = list(OCCASIONS)
+    """Two or three occasions; those that the category suits are likelier."""
+    suited = [name for name, occasion in OCCASIONS.items() if category in occasion.categories]
     chosen: list[str] = []
     for _ in range(rng.choices((2, 3), (0.6, 0.4))[0]):
-        suited = [name for name in left if category in OCCASIONS[name].categories]
-        chosen.append(_favor(rng, left, suited))
-        left.remove(chosen[-1])
+        chosen.append(_favor(rng, [name for name in OCCASIONS if name not in chosen], suited))
     return tuple(chosen)
 
 
 def _details(rng: random.Random, style: str, occasion: str) -> tuple[str, ...]:
-    found: list[str] = []
+    details: list[str] = []
     for _ in range(rng.choices(*DETAIL_COUNTS)[0]):
         source = rng.choice(list(STYLES)) if rng.random() < FOREIGN_DETAIL else style
-        found.append(rng.choice(style_details(source)))
+        details.append(rng.choice(style_details(source)))
     if rng.random() < CUE_IN_TITLE:
-        found.append(rng.choice(OCCASIONS[occasion].cues))
-    return tuple(dict.fromkeys(found))
+        details.append(rng.choice(OCCASIONS[occasion].cues))
+    return tuple(dict.fromkeys(details))
 
 
 def draw_design(rng: random.Random, deck: Deck, style: str) -> Design:
@@ -175,51 +180,38 @@ def draw_design(rng: random.Random, deck: Deck, style: str) -> Design:
 
 
 def _colors(rng: random.Random, style: str, count: int) -> list[str]:
-    """Colors of the variants of one design: likelier from its style's palette, none twice."""
-    first, second, third = STYLES[style].families
-    weights = dict.fromkeys(FAMILIES, 0.06) | {first: 0.4, second: 0.26, third: 0.16}
-    chosen: list[str] = []
+    """Distinct colors of the variants of one design; its style's families are likelier."""
+    weights = dict.fromkeys(FAMILIES, 0.06) | dict(zip(STYLES[style].families, (0.4, 0.26, 0.16)))
+    chosen: dict[str, None] = {}
     while len(chosen) < count:
-        family = rng.choices(list(FAMILIES), [weights[name] for name in FAMILIES])[0]
-        color = rng.choice(FAMILIES[family])
-        if color not in chosen:
-            chosen.append(color)
-    return chosen
+        family = rng.choices(list(weights), list(weights.values()))[0]
+        chosen.setdefault(rng.choice(FAMILIES[family]))
+    return list(chosen)
 
 
 def _title(rng: random.Random, deck: Deck, design: Design, color: str) -> str:
-    """A shop's title; about one query-like word for each seven items per facet, see the shares."""
+    """A shop's title; the shares above say how often it has which word."""
     seasons = seasons_of(design.category, design.material)
     size = rng.choice(SIZE_WORDS) if rng.random() < SIZE_WORD else ""
-    season = (
-        deck.deal("season", rng.choice(seasons))
-        if len(seasons) < len(SEASONS) and rng.random() < SEASON_WORD
-        else ""
-    )
+    season = ""
+    if len(seasons) < len(SEASONS) and rng.random() < SEASON_WORD:
+        season = deck.deal("season", rng.choice(seasons))
     shade = deck.deal("family", FAMILY_OF[color]) if rng.random() < FAMILY_WORD else ""
     filler = rng.choice(FILLERS) if rng.random() < FILLER_WORD else ""
     brand = design.brand if design.brand_in_title else ""
-    tail = f"{filler} in {shade} {color}"
-    core = " ".join((*design.details, design.material, design.noun))
-    words = (brand, size, season, *design.naming, core, tail)
-    return " ".join(" ".join(words).split())
+    words = (brand, size, season, *design.naming, *design.details, design.material, design.noun)
+    return " ".join(word for word in (*words, filler, "in", shade, color) if word)
 
 
 def draw_items(rng: random.Random, size: int) -> list[Item]:
-    """Draw `size` items: designs dealt evenly to the styles, one to ten variants each.
-
-    Returns:
-        Items in shuffled order, with ids in that order.
-    """
+    """Draw `size` items, shuffled: designs dealt evenly to the styles, one to ten variants each."""
     deck = Deck(rng)
     counts = range(1, MOST_VARIANTS + 1)
     weights = [count**-ZIPF_EXPONENT for count in counts]
-    styles = list(STYLES)
     order: list[str] = []
     drafts: list[tuple[str, Design, str]] = []
     while len(drafts) < size:
-        if not order:
-            order = rng.sample(styles, len(styles))
+        order = order or rng.sample(list(STYLES), len(STYLES))
         design = draw_design(rng, deck, order.pop())
         variants = min(rng.choices(counts, weights)[0], size - len(drafts))
         for color in _colors(rng, design.style, variants):
@@ -229,15 +221,14 @@ def draw_items(rng: random.Random, size: int) -> list[Item]:
 
 
 def said_words(items: Sequence[Item]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """The words of each facet value that some title holds: those a query may use.
+    """The words of each (facet, value) that occur in titles, in table order: queries may use them.
 
-    Returns:
-        (facet, value) → words in the order of the tables; values without a word are left out.
+    Values without such a word are left out.
     """
     said = {word for item in items for word in item.title.lower().split()}
-    found = {
+    words = {
         (facet, value): tuple(word for word in facet_words(facet, value) if word in said)
         for facet, values in FACETS.items()
         for value in values
     }
-    return {key: words for key, words in found.items() if words}
+    return {key: options for key, options in words.items() if options}

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import combinations, cycle, islice, product
 
 from r4t.data.queries import SPLITS, Query
 from r4t.data.wardrobe.combinations import Pair, split_of, split_pairs
@@ -22,10 +22,9 @@ FacetsOf = dict[str, dict[str, str]]
 def outfit_queries(
     rng: random.Random, outfits: Sequence[Outfit], said: Said
 ) -> tuple[Splits, FacetsOf]:
-    """One query per outfit; it names style and occasion, and mostly the color family.
+    """One query for each outfit; it names style and occasion, and mostly the color family.
 
-    The split is by style x occasion, whichever family there is: all outfits and queries of one
-    such pair are in one split.
+    All outfits of one style and occasion are in one split, whatever their color family.
 
     Returns:
         (split → queries of kind "set", query id → facets it names).
@@ -50,8 +49,7 @@ def _texts(
 ) -> list[str]:
     """Up to `PHRASINGS` different texts of one combination."""
     texts: dict[str, None] = {}
-    for attempt in range(TRIES):
-        template = templates[attempt % len(templates)]
+    for template in islice(cycle(templates), TRIES):
         texts.setdefault(phrase(rng, template, facets, said))
         if len(texts) == PHRASINGS:
             break
@@ -59,32 +57,31 @@ def _texts(
 
 
 def _all_pairs(rng: random.Random) -> dict[Pair, str]:
-    """Splits of the pairs of every two facets that some kind names together."""
-    together = {pair for facets, _ in KINDS.values() for pair in combinations(sorted(facets), 2)}
-    return {
-        pair: split
-        for first, second in sorted(together)
-        for pair, split in split_pairs(rng, first, second).items()
-    }
+    """Splits of the pairs of values of every two facets that some kind names together."""
+    facets = {pair for names, _ in KINDS.values() for pair in combinations(sorted(names), 2)}
+    splits: dict[Pair, str] = {}
+    for first, second in sorted(facets):
+        splits |= split_pairs(rng, first, second)
+    return splits
 
 
-def _answerable(items: Sequence[Item], names: Sequence[str]) -> set[tuple[str, ...]]:
-    """The combinations of values of these facets that items of several slots match."""
+def _answerable(items: Sequence[Item], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The combinations of values of these facets that items of several slots match, sorted."""
     slots: dict[tuple[str, ...], set[str]] = {}
     for item in items:
         for values in product(*(item.facets[name] for name in names)):
             slots.setdefault(values, set()).add(item.slot)
-    return {values for values, found in slots.items() if len(found) >= FEWEST_SLOTS}
+    return sorted(values for values in slots if len(slots[values]) >= FEWEST_SLOTS)
 
 
 def open_queries(
     rng: random.Random, items: Sequence[Item], count: int, said: Said
 ) -> tuple[Splits, FacetsOf]:
-    """About `count` queries of the paper's eight kinds, without references.
+    """About `count` queries without references, an eighth for each of the paper's kinds.
 
-    An eighth for each kind. Combinations that items of at least `FEWEST_SLOTS` slots match are
-    taken in random order with all their phrasings until the kind's share of each split is full;
-    a text that another kind has produced already is left out.
+    Combinations that items of at least `FEWEST_SLOTS` slots match come in random order with all
+    their phrasings until the kind's share of each split is full. A text that another kind has
+    produced already is left out.
 
     Returns:
         (split → queries, query id → facets it names).
@@ -96,7 +93,7 @@ def open_queries(
     seen: set[str] = set()
     for kind, (names, templates) in KINDS.items():
         room = {split: round(share * count / len(KINDS)) for split, share in shares.items()}
-        answerable = sorted(_answerable(items, names))
+        answerable = _answerable(items, names)
         for combination in rng.sample(answerable, len(answerable)):
             facets = dict(zip(names, combination))
             split = split_of(facets, pairs)

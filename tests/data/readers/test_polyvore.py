@@ -1,4 +1,4 @@
-"""r4t.data.polyvore: outfits of the Maryland JSON, by hand, and what is refused."""
+"""r4t.data.readers.polyvore: outfits of the Maryland JSON by hand, and its errors."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,8 @@ from r4t.cli import catalog as catalog_verb
 from r4t.cli import queries as queries_verb
 from r4t.data.collections import collection_items
 from r4t.data.queries import read_queries
-from r4t.data.source import ReferenceSet, read_source
+from r4t.data.readers import read_source
+from r4t.data.source import ReferenceSet
 from r4t.errors import InputError
 from r4t.objective import load_objective
 from r4t.sets import SetBatch
@@ -54,8 +55,8 @@ OUTFITS = {
 
 def write(folder: Path, outfits=OUTFITS, categories=None) -> Path:
     folder.mkdir(exist_ok=True, parents=True)
-    for split, told in outfits.items():
-        (folder / f"{split}_no_dup.json").write_text(json.dumps(told), encoding="utf-8")
+    for split, content in outfits.items():
+        (folder / f"{split}_no_dup.json").write_text(json.dumps(content), encoding="utf-8")
     if categories is not None:
         (folder / "category_id.txt").write_text(categories, encoding="utf-8")
     return folder
@@ -64,7 +65,7 @@ def write(folder: Path, outfits=OUTFITS, categories=None) -> Path:
 def test_outfits_by_hand(tmp_path):
     source = read_source(write(tmp_path / "polyvore", categories="3 Day Dresses\n\n41 Sandals\n"))
     assert source.name == "polyvore"
-    # Items of one name stay apart; 214_5 is called like the site and 216_1 not at all.
+    # Items of one name stay apart; 214_5 has the name of the site and 216_1 has none.
     assert source.items.ids == ["214_1", "214_4", "215_1", "217_2"]
     assert source.items.texts == ["linen dress", "sandals", "sandals", "red hat"]
     assert source.items.metadata == {
@@ -84,18 +85,18 @@ def test_outfits_by_hand(tmp_path):
     assert source.note == (
         "1 set without a query left out; 1 set without a known item left out; "
         "2 items without a name left out; "
-        "1 outfit without a name asked for by the description"
+        "1 outfit without a name queried by description"
     )
 
 
-def test_one_file_and_unasked_outfits(tmp_path):
+def test_one_file_and_outfits_without_query(tmp_path):
     folder = write(tmp_path)
-    source = read_source(folder / "test_no_dup.json", unasked=True)
+    source = read_source(folder / "test_no_dup.json", keep_without_query=True)
     assert (source.name, source.items.ids) == ("test_no_dup", ["217_2"])
     assert source.sets == [ReferenceSet("217", "", ("217_2",))]
     assert source.sets[0].metadata["split"] == "test"
     assert "category" not in source.items.metadata
-    # Any name will do for one file: a list of outfits is told from its first character.
+    # One file may have any name: its first character shows that it holds a list of outfits.
     (tmp_path / "mine.json").write_text("  " + json.dumps(OUTFITS["train"]))
     assert read_source(tmp_path / "mine.json").sets[0].metadata["split"] is None
 
@@ -103,56 +104,61 @@ def test_one_file_and_unasked_outfits(tmp_path):
 @pytest.mark.parametrize(
     ("outfits", "message"),
     [
-        ({"set_id": "1"}, r"must be a list of them — found dict in .*train_no_dup\.json — name a"),
-        ([], r"at least one item with a name — found none in the 0 outfits of p — name other"),
+        (
+            {"set_id": "1"},
+            r"a list of outfits, but found a dict with the keys \['set_id'\] in .*train_no_dup\.json\. N",
+        ),
+        ([], r"at least one item with a name, but found none in the 0 outfits of p\. Name other"),
         (
             [{"items": []}],
-            r"'set_id' must be a string — found \{\"items\".* at outfit 0 of .*train",
+            r"a string in the field 'set_id', but found \{\"items\".* at outfit 0 of .*train",
         ),
-        ([7], r"The field 'set_id' must be a string — found 7 at outfit 0 of"),
+        ([7], r"a string in the field 'set_id', but found 7 at outfit 0 of"),
         (
             [{"set_id": "1"}],
-            r"The field 'items' must be a list — found .* at outfit 0 of .* — corr",
+            r"a list in the field 'items', but found .* at outfit 0 of .*\. Correct or remove",
         ),
         (
             [{"set_id": "1", "items": [{"name": "hat"}]}],
-            r"The field 'index' must be a string — found .* at an item of outfit 0 of",
+            r"a string in the field 'index', but found .* at item 0 of outfit 0 of",
         ),
         (
             [{"set_id": "1", "items": [{"index": 2}]}],
-            r"The field 'name' must be a string — found .* at item '1_2' of outfit 0 of",
+            r"a string in the field 'name', but found .* at item 0 of outfit 0 of",
         ),
         (
             [{"set_id": "1", "items": [item(1, "hat", price="cheap")]}],
-            r"The field 'price' must be a number — found 'cheap' at item '1_1' of outfit 0 of .* — w",
+            r"a number in the field 'price', but found 'cheap' at item 0 of outfit 0 of .*\. W",
         ),
         (
             [{"set_id": "1", "items": [item(1, "hat"), item(1, "cap")]}],
-            r"distinct indices — found '1_1' twice at outfit 0 of .* — remove one",
+            r"distinct indices in each outfit, but found '1_1' again at item 1 of outfit 0 of .*\. R",
         ),
         (
             [{"set_id": "1", "items": [item(1, "hat")]}, {"set_id": 1, "items": []}],
-            r"stand in one file once — found set_id '1' again at outfit 1 of .* — remove one",
+            r"each outfit once, but found set_id '1' again at outfit 1 of .*\. Remove one",
         ),
     ],
 )
-def test_refused_outfits(tmp_path, outfits, message):
+def test_faulty_outfits(tmp_path, outfits, message):
     with pytest.raises(InputError, match=message):
         read_source(write(tmp_path / "p", {"train": outfits}))
 
 
-def test_refused_files(tmp_path):
+def test_faulty_files(tmp_path):
     folder = write(tmp_path, categories="3 Dresses\nsandals 41\n")
-    with pytest.raises(InputError, match=r"number and its name — found 'sandals 41' at line 2 of"):
+    with pytest.raises(
+        InputError, match=r"number and the name of a category .* found 'sandals 41' at line 2 of"
+    ):
         read_source(folder)
     (folder / "train_no_dup.json").write_text('[{"set_id": ')
     (folder / "category_id.txt").unlink()
     with pytest.raises(
         InputError,
-        match=r"one JSON value — found other text in .*train_no_dup\.json \(.*\) — unpack",
+        match=r"one JSON value in .*train_no_dup\.json, but found other text \(.*\)\. Unpack",
     ):
         read_source(folder)
-    with pytest.raises(InputError, match=r"for one file of items .* — found id and name for"):
+    with pytest.raises(InputError, match=r"only for one file of items .* found id and name for"):
         read_source(folder, fields=("id", "name"))
 
 
@@ -181,12 +187,12 @@ def test_from_the_files_to_queries(shop, tmp_path, capsys):
     assert "sets         20 (r4t queries" in printed
     queries_verb.run([catalog, "--out", queries, "--sets", str(shop)])
     assert "splits    train 16, val 2, test 2" in capsys.readouterr().out
-    asked = {query.id: query for query in read_queries(queries, "all")}
-    assert asked["103"].text == "idea 3"
-    assert asked["103"].references == ("103_0", "103_1", "103_2", "103_3", "103_4")
+    by_id = {query.id: query for query in read_queries(queries, "all")}
+    assert by_id["103"].text == "idea 3"
+    assert by_id["103"].references == ("103_0", "103_1", "103_2", "103_3", "103_4")
 
 
-def test_collections_keep_what_an_outfit_says(shop):
+def test_collections_keep_the_metadata_of_an_outfit(shop):
     entries = collection_items(read_source(shop), titles=True)
     assert entries.texts[0] == "idea 0: dress 0; sandals 0; hat 0; bag 0; coat 0"
     assert entries.metadata["split"] == ["train"] * 16 + ["test"] * 4

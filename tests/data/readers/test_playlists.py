@@ -1,4 +1,4 @@
-"""r4t.data.playlists: slices of the million-playlist form, by hand, and what is refused."""
+"""r4t.data.readers.playlists: slices of the million-playlist form by hand, and its errors."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,8 @@ from r4t.catalog import Catalog
 from r4t.cli import catalog as catalog_verb
 from r4t.cli import queries as queries_verb
 from r4t.data.queries import read_queries
-from r4t.data.source import ReferenceSet, read_source
+from r4t.data.readers import read_source
+from r4t.data.source import ReferenceSet
 from r4t.errors import InputError
 
 
@@ -49,16 +50,16 @@ SLICES = {
 def write(folder: Path, slices=SLICES) -> Path:
     folder.mkdir(exist_ok=True, parents=True)
     for name, playlists in slices.items():
-        told = {"info": {"slice": name, "version": "v1"}, "playlists": playlists}
-        (folder / f"mpd.slice.{name}.json").write_text(json.dumps(told), encoding="utf-8")
+        content = {"info": {"slice": name, "version": "v1"}, "playlists": playlists}
+        (folder / f"mpd.slice.{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
 def test_slices_by_hand(tmp_path):
     source = read_source(write(tmp_path / "mpd"))
     assert source.name == "mpd"
-    # In the order of the slices' numbers: 9000 before 10000. A track of many playlists is one item,
-    # named as it was first; z has no name.
+    # In the order of the slices' numbers: 9000 before 10000. A track in many playlists is one item
+    # with its first name; z has no name.
     assert source.items.ids == list(uris("a", "b", "c", "d", "e"))
     assert source.items.texts == ["Summer by Calvin Harris", "Betty", *source.items.texts[:1] * 3]
     assert source.items.metadata == {
@@ -78,13 +79,13 @@ def test_slices_by_hand(tmp_path):
     assert source.note == (
         "1 set without a query left out; 1 set without a known item left out; "
         "1 repeat within a set left out; 1 track without a name left out; "
-        "1 playlist without a name asked for by the description"
+        "1 playlist without a name queried by description"
     )
 
 
-def test_one_slice_and_unasked_playlists(tmp_path):
+def test_one_slice_and_playlists_without_query(tmp_path):
     folder = write(tmp_path)
-    source = read_source(folder / "mpd.slice.9000-9999.json", unasked=True)
+    source = read_source(folder / "mpd.slice.9000-9999.json", keep_without_query=True)
     assert source.sets == [ReferenceSet("9000", "", uris("d"))]
     assert source.note == "1 set without a known item left out"
     (tmp_path / "mine.json").write_text(json.dumps({"playlists": SLICES["10000-10999"]}))
@@ -94,50 +95,66 @@ def test_one_slice_and_unasked_playlists(tmp_path):
 @pytest.mark.parametrize(
     ("playlists", "message"),
     [
-        (None, r"a list called playlists — found \['info', 'playlists'\] in .*0-9\.json — name a"),
-        ([], r"at least one track with a name — found none in the 0 playlists of mpd — name other"),
-        ([{"tracks": []}], r"'pid' must be a string — found \{\"tracks\".* at playlist 0 of .*0-9"),
-        ([{"pid": 1}], r"The field 'tracks' must be a list — found .* at playlist 0 of .* — corr"),
+        (
+            None,
+            r"a list of playlists, but found a dict with the keys \['info', 'playlists'\] in .*0-9\.json\. N",
+        ),
+        (
+            [],
+            r"at least one track with a name, but found none in the 0 playlists of mpd\. Name other",
+        ),
+        (
+            [{"tracks": []}],
+            r"a string in the field 'pid', but found \{\"tracks\".* at playlist 0 of .*0-9",
+        ),
+        (
+            [{"pid": 1}],
+            r"a list in the field 'tracks', but found .* at playlist 0 of .*\. Correct or remove",
+        ),
         (
             [{"pid": 1, "tracks": [{"track_name": "x", "artist_name": "y"}]}],
-            r"The field 'track_uri' must be a string — found .* at track 0 of playlist 0 of",
+            r"a string in the field 'track_uri', but found .* at track 0 of playlist 0 of",
         ),
         (
             [{"pid": 1, "tracks": [track(0, "a"), track(1, "b", name=None)]}],
-            r"The field 'track_name' must be a string — found .* at track 1 of playlist 0 of",
+            r"a string in the field 'track_name', but found .* at track 1 of playlist 0 of",
         ),
         (
             [{"pid": 1, "tracks": [{"track_uri": "u", "track_name": "x"}]}],
-            r"The field 'artist_name' must be a string — found .* at track 0 of playlist 0 of",
+            r"a string in the field 'artist_name', but found .* at track 0 of playlist 0 of",
         ),
         (
             [{"pid": 1, "tracks": [track(0, "a", duration_ms="3:42")]}],
-            r"The field 'duration_ms' must be a number — found '3:42' at track 0 of playlist 0 of",
+            r"a number in the field 'duration_ms', but found '3:42' at track 0 of playlist 0 of",
         ),
         (
             [{"pid": 1, "tracks": [track(0, "a")]}, {"pid": 1, "tracks": []}],
-            r"stand in one slice once — found pid '1' again at playlist 1 of .* — remove one",
+            r"each playlist once, but found pid '1' again at playlist 1 of .*\. Remove one",
         ),
     ],
 )
-def test_refused_playlists(tmp_path, playlists, message):
+def test_faulty_playlists(tmp_path, playlists, message):
     with pytest.raises(InputError, match=message):
         read_source(write(tmp_path / "mpd", {"0-9": playlists}))
 
 
-def test_refused_files(tmp_path):
+def test_faulty_files(tmp_path):
     folder = write(tmp_path / "mpd", {"0-9": SLICES["0-999"]})
     path = folder / "mpd.slice.0-9.json"
     path.write_text("[1]")
-    with pytest.raises(InputError, match=r"a list called playlists — found list in .* — name a"):
+    with pytest.raises(
+        InputError, match=r"a list of playlists, but found a list in .*\. Name a file such as mpd"
+    ):
         read_source(folder)
     path.write_text('{"playlists": [')
     for source in (folder, path):
-        with pytest.raises(InputError, match=r"one JSON value — found other text in .*0-9\.json"):
+        with pytest.raises(
+            InputError, match=r"one JSON value in .*0-9\.json, but found other text"
+        ):
             read_source(source)
     path.write_text("nothing")
     with pytest.raises(
-        InputError, match=r"playlists \(mpd\.slice\.0-999\.json, …\), .* found \.json"
+        InputError, match=r"playlists \(mpd\.slice\.0-999\.json, …\), .* found the suffix '\.json'"
     ):
         read_source(path)
 
@@ -161,6 +178,6 @@ def test_from_the_slices_to_queries(tmp_path, capsys):
     assert Catalog.load(catalog).numbers("duration_ms").tolist() == [222533.0] * 81
     queries_verb.run([catalog, "--out", queries, "--sets", str(folder)])
     assert "splits    train 16, val 2, test 2" in capsys.readouterr().out
-    asked = {query.id: query for query in read_queries(queries, "all")}
-    assert asked["12"].text == "idea 12"
-    assert asked["12"].references == uris("12-0", "12-1", "12-2", "12-3", "everywhere")
+    by_id = {query.id: query for query in read_queries(queries, "all")}
+    assert by_id["12"].text == "idea 12"
+    assert by_id["12"].references == uris("12-0", "12-1", "12-2", "12-3", "everywhere")

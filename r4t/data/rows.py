@@ -1,0 +1,147 @@
+"""JSON, JSON Lines and CSV files → their rows with the place of each; fields, checked one by one."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from r4t.errors import InputError
+from r4t.support.files import utf8
+
+Placed = tuple[str, dict[str, Any]]
+"""Where a row is, such as "line 7", and the row."""
+
+
+def begins_with(path: Path, opening: str) -> bool:
+    """Whether this is a .json file that holds a list ("[") or an object ("{")."""
+    if not path.is_file() or path.suffix != ".json":
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.read(1000).lstrip().startswith(opening)
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a .json file.
+
+    Raises:
+        InputError: If the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise InputError(
+            expected=f"one JSON value in {path}",
+            found=f"other text ({error})",
+            remedy="Unpack or download the file again.",
+        ) from error
+
+
+def json_lines(path: Path) -> Iterator[Placed]:
+    """Yield the place and the object of each line that is not blank.
+
+    Raises:
+        InputError: If a line is not a JSON object, or the file is not UTF-8.
+    """
+    with utf8(path), path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise InputError(
+                    expected="one JSON object on each line",
+                    found=f"{line.strip()[:80]!r} at line {number} of {path}",
+                    remedy="Correct the line.",
+                )
+            yield f"line {number}", row
+
+
+def csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[Placed]:
+    """Yield the place and the cells of each row; ``header``, if given, is what the file must have.
+
+    Raises:
+        InputError: If the header is another, its columns are not separated by commas, a row has
+            more or fewer cells, or the file is not UTF-8.
+    """
+    with utf8(path), path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or ()
+        marks = [mark for mark in (";", "\t", "|") if len(columns) == 1 and mark in columns[0]]
+        if marks:
+            raise InputError(
+                expected="commas between the columns of a CSV",
+                found=f"{marks[0]!r} in the header {columns[0]!r} of {path}",
+                remedy="Save the file with commas.",
+            )
+        if header is not None and list(columns) != list(header):
+            raise InputError(
+                expected=f"the columns {', '.join(header)}",
+                found=f"{', '.join(columns) or 'none'} in {path}",
+                remedy="Correct the header.",
+            )
+        for row in reader:
+            if None in row or None in row.values():
+                raise InputError(
+                    expected=f"the {len(columns)} columns of the header in each row",
+                    found=f"a different number of cells at line {reader.line_num} of {path}",
+                    remedy="Correct the row.",
+                )
+            yield f"line {reader.line_num}", row
+
+
+def id_text(value: Any) -> Any:
+    """A whole number as its digits; any other value unchanged."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def required(row: Any, name: str, kind: type[str] | type[list], place: str) -> Any:
+    """Return a field that an object must have; where a string is required, id_text applies.
+
+    Raises:
+        InputError: If the row is not an object, lacks the field or has another kind of value; the
+            message names the place.
+
+    Examples:
+        >>> required({"pid": 5}, "pid", str, "playlist 0 of a.json")
+        '5'
+    """
+    value = row.get(name) if isinstance(row, dict) else None
+    if kind is str:
+        value = id_text(value)
+    if not isinstance(value, kind):
+        raise InputError(
+            expected=f"a {'string' if kind is str else 'list'} in the field {name!r}",
+            found=f"{json.dumps(row, ensure_ascii=False)[:80]} at {place}",
+            remedy="Correct or remove the entry.",
+        )
+    return value
+
+
+def optional_text(row: dict[str, Any], name: str) -> str:
+    """Return a text without surrounding space, or "" if there is none."""
+    value = row.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def optional_number(row: dict[str, Any], name: str, place: str) -> float | None:
+    """Return a number, or None if there is no value.
+
+    Raises:
+        InputError: If the value is anything else.
+    """
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(
+            expected=f"a number in the field {name!r}",
+            found=f"{value!r} at {place}",
+            remedy="Write a number or leave the field out.",
+        )
+    return float(value)

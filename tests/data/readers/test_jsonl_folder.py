@@ -1,0 +1,86 @@
+"""r4t.data.readers.jsonl_folder: items and sets by hand, and the errors of sets."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from r4t.data.readers import read_source
+from r4t.data.source import ReferenceSet
+from r4t.errors import InputError
+
+ROWS = [
+    {"id": 7, "text": "red hat", "color": "red"},
+    {"id": "x7", "text": 'blue, "big" hat\nof wool', "price": 3.5},
+]
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def lines(*rows: dict) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_jsonl_folder_by_hand(tmp_path):
+    sets = lines(
+        {"id": 1, "query": "hats", "items": [7, "x7", "x7"], "mood": "calm"},
+        {"id": "s2", "query": "gone", "items": ["q"]},
+    )
+    source = read_source(
+        write(tmp_path / "j", **{"items.jsonl": lines(*ROWS) + "\n", "sets.jsonl": sets})
+    )
+    assert source.name == "j"
+    assert source.items.ids == ["7", "x7"]
+    assert source.items.texts == [row["text"] for row in ROWS]
+    assert source.items.metadata == {"color": ["red", None], "price": [None, 3.5]}
+    assert source.sets == [ReferenceSet("1", "hats", ("7", "x7"))]
+    assert source.note == (
+        "1 set without a known item left out; 1 reference to an item without an entry left out; "
+        "1 repeat within a set left out"
+    )
+
+
+def test_sets_of_a_jsonl_folder_keep_their_metadata_and_need_no_query(tmp_path):
+    sets = lines(
+        {"id": "s1", "query": "hats", "items": [7], "mood": "calm", "tags": ["a"]},
+        {"id": "s2", "items": ["x7"], "mood": "loud"},
+    )
+    folder = write(tmp_path / "j", **{"items.jsonl": lines(*ROWS), "sets.jsonl": sets})
+    source = read_source(folder)
+    assert source.note == "1 set without a query left out"
+    assert [entry.metadata for entry in source.sets] == [{"mood": "calm", "tags": ["a"]}]
+    both = read_source(folder, keep_without_query=True).sets
+    assert [(entry.id, entry.query, entry.metadata["mood"]) for entry in both] == [
+        ("s1", "hats", "calm"),
+        ("s2", "", "loud"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lines({"id": "s", "query": "q"}),
+        lines({"id": "s", "query": 3, "items": []}),
+        lines({"id": ["s"], "query": "q", "items": []}),
+        lines({"id": "", "query": "q", "items": []}),
+        lines({"query": "q", "items": []}),
+    ],
+)
+def test_faulty_sets(tmp_path, content):
+    write(tmp_path, **{"items.jsonl": lines(*ROWS), "sets.jsonl": content})
+    with pytest.raises(
+        InputError, match=r"a set with an id, items .* found \{.*\} at line 1 of .*\."
+    ):
+        read_source(tmp_path)
+
+
+def test_set_ids_are_distinct(tmp_path):
+    sets = lines(*[{"id": "s", "query": "q", "items": [7]}] * 2)
+    write(tmp_path, **{"items.jsonl": lines(*ROWS), "sets.jsonl": sets})
+    with pytest.raises(InputError, match=r"distinct set ids, but found 's' again at line 2 of"):
+        read_source(tmp_path)
