@@ -82,7 +82,8 @@ def _those_of(kind: type, settings: dict[str, Any], fields: Any) -> dict[str, An
 
 def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", plots: bool) -> None:
     from r4t.report.headline import differences, ratios
-    from r4t.report.table import print_results, write_results
+    from r4t.report.table import write_results
+    from r4t.report.terminal import print_results
 
     results = evaluation.measure(methods, console)
     compared = differences(results)
@@ -98,7 +99,7 @@ def _tables(evaluation: "Evaluation", methods: "Methods", console: "Console", pl
 
 def _headroom(evaluation: "Evaluation", methods: "Methods", console: "Console") -> None:
     from r4t.report.headroom import blocks, measure_headroom, notes, write_headroom
-    from r4t.report.table import print_blocks
+    from r4t.report.terminal import print_blocks
 
     found = measure_headroom(evaluation, methods, console)
     write_headroom(evaluation.folder, found)

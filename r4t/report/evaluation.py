@@ -16,7 +16,7 @@ from r4t.evaluation.scores import scores_by_block
 from r4t.methods.registry import ENDS, Lineup, Methods
 from r4t.objective import Objective
 from r4t.plugins import installed, load_objective, objective_class
-from r4t.report.answers import AnswerWriter, short_columns
+from r4t.report.answers import WriteAnswers, answer_writer, short_columns
 from r4t.report.stale_teacher import tuned_since
 from r4t.reward import Reward
 from r4t.run import RUN_FILE, Run
@@ -150,7 +150,7 @@ class Evaluation:
         directions, items = scores_by_block(reward, audited)
         columns = short_columns(searcher.catalog)
         progress = Progress("evaluate", len(lineup.methods) * len(queries))
-        with progress, AnswerWriter(self.folder / SETS_FILE, columns) as writer:
+        with progress, answer_writer(self.folder / SETS_FILE, columns) as writer:
             results = evaluate(
                 lineup.methods,
                 queries,
@@ -225,7 +225,7 @@ def run_truth(run: Run, searcher: Searcher) -> FacetTruth | None:
     return FacetTruth(load_truth(folder), searcher.catalog.ids) if folder.is_dir() else None
 
 
-def _for_readers(writer: AnswerWriter, lineup: Lineup) -> OnSets:
+def _for_readers(writer: WriteAnswers, lineup: Lineup) -> OnSets:
     """Write the sets of all methods but the points of curves."""
     points = {name for curve in lineup.curves.values() for name, _ in curve}
 

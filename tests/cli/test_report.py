@@ -40,13 +40,13 @@ def test_without_out_nothing_is_written(runs, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_runs_that_do_not_agree_are_refused(runs, tmp_path):
+def test_runs_with_different_settings_are_refused(runs, tmp_path):
     Results({"set_size": 5}, ["q"], {"A": {"items/recall": [1.0]}}).save(tmp_path / "other")
-    with pytest.raises(InputError, match="agree in set_size — found 10 in .* and 5 in "):
+    with pytest.raises(InputError, match="agree in set_size, but found 10 in .* and 5 in "):
         run(["report", runs[0], str(tmp_path / "other")])
 
 
-def test_other_catalogs_must_be_asked_for(runs, tmp_path, capsys):
+def test_different_catalogs_must_be_allowed(runs, tmp_path, capsys):
     settings = {"set_size": 10, "pool_size": 150, "encoder": "LSA", "catalog": "c" * 64}
     other = str(tmp_path / "other")
     Results(settings, ["q"], {"R4T-FOLM": {"items/recall": [1.0]}}).save(other)

@@ -110,6 +110,6 @@ def test_only_what_the_sets_can_answer_is_asked_for():
 def test_subtopics_need_references_and_a_catalog(batches):
     metrics = measure_metrics(subtopic_field="category")
     with pytest.raises(
-        InputError, match=r"needs sets with \['catalog', 'references'\], found sets"
+        InputError, match=r"sets with \['catalog', 'references'\] for alpha nDCG, but found sets"
     ):
         metrics.update(batches[0][0].extended(references=None))

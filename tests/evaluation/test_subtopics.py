@@ -77,9 +77,13 @@ def test_reference_items_without_a_category_are_subtopics_of_their_own():
     assert found == [{0: "value 4", 1: "item 1", 2: "item 2"}, {3: "value 4"}]
 
 
-def test_what_cannot_be_measured(monkeypatch):
-    with pytest.raises(InputError, match="lists of 1 to 20 items — found 21 — evaluate with a sma"):
+def test_refusals(monkeypatch):
+    with pytest.raises(
+        InputError, match="lists of 1 to 20 items .* but found set_size 21. Evaluate with"
+    ):
         Subtopics([WANTED], 21)
     monkeypatch.setattr(subtopics.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"not installed — install them with pip install 'r4t\[ev"):
+    with pytest.raises(
+        InputError, match=r"found them not installed\. Install them with pip install 'r4t\[ev"
+    ):
         Subtopics([WANTED], 2)

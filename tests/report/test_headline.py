@@ -1,4 +1,4 @@
-"""The differences and ratios that claims rest on, by hand."""
+"""The differences and ratios behind the headline claims, by hand."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_differences_by_hand():
         ("R4T-Diffusion", "Zero-shot", "items/vendi"),
     ]
     first = found["R4T-FOLM", "Best-of-5", COMPOSITE]
-    # 0.3 on each query: the interval has no width.
+    # 0.3 on each query, so the interval has no width.
     assert (first.mean, first.low, first.high) == pytest.approx((0.3, 0.3, 0.3))
     diffusion = found["R4T-Diffusion", "Zero-shot", "items/vendi"]
     assert diffusion.mean == pytest.approx((4 + 0 + 2) / 3)
@@ -63,7 +63,7 @@ def test_ratios_by_hand():
     ]
 
 
-def test_what_is_not_there_is_not_compared():
+def test_missing_methods_are_not_compared():
     whole = by_hand()
     some = {name: whole.values[name] for name in ("Zero-shot", "R4T-FOLM")}
     found = Results(whole.settings, whole.queries, some, {})
@@ -73,14 +73,14 @@ def test_what_is_not_there_is_not_compared():
     assert len(ratios(untimed)) == 2
 
 
-def test_without_models_the_baselines_are_compared_with_the_plain_search():
+def test_without_models_the_baselines_are_compared_with_no_fan_out():
     recall = {"items/recall": [0.1, 0.2, 0.3]}
     found = differences(Results({}, ["p", "q", "r"], dict.fromkeys(["No fan-out", "MMR"], recall)))
     assert [(d.first, d.second) for d in found] == [("MMR", "No fan-out")]
 
 
-def test_a_share_of_a_gain_that_may_be_nothing_is_not_told():
+def test_the_share_of_a_gain_that_may_be_zero_is_left_out():
     found = by_hand()
-    # FOLM is as often below Zero-shot as above.
+    # FOLM is below Zero-shot as often as above.
     found.values["R4T-FOLM"][COMPOSITE] = [0.0, 0.21, 0.4]
     assert not any("Zero-shot" in line for line in ratios(found))
