@@ -5,6 +5,7 @@ Every run counts the same in the mean and in its interval, however many queries 
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import stdev
 from typing import TypeVar
 
 import torch
@@ -22,12 +23,21 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean over the queries that have a value, with the ends of its 95 % bootstrap interval."""
+    """A mean with the ends of its 95 % bootstrap interval over queries.
+
+    Attributes:
+        mean: Mean over queries; with several runs, the mean of the runs' means.
+        queries: Number of queries with a value; one that several runs asked counts once.
+        runs: Number of runs with a value.
+        deviation: Standard deviation of the runs' means (n − 1); None for a single run.
+    """
 
     mean: float
     low: float
     high: float
     queries: int
+    runs: int = 1
+    deviation: float | None = None
 
     @property
     def half(self) -> float:
@@ -114,14 +124,11 @@ def answered(values: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def intervals(columns: Mapping[Key, Tensor], asked: Tensor) -> dict[Key, Interval]:
-    """Intervals of many measures; those that lack the same values share their draws.
+    """Intervals of measures with any value; those that lack the same values share their draws.
 
     Args:
         columns: Key → (n, R) values; NaN where a run has none.
         asked: (n, R) bool: which runs asked which query.
-
-    Returns:
-        Key → interval, for columns with any value.
     """
     alike: dict[tuple[bool, ...], list[Key]] = {}
     for key, values in columns.items():
@@ -133,8 +140,10 @@ def intervals(columns: Mapping[Key, Tensor], asked: Tensor) -> dict[Key, Interva
             # Contiguous per measure, so that its sums do not depend on the other measures.
             values = values.permute(2, 0, 1).contiguous().permute(1, 2, 0)
             ends = (mean_of_runs(values), *bootstrap(values, strata=strata))
-            for key, mean, low, high in zip(keys, *(end.tolist() for end in ends)):
-                result[key] = Interval(mean, low, high, len(values))
+            means = values.nanmean(0).T.tolist()  # of each measure in each run
+            for key, mean, low, high, by_run in zip(keys, *(end.tolist() for end in ends), means):
+                deviation = stdev(by_run) if len(by_run) > 1 else None
+                result[key] = Interval(mean, low, high, len(values), len(by_run), deviation)
     return result
 
 

@@ -166,7 +166,7 @@ class Results:
     def _rows(self) -> list[list[Any]]:
         """Rows under ``MEANS``, for every method and measure with a value."""
         return [
-            [method, measure, *astuple(interval)]
+            [method, measure, *(getattr(interval, name) for name in MEANS[2:])]
             for method in self.values
             for measure in self.measures
             if (interval := self.interval(method, measure)) is not None
@@ -180,21 +180,16 @@ class Results:
             InputError: If the file is missing or holds something else.
         """
         path = Path(folder) / FILE
-        if not path.is_file():
-            raise InputError(
-                expected=f"results in {FILE}",
-                found=f"no such file in {folder}",
-                remedy="Run `r4t evaluate` first.",
-            )
         try:
             content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{name: value for name, value in content.items() if name != SUMMARY})
-        except (ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            missing = isinstance(error, OSError)
             raise InputError(
-                expected="a JSON object with settings, queries, values and latency",
-                found=f"something else in {path}",
-                remedy="Run `r4t evaluate` again.",
-            ) from None
+                expected=f"results of an evaluation in {FILE}",
+                found=f"no readable file in {folder}" if missing else f"something else in {path}",
+                remedy="Run `r4t evaluate` first.",
+            ) from error
 
 
 @dataclass(frozen=True)

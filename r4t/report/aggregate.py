@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, fields
 from functools import cached_property
 from pathlib import Path
-from statistics import stdev
 from typing import Any
 
 from torch import Tensor
@@ -18,30 +17,7 @@ from r4t.report.table import NOTE, WIDTH, Block, difference_block, markdown, mea
 from r4t.support.files import write_csv, write_text
 
 FILES = ("report.json", "report.csv", "report-differences.csv", "report.md")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A measure of a method over several runs.
-
-    Attributes:
-        runs: Number of runs with a value.
-        mean: Mean of their means.
-        deviation: Standard deviation of their means (n − 1); None for a single run.
-        low: Lower end of the 95 % bootstrap interval of the mean over queries, resampled within
-            groups of queries that the same runs asked.
-        high: Upper end.
-        queries: Number of queries; one that several runs asked counts once.
-    """
-
-    method: str
-    measure: str
-    runs: int
-    mean: float
-    deviation: float | None
-    low: float
-    high: float
-    queries: int
+SPREAD = ("method", "measure", "runs", "mean", "deviation", "low", "high", "queries")
 
 
 class Aggregate:
@@ -86,26 +62,15 @@ class Aggregate:
         names = [(method, measure) for method in self._all_methods for measure in self.measures]
         return intervals({name: self.grid.values(*name) for name in names}, self.grid.asked)
 
-    def spread(self, method: str, measure: str) -> Spread | None:
-        """Mean, deviation and interval; None if no run has a value.
+    def interval(self, method: str, measure: str) -> Interval | None:
+        """Mean of the runs' means; None if no run has a value.
 
         Raises:
             InputError: If no run has the method or the measure.
         """
         check_name(method, self._all_methods)
         check_name(measure, self.measures)
-        interval = self._intervals.get((method, measure))
-        if interval is None:
-            return None
-        means = _means(self.grid.values(method, measure))
-        deviation = stdev(means) if len(means) > 1 else None
-        mean, *others = astuple(interval)
-        return Spread(method, measure, len(means), mean, deviation, *others)
-
-    def spreads(self) -> list[Spread]:
-        """Every measure of every method."""
-        spreads = [self.spread(method, name) for method in self.methods for name in self.measures]
-        return [spread for spread in spreads if spread is not None]
+        return self._intervals.get((method, measure))
 
     def differences(self, first: str, second: str) -> list[Difference]:
         """Paired differences of two methods, by every measure that both have.
@@ -141,18 +106,9 @@ class Aggregate:
         return self.grid.values(first, measure) - self.grid.values(second, measure)
 
     def blocks(self, differences: Sequence[Difference] = (), width: int = WIDTH) -> list[Block]:
-        """The tables: mean of run means ± half the interval, and the deviation across runs."""
-
-        def cell(method: str, measure: str) -> str | None:
-            spread = self.spread(method, measure)
-            if spread is None:
-                return None
-            text = f"{spread.mean:.3f} ±{(spread.high - spread.low) / 2:.3f}"
-            return text if spread.deviation is None else f"{text}, s {spread.deviation:.3f}"
-
-        of = f"mean of {len(self.runs)} runs ({', '.join(self.runs)})"
+        """The tables; every mean is that of the runs' means."""
         tables = measure_blocks(
-            self.methods, self.measures, cell, settings=self.settings, of=of, width=width
+            self, f"mean of {len(self.runs)} runs ({', '.join(self.runs)})", width
         )
         if differences:
             block = difference_block(differences)
@@ -185,16 +141,22 @@ class Aggregate:
     def write(self, folder: str | Path, differences: Sequence[Difference] = ()) -> list[Path]:
         """Write `report.json`, `report.md` and the tables as .csv; return their paths."""
         paths = [Path(folder) / name for name in FILES]
-        spreads = self.spreads()
+        spreads = [
+            [method, measure, *(getattr(interval, name) for name in SPREAD[2:])]
+            for method in self.methods
+            for measure in self.measures
+            if (interval := self.interval(method, measure)) is not None
+        ]
         content: dict[str, Any] = {
             "runs": list(self.runs),
             "settings": self.settings,
-            "spreads": [asdict(spread) for spread in spreads],
+            "spreads": [dict(zip(SPREAD, row)) for row in spreads],
             "differences": [asdict(d) | {"by_run": self.by_run(d)} for d in differences],
         }
         write_text(paths[0], json.dumps(content, indent=1) + "\n")
-        for path, kind, rows in ((paths[1], Spread, spreads), (paths[2], Difference, differences)):
-            write_csv(path, [field.name for field in fields(kind)], [astuple(row) for row in rows])
+        write_csv(paths[1], SPREAD, spreads)
+        names = [field.name for field in fields(Difference)]
+        write_csv(paths[2], names, [astuple(difference) for difference in differences])
         write_text(paths[3], markdown(self.blocks(differences), self.notes()))
         return [path for path in paths if path.is_file()]
 

@@ -1,9 +1,4 @@
-"""A method's ``SetBatch`` → what a person reads: sub-queries, items, scores; one JSONL line each.
-
-with answer_writer("runs/toy/results/sets.jsonl", fields=["category"]) as write:
-    write("MMR", queries, sets, {"items/vendi": [4.2, 3.9]}, {})
-answers = read_answers("runs/toy/results/sets.jsonl")
-"""
+"""A method's ``SetBatch`` → what a person reads: sub-queries, items, scores; one JSONL line each."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,11 +127,10 @@ def make_answers(
     *,
     metadata: Mapping[str, Sequence[Any]],
     reasons: Reasons | None = None,
-    size: int | None = None,
 ) -> list[Answer]:
     """Read off what a method returned for each of B queries.
 
-    The items are the first distinct ones of the pool or, without a pool, of the members.
+    The items are the first k distinct ones of the pool or, without a pool, of the members.
 
     Args:
         method: Its name.
@@ -145,7 +139,6 @@ def make_answers(
         scores: Name → B numbers.
         metadata: Columns to show, N values each.
         reasons: Name of a score → B reasons, "" for none.
-        size: Items per query; the set size k by default.
 
     Raises:
         InputError: If the sets have no catalog, or their number is not that of the queries.
@@ -157,8 +150,7 @@ def make_answers(
             found="sets without a catalog" if sets.catalog is None else counts,
             remedy="Build the sets from these queries with a Searcher.",
         )
-    members = sets.items if sets.pool is None else sets.pool
-    rows = distinct_first(members, sets.set_size if size is None else size)
+    rows = distinct_first(sets.items if sets.pool is None else sets.pool, sets.set_size)
     reasons = {} if reasons is None else reasons
     return [
         Answer(
@@ -167,7 +159,7 @@ def make_answers(
             method=method,
             directions=0 if sets.directions is None else int(sets.mask[n].sum()),
             subqueries=[] if sets.texts is None else list(sets.texts[n]),
-            items=_items(query, sets, n, [row for row in rows[n].tolist() if row >= 0], metadata),
+            items=_items(query, sets, n, rows[n][rows[n] >= 0].tolist(), metadata),
             scores={name: values[n] for name, values in scores.items()},
             reasons={name: texts[n] for name, texts in reasons.items() if texts[n]},
         )
@@ -190,9 +182,8 @@ def _items(
     cosines = (vectors @ sets.query[number]).tolist()
     directions: list[int | None] = [None] * len(rows)
     if sets.directions is not None:
-        near = vectors @ sets.directions[number].T
-        near = near.masked_fill(~sets.mask[number], -torch.inf)
-        directions = [direction + 1 for direction in near.argmax(1).tolist()]
+        near = (vectors @ sets.directions[number].T).masked_fill(~sets.mask[number], -torch.inf)
+        directions = (near.argmax(1) + 1).tolist()
     texts = {} if sets.texts is None else dict(enumerate(sets.texts[number], 1))
     return [
         AnswerItem(
@@ -202,15 +193,11 @@ def _items(
             direction=direction,
             subquery="" if direction is None else texts.get(direction, ""),
             is_reference=catalog.ids[row] in query.references,
-            metadata={name: _without_nan(values[row]) for name, values in metadata.items()},
+            # JSON has no NaN.
+            metadata={n: None if v[row] != v[row] else v[row] for n, v in metadata.items()},
         )
         for row, cosine, direction in zip(rows, cosines, directions)
     ]
-
-
-def _without_nan(value: Any) -> Any:
-    """A metadata value as JSON can hold it: None for NaN."""
-    return None if isinstance(value, float) and value != value else value
 
 
 @contextmanager
@@ -227,17 +214,11 @@ def answer_writer(path: str | Path, fields: Sequence[str] = ()) -> Iterator[Writ
     with replacing(Path(path)) as part, part.open("w", encoding="utf-8") as file:
 
         def write(
-            method: str,
-            queries: Sequence[Query],
-            sets: SetBatch,
-            scores: Scores,
-            reasons: Reasons,
+            name: str, queries: Sequence[Query], sets: SetBatch, scores: Scores, reasons: Reasons
         ) -> None:
             if not metadata and sets.catalog is not None:
                 metadata.update(checked_columns(sets.catalog, fields))
-            answers = make_answers(
-                method, queries, sets, scores, metadata=metadata, reasons=reasons
-            )
+            answers = make_answers(name, queries, sets, scores, metadata=metadata, reasons=reasons)
             lines = (json.dumps(asdict(a), ensure_ascii=False, default=str) for a in answers)
             file.writelines(f"{line}\n" for line in lines)
             file.flush()

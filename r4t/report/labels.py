@@ -1,7 +1,6 @@
 """Named points of a plot → their names beside them, where there is room."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -11,9 +10,17 @@ from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
 DISTANCES = (5, 12, 20, 30, 42)  # from a point to its name, in points (1/72 inch)
-ANGLES = range(0, 360, 30)
+# A name to the right (1) of its point begins there.
+SIDES: dict[int, Literal["left", "center", "right"]] = {1: "left", 0: "center", -1: "right"}
+Place = tuple[int, int, float]  # distance, side, and how far up (1) or down (−1)
+PLACES: list[Place] = [
+    (distance, side, up)
+    for distance, side, up in itertools.product(DISTANCES, SIDES, (0, 0.5, -0.5, 1, -1))
+    if side != 0 or abs(up) == 1
+]
 TIE = {"arrowstyle": "-", "linewidth": 0.5, "color": "gray", "shrinkA": 0, "shrinkB": 3}
 STYLE: Any = {
+    "textcoords": "offset points",
     "va": "center",
     "fontsize": 8,
     "zorder": 4,
@@ -45,27 +52,37 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
     legend = axes.get_legend()
     taken = [] if legend is None else [legend.get_window_extent()]
 
-    def cost(box: Bbox, distance: float) -> float:
+    def cost(box: Bbox) -> float:
         around = box.padded(2)
         hidden = 100 * around.count_contains(marks)
         hidden += 30 * sum(stroke.intersects_bbox(around, filled=False) for stroke in strokes)
-        covered = sum(shared(box, other) for other in taken)
-        return hidden + 50 * beyond(box, axes.bbox) + covered + distance / 10
+        return hidden + 50 * beyond(box, axes.bbox) + sum(shared(box, other) for other in taken)
 
-    for label in sorted(labels, key=lambda label: _room(axes, label, labels)):
-        name, x, y, color = label
-        text = axes.annotate(name, (x, y), (0, 0), textcoords="offset points", color=color, **STYLE)
-        size = text.get_window_extent()
-        boxes = {
-            (distance, angle): _box(axes, label, size, distance, angle)
-            for distance, angle in itertools.product(DISTANCES, ANGLES)
-        }
-        distance, angle = min(boxes, key=lambda place: cost(boxes[place], place[0]))
-        taken.append(boxes[distance, angle])
-        text.xyann = _offset(distance, angle)
-        text.set_horizontalalignment(_side(angle))
-        if distance > DISTANCES[0]:
+    points = axes.transData.transform([(label.x, label.y) for label in labels])
+    gaps = np.sort(np.linalg.norm(points[:, None] - points, axis=-1))[:, 1:2]  # to the nearest
+    for number in np.argsort(gaps.sum(1), kind="stable"):
+        name, x, y, color = labels[number]
+        text = axes.annotate(name, (x, y), (0, 0), color=color, **STYLE)
+        size, pixel = np.array(text.get_window_extent().size), axes.figure.dpi / 72
+        boxes = {place: _box(points[number], size, pixel, place) for place in PLACES}
+        best = min(PLACES, key=lambda place: cost(boxes[place]) + place[0] / 10)
+        taken.append(boxes[best])
+        text.xyann = _offset(best)
+        text.set_horizontalalignment(SIDES[best[1]])
+        if best[0] > DISTANCES[0]:
             axes.annotate("", (x, y), text.xyann, textcoords="offset points", arrowprops=TIE)
+
+
+def _offset(place: Place) -> tuple[float, float]:
+    """From a point to the near end of its name; a little more up and down, for the letters."""
+    distance, side, up = place
+    return distance * side, (distance + 3) * up
+
+
+def _box(point: np.ndarray, size: np.ndarray, pixel: float, place: Place) -> Bbox:
+    """Pixels that a name of this size would cover."""
+    left, bottom = point + np.multiply(_offset(place), pixel) - size * ((1 - place[1]) / 2, 0.5)
+    return Bbox.from_bounds(left, bottom, *size)
 
 
 def shared(box: Bbox, other: Bbox) -> float:
@@ -78,31 +95,3 @@ def beyond(box: Bbox, frame: Bbox) -> float:
     """How far a box reaches out of a frame, summed over the four sides."""
     ends = (np.subtract(frame.min, box.min), np.subtract(box.max, frame.max))
     return float(np.clip(ends, 0, None).sum())
-
-
-def _offset(distance: float, angle: float) -> tuple[float, float]:
-    """From a point to its name; a little more above and below, where letters have height."""
-    turn = math.radians(angle)
-    return distance * math.cos(turn), (distance + 3) * math.sin(turn)
-
-
-def _side(angle: int) -> Literal["left", "center", "right"]:
-    """A name to the right of its point begins there; one to the left ends there."""
-    cosine = math.cos(math.radians(angle))
-    return "center" if abs(cosine) < 0.1 else "left" if cosine > 0 else "right"
-
-
-def _box(axes: Axes, label: Label, size: Bbox, distance: int, angle: int) -> Bbox:
-    """Pixels that a name of this size would cover."""
-    x, y = axes.transData.transform((label.x, label.y))
-    across, up = _offset(distance * axes.figure.dpi / 72, angle)
-    left = x + across - size.width * {"left": 0.0, "center": 0.5, "right": 1.0}[_side(angle)]
-    return Bbox.from_bounds(left, y + up - size.height / 2, size.width, size.height)
-
-
-def _room(axes: Axes, label: Label, labels: Sequence[Label]) -> float:
-    """Pixels to the nearest other named point."""
-    x, *others = axes.transData.transform(
-        [(one.x, one.y) for one in (label, *(other for other in labels if other != label))]
-    )
-    return min((math.dist(x, other) for other in others), default=math.inf)

@@ -68,13 +68,12 @@ def sections(comparison: Comparison) -> list[Section]:
 
 def _rows(answers: Sequence[Answer], block: str, comparison: Comparison) -> list[ScoreRow]:
     """Rows of the scores of a block ("items/") that any answer has."""
-    values: dict[str, list[float | None]] = {}
-    for name in dict.fromkeys(name for answer in answers for name in answer.scores):
-        values[name] = [answer.scores.get(name) for answer in answers]
+    names = dict.fromkeys(name for answer in answers for name in answer.scores)
     rows = []
-    for name, column in values.items():
+    for name in (name for name in names if name.startswith(block)):
+        column = [answer.scores.get(name) for answer in answers]
         known = [value for value in column if value is not None]
-        if not known or not name.startswith(block):
+        if not known:
             continue
         low, high = comparison.scales.get(name, (min(0.0, *known), max(1.0, *known)))
         start = low if min(known) < 0 else max(low, 0.0)

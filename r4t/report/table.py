@@ -1,11 +1,12 @@
 """Results → tables as text, with notes below them; written as Markdown beside the other files."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from r4t.evaluation.latency import PARTS
+from r4t.evaluation.resampling import Interval
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Difference, Results
 from r4t.support.files import write_text
 
@@ -14,11 +15,27 @@ NOTE = (
     "any; items/ scores the items returned, with the same set size and pool size for every method. "
     "Rank methods with and without directions by items/ only."
 )
-TITLES = {DIRECTIONS: "Directions", ITEMS: "Returned items"}
 WIDTH = 120  # characters, unless the terminal says otherwise
 BORDER = 3  # characters between two columns
-MISSING = "–"
-Cell = Callable[[str, str], str | None]  # method and measure → text; None for no value
+
+
+class Measured(Protocol):
+    """What a table is made of: the ``Results`` of an evaluation, or an ``Aggregate`` of several."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Set size, pool size and, if known, the size of the catalog; for the titles."""
+
+    @property
+    def methods(self) -> list[str]:
+        """For the rows."""
+
+    @property
+    def measures(self) -> list[str]:
+        """For the columns."""
+
+    def interval(self, method: str, measure: str) -> Interval | None:
+        """For the cells; None for no value."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +92,7 @@ def blocks(
 
     Measures that do not fit into ``width`` characters go into further tables.
     """
-
-    def cell(method: str, measure: str) -> str | None:
-        interval = results.interval(method, measure)
-        if interval is None:
-            return None
-        half = f" ±{interval.half:.3f}" if interval.queries > 1 else ""
-        return f"{interval.mean:.3f}{half}"
-
-    of = f"mean of {len(results.queries)} queries"
-    tables = measure_blocks(
-        results.methods, results.measures, cell, settings=results.settings, of=of, width=width
-    )
+    tables = measure_blocks(results, f"mean of {len(results.queries)} queries", width)
     tables += [difference_block(differences), *_latency_blocks(results)]
     return [block for block in tables if block.rows]
 
@@ -104,9 +110,11 @@ def notes(results: Results) -> list[str]:
     for reason, names in _by_reason(settings.get("absent", {})).items():
         lines.append(f"Not in the table: {names}, because {reason.removesuffix('.')}.")
     lines += settings.get("lineage", [])
-    counts = {measure: _fewest(results, measure) for measure in results.measures}
-    total = len(results.queries)
-    fewer = [f"{measure} ({count})" for measure, count in counts.items() if count < total]
+    total, fewer = len(results.queries), []
+    for measure in results.measures:
+        intervals = [results.interval(method, measure) for method in results.methods]
+        least = min((i.queries for i in intervals if i is not None), default=total)
+        fewer += [f"{measure} ({least})"] if least < total else []
     if fewer:
         lines.append(f"Measured on fewer than all {total} queries: {', '.join(fewer)}.")
     return lines
@@ -120,53 +128,44 @@ def _by_reason(reasons: Mapping[str, str]) -> dict[str, str]:
     return {reason: ", ".join(those) for reason, those in names.items()}
 
 
-def _fewest(results: Results, measure: str) -> int:
-    """Fewest queries behind any mean; all of them if no method has one."""
-    intervals = [results.interval(method, measure) for method in results.methods]
-    return min((i.queries for i in intervals if i is not None), default=len(results.queries))
-
-
-def measure_blocks(
-    methods: Sequence[str],
-    measures: Sequence[str],
-    cell: Cell,
-    *,
-    settings: Mapping[str, Any],
-    of: str,
-    width: int = WIDTH,
-) -> list[Block]:
-    """Tables of directions, then of items: a row per method and a column per measure with values.
+def measure_blocks(measured: Measured, of: str, width: int = WIDTH) -> list[Block]:
+    """Tables of directions, then of items, for the methods and measures with values.
 
     Args:
-        methods: For the rows.
-        measures: For the columns.
-        cell: Gives the text of each cell.
-        settings: Set size, pool size and, if known, the size of the catalog; for the titles.
-        of: What the numbers are, such as "mean of 200 queries"; for the titles.
+        measured: Results.
+        of: What the numbers are, such as "mean of 200 queries".
         width: Characters; measures that do not fit go into further tables.
     """
+    settings = measured.settings
+    size, pool, items = (settings.get(n) for n in ("set_size", "pool_size", "catalog_items"))
+    share = "" if items is None or pool is None else f", {pool / items:.1%} of the catalog"
+    titles = {
+        DIRECTIONS: f"Directions: {size} directions, {of}",
+        ITEMS: f"Returned items: {size} items, pool of {pool} distinct items{share}, {of}",
+    }
     tables: list[Block] = []
-    for prefix in (DIRECTIONS, ITEMS):
-        names = [name for name in measures if name.startswith(prefix)]
-        cells = {name: [cell(method, name) for method in methods] for name in names}
+    for prefix, title in titles.items():
+        names = [name for name in measured.measures if name.startswith(prefix)]
+        cells = {name: [_cell(measured, m, name) for m in measured.methods] for name in names}
         columns = {name: column for name, column in cells.items() if any(column)}
         rows = [
-            [method, *(text or MISSING for text in row)]
-            for method, *row in zip(methods, *columns.values())
+            [method, *(text if text else "–" for text in row)]
+            for method, *row in zip(measured.methods, *columns.values())
             if any(row)
         ]
         header = ["method", *(name.removeprefix(prefix) for name in columns)]
-        tables += Block(_title(settings, prefix, of), header, rows).split(width)
+        tables += Block(title, header, rows).split(width)
     return tables
 
 
-def _title(settings: Mapping[str, Any], prefix: str, of: str) -> str:
-    if prefix == DIRECTIONS:
-        return f"{TITLES[prefix]}: {settings['set_size']} directions, {of}"
-    pool, items = settings["pool_size"], settings.get("catalog_items")
-    share = "" if items is None else f", {pool / items:.1%} of the catalog"
-    what = f"{settings['set_size']} items, pool of {pool} distinct items{share}"
-    return f"{TITLES[prefix]}: {what}, {of}"
+def _cell(measured: Measured, method: str, measure: str) -> str:
+    """Mean, half the width of its interval and the deviation of runs, as far as there are any."""
+    interval = measured.interval(method, measure)
+    if interval is None:
+        return ""
+    half = f" ±{interval.half:.3f}" if interval.queries > 1 or interval.runs > 1 else ""
+    deviation = "" if interval.deviation is None else f", s {interval.deviation:.3f}"
+    return f"{interval.mean:.3f}{half}{deviation}"
 
 
 def difference_block(differences: Sequence[Difference]) -> Block:

@@ -172,10 +172,10 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 def test_files_without_results_are_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"in results.json, but found no such file in .*\. Run `r4t"
+        InputError, match=r"in results.json, but found no readable file in .*\. Run `r4t"
     ):
         Results.load(tmp_path)
     for content in ('{"a": 1}', "[1]", "{"):
         (tmp_path / "results.json").write_text(content)
-        with pytest.raises(InputError, match=r"found something else in .*\. Run `r4t evaluate` ag"):
+        with pytest.raises(InputError, match=r"found something else in .*\. Run `r4t evaluate` first"):
             Results.load(tmp_path)

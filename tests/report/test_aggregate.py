@@ -30,7 +30,7 @@ def seeds():
 
 def test_seeds_are_averaged_query_by_query(seeds):
     aggregate = Aggregate(seeds)
-    spread = aggregate.spread("Ours", RECALL)
+    spread = aggregate.interval("Ours", RECALL)
     # Means 0.25, 0.5, 0.75: mean ½, deviation √((0.0625 + 0 + 0.0625) / 2) = 0.25.
     assert (spread.runs, spread.mean, spread.deviation) == (3, 0.5, 0.25)
     # The queries' averages are 0.25 and 0.75: every draw is a mean of two of them.
@@ -39,7 +39,7 @@ def test_seeds_are_averaged_query_by_query(seeds):
 
 def test_folds_hold_different_queries():
     aggregate = Aggregate({"f0": run([1.0, 0.0], [0, 0]), "f1": run([1.0], [0], ids=["r"])})
-    spread = aggregate.spread("Ours", RECALL)
+    spread = aggregate.interval("Ours", RECALL)
     # Means ½ and 1; p and q are drawn apart from r: the first mean is 0, ½ or 1, the second 1.
     assert (spread.mean, spread.queries) == (0.75, 3)
     assert (spread.low, spread.high) == (0.5, 1.0)
@@ -50,7 +50,7 @@ def test_folds_of_unequal_size_count_the_same_in_mean_and_interval():
     values = [0.04, 0.06] * 250
     big = run(values, [0] * 500, ids=[f"q{n}" for n in range(500)])
     aggregate = Aggregate({"f0": run([1] * 5, [0] * 5, ids="abcde"), "f1": big})
-    spread = aggregate.spread("Ours", RECALL)
+    spread = aggregate.interval("Ours", RECALL)
     # (1 + 0.05) / 2; the small fold does not vary, the big one by 0.01/√500 = 0.00045, half of it
     # 0.00022, and 1.96 of these 0.00044.
     assert spread.mean == pytest.approx(0.525)
@@ -95,7 +95,7 @@ def test_one_run_is_reported_with_the_numbers_of_its_evaluation():
     theirs = torch.rand(40, generator=generator, dtype=torch.float64).tolist()
     alone = run(ours, theirs, ids=[f"q{n}" for n in range(40)])
     aggregate = Aggregate({"s": alone})
-    spread, expected = aggregate.spread("Ours", RECALL), alone.interval("Ours", RECALL)
+    spread, expected = aggregate.interval("Ours", RECALL), alone.interval("Ours", RECALL)
     assert (spread.mean, spread.low, spread.high, spread.queries) == pytest.approx(
         (expected.mean, expected.low, expected.high, expected.queries)
     )
@@ -115,7 +115,8 @@ def test_intervals_hold_their_means():
             ids = [f"q{n}" for n in range(size)]  # the folds share their first ids
             runs[f"r{number}"] = run(*values, ids=ids)
         aggregate = Aggregate(runs)
-        for spread in aggregate.spreads():
+        for method in ("Ours", "Theirs"):
+            spread = aggregate.interval(method, RECALL)
             assert spread.low <= spread.mean <= spread.high
             assert spread.high - spread.low < 1
         for difference in aggregate.differences("Ours", "Theirs"):
@@ -137,11 +138,11 @@ def test_methods_that_only_some_runs_have(seeds):
     del seeds["s1"].values["Theirs"]
     seeds["s2"].values["Ours"]["items/hit"] = [1.0, None]
     aggregate = Aggregate(seeds)
-    spread = aggregate.spread("Theirs", RECALL)
+    spread = aggregate.interval("Theirs", RECALL)
     # Means 0 and 0.125.
     assert (spread.runs, spread.mean) == (2, 0.0625)
-    assert aggregate.spread("Ours", "items/hit").deviation is None
-    assert aggregate.spread("Theirs", "items/hit") is None
+    assert aggregate.interval("Ours", "items/hit").deviation is None
+    assert aggregate.interval("Theirs", "items/hit") is None
     assert aggregate.notes()[-1] == "In fewer than all 3 runs: Theirs (2), items/hit (1)."
     assert len(aggregate.by_run(aggregate.differences("Ours", "Theirs")[0])) == 2
 
@@ -197,18 +198,18 @@ def test_written_as_json_csv_and_markdown(seeds, tmp_path):
 def test_the_same_id_with_another_text_is_another_query():
     same = Aggregate({"a": run([1, 1], [0, 0], texts=["red", "hat"]),
                    "b": run([0, 0], [0, 0], texts=["red", "cap"])})  # fmt: skip
-    assert same.spread("Ours", RECALL).queries == 3
+    assert same.interval("Ours", RECALL).queries == 3
     assert [query for _, query, _ in same.grid.units] == ["p", "q", "q"]
 
 
 def test_queries_of_results_without_texts_are_matched_by_id():
     old, new = run([1, 1], [0, 0]), run([0, 0], [0, 0], texts=["red", "hat"])
-    assert Aggregate({"a": old, "b": new}).spread("Ours", RECALL).queries == 2
+    assert Aggregate({"a": old, "b": new}).interval("Ours", RECALL).queries == 2
 
 
 def test_points_of_curves_are_not_reported(seeds):
     seeds["s1"].settings["curves"] = {"T": [["Theirs", 0.5]]}
-    assert [spread.method for spread in Aggregate(seeds).spreads()] == ["Ours"]
+    assert [row[0] for row in Aggregate(seeds).blocks()[0].rows] == ["Ours"]
 
 
 def test_refusals(seeds):
@@ -226,7 +227,7 @@ def test_refusals(seeds):
 def test_queries_on_different_catalogs_are_different_queries(seeds):
     seeds["s2"].settings.update(catalog="b" * 64, catalog_items=60)
     aggregate = Aggregate(seeds, across_catalogs=True)
-    assert aggregate.spread("Ours", RECALL).queries == 4
+    assert aggregate.interval("Ours", RECALL).queries == 4
     assert "of the catalog" not in aggregate.blocks()[0].title  # the share differs from run to run
 
 

@@ -22,19 +22,19 @@ from r4t.report.answers import (
 BOTH = Query("q1", "east north", "mood", ("b", "f"))
 
 
-def fanned_out(plane, *subqueries, pool_size=None):
+def fanned_out(plane, *subqueries, set_size=3, pool_size=None):
     z = plane.encode_queries([BOTH.text])
-    return plane.retrieve_texts(z, [list(subqueries)], 3, pool_size=pool_size)
+    return plane.retrieve_texts(z, [list(subqueries)], set_size, pool_size=pool_size)
 
 
 def test_a_fan_out_by_hand(plane):
-    sets = fanned_out(plane, "east", "up", "north", pool_size=4)
-    (answer,) = make_answers("FOLM", [BOTH], sets, {"items/vendi": [2.5]}, metadata={}, size=4)
+    sets = fanned_out(plane, "east", "up", "north", set_size=4, pool_size=4)
+    (answer,) = make_answers("FOLM", [BOTH], sets, {"items/vendi": [2.5]}, metadata={})
     # East and north in turn: a (0°), d (90°), then b (10°) and c (30°).
     assert [item.id for item in answer.items] == ["a", "d", "b", "c"]
-    # The query lies at 45°: cos 45°, 45°, 35°, 15°.
+    # The query is at 45°: cos 45°, 45°, 35°, 15°.
     assert [item.cosine for item in answer.items] == [0.7071, 0.7071, 0.8192, 0.9659]
-    # North was the turn that brought c in, but c at 30° is nearer to east.
+    # c came from the turn of north, but at 30° it is nearer to east.
     assert [item.direction for item in answer.items] == [1, 3, 1, 1]
     assert [item.subquery for item in answer.items] == ["east", "north", "east", "east"]
     assert [item.is_reference for item in answer.items] == [False, False, True, False]

@@ -115,5 +115,7 @@ def test_runs_are_read_once(seeds, tmp_path):
         InputError, match=r"each run once, but found .*run/results again after .*run\. "
     ):
         load_runs([*folders, str(tmp_path / "run" / "results")])
-    with pytest.raises(InputError, match=r"found no such file in .*\. Run `r4t evaluate` first"):
+    with pytest.raises(
+        InputError, match=r"found no readable file in .*\. Run `r4t evaluate` first"
+    ):
         load_runs([str(tmp_path)])
