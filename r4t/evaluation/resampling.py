@@ -144,14 +144,13 @@ def intervals(columns: Mapping[Key, Tensor], asked: Tensor) -> dict[Key, Interva
             for key, mean, low, high, by_run in zip(keys, *(end.tolist() for end in ends), means):
                 deviation = stdev(by_run) if len(by_run) > 1 else None
                 result[key] = Interval(mean, low, high, len(values), len(by_run), deviation)
-    return result
+    return {key: result[key] for key in columns if key in result}
 
 
 def shares(differences: Tensor) -> Tensor:
-    """What each query adds to n times the mean of the runs' means: (n,), with the sum n · mean.
+    """What each of n queries adds to n times the mean of the runs' means: (n,), with sum n · mean.
 
-    Args:
-        differences: (n, R), NaN where a run has no value; every query and run has one.
+    The (n, R) differences are NaN where a run has no value; every query and run has one.
 
     Examples:
         The first run has two queries, the second one: means ½ and 1, so ¾ = 1.5 / 2 in all.

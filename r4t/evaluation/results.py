@@ -85,10 +85,7 @@ class Results:
         """Curve → the measured methods on it with their λ, in the order of λ."""
         curves: Mapping[str, Sequence[tuple[str, float]]] = self.settings.get("curves", {})
         return {
-            curve: sorted(
-                ((name, value) for name, value in points if name in self.values),
-                key=lambda point: point[1],
-            )
+            curve: sorted([(n, x) for n, x in points if n in self.values], key=lambda p: p[1])
             for curve, points in curves.items()
         }
 
@@ -116,11 +113,8 @@ class Results:
 
     @cached_property
     def _intervals(self) -> dict[tuple[str, str], Interval]:
-        columns = {
-            (method, measure): as_tensor(values).unsqueeze(1)
-            for method, by_measure in self.values.items()
-            for measure, values in by_measure.items()
-        }
+        names = [(method, measure) for method in self.values for measure in self.measures]
+        columns = {name: as_tensor(self.column(*name)).unsqueeze(1) for name in names}
         return intervals(columns, torch.ones(len(self.queries), 1, dtype=torch.bool))
 
     def column(self, method: str, measure: str) -> Values:
@@ -165,12 +159,7 @@ class Results:
 
     def _rows(self) -> list[list[Any]]:
         """Rows under ``MEANS``, for every method and measure with a value."""
-        return [
-            [method, measure, *(getattr(interval, name) for name in MEANS[2:])]
-            for method in self.values
-            for measure in self.measures
-            if (interval := self.interval(method, measure)) is not None
-        ]
+        return [[*key, *astuple(interval)[:4]] for key, interval in self._intervals.items()]
 
     @classmethod
     def load(cls, folder: str | Path) -> "Results":

@@ -18,11 +18,7 @@ class Composite:
 
     def __init__(self, reward: Reward) -> None:
         self._reward = reward
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Fields that the weighted objectives read."""
-        return self._reward.deciding_needs
+        self.needs = reward.deciding_needs  # fields that the weighted objectives read
 
     def accepts(self, sets: SetBatch) -> bool:
         """Whether ``sets`` carries every field that the weighted objectives need."""

@@ -142,10 +142,9 @@ class Aggregate:
         """Write `report.json`, `report.md` and the tables as .csv; return their paths."""
         paths = [Path(folder) / name for name in FILES]
         spreads = [
-            [method, measure, *(getattr(interval, name) for name in SPREAD[2:])]
-            for method in self.methods
-            for measure in self.measures
-            if (interval := self.interval(method, measure)) is not None
+            [*key, *(getattr(interval, name) for name in SPREAD[2:])]
+            for key, interval in self._intervals.items()
+            if key[0] in self.methods
         ]
         content: dict[str, Any] = {
             "runs": list(self.runs),

@@ -239,18 +239,16 @@ def read_answers(path: str | Path) -> list[Answer]:
             found=f"no file at {path}",
             remedy="Write one with `r4t evaluate RUN`.",
         )
+    answers = []
     with path.open(encoding="utf-8") as file:
-        return [_parse(line, f"line {number} of {path}") for number, line in enumerate(file, 1)]
-
-
-def _parse(line: str, place: str) -> Answer:
-    try:
-        row = json.loads(line)
-        return Answer(**{**row, "items": [AnswerItem(**item) for item in row["items"]]})
-    except (ValueError, TypeError, KeyError):
-        raise InputError(
-            expected="a JSON object with query_id, query, method, directions, subqueries, items and "
-            "scores",
-            found=f"{line[:80]!r} at {place}",
-            remedy="Evaluate the run again.",
-        ) from None
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                answers.append(Answer(**{**row, "items": [AnswerItem(**i) for i in row["items"]]}))
+            except (ValueError, TypeError, KeyError):
+                raise InputError(
+                    expected="an answer as JSON, with query_id, query, method, items and more",
+                    found=f"{line[:80]!r} at line {number} of {path}",
+                    remedy="Evaluate the run again.",
+                ) from None
+    return answers

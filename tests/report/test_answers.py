@@ -196,5 +196,5 @@ def test_files_without_answers_are_refused(tmp_path):
         read_answers(tmp_path / "sets.jsonl")
     for line in ("not json", "[]", '{"query_id": "q"}', '{"items": [{"id": 1, "size": 2}]}'):
         (tmp_path / "sets.jsonl").write_text(line + "\n", encoding="utf-8")
-        with pytest.raises(InputError, match="a JSON object with query_id, .* at line 1 of"):
+        with pytest.raises(InputError, match="an answer as JSON, with query_id, .* at line 1 of"):
             read_answers(tmp_path / "sets.jsonl")
