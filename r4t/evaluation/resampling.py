@@ -107,7 +107,7 @@ def _draws(strata: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
         yield times
 
 
-def answered(values: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+def drop_missing(values: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
     """Keep the queries and the runs that have a value.
 
     Args:
@@ -136,7 +136,9 @@ def intervals(columns: Mapping[Key, Tensor], asked: Tensor) -> dict[Key, Interva
     result: dict[Key, Interval] = {}
     for present, keys in alike.items():
         if any(present):
-            values, strata = answered(torch.stack([columns[key] for key in keys], dim=-1), asked)
+            values, strata = drop_missing(
+                torch.stack([columns[key] for key in keys], dim=-1), asked
+            )
             # Contiguous per measure, so that its sums do not depend on the other measures.
             values = values.permute(2, 0, 1).contiguous().permute(1, 2, 0)
             ends = (mean_of_runs(values), *bootstrap(values, strata=strata))

@@ -218,10 +218,10 @@ def compare(results: Results, first: str, second: str, measure: str) -> Differen
             found=f"none for {measure!r} of {first!r} and {second!r}",
             remedy="Compare a measure that both have.",
         )
-    return paired(first, second, measure, values.unsqueeze(1))
+    return paired_difference(first, second, measure, values.unsqueeze(1))
 
 
-def paired(
+def paired_difference(
     first: str, second: str, measure: str, differences: Tensor, strata: Tensor | None = None
 ) -> Difference:
     """Mean, interval and p-value of differences (n, R) of n queries in R runs.

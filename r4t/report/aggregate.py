@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from r4t.errors import InputError
-from r4t.evaluation.resampling import Interval, answered, intervals
-from r4t.evaluation.results import Difference, Results, check_name, paired
+from r4t.evaluation.resampling import Interval, drop_missing, intervals
+from r4t.evaluation.results import Difference, Results, check_name, paired_difference
 from r4t.report.runs import REPORTED, Grid, shared_settings
 from r4t.report.table import NOTE, WIDTH, Block, difference_block, markdown, measure_blocks
 from r4t.support.files import write_csv, write_text
@@ -88,13 +88,13 @@ class Aggregate:
         for measure in self.measures:
             values = self._paired_values(first, second, measure)
             if not values.isnan().all():
-                values, strata = answered(values.unsqueeze(-1), self.grid.asked)
-                result.append(paired(first, second, measure, values.squeeze(-1), strata))
+                values, strata = drop_missing(values.unsqueeze(-1), self.grid.asked)
+                result.append(paired_difference(first, second, measure, values.squeeze(-1), strata))
         if not result:
             raise InputError(
                 expected="queries with values of both methods",
                 found=f"none for {first!r} and {second!r}",
-                remedy="Compare methods that answered the same queries.",
+                remedy="Compare methods that drop_missing the same queries.",
             )
         return result
 

@@ -130,15 +130,8 @@ def make_answers(
 ) -> list[Answer]:
     """Read off what a method returned for each of B queries.
 
-    The items are the first k distinct ones of the pool or, without a pool, of the members.
-
-    Args:
-        method: Its name.
-        queries: B queries.
-        sets: Their sets, with the catalog that a ``Searcher`` attaches.
-        scores: Name → B numbers.
-        metadata: Columns to show, N values each.
-        reasons: Name of a score → B reasons, "" for none.
+    The items are the first k distinct ones of the pool or, without a pool, of the members. Scores
+    and reasons hold B values by name; ``metadata`` holds N values for each column to show.
 
     Raises:
         InputError: If the sets have no catalog, or their number is not that of the queries.
@@ -204,11 +197,8 @@ def _items(
 def answer_writer(path: str | Path, fields: Sequence[str] = ()) -> Iterator[WriteAnswers]:
     """Give a function that writes the answers of one method to B queries, a JSON line for each.
 
-    The file takes its place when the block ends; if the block raises, the old file stays as it was.
-
-    Args:
-        path: The file.
-        fields: Metadata columns to write with each item.
+    It writes the metadata columns ``fields`` with each item. The file takes its place when the block
+    ends; if the block raises, the old file stays as it was.
     """
     metadata: dict[str, list[Any]] = {}
     with replacing(Path(path)) as part, part.open("w", encoding="utf-8") as file:

@@ -21,12 +21,12 @@ def differences(results: Results) -> list[Difference]:
         "items/pool facet recall": tuned,
         "items/recall": recall,
     }
-    found = [_difference(results, *pair, measure) for measure in pairs for pair in pairs[measure]]
-    return [difference for difference in found if difference is not None]
+    result = [_difference(results, *pair, name) for name in pairs for pair in pairs[name]]
+    return [difference for difference in result if difference is not None]
 
 
 def _difference(results: Results, first: str, second: str, measure: str) -> Difference | None:
-    """Compare the first methods whose names begin so; None unless a query has values of both."""
+    """Compare two methods by how their names begin; None if no query has values of both."""
     first, second = (
         next((name for name in results.values if name.startswith(start)), "")
         for start in (first, second)

@@ -1,7 +1,6 @@
 """A comparison → one HTML page that loads nothing from elsewhere."""
 
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -20,7 +19,7 @@ def page(comparison: Comparison) -> str:
     )
     environment = Environment(
         autoescape=True,
-        finalize=_readable,
+        finalize=lambda value: readable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -30,7 +29,3 @@ def page(comparison: Comparison) -> str:
     return environment.from_string(template).render(
         comparison=comparison, sections=sections(comparison), style=style
     )
-
-
-def _readable(value: Any) -> Any:
-    return readable(value) if type(value) is str else value

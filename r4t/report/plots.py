@@ -31,7 +31,7 @@ STYLE: Any = {
 
 
 def draw(folder: str | Path, results: Results) -> list[Path]:
-    """Write `items`, `directions` (bars) and `plane`, remove those with nothing to show.
+    """Write `items`, `directions` (bars) and `plane`; remove older ones with nothing to show.
 
     Returns:
         The files written.
@@ -124,7 +124,7 @@ def _color(results: Results, method: str) -> str:
 def plane(results: Results) -> Figure | None:
     """Every method as a point: relevance to the right, diversity upward, both with intervals.
 
-    Relevance is recall where there are references, else the mean cosine of the returned items
+    Relevance is recall if there are references, else the mean cosine of the returned items
     with the query; diversity is the Vendi score of the returned items. The methods of
     ``settings["curves"]`` are joined to a line over their λ.
 

@@ -13,24 +13,17 @@ HEADINGS = {DIRECTIONS: "Directions searched with", ITEMS: "Items returned"}
 
 @dataclass(frozen=True)
 class Score:
-    """A score of one answer.
+    """A score of one answer, as text."""
 
-    Attributes:
-        number: The value; a dash if there is none.
-        is_best: Whether it is the highest of values that differ.
-        bar: Its left end and its width, in percent of the scale; None for no bar.
-        reason: Why, if the score gave one.
-    """
-
-    number: str
-    is_best: bool
-    bar: tuple[float, float] | None
+    number: str  # a dash without a value
+    is_best: bool  # the highest of values that differ
+    bar: tuple[float, float] | None  # left end and width, in percent of the scale
     reason: str
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A score of all answers: name, lowest and highest value of its scale, and a cell for each."""
+    """A score of all answers: its name, the ends of its scale, and a cell for each."""
 
     name: str
     low: float
@@ -40,18 +33,12 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class Section:
-    """A query and its answers.
-
-    Attributes:
-        answers: One per method.
-        scores: Heading → rows.
-        unique: Ids of the items that only one of several answers has.
-    """
+    """A query with an answer per method."""
 
     query: str
     answers: list[Answer]
-    scores: dict[str, list[ScoreRow]]
-    unique: set[str]
+    scores: dict[str, list[ScoreRow]]  # by heading
+    unique: set[str]  # ids of the items that only one of several answers has
 
 
 def sections(comparison: Comparison) -> list[Section]:

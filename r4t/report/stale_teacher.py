@@ -29,13 +29,11 @@ def tuned_since(run: Run, methods: Container[str]) -> list[str]:
     except InputError:  # the run keeps no target sets, or those of another program
         return []
     model = run.folder / manifest.model
-    if not manifest.model_fingerprint or not model.is_dir():
+    teacher = manifest.model_fingerprint
+    if not teacher or not model.is_dir() or folder_fingerprint(model) == teacher:
         return []
-    if folder_fingerprint(model) == manifest.model_fingerprint:
-        return []
-    verb = "imitates" if len(learners) == 1 else "imitate"
     return [
         f"R4T-FOLM ({model}) has been retrained since it wrote {folder}, so "
-        f"{' and '.join(learners)} {verb} an older version. Synthesize and distill again to compare "
-        "them as teacher and learner."
+        f"{' and '.join(learners)} learned from an older version. Synthesize and distill again to "
+        "compare them as teacher and learner."
     ]

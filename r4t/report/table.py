@@ -131,10 +131,8 @@ def _by_reason(reasons: Mapping[str, str]) -> dict[str, str]:
 def measure_blocks(measured: Measured, of: str, width: int = WIDTH) -> list[Block]:
     """Tables of directions, then of items, for the methods and measures with values.
 
-    Args:
-        measured: Results.
-        of: What the numbers are, such as "mean of 200 queries".
-        width: Characters; measures that do not fit go into further tables.
+    ``of`` says what the numbers are, such as "mean of 200 queries". Measures that do not fit into
+    ``width`` characters go into further tables.
     """
     settings = measured.settings
     size, pool, items = (settings.get(n) for n in ("set_size", "pool_size", "catalog_items"))

@@ -63,7 +63,9 @@ def print_set(answer: RetrievedSet, title: str | None = None) -> None:
         table.add_row(*map(_text, [*cells, item.subquery][: len(table.columns)]))
     console = make_console()
     console.print(table)
-    console.print("direction, query: cosine with the direction that found the item, and the query")
+    console.print(
+        "direction, query: cosine of the item with the direction that found it, and with the query"
+    )
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -81,7 +83,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def _text(words: str, style: str = "") -> Text:
-    """Words as they are: brackets are no markup, and control characters do nothing."""
+    """Literal words: brackets are no markup, and control characters do nothing."""
     return Text(readable(words), style)
 
 

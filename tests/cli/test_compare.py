@@ -65,8 +65,8 @@ def test_all_methods_on_the_terminal_and_as_a_page(run, compared):
 
 def test_answers_are_those_of_the_methods_alone(run):
     queries = [Query("q", "red linen", "")]
-    found = compare_answers(run.folder, queries, size=4, fields=["noun"])
-    answers = {answer.method: answer for answer in found.answers}
+    comparison = compare_answers(run.folder, queries, size=4, fields=["noun"])
+    answers = {answer.method: answer for answer in comparison.answers}
     assert list(answers) == ALL
     searcher = run.searcher()
     z = searcher.encode_queries(["red linen"])
@@ -132,9 +132,9 @@ def test_queries_of_a_file_bring_their_references(run, compared, tmp_path):
 def test_typed_queries_are_those_of_the_run_where_it_has_them(run):
     own = run.read_queries("test")[2]
     asked = ["hats", own.text, own, "hats", run.read_queries("train")[0].text]
-    found = compare_answers(run.folder, asked, methods=["zero-shot", "ridge-map"], size=4)
-    assert [answers[0].query_id for answers in found.by_query()] == ["hats", own.id, "q0"]
-    zero, ridge = found.by_query()[1]
+    comparison = compare_answers(run.folder, asked, methods=["zero-shot", "ridge-map"], size=4)
+    assert [answers[0].query_id for answers in comparison.by_query()] == ["hats", own.id, "q0"]
+    zero, ridge = comparison.by_query()[1]
     # Seed 0 is the draw of the tables, which goes by the query's id.
     model = FanoutModel.load(run.step("warm_start") / "model")
     (written,) = model.sample([own.text], [query_seed(own.id, 0)], 1, 0.9).subqueries
@@ -161,8 +161,8 @@ def test_methods_that_do_not_sample_answer_alike_at_every_seed(run):
 
 def test_why_an_oracle_is_missing(run):
     asked = ["red linen", "hats"]  # the first is a query of the run, with references
-    found = compare_answers(run.folder, asked, methods=["mmr", "references (oracle)"], size=4)
-    assert "References (oracle) is missing: 1 of 2 queries have no references." in found.notes
+    comparison = compare_answers(run.folder, asked, methods=["mmr", "references (oracle)"], size=4)
+    assert "References (oracle) is missing: 1 of 2 queries have no references." in comparison.notes
 
 
 def test_a_run_is_compared_as_far_as_it_has_come(small_run, compared):

@@ -26,9 +26,9 @@ def test_means_spread_and_differences_are_printed_and_written(runs, tmp_path, ca
     assert "0.500 ±0.000, s 0.250" in printed
     assert "R4T-FOLM − No fan-out" in printed
     assert "+0.000 +0.250" in printed
-    held = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert held["runs"] == runs
-    assert held["differences"][0]["mean"] == 0.25
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["runs"] == runs
+    assert content["differences"][0]["mean"] == 0.25
     assert (tmp_path / "out" / "report.md").is_file()
     assert (tmp_path / "out" / "report.csv").is_file()
 
@@ -60,10 +60,10 @@ def test_different_catalogs_must_be_allowed(runs, tmp_path, capsys):
 def test_tables_are_as_wide_as_the_terminal(runs, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     for folder in runs:
-        found = Results.load(f"{folder}/results")
-        for values in found.values.values():
+        results = Results.load(f"{folder}/results")
+        for values in results.values.values():
             values |= {f"items/{name}": [0.5] for name in ("groundedness", "diversity", "hit")}
-        found.save(f"{folder}/results")
+        results.save(f"{folder}/results")
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
     run(["report", *runs, "--compare", "R4T-FOLM", "No fan-out"])
     printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)

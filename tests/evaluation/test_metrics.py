@@ -68,8 +68,8 @@ def test_two_processes_measure_what_one_measures(batches, tmp_path):
     }
     mp.start_processes(rank, (batches, tmp_path), nprocs=2, start_method="fork")
     for number in range(2):
-        found = torch.load(tmp_path / f"rank-{number}.pt")
-        assert {k: v.item() for k, v in found.items()} == pytest.approx(
+        shared = torch.load(tmp_path / f"rank-{number}.pt")
+        assert {k: v.item() for k, v in shared.items()} == pytest.approx(
             {k: v.item() for k, v in alone.items()}, abs=1e-7
         )
 

@@ -6,8 +6,8 @@ import torch
 
 from r4t.evaluation import resampling
 from r4t.evaluation.resampling import (
-    answered,
     bootstrap,
+    drop_missing,
     intervals,
     mean_of_runs,
     shares,
@@ -128,7 +128,7 @@ def test_runs_with_the_same_queries_equal_their_average():
 
 
 def test_strata_equal_a_slow_loop(monkeypatch):
-    """Runs a and b share two queries; b has three of its own, one without a value."""
+    """Runs a and b share two queries; b has three more, one without a value."""
     nan = torch.nan
     values = torch.tensor([[1.0, 2.0], [3.0, 5.0], [nan, 7.0], [nan, nan], [nan, 9.0]])
     strata = torch.tensor([0, 0, 1, 1, 1])
@@ -136,10 +136,13 @@ def test_strata_equal_a_slow_loop(monkeypatch):
     expected = []
     for _ in range(50):
         both = torch.randint(2, (2,), generator=generator).tolist()
-        own = [2 + row for row in torch.randint(3, (3,), generator=generator).tolist()]
-        runs = [[values[row, 0].item() for row in both], [values[r, 1].item() for r in both + own]]
-        known = [[value for value in run if value == value] for run in runs]
-        expected.append(sum(sum(run) / len(run) for run in known) / 2)
+        others = [2 + row for row in torch.randint(3, (3,), generator=generator).tolist()]
+        runs = [
+            [values[row, 0].item() for row in both],
+            [values[r, 1].item() for r in both + others],
+        ]
+        present = [[value for value in run if value == value] for run in runs]
+        expected.append(sum(sum(run) / len(run) for run in present) / 2)
     monkeypatch.setattr(resampling, "CELLS", 5)  # one draw at a time, as the loop
     low, high = bootstrap(values.unsqueeze(-1), 50, seed=6, strata=strata)
     ends = torch.tensor(expected, dtype=torch.float64).quantile(
@@ -159,14 +162,14 @@ def test_queries_and_runs_without_values_are_left_out():
     nan = torch.nan
     values = torch.tensor([[0.0, 1.0], [nan, 0.5], [nan, 2.0], [nan, nan]])
     asked = torch.tensor([[True, True], [True, True], [False, True], [True, True]])
-    kept, strata = answered(values.unsqueeze(-1), asked)
-    assert torch.equal(kept.squeeze(-1).nan_to_num(-1), values[:3].nan_to_num(-1))
+    values_left, strata = drop_missing(values.unsqueeze(-1), asked)
+    assert torch.equal(values_left.squeeze(-1).nan_to_num(-1), values[:3].nan_to_num(-1))
     # Both runs asked the second query, though one has no value.
     assert strata[0] == strata[1] != strata[2]
     # In the second run alone, all three queries are in one stratum.
     values[:, 0] = nan
-    kept, strata = answered(values.unsqueeze(-1), asked)
-    assert kept.shape == (3, 1, 1)
+    values_left, strata = drop_missing(values.unsqueeze(-1), asked)
+    assert values_left.shape == (3, 1, 1)
     assert strata.tolist() == [0, 0, 0]
 
 
@@ -174,8 +177,8 @@ def test_intervals_by_hand():
     nan = torch.nan
     columns = {"a": [0.5, nan, 0.75], "b": [0.0, nan, 1.0], "c": [0.5, 0.5, 0.5], "d": [nan] * 3}
     tensors = {name: torch.tensor(values).unsqueeze(1) for name, values in columns.items()}
-    found = intervals(tensors, torch.ones(3, 1, dtype=torch.bool))
+    by_name = intervals(tensors, torch.ones(3, 1, dtype=torch.bool))
     # Of two queries, every draw is a mean of two values of theirs.
-    assert {name: (i.mean, i.low, i.high, i.queries) for name, i in found.items()} == {
+    assert {name: (i.mean, i.low, i.high, i.queries) for name, i in by_name.items()} == {
         "a": (0.625, 0.5, 0.75, 2), "b": (0.5, 0.0, 1.0, 2), "c": (0.5, 0.5, 0.5, 3)
     }  # fmt: skip

@@ -172,11 +172,11 @@ def test_written_as_json_csv_and_markdown(seeds, tmp_path):
     paths = aggregate.write(tmp_path / "new", aggregate.differences("Ours", "Theirs"))
     names = ["report.json", "report.csv", "report-differences.csv", "report.md"]
     assert [path.name for path in paths] == names
-    held = json.loads(paths[0].read_text())
-    assert held["runs"] == ["s0", "s1", "s2"]
-    assert held["spreads"][0]["deviation"] == 0.25
-    assert held["differences"][0]["by_run"] == pytest.approx([0.25, 0.25, 0.625])
-    assert held["settings"]["pool_size"] == 150
+    content = json.loads(paths[0].read_text())
+    assert content["runs"] == ["s0", "s1", "s2"]
+    assert content["spreads"][0]["deviation"] == 0.25
+    assert content["differences"][0]["by_run"] == pytest.approx([0.25, 0.25, 0.625])
+    assert content["settings"]["pool_size"] == 150
     with paths[1].open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
     assert (first["method"], first["runs"], first["mean"], first["queries"]) == (

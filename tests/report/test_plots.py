@@ -28,8 +28,8 @@ def curved():
 
 def lines(axes):
     """Lines with data, as (color, xs, ys)."""
-    found = [(x.get_color(), list(x.get_xdata()), list(x.get_ydata())) for x in axes.lines]
-    return [line for line in found if line[1]]
+    drawn = [(x.get_color(), list(x.get_xdata()), list(x.get_ydata())) for x in axes.lines]
+    return [line for line in drawn if line[1]]
 
 
 def test_bars_show_means_with_their_intervals():

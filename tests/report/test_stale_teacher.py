@@ -33,11 +33,11 @@ def test_a_model_tuned_again_after_synthesis_gives_a_warning(small_run):
     (warning,) = tuned_since(small_run, ALL)
     assert warning == (
         f"R4T-FOLM ({model}) has been retrained since it wrote {small_run.step('targets')}, so "
-        "R4T-Diffusion and R4T-Student imitate an older version. Synthesize and distill again to "
-        "compare them as teacher and learner."
+        "R4T-Diffusion and R4T-Student learned from an older version. Synthesize and distill again "
+        "to compare them as teacher and learner."
     )
     (warning,) = tuned_since(small_run, ["R4T-FOLM", "R4T-Student"])
-    assert "so R4T-Student imitates an older version" in warning
+    assert "so R4T-Student learned from an older version" in warning
     assert tuned_since(small_run, ALL[:2]) == tuned_since(small_run, ALL[2:]) == []
     write(small_run, "")  # target sets that do not record their model
     assert tuned_since(small_run, ALL) == []

@@ -74,15 +74,15 @@ def test_measures_go_to_as_many_tables_as_the_width_requires(width):
     names = ["groundedness", "diversity", "pool facet recall", "alpha nDCG", "vendi", "cosine"]
     values = {f"items/{name}": [0.25, 0.75] for name in names}
     results = Results(SETTINGS, ["p", "q"], {"References (oracle)": values})
-    found = blocks(results, width=width)
+    tables = blocks(results, width=width)
     # The name takes 19 letters, a measure 12 ("0.500 ±0.250", "groundedness"), each with 3 more,
     # and one border is left: 23 + 15 n letters. n = 2, 3, 5, 6, 6.
     fit = min(6, (width - 23) // 15)
     parts = -(-6 // fit)
-    assert [len(block.header) - 1 for block in found][:-1] == [fit] * (parts - 1)
-    assert len(found) == parts
+    assert [len(block.header) - 1 for block in tables][:-1] == [fit] * (parts - 1)
+    assert len(tables) == parts
     if parts > 1:
-        assert found[1].title.endswith(f"mean of 2 queries (2 of {parts})")
+        assert tables[1].title.endswith(f"mean of 2 queries (2 of {parts})")
     shown = printed(results, width)
     assert shown.count("0.500 ±0.250") == 6  # none is cut or wrapped
     assert "groundedness" in shown
@@ -189,11 +189,11 @@ def test_json_csv_and_markdown_agree(results, tmp_path):
     ]  # fmt: skip
     with (tmp_path / "differences.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    (held,) = summary["differences"]
-    assert (held["mean"], float(row["mean"])) == (0.25, 0.25)
-    assert float(row["p_value"]) == held["p_value"]
+    (written,) = summary["differences"]
+    assert (written["mean"], float(row["mean"])) == (0.25, 0.25)
+    assert float(row["p_value"]) == written["p_value"]
     text = (tmp_path / "results.md").read_text()
-    assert f"| items/recall | +0.250 | -0.250 … +0.750 | {held['p_value']:.3f} |" in text
+    assert f"| items/recall | +0.250 | -0.250 … +0.750 | {written['p_value']:.3f} |" in text
 
 
 def test_files_of_an_older_evaluation_are_removed(results, tmp_path):
