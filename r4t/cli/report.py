@@ -12,20 +12,16 @@ EXAMPLES = (
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    verb = verb_parser(
-        "report",
-        "Average the results of several runs (seeds or folds) of one experiment.",
-        EXAMPLES,
-    )
+    description = "Average the results of several runs (seeds or folds) of one experiment."
+    verb = verb_parser("report", description, EXAMPLES)
+    folders = "Run folders, or folders with results.json."
+    verb.add_argument("runs", metavar="RUN", nargs="+", type=str, help=folders)
     verb.add_argument(
-        "runs",
-        metavar="RUN",
-        nargs="+",
+        "--compare",
+        metavar=("A", "B"),
+        nargs=2,
         type=str,
-        help="Run folders, or folders with results.json.",
-    )
-    verb.add_argument(
-        "--compare", metavar=("A", "B"), nargs=2, type=str, help="Two methods to compare, paired."
+        help="Two methods to compare on the same queries.",
     )
     verb.add_argument(
         "--across_catalogs",

@@ -46,13 +46,7 @@ class Interval:
 
 
 def mean_of_runs(values: Tensor) -> Tensor:
-    """Mean over runs of their means over queries.
-
-    Args:
-        values: (n, R, m): n queries in R runs, m measures; NaN where a run has no value.
-
-    Returns:
-        (m,); NaN where no run has a value.
+    """Mean (m,) over R runs of their means over n queries: of (n, R, m), where NaN is no value.
 
     Examples:
         >>> mean_of_runs(torch.tensor([[[0.0], [1.0]], [[0.5], [torch.nan]]])).tolist()
@@ -108,14 +102,11 @@ def _draws(strata: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
 
 
 def drop_missing(values: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
-    """Keep the queries and the runs that have a value.
+    """Drop the queries and the runs without a value.
 
-    Args:
-        values: (n, R, m); all m measures lack the same values.
-        asked: (n, R) bool: which runs asked which query.
-
-    Returns:
-        Values (n', R', m), and strata (n',): equal numbers for queries that the same runs asked.
+    Takes (n, R, m) values, of which all m measures lack the same, and (n, R) bool: which runs asked
+    which query. Returns (n', R', m) values, and strata (n',): equal for queries that the same runs
+    asked.
     """
     present = ~values[..., 0].isnan()
     rows, runs = present.any(1), present.any(0)
@@ -124,11 +115,10 @@ def drop_missing(values: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def intervals(columns: Mapping[Key, Tensor], asked: Tensor) -> dict[Key, Interval]:
-    """Intervals of measures with any value; those that lack the same values share their draws.
+    """Intervals of the (n, R) columns with any value, of n queries in R runs; NaN is no value.
 
-    Args:
-        columns: Key → (n, R) values; NaN where a run has none.
-        asked: (n, R) bool: which runs asked which query.
+    Columns that lack the same values share their draws. ``asked`` (n, R) bool says which runs asked
+    which query.
     """
     alike: dict[tuple[bool, ...], list[Key]] = {}
     for key, values in columns.items():

@@ -69,7 +69,7 @@ class Answer:
 
     @property
     def heading(self) -> str:
-        """How many sub-queries or directions searched; empty for none."""
+        """How many sub-queries or directions were searched with; empty for none."""
         if self.subqueries:
             return f"{len(self.subqueries)} sub-queries"
         return f"{self.directions} directions without words" if self.directions else ""
