@@ -15,7 +15,8 @@ from r4t.evaluation.results import DIRECTIONS, ITEMS, Results
 from r4t.report.labels import Label, place_labels
 from r4t.support.files import replacing
 
-FIGURES, KINDS = ("items", "directions", "plane"), (".png", ".svg")
+FIGURES = ("items", "directions", "plane")
+KINDS: dict[str, Any] = {".png": {"dpi": 200}, ".svg": {"metadata": {"Date": None}}}
 RECALL, CLOSENESS, DIVERSITY = "items/recall", "items/cosine", "items/vendi"
 WITH, WITHOUT = "#0072b2", "#8c8c8c"  # methods with directions; methods that pick items
 KIND_NAMES = {WITH: "searches with directions", WITHOUT: "picks items"}
@@ -50,13 +51,10 @@ def clear(folder: str | Path, names: Sequence[str] = FIGURES) -> None:
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
-    settings: list[dict[str, Any]] = [{"dpi": 200}, {"metadata": {"Date": None}}]
-    paths = [stem.with_suffix(kind) for kind in KINDS]
-    with matplotlib.rc_context(STYLE):
-        for path, setting in zip(paths, settings):
-            with replacing(path) as part:
-                figure.savefig(part, format=path.suffix[1:], **setting)
-    return paths
+    for kind, settings in KINDS.items():
+        with matplotlib.rc_context(STYLE), replacing(stem.with_suffix(kind)) as part:
+            figure.savefig(part, format=kind[1:], **settings)
+    return [stem.with_suffix(kind) for kind in KINDS]
 
 
 def bars(results: Results, prefix: str = ITEMS) -> Figure | None:
@@ -81,14 +79,12 @@ def bars(results: Results, prefix: str = ITEMS) -> Figure | None:
         for panel in panels[len(names) :]:
             panel.set_visible(False)
         panels[0].invert_yaxis()  # first method on top; the panels share the axis
-        kinds = _kinds(results, methods)
-        figure.legend(
-            handles=[Patch(color=color, label=name) for color, name in kinds.items()],
-            title=f"mean of {len(results.queries)} queries, 95 % interval",
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-        )
+        handles = [
+            Patch(color=color, label=kind) for color, kind in _kinds(results, methods).items()
+        ]
+        title = f"mean of {len(results.queries)} queries, 95 % interval"
+        place = "outside lower center"
+        figure.legend(handles=handles, title=title, loc=place, ncols=2, frameon=False)
     return figure
 
 
