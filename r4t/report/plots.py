@@ -83,8 +83,9 @@ def bars(results: Results, prefix: str = ITEMS) -> Figure | None:
             Patch(color=color, label=kind) for color, kind in _kinds(results, methods).items()
         ]
         title = f"mean of {len(results.queries)} queries, 95 % interval"
-        place = "outside lower center"
-        figure.legend(handles=handles, title=title, loc=place, ncols=2, frameon=False)
+        figure.legend(
+            handles=handles, title=title, loc="outside lower center", ncols=2, frameon=False
+        )
     return figure
 
 
