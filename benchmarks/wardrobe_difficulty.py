@@ -32,7 +32,8 @@ from r4t.methods.bounds import Oracle, RandomItems
 from r4t.methods.nearest import NoFanout
 from r4t.methods.rerank import Mmr
 from r4t.methods.training_sets import NearestSets
-from r4t.report.table import blocks, markdown, print_results
+from r4t.report.table import blocks, markdown
+from r4t.report.terminal import print_results
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 

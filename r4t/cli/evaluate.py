@@ -81,7 +81,8 @@ def _tables(
     evaluation: "Evaluation", methods: "MethodOptions", console: "Console", plots: bool
 ) -> None:
     from r4t.report.headline import differences, ratios
-    from r4t.report.table import print_results, write_results
+    from r4t.report.table import write_results
+    from r4t.report.terminal import print_results
 
     results = evaluation.measure(methods, console)
     compared = differences(results)
@@ -97,7 +98,7 @@ def _tables(
 
 def _headroom(evaluation: "Evaluation", methods: "MethodOptions", console: "Console") -> None:
     from r4t.report.headroom import blocks, measure_headroom, notes, write_headroom
-    from r4t.report.table import print_blocks
+    from r4t.report.terminal import print_blocks
 
     headroom = measure_headroom(evaluation, methods, console)
     write_headroom(evaluation.folder, headroom)

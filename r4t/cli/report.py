@@ -12,45 +12,39 @@ EXAMPLES = (
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    made = verb_parser(
-        "report",
-        "Average the results of several runs (seeds or folds) of one experiment.",
-        EXAMPLES,
-    )
-    made.add_argument(
-        "runs",
-        metavar="RUN",
-        nargs="+",
+    description = "Average the results of several runs (seeds or folds) of one experiment."
+    verb = verb_parser("report", description, EXAMPLES)
+    folders = "Run folders, or folders with results.json."
+    verb.add_argument("runs", metavar="RUN", nargs="+", type=str, help=folders)
+    verb.add_argument(
+        "--compare",
+        metavar=("A", "B"),
+        nargs=2,
         type=str,
-        help="Run folders, or folders with results.json.",
+        help="Two methods to compare on the same queries.",
     )
-    made.add_argument(
-        "--compare", metavar=("A", "B"), nargs=2, type=str, help="Two methods to compare, paired."
-    )
-    made.add_argument(
+    verb.add_argument(
         "--across_catalogs",
         "--across-catalogs",
         action="store_true",
         help="Average over runs on different catalogs, such as seeds of a generated one.",
     )
-    made.add_argument("--out", type=str, help="Folder for report.md, report.csv and report.json.")
-    return made
+    verb.add_argument("--out", type=str, help="Folder for report.md, report.csv and report.json.")
+    return verb
 
 
 def run(arguments: list[str]) -> None:
-    """Average runs, print the tables and, if asked, write them."""
+    """Average runs, print the tables and, with ``--out``, write them."""
     options = parse(parser(), arguments)
 
-    from rich.console import Console
-
-    from r4t.report.aggregate import Report
+    from r4t.report.aggregate import Aggregate
     from r4t.report.runs import load_runs
-    from r4t.report.table import print_blocks
+    from r4t.report.terminal import make_console, print_blocks
 
-    report = Report(load_runs(options.runs), options.across_catalogs)
-    differences = report.differences(*options.compare) if options.compare else []
-    console = Console(width=None if Console().is_terminal else 120)
-    print_blocks(console, report.blocks(differences, console.width), report.notes())
+    aggregate = Aggregate(load_runs(options.runs), options.across_catalogs)
+    differences = aggregate.differences(*options.compare) if options.compare else []
+    console = make_console()
+    print_blocks(console, aggregate.blocks(differences, console.width), aggregate.notes())
     if options.out is not None:
-        written = report.write(options.out, differences)
-        console.print("written: " + ", ".join(str(path) for path in written), highlight=False)
+        paths = aggregate.write(options.out, differences)
+        console.print("written: " + ", ".join(str(path) for path in paths), highlight=False)

@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> None:
 
         print(json.dumps(asdict(answer), ensure_ascii=False))
         return
-    from r4t.cli.show import print_set
+    from r4t.report.terminal import print_set
 
     print_set(answer)
     unknown = retriever.searcher.unknown(options.query)

@@ -1,8 +1,8 @@
 """``SetBatch`` → one number per query, measured on the items returned, alike for all methods.
 
-Only ``vendi_across_runs`` looks at directions; by all others, methods that pick items without one
-(re-ranking) compare with methods that generate directions. Higher is better, unless the reader
-wants closeness or diversity alone: mean cosine and Vendi pull against each other.
+Only ``vendi_across_runs`` looks at directions. All other measures compare methods that generate
+directions with methods that pick items without them (re-ranking). Higher is better, but mean cosine
+and Vendi pull against each other.
 """
 
 from collections.abc import Sequence
@@ -16,42 +16,42 @@ from r4t.sets import SetBatch
 
 
 def item_vendi(sets: SetBatch) -> Tensor:
-    """Vendi score (B,) of the returned items: 1 (all alike) … k; 0 where nothing was returned."""
+    """Vendi score (B,) of the returned items: 1 (all alike) … k; 0 if nothing was returned."""
     return vendi(sets.item_embeddings, sets.mask)
 
 
 def mean_cosine(sets: SetBatch) -> Tensor:
-    """Mean cosine (B,) of the returned items with the query, −1 … 1; 0 where there is none."""
+    """Mean cosine (B,) of the returned items with the query, −1 … 1; 0 if nothing was returned."""
     cosine = torch.cosine_similarity(sets.item_embeddings, sets.query.unsqueeze(1), dim=-1)
     return (cosine * sets.mask).sum(-1) / sets.mask.sum(-1).clamp(min=1)
 
 
-def _found(sets: SetBatch) -> tuple[Tensor, Tensor]:
-    """Which references (B, R) exist, and which of them the pool holds."""
-    references, pool = sets.references, sets.pool
-    if references is None or pool is None:
-        raise TypeError("recall and hit read 'references' and 'pool' of the SetBatch")
-    known = references >= 0
-    found = torch.zeros_like(known)
-    for column, reference in enumerate(references.T):  # (B, R, P) at once could be large
-        found[:, column] = (pool == reference.unsqueeze(1)).any(-1)
-    return known, found & known
-
-
 def pool_recall(sets: SetBatch) -> Tensor:
-    """Share (B,) of the reference items that the pool holds (eq. 5); NaN without references."""
-    known, found = _found(sets)
-    return found.sum(-1).double() / known.sum(-1)  # in float64, equal shares differ by nothing
+    """Share (B,) of the reference items that are in the pool (eq. 5); NaN without references."""
+    present, pooled = _pooled_references(sets)
+    return pooled.sum(-1).double() / present.sum(-1)  # float64, so that equal shares are equal
 
 
 def pool_hit(sets: SetBatch) -> Tensor:
-    """1 where the pool holds at least one reference item, else 0 (B,); NaN without references."""
-    known, found = _found(sets)
-    return torch.where(known.any(-1), found.any(-1).float(), torch.nan)
+    """1 if at least one reference item is in the pool, else 0 (B,); NaN without references."""
+    present, pooled = _pooled_references(sets)
+    return torch.where(present.any(-1), pooled.any(-1).float(), torch.nan)
+
+
+def _pooled_references(sets: SetBatch) -> tuple[Tensor, Tensor]:
+    """Which references (B, R) exist, and which of them are in the pool."""
+    references, pool = sets.references, sets.pool
+    if references is None or pool is None:
+        raise TypeError("recall and hit read 'references' and 'pool' of the SetBatch")
+    present = references >= 0
+    pooled = torch.zeros_like(present)
+    for column, reference in enumerate(references.T):  # (B, R, P) at once could be large
+        pooled[:, column] = (pool == reference.unsqueeze(1)).any(-1)
+    return present, present & pooled
 
 
 def vendi_across_runs(runs: Sequence[SetBatch]) -> Tensor:
-    """How differently a method answers the same query again (paper, §7; N = 5).
+    """How much a method's answers to the same query differ from run to run (paper, §7; N = 5).
 
     The directions of each run are averaged to one vector; the score is the Vendi score of these N
     vectors, divided by N. A run without members has no vector and adds nothing.
@@ -60,10 +60,10 @@ def vendi_across_runs(runs: Sequence[SetBatch]) -> Tensor:
         runs: N sets with directions, of the same B queries.
 
     Returns:
-        (B,) from 1/N (all runs alike) to 1; NaN where no run has a member.
+        (B,) from 1/N (all runs alike) to 1; NaN if no run has a member.
 
     Raises:
-        InputError: A set has no directions.
+        InputError: If a set has no directions.
     """
     means = torch.stack([_mean_direction(sets) for sets in runs], dim=1)  # (B, N, d)
     present = torch.stack([sets.mask.any(-1) for sets in runs], dim=1)
@@ -74,51 +74,46 @@ def vendi_across_runs(runs: Sequence[SetBatch]) -> Tensor:
 def _mean_direction(sets: SetBatch) -> Tensor:
     if sets.directions is None:
         raise InputError(
-            "Vendi across runs compares directions — found sets without them — measure it of "
-            "methods that generate directions."
+            expected="sets with directions for Vendi across runs",
+            found="sets without them",
+            remedy="Measure it for methods that generate directions.",
         )
     total = (sets.directions * sets.mask.unsqueeze(-1)).sum(1)
     return total / sets.mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def of_items(sets: SetBatch) -> dict[str, Tensor]:
-    """All measures that need no more than the sets; recall and hit where there are references."""
-    found = {"vendi": item_vendi(sets), "cosine": mean_cosine(sets)}
+    """All measures that need only the sets; recall and hit if these carry references."""
+    scores = {"vendi": item_vendi(sets), "cosine": mean_cosine(sets)}
     if sets.references is not None and sets.pool is not None:
-        found |= {"recall": pool_recall(sets), "hit": pool_hit(sets)}
-    return found
+        scores |= {"recall": pool_recall(sets), "hit": pool_hit(sets)}
+    return scores
 
 
 def of_facets(sets: SetBatch, fits: Tensor, slots: Tensor) -> dict[str, Tensor]:
-    """All measures by the latent truth: of the k items and, where there is one, of the pool.
-
-    Args:
-        sets: B sets.
-        fits: (B, N) bool, from `FacetTruth.fits`.
-        slots: (N,) long, the slot of each item.
-    """
-    found = {}
+    """``facet_recall`` and ``fit_precision`` of the k items and, if there is one, of the pool."""
+    scores = {}
     for name, rows in (("", sets.items), ("pool ", sets.pool)):
         if rows is not None:
-            found[f"{name}facet recall"] = facet_recall(rows, fits, slots)
-            found[f"{name}fit precision"] = fit_precision(rows, fits)
-    return found
+            scores[f"{name}facet recall"] = facet_recall(rows, fits, slots)
+            scores[f"{name}fit precision"] = fit_precision(rows, fits)
+    return scores
 
 
 def facet_recall(rows: Tensor, fits: Tensor, slots: Tensor) -> Tensor:
     """True-facet recall: share of the answerable slots for which a list holds a fitting item.
 
-    A slot is answerable when some item of it in the catalog fits the query. This is subtopic
-    recall with the slots as subtopics and the latent truth as relevance: it rewards a set that
-    completes the outfit and ignores the second pair of fitting shoes.
+    A slot is answerable if some item of the catalog in it fits the query. This is subtopic recall
+    with slots as subtopics and the latent truth as relevance: it rewards a set that completes the
+    outfit and ignores a second pair of fitting shoes.
 
     Args:
-        rows: (B, M) catalog rows, −1 where there is none: the k items or the pool.
+        rows: (B, M) catalog rows, −1 for padding: the k items or the pool.
         fits: (B, N) bool, from `FacetTruth.fits`.
         slots: (N,) long, the slot of each item.
 
     Returns:
-        (B,) from 0 to 1; NaN where no item of the catalog fits.
+        (B,) from 0 to 1; NaN if no item of the catalog fits.
 
     Examples:
         Items 0 and 1 are tops, 2 shoes, 3 a bag; the bag does not fit.
@@ -127,26 +122,23 @@ def facet_recall(rows: Tensor, fits: Tensor, slots: Tensor) -> Tensor:
         >>> facet_recall(torch.tensor([[1, 0, 3]]), fits, torch.tensor([0, 0, 1, 2]))
         tensor([0.5000], dtype=torch.float64)
     """
-    kinds = torch.nn.functional.one_hot(slots)  # (N, S)
-    listed = _listed(rows, fits)
-    answerable = (fits.float() @ kinds.float()) > 0
-    answered = (listed.float() @ kinds.float()) > 0
+    kinds = torch.nn.functional.one_hot(slots).float()  # (N, S)
+    answerable = (fits.float() @ kinds) > 0
+    answered = (_listed(rows, fits).float() @ kinds) > 0
     return answered.sum(-1).double() / answerable.sum(-1)
 
 
 def fit_precision(rows: Tensor, fits: Tensor) -> Tensor:
     """Share (B,) of the distinct listed items that fit the query; NaN for an empty list.
 
-    Args:
-        rows: (B, M) catalog rows, −1 where there is none.
-        fits: (B, N) bool, from `FacetTruth.fits`.
+    Arguments are those of ``facet_recall``.
     """
     distinct = distinct_first(rows, rows.shape[1]) >= 0
     return _listed(rows, fits).sum(-1).double() / distinct.sum(-1)
 
 
 def _listed(rows: Tensor, fits: Tensor) -> Tensor:
-    """(B, N) bool: the fitting items that each list holds."""
+    """(B, N) bool: the fitting items in each list."""
     spare = torch.zeros(len(fits), fits.shape[1] + 1, dtype=torch.bool)
     spare.scatter_(1, torch.where(rows >= 0, rows, fits.shape[1]), True)
     return spare[:, :-1] & fits

@@ -1,6 +1,7 @@
 """``SetBatch`` → the measures as torchmetrics metrics, reduced across ranks."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -13,44 +14,38 @@ from r4t.sets import SetBatch
 
 
 class AcrossRunVendi(ObjectiveMetric):
-    """Mean over all queries, on every rank, of how differently a method answers them again.
+    """Mean of ``measures.vendi_across_runs`` over all queries on every rank.
 
-    See ``measures.vendi_across_runs``; queries of which no run has a member are left out.
+    Queries for which no run has a member are left out.
     """
 
     def __init__(self, name: str = "vendi_across_runs") -> None:
         super().__init__(measures.vendi_across_runs, name)  # type: ignore[arg-type]
 
     def update(self, runs: Sequence[SetBatch] | Tensor) -> None:  # type: ignore[override]
-        """Add N sets with directions of the same B queries, or (B,) scores of theirs."""
+        """Add N sets with directions of the same B queries, or their scores (B,)."""
         super().update(runs)  # type: ignore[arg-type]
 
 
-class SubtopicScore:
-    """Sets with ``references`` and ``catalog`` → α-nDCG@k or subtopic recall@k of their k items.
+def subtopic_score(sets: SetBatch, measure: str, field: str) -> Tensor:
+    """α-nDCG@k or subtopic recall@k of the k items, (B,) from 0 to 1; NaN without references.
 
     Args:
+        sets: With ``references`` and ``catalog``.
         measure: ``subtopics.ALPHA_NDCG`` or ``subtopics.SUBTOPIC_RECALL``.
         field: Metadata column whose values are the subtopics of the reference items.
+
+    Raises:
+        InputError: If the sets carry no references or no catalog, or there is no such column.
     """
-
-    def __init__(self, measure: str, field: str) -> None:
-        self.measure = measure
-        self.field = field
-
-    def __call__(self, sets: SetBatch) -> Tensor:
-        """Return (B,) from 0 to 1; NaN without references.
-
-        Raises:
-            InputError: The sets carry no references or no catalog, or the catalog no such column.
-        """
-        if sets.references is None or sets.catalog is None:
-            raise InputError(
-                f"{self.measure} needs sets with ['catalog', 'references'], found sets with "
-                f"{sorted(sets.present)}; retrieve with a Searcher, for queries with references."
-            )
-        relevant = of_references(sets.references, sets.catalog.codes(self.field)[0])
-        return Subtopics(relevant, sets.set_size)(sets.items.cpu())[self.measure]
+    if sets.references is None or sets.catalog is None:
+        raise InputError(
+            expected=f"sets with ['catalog', 'references'] for {measure}",
+            found=f"sets with {sorted(sets.present)}",
+            remedy="Retrieve them with a Searcher, for queries with references.",
+        )
+    relevant = of_references(sets.references, sets.catalog.codes(field)[0])
+    return Subtopics(relevant, sets.set_size)(sets.items.cpu())[measure]
 
 
 def measure_metrics(
@@ -60,22 +55,22 @@ def measure_metrics(
 
     Args:
         prefix: Before each name, such as "val/": they are logged as ``val/vendi/mean``.
-        references: With recall and hit, of sets that carry ``references`` and ``pool``; queries
-            without a reference are left out.
-        subtopic_field: With α-nDCG and subtopic recall by this metadata column; needs the extra
+        references: Adds recall and hit, for sets that carry ``references`` and ``pool``; queries
+            without references are left out.
+        subtopic_field: Adds α-nDCG and subtopic recall by this metadata column; needs the extra
             ``eval``.
 
     Examples:
         ``self.measures = measure_metrics("val/")``, then ``self.measures.update(sets)`` in each
         validation step and ``self.log_dict(self.measures.compute())`` at its end.
     """
-    found: dict[str, Callable[[SetBatch], Tensor]] = {
+    scores: dict[str, Callable[[SetBatch], Tensor]] = {
         "vendi": measures.item_vendi,
         "cosine": measures.mean_cosine,
     }
     if references:
-        found |= {"recall": measures.pool_recall, "hit": measures.pool_hit}
+        scores |= {"recall": measures.pool_recall, "hit": measures.pool_hit}
     if subtopic_field is not None:
-        found["alpha_ndcg"] = SubtopicScore(ALPHA_NDCG, subtopic_field)
-        found["subtopic_recall"] = SubtopicScore(SUBTOPIC_RECALL, subtopic_field)
-    return objective_metrics(found, prefix)
+        for name, measure in (("alpha_ndcg", ALPHA_NDCG), ("subtopic_recall", SUBTOPIC_RECALL)):
+            scores[name] = partial(subtopic_score, measure=measure, field=subtopic_field)
+    return objective_metrics(scores, prefix)

@@ -1,9 +1,12 @@
-"""Values of queries in runs → mean of the runs' means, its 95 % interval and its chance, seeded.
+"""Values of queries in runs → mean of the runs' means, its 95 % interval and p-value, seeded.
 
-Every run counts alike, whatever the number of its queries, in the mean as in its interval.
+Every run counts the same in the mean and in its interval, however many queries it has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import stdev
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,20 +14,39 @@ from torch import Tensor
 LEVELS = (0.025, 0.975)  # the middle 95 %
 SAMPLES = 2000
 FLIPS = 10_000
-CELLS = 1 << 22  # numbers drawn at once: memory does not grow with the number of queries
-# Means nearer than this are the same: ⅓ + ⅓ and ⅔ differ by so much in float32, or in a file of six
-# places (two values of a difference, each off by 5e-7, in two sums).
+CELLS = 1 << 22  # numbers drawn at once, so that memory does not grow with the number of queries
+# Means nearer than this are equal: ⅓ + ⅓ and ⅔ differ by this much in float32, or in a file with six
+# decimals (two values per difference, each off by 5e-7, in two sums).
 TIE = 2e-6
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the ends of its 95 % bootstrap interval over queries.
+
+    Attributes:
+        mean: Mean over queries; with several runs, the mean of the runs' means.
+        queries: Number of queries with a value; one that several runs asked counts once.
+        runs: Number of runs with a value.
+        deviation: Standard deviation of the runs' means (n − 1); None for a single run.
+    """
+
+    mean: float
+    low: float
+    high: float
+    queries: int
+    runs: int = 1
+    deviation: float | None = None
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
 
 
 def mean_of_runs(values: Tensor) -> Tensor:
-    """Mean over runs of their means over queries.
-
-    Args:
-        values: (n, R, m): n queries in R runs, m measures; NaN where a run has no value.
-
-    Returns:
-        (m,); NaN where no run has a value.
+    """Mean (m,) over R runs of their means over n queries: of (n, R, m), where NaN is no value.
 
     Examples:
         >>> mean_of_runs(torch.tensor([[[0.0], [1.0]], [[0.5], [torch.nan]]])).tolist()
@@ -38,17 +60,16 @@ def bootstrap(
 ) -> Tensor:
     """Ends of the 95 % percentile bootstrap intervals of means over queries (``mean_of_runs``).
 
-    Queries are drawn with replacement, as many as there are of each stratum, each with its values
-    in all runs; the interval holds the middle 95 % of the means of ``samples`` draws. All measures
-    share the draws.
+    Each draw takes, with replacement, as many queries as each stratum has, each with its values in
+    all runs. All measures share the draws.
 
     Args:
         values: (n, m): m measures of the same n ≥ 1 queries; or (n, R, m) of R runs. NaN where a
             run has no value.
         samples: Number of draws.
         seed: Of the draws.
-        strata: (n,) numbers from 0: which runs asked a query, so that each run keeps its number
-            of queries. All alike by default.
+        strata: (n,) numbers from 0 that say which runs asked a query, so that each run keeps its
+            number of queries. One stratum by default.
 
     Returns:
         (2, m): low and high ends.
@@ -58,19 +79,18 @@ def bootstrap(
         [[0.25], [0.25]]
     """
     values = (values.unsqueeze(1) if values.ndim == 2 else values).double()
-    kind = torch.zeros(len(values), dtype=torch.long) if strata is None else strata
-    known = (~values.isnan()).double().flatten(1)
+    strata = torch.zeros(len(values), dtype=torch.long) if strata is None else strata
+    present = (~values.isnan()).double().flatten(1)
     filled = values.nan_to_num().flatten(1)
     means = [
-        ((times @ filled) / (times @ known)).view(-1, *values.shape[1:]).nanmean(1)
-        for times in _draws(kind, samples, seed)
+        ((times @ filled) / (times @ present)).view(-1, *values.shape[1:]).nanmean(1)
+        for times in _draws(strata, samples, seed)
     ]
-    ends = torch.tensor(LEVELS, dtype=values.dtype)
-    return torch.cat(means).nanquantile(ends, dim=0)
+    return torch.cat(means).nanquantile(torch.tensor(LEVELS, dtype=values.dtype), dim=0)
 
 
 def _draws(strata: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
-    """How often each of n queries is drawn, (draws, n), in parts that memory holds."""
+    """How often each draw takes each of the n queries: (draws, n), in parts that fit in memory."""
     generator = torch.Generator().manual_seed(seed)
     groups = [(strata == number).nonzero().flatten() for number in strata.unique().tolist()]
     for size in _chunks(samples, len(strata)):
@@ -81,33 +101,70 @@ def _draws(strata: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
         yield times
 
 
-def shares(differences: Tensor) -> Tensor:
-    """What each query adds to n times the mean of the runs' means: (n,), with the sum n · mean.
+def drop_missing(values: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """Drop the queries and the runs without a value.
 
-    Args:
-        differences: (n, R), NaN where a run has no value; every query and run has one.
+    Takes (n, R, m) values, of which all m measures lack the same, and (n, R) bool: which runs asked
+    which query. Returns (n', R', m) values, and strata (n',): equal for queries that the same runs
+    asked.
+    """
+    present = ~values[..., 0].isnan()
+    rows, runs = present.any(1), present.any(0)
+    strata = asked[rows][:, runs].unique(dim=0, return_inverse=True)[1]
+    return values[rows][:, runs], strata
+
+
+def intervals(columns: Mapping[Key, Tensor], asked: Tensor) -> dict[Key, Interval]:
+    """Intervals of the (n, R) columns with any value, of n queries in R runs; NaN is no value.
+
+    Columns that lack the same values share their draws. ``asked`` (n, R) bool says which runs asked
+    which query.
+    """
+    alike: dict[tuple[bool, ...], list[Key]] = {}
+    for key, values in columns.items():
+        alike.setdefault(tuple((~values.isnan()).flatten().tolist()), []).append(key)
+    result: dict[Key, Interval] = {}
+    for present, keys in alike.items():
+        if any(present):
+            values, strata = drop_missing(
+                torch.stack([columns[key] for key in keys], dim=-1), asked
+            )
+            # Contiguous per measure, so that its sums do not depend on the other measures.
+            values = values.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+            ends = (mean_of_runs(values), *bootstrap(values, strata=strata))
+            means = values.nanmean(0).T.tolist()  # of each measure in each run
+            for key, mean, low, high, by_run in zip(keys, *(end.tolist() for end in ends), means):
+                deviation = stdev(by_run) if len(by_run) > 1 else None
+                result[key] = Interval(mean, low, high, len(values), len(by_run), deviation)
+    return {key: result[key] for key in columns if key in result}
+
+
+def shares(differences: Tensor) -> Tensor:
+    """What each of n queries adds to n times the mean of the runs' means: (n,), with sum n · mean.
+
+    The (n, R) differences are NaN where a run has no value; every query and run has one.
 
     Examples:
-        The first run has two queries, the second one: means ½ and 1, in all ¾ = 1.5 / 2.
+        The first run has two queries, the second one: means ½ and 1, so ¾ = 1.5 / 2 in all.
 
         >>> shares(torch.tensor([[0.0, 1.0], [1.0, torch.nan]])).tolist()
         [1.0, 0.5]
     """
-    found = differences.double()
-    counts = (~found.isnan()).sum(0)
-    return (found.nan_to_num() / counts).sum(1) * len(found) / found.shape[1]
+    values = differences.double()
+    counts = (~values.isnan()).sum(0)
+    return (values.nan_to_num() / counts).sum(1) * len(values) / values.shape[1]
 
 
 def sign_flip(differences: Tensor, samples: int = FLIPS, seed: int = 0) -> float:
     """Chance of a mean difference at least this far from 0 if neither method were better.
 
-    Then each query's difference could as well have had the other sign (paired randomization test,
-    two-sided). All 2ⁿ signs are tried where they are at most ``samples``; else that many are drawn,
-    and the signs found count as one more draw, so that the chance is never 0. Means within ``TIE``
-    of the found one are as far from 0.
+    In that case the difference of each query could have had the other sign as well (paired
+    randomization test, two-sided). If there are at most ``samples`` sign vectors (2ⁿ), all are
+    tried. Otherwise ``samples`` are drawn, and the observed signs count as one more draw, so that
+    the result is never 0. Means within ``TIE`` of the observed one count as equally far from 0.
 
     Args:
-        differences: (n,) of n ≥ 1 queries; of several runs, their ``shares``.
+        differences: (n,) of n ≥ 1 queries; for several runs, their ``shares``.
         samples: Number of draws.
         seed: Of the draws.
 
@@ -115,27 +172,27 @@ def sign_flip(differences: Tensor, samples: int = FLIPS, seed: int = 0) -> float
         From 1/2ⁿ⁻¹ or 1/(samples + 1) to 1.
 
     Examples:
-        Of the eight signs of (1, 1, 1), two give a mean as far from 0 as 1.
+        Of the eight sign vectors of (1, 1, 1), two give a mean as far from 0 as 1.
 
         >>> sign_flip(torch.ones(3))
         0.25
     """
-    found = differences.double()
-    count = len(found)
-    bound = found.sum().abs() - count * TIE
+    values = differences.double()
+    count = len(values)
+    bound = values.sum().abs() - count * TIE
+
+    def as_far(bits: Tensor) -> Tensor:
+        return ((1 - 2.0 * bits.double()) @ values).abs() >= bound
+
     if 2**count <= samples:
-        bits = torch.arange(2**count).unsqueeze(1) >> torch.arange(count) & 1
-        return ((1 - 2.0 * bits.double()) @ found).abs().ge(bound).double().mean().item()
+        every = torch.arange(2**count).unsqueeze(1) >> torch.arange(count) & 1
+        return as_far(every).double().mean().item()
     generator = torch.Generator().manual_seed(seed)
-    beyond = 1
-    for size in _chunks(samples, count):
-        bits = torch.randint(2, (size, count), generator=generator)
-        beyond += int(((1 - 2.0 * bits.double()) @ found).abs().ge(bound).sum())
-    return beyond / (samples + 1)
+    drawn = (torch.randint(2, (n, count), generator=generator) for n in _chunks(samples, count))
+    return (1 + sum(int(as_far(bits).sum()) for bits in drawn)) / (samples + 1)
 
 
 def _chunks(samples: int, count: int) -> list[int]:
     """Sizes of parts of at most ``CELLS`` numbers that make up ``samples`` draws of ``count``."""
     size = max(1, CELLS // count)
-    full, rest = divmod(samples, size)
-    return [size] * full + ([rest] if rest else [])
+    return [min(size, samples - start) for start in range(0, samples, size)]

@@ -1,4 +1,4 @@
-"""Objectives → the scores of the table: a composite, two blocks, and what to tell of them."""
+"""Objectives → the scores of the table: the composite, and which score belongs to which block."""
 
 from collections.abc import Mapping
 
@@ -18,11 +18,7 @@ class Composite:
 
     def __init__(self, reward: Reward) -> None:
         self._reward = reward
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Fields that the weighted objectives read."""
-        return self._reward.deciding_needs
+        self.needs = reward.deciding_needs  # fields that the weighted objectives read
 
     def accepts(self, sets: SetBatch) -> bool:
         """Whether ``sets`` carries every field that the weighted objectives need."""
@@ -33,7 +29,10 @@ class Composite:
         return self._reward.score(sets)
 
     def from_components(self, scores: Mapping[str, Tensor]) -> Tensor | None:
-        """Return (B,) sums of scores found before: no judge is asked twice. None if one lacks."""
+        """Return (B,) weighted sums of scores computed before, so that no judge is asked twice.
+
+        None if a score is missing.
+        """
         parts = self._reward.weighted_objectives
         if not parts.keys() <= scores.keys():
             return None
@@ -45,14 +44,14 @@ def scores_by_block(
 ) -> tuple[dict[str, Score], dict[str, Score]]:
     """Sort scores into those of the fan-out and those of the items returned.
 
-    The fan-out is judged as training judges it, by the composite and all its objectives, and by
-    what reads directions or texts. Items are judged by all that reads neither. Distinctness belongs
-    to the fan-out alone: the items returned are distinct for every method.
+    The fan-out is scored as in training, by the composite and all its objectives, and by every
+    objective that reads directions or texts. Items are scored by all others, except distinctness:
+    the items returned are distinct for every method.
     """
     every = {**reward.objectives, **audited}
-    reads = {name for name, objective in every.items() if objective.needs & OF_DIRECTIONS}
-    alone = reads | ({"distinctness"} & set(every))
-    seen = alone | set(reward.objectives)
-    directions: dict[str, Score] = {name: every[name] for name in every if name in seen}
-    items: dict[str, Score] = {name: every[name] for name in every if name not in alone}
+    fan_out_only = {name for name, objective in every.items() if objective.needs & OF_DIRECTIONS}
+    fan_out_only |= {"distinctness"}
+    fan_out = fan_out_only | set(reward.objectives)
+    directions: dict[str, Score] = {name: every[name] for name in every if name in fan_out}
+    items: dict[str, Score] = {name: every[name] for name in every if name not in fan_out_only}
     return directions | {COMPOSITE: Composite(reward)}, items

@@ -1,6 +1,6 @@
-"""Lists of items and the subtopics of the relevant ones → α-nDCG and subtopic recall.
+"""Lists of items, and the relevant items with their subtopics → α-nDCG and subtopic recall.
 
-Both come from ``ir-measures`` with ``pyndeval`` (TREC's own ndeval), of the extra ``eval``.
+Both come from ``ir-measures`` with ``pyndeval`` (TREC's own ndeval), in the extra ``eval``.
 """
 
 import contextlib
@@ -16,33 +16,24 @@ from r4t.errors import InputError
 
 ALPHA_NDCG, SUBTOPIC_RECALL = "alpha nDCG", "subtopic recall"
 DEEPEST = 20  # the longest list that ndeval reads
-ABSENT = (
-    "α-nDCG and subtopic recall need the packages ir-measures and pyndeval — found them not "
-    "installed — install them with pip install 'r4t[eval]'."
-)
-
-
-def available() -> bool:
-    """Whether the packages that compute these measures are installed."""
-    return all(importlib.util.find_spec(name) for name in ("ir_measures", "pyndeval"))
 
 
 class Subtopics:
-    """The relevant items of B queries, each with its subtopic, ready to judge lists of k.
+    """The relevant items of B queries with their subtopics, ready to judge lists of k items.
 
-    * α-nDCG@k (Clarke et al. 2008): an item's gain is ``(1 − α)^r`` where r items before it have
-      its subtopic, divided by ``log2(1 + rank)``, and their sum by that of the best list, found
-      greedily.
-    * Subtopic recall@k (Zhai et al. 2003): share of the query's subtopics of which the list holds
+    * α-nDCG@k (Clarke et al. 2008): the gain of an item is ``(1 − α)^r``, if r items before it have
+      its subtopic, divided by ``log2(1 + rank)``; the sum of gains is divided by that of the best
+      list, found greedily.
+    * Subtopic recall@k (Zhai et al. 2003): share of the query's subtopics for which the list holds
       a relevant item.
 
     Args:
         relevant: For each of B queries, catalog row → subtopic of its relevant items.
         depth: k, 1 … 20.
-        alpha: α, 0 … 1: how much of its worth a subtopic that was answered before loses.
+        alpha: α, 0 … 1: the share of its gain that an item loses if its subtopic was answered before.
 
     Raises:
-        InputError: ``depth`` is out of range, or the packages are not installed.
+        InputError: If ``depth`` is out of range, or the packages are not installed.
 
     Examples:
         Two tops (1, 2) and a pair of shoes (3) fit. The second top adds no subtopic.
@@ -57,14 +48,19 @@ class Subtopics:
     ) -> None:
         if not 1 <= depth <= DEEPEST:
             raise InputError(
-                f"α-nDCG and subtopic recall read lists of 1 to {DEEPEST} items — found {depth} "
-                "— evaluate with a smaller set_size to have them."
+                expected=f"lists of 1 to {DEEPEST} items for α-nDCG and subtopic recall",
+                found=f"set_size {depth}",
+                remedy="Evaluate with a smaller set_size to include them.",
             )
-        if not available():
-            raise InputError(ABSENT)
+        if not all(importlib.util.find_spec(name) for name in ("ir_measures", "pyndeval")):
+            raise InputError(
+                expected="the packages ir-measures and pyndeval for α-nDCG and subtopic recall",
+                found="them not installed",
+                remedy="Install them with pip install 'r4t[eval]'.",
+            )
         import ir_measures
 
-        wanted = {
+        measures = {
             ALPHA_NDCG: ir_measures.alpha_nDCG(alpha=alpha) @ depth,
             SUBTOPIC_RECALL: ir_measures.StRecall @ depth,
         }
@@ -74,47 +70,47 @@ class Subtopics:
             for query, items in enumerate(relevant)
             for row, subtopic in items.items()
         ]
-        # A warning on stderr takes queries that have one subtopic each for a mistake.
+        # ir-measures warns on stderr about queries with one subtopic each, as if by mistake.
         with contextlib.redirect_stderr(io.StringIO()):
-            # One evaluator a measure: several would share one pass over the lists, and measures of
-            # another α than that of the first would find them read already and return 0.
+            # One evaluator per measure: several measures share one pass over the lists, and those
+            # of another α than the first would find them consumed and return 0.
             self._judges = {
-                name: ir_measures.evaluator([measure], judged) for name, measure in wanted.items()
+                name: ir_measures.evaluator([measure], judged) for name, measure in measures.items()
             }
 
     def __call__(self, rows: Tensor) -> dict[str, Tensor]:
         """Judge B lists.
 
         Args:
-            rows: (B, M) distinct catalog rows, best first, −1 where there is none.
+            rows: (B, M) distinct catalog rows, best first, −1 for padding.
 
         Returns:
-            "alpha nDCG" and "subtopic recall", each (B,) from 0 to 1, float64; NaN where no item
-            is relevant to the query.
+            "alpha nDCG" and "subtopic recall", each (B,) from 0 to 1, float64; NaN if no item is
+            relevant to the query.
         """
         from ir_measures import ScoredDoc
 
-        listed = [
+        lists = [
             ScoredDoc(str(query), str(row), -float(rank))
             for query, items in enumerate(rows.tolist())
             for rank, row in enumerate(items)
             if row >= 0
         ]
-        start = [0.0 if is_known else torch.nan for is_known in self._answerable]
-        found = {name: torch.tensor(start, dtype=torch.float64) for name in self._judges}
+        start = [0.0 if answerable else torch.nan for answerable in self._answerable]
+        scores = {name: torch.tensor(start, dtype=torch.float64) for name in self._judges}
         for name, judge in self._judges.items():
-            for metric in judge.iter_calc(listed):
-                found[name][int(metric.query_id)] = metric.value
-        return found
+            for metric in judge.iter_calc(lists):
+                scores[name][int(metric.query_id)] = metric.value
+        return scores
 
 
 def of_references(references: Tensor, codes: Tensor) -> list[dict[int, str]]:
-    """Reference items with their subtopics: the value of a metadata column.
+    """Reference items with the value of a metadata column as subtopic.
 
     An item without a value is a subtopic of its own.
 
     Args:
-        references: (B, R) catalog rows, −1 padded.
+        references: (B, R) catalog rows, −1 for padding.
         codes: (N,) numbers of the values, −1 for none (``Catalog.codes``).
 
     Examples:
@@ -122,15 +118,18 @@ def of_references(references: Tensor, codes: Tensor) -> list[dict[int, str]]:
         [{0: 'value 7', 2: 'item 2'}]
     """
     kinds = codes.tolist()
-
-    def subtopic(row: int) -> str:
-        return f"value {kinds[row]}" if kinds[row] >= 0 else f"item {row}"
-
-    return [{row: subtopic(row) for row in rows if row >= 0} for rows in references.tolist()]
+    return [
+        {
+            row: f"value {kinds[row]}" if kinds[row] >= 0 else f"item {row}"
+            for row in rows
+            if row >= 0
+        }
+        for rows in references.tolist()
+    ]
 
 
 def of_fits(fits: Tensor, slots: Tensor) -> list[dict[int, str]]:
     """Fitting items (B, N) bool with their slots (N,) as subtopics."""
     kinds = slots.tolist()
     rows = [fit.nonzero().flatten().tolist() for fit in fits]
-    return [{row: f"slot {kinds[row]}" for row in of} for of in rows]
+    return [{row: f"slot {kinds[row]}" for row in fitting} for fitting in rows]

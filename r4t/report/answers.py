@@ -1,16 +1,10 @@
-"""A method's ``SetBatch`` → what a person reads: sub-queries, items, scores; one JSONL line each.
-
-with AnswerWriter("runs/toy/results/sets.jsonl", fields=["category"]) as write:
-    write("MMR", queries, sets, {"items/vendi": [4.2, 3.9]})
-answers = read_answers("runs/toy/results/sets.jsonl")
-"""
+"""A method's ``SetBatch`` → what a person reads: sub-queries, items, scores; one JSONL line each."""
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -20,10 +14,12 @@ from r4t.data.queries import Query
 from r4t.errors import InputError, nearest
 from r4t.geometry import distinct_first
 from r4t.sets import SetBatch
+from r4t.support.files import replacing
 
 Scores = Mapping[str, Sequence[float | None]]
 Reasons = Mapping[str, Sequence[str]]
-SHORT = 32  # letters that a metadata value may have to be shown unasked
+WriteAnswers = Callable[[str, Sequence[Query], SetBatch, Scores, Reasons], None]
+SHORT = 32  # average length up to which a metadata column is shown by default
 
 
 @dataclass(frozen=True)
@@ -31,14 +27,12 @@ class AnswerItem:
     """One returned item.
 
     Attributes:
-        id: Of the catalog.
-        title: Of the catalog.
         cosine: With the query, −1 … 1.
-        direction: Number, from 1, of the direction nearest to the item (as ``r4t retrieve`` tells
-            it); None for methods that pick items without directions.
-        subquery: Text of that direction; empty where it has none.
-        is_reference: Whether the query's reference set holds the item.
-        metadata: The columns asked for.
+        direction: Number, from 1, of the direction nearest to the item; None for methods that pick
+            items without directions.
+        subquery: Text of that direction; empty if directions have no texts.
+        is_reference: Whether the item is in the query's reference set.
+        metadata: The columns to show.
     """
 
     id: str
@@ -55,15 +49,13 @@ class Answer:
     """One method's answer to one query.
 
     Attributes:
-        query_id: Of the query.
-        query: Its text.
-        method: Name in the tables.
-        directions: How many directions searched; 0 for methods that pick items without.
-        subqueries: Texts of the directions, in their order; empty where they have none. One of
-            which the encoder knows no word has found no item.
-        items: Distinct items, best first.
-        scores: Of the set by name ("items/vendi"); None where a score does not apply.
-        reasons: For scores that give one, such as a judge's, by the same name.
+        method: Its name in the tables.
+        directions: How many directions were searched; 0 for methods that pick items without.
+        subqueries: Texts of the directions, in order; empty if they have none. Those without a word
+            that the encoder knows find no item.
+        items: Distinct, best first.
+        scores: Of the set, by name ("items/vendi"); None where a score does not apply.
+        reasons: By the same names, for scores that give reasons, such as a judge's.
     """
 
     query_id: str
@@ -75,62 +67,54 @@ class Answer:
     scores: dict[str, float | None]
     reasons: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def heading(self) -> str:
+        """How many sub-queries or directions were searched with; empty for none."""
+        if self.subqueries:
+            return f"{len(self.subqueries)} sub-queries"
+        return f"{self.directions} directions without words" if self.directions else ""
 
-def shown_number(value: float, places: int) -> str:
-    """A number to read, with no minus before a zero.
+    @property
+    def split_subqueries(self) -> list[tuple[str, str]]:
+        """Each sub-query as the query that it begins with, or "", and the rest.
 
-    Examples:
-        >>> shown_number(-0.0012, 2), shown_number(-0.5, 2)
-        ('0.00', '−0.50')
-    """
-    text = f"{abs(value):.{places}f}"
-    return f"−{text}" if value < 0 and float(text) else text
-
-
-def readable(text: str) -> str:
-    r"""A text in one line, without the control characters that a model or a file may hold.
-
-    Examples:
-        >>> readable("red\n  hat")
-        'red hat'
-    """
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else "�" for c in line)
-
-
-def added_words(subquery: str, query: str) -> str | None:
-    """What a sub-query adds to the query that it begins with; None if it does not.
-
-    Examples:
-        >>> added_words("beach day hats", "Beach day"), added_words("sandals", "Beach day")
-        ('hats', None)
-    """
-    begin, rest = subquery[: len(query) + 1], subquery[len(query) + 1 :]
-    return rest if rest and begin.casefold() == f"{query} ".casefold() else None
+        Examples:
+            >>> answer = Answer("q", "Beach day", "MMR", 2, ["beach day hats", "sandals"], [], {})
+            >>> answer.split_subqueries
+            [('beach day', 'hats'), ('', 'sandals')]
+        """
+        size, begin = len(self.query), f"{self.query} ".casefold()
+        return [
+            (text[:size], text[size + 1 :])
+            if len(text) > size + 1 and text[: size + 1].casefold() == begin
+            else ("", text)
+            for text in self.subqueries
+        ]
 
 
 def short_columns(catalog: Catalog, most: int = 3) -> list[str]:
     """Names of the first ``most`` columns whose values are single and short enough to read."""
-    found = []
+    names = []
     for name in catalog.columns:
         values = [value for value in catalog.column(name) if value is not None]
         single = all(isinstance(value, str | int | float) for value in values)
         if values and single and sum(len(str(v)) for v in values) <= SHORT * len(values):
-            found.append(name)
-    return found[:most]
+            names.append(name)
+    return names[:most]
 
 
 def checked_columns(catalog: Catalog, names: Sequence[str]) -> dict[str, list[Any]]:
     """Read metadata columns by name.
 
     Raises:
-        InputError: There is no such column.
+        InputError: If there is no such column.
     """
     for name in names:
         if name not in catalog.columns:
             raise InputError(
-                f"Fields to show are metadata columns of the catalog, {sorted(catalog.columns)} — "
-                f"found '{name}'; name some of them.{nearest(name, catalog.columns)}"
+                expected=f"fields among the metadata columns {sorted(catalog.columns)}",
+                found=repr(name),
+                remedy=f"Name columns of the catalog.{nearest(name, catalog.columns)}",
             )
     return {name: catalog.column(name) for name in names}
 
@@ -143,164 +127,118 @@ def make_answers(
     *,
     metadata: Mapping[str, Sequence[Any]],
     reasons: Reasons | None = None,
-    size: int | None = None,
 ) -> list[Answer]:
     """Read off what a method returned for each of B queries.
 
-    The items are the first distinct ones of the pool; of the members, where there is no pool.
-
-    Args:
-        method: Its name.
-        queries: B queries.
-        sets: Their sets, with the catalog attached (a ``Searcher`` does so).
-        scores: B numbers by name.
-        metadata: Columns to show, N values each.
-        reasons: B reasons by the name of the score they explain; "" for none.
-        size: Items a query; the set size k by default.
+    The items are the first k distinct ones of the pool or, without a pool, of the members. Scores
+    and reasons hold B values by name; ``metadata`` holds N values for each column to show.
 
     Raises:
-        InputError: The sets have no catalog, or their number is not that of the queries.
+        InputError: If the sets have no catalog, or their number is not that of the queries.
     """
-    catalog = sets.catalog
-    if catalog is None or len(queries) != len(sets):
-        found = "none" if catalog is None else f"{len(sets)} sets for {len(queries)} queries"
+    if sets.catalog is None or len(queries) != len(sets):
+        counts = f"{len(sets)} sets for {len(queries)} queries"
         raise InputError(
-            f"Answers are read off one set a query, with its catalog — found {found}; build the "
-            "sets with a Searcher, from these queries."
+            expected="one set per query, with its catalog",
+            found="sets without a catalog" if sets.catalog is None else counts,
+            remedy="Build the sets from these queries with a Searcher.",
         )
-    listed = sets.items if sets.pool is None else sets.pool
-    rows = distinct_first(listed, sets.set_size if size is None else size).tolist()
-    said = {} if reasons is None else reasons
-    texts = [[] for _ in queries] if sets.texts is None else sets.texts
+    rows = distinct_first(sets.items if sets.pool is None else sets.pool, sets.set_size)
+    reasons = {} if reasons is None else reasons
     return [
         Answer(
             query_id=query.id,
             query=query.text,
             method=method,
-            directions=0 if sets.directions is None else int(sets.mask[place].sum()),
-            subqueries=list(texts[place]),
-            items=[
-                AnswerItem(
-                    id=catalog.ids[row],
-                    title=catalog.texts[row],
-                    cosine=cosine,
-                    direction=number,
-                    subquery=_text(texts[place], number),
-                    is_reference=catalog.ids[row] in query.references,
-                    metadata={name: _plain(values[row]) for name, values in metadata.items()},
-                )
-                for row, cosine, number in _found(catalog, sets, place, rows[place])
-            ],
-            scores={name: values[place] for name, values in scores.items()},
-            reasons={name: given[place] for name, given in said.items() if given[place]},
+            directions=0 if sets.directions is None else int(sets.mask[n].sum()),
+            subqueries=[] if sets.texts is None else list(sets.texts[n]),
+            items=_items(query, sets, n, rows[n][rows[n] >= 0].tolist(), metadata),
+            scores={name: values[n] for name, values in scores.items()},
+            reasons={name: texts[n] for name, texts in reasons.items() if texts[n]},
         )
-        for place, query in enumerate(queries)
+        for n, query in enumerate(queries)
     ]
 
 
-def _found(
-    catalog: Catalog, sets: SetBatch, place: int, listed: list[int]
-) -> list[tuple[int, float, int | None]]:
-    """Row, cosine with the query and number of the nearest direction of each listed item."""
-    rows = [row for row in listed if row >= 0]
+def _items(
+    query: Query,
+    sets: SetBatch,
+    number: int,
+    rows: list[int],
+    metadata: Mapping[str, Sequence[Any]],
+) -> list[AnswerItem]:
+    """Describe catalog rows as items of the set with this number."""
+    catalog = sets.catalog
+    if catalog is None or not rows:
+        return []
     vectors = catalog.embeddings[rows]
-    cosines = [round(cosine, 4) for cosine in (vectors @ sets.query[place]).tolist()]
-    numbers: list[int | None] = [None] * len(rows)
-    if sets.directions is not None and rows:
-        near = (vectors @ sets.directions[place].T).masked_fill(~sets.mask[place], -torch.inf)
-        numbers = [direction + 1 for direction in near.argmax(1).tolist()]
-    return list(zip(rows, cosines, numbers))
+    cosines = (vectors @ sets.query[number]).tolist()
+    directions: list[int | None] = [None] * len(rows)
+    if sets.directions is not None:
+        near = (vectors @ sets.directions[number].T).masked_fill(~sets.mask[number], -torch.inf)
+        directions = (near.argmax(1) + 1).tolist()
+    texts = {} if sets.texts is None else dict(enumerate(sets.texts[number], 1))
+    return [
+        AnswerItem(
+            id=catalog.ids[row],
+            title=catalog.texts[row],
+            cosine=round(cosine, 4),
+            direction=direction,
+            subquery="" if direction is None else texts.get(direction, ""),
+            is_reference=catalog.ids[row] in query.references,
+            # JSON has no NaN.
+            metadata={n: None if v[row] != v[row] else v[row] for n, v in metadata.items()},
+        )
+        for row, cosine, direction in zip(rows, cosines, directions)
+    ]
 
 
-def _text(texts: Sequence[str], number: int | None) -> str:
-    return "" if number is None or number > len(texts) else texts[number - 1]
+@contextmanager
+def answer_writer(path: str | Path, fields: Sequence[str] = ()) -> Iterator[WriteAnswers]:
+    """Give a function that writes the answers of one method to B queries, a JSON line for each.
 
-
-def _plain(value: Any) -> Any:
-    """A metadata value as JSON has it: NaN is none."""
-    return None if isinstance(value, float) and value != value else value
-
-
-class AnswerWriter:
-    """Writes answers to a JSONL file as they come, one line for each query of each method.
-
-    The lines go to ``PATH.part``, which takes the place of ``PATH`` when the writer is closed: an
-    evaluation that ends early leaves the old file as it was.
-
-    Args:
-        path: The file; its folder is made if missing.
-        fields: Metadata columns to write with each item.
+    It writes the metadata columns ``fields`` with each item. The file takes its place when the block
+    ends; if the block raises, the old file stays as it was.
     """
+    metadata: dict[str, list[Any]] = {}
+    with replacing(Path(path)) as part, part.open("w", encoding="utf-8") as file:
 
-    def __init__(self, path: str | Path, fields: Sequence[str] = ()) -> None:
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.path.with_name(self.path.name + ".part")
-        self._file = self._part.open("w", encoding="utf-8")
-        self._fields = fields
-        self._metadata: dict[str, list[Any]] = {}
+        def write(
+            name: str, queries: Sequence[Query], sets: SetBatch, scores: Scores, reasons: Reasons
+        ) -> None:
+            if not metadata and sets.catalog is not None:
+                metadata.update(checked_columns(sets.catalog, fields))
+            answers = make_answers(name, queries, sets, scores, metadata=metadata, reasons=reasons)
+            lines = (json.dumps(asdict(a), ensure_ascii=False, default=str) for a in answers)
+            file.writelines(f"{line}\n" for line in lines)
+            file.flush()
 
-    def __call__(
-        self,
-        method: str,
-        queries: Sequence[Query],
-        sets: SetBatch,
-        scores: Scores,
-        reasons: Reasons | None = None,
-    ) -> None:
-        """Write the answers of one method to B queries."""
-        if not self._metadata and sets.catalog is not None:
-            self._metadata = checked_columns(sets.catalog, self._fields)
-        for answer in make_answers(
-            method, queries, sets, scores, metadata=self._metadata, reasons=reasons
-        ):
-            self._file.write(json.dumps(asdict(answer), ensure_ascii=False, default=str) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Put the file in its place."""
-        if not self._file.closed:
-            self._file.close()
-            os.replace(self._part, self.path)
-
-    def __enter__(self) -> "AnswerWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-            return
-        self._file.close()
-        self._part.unlink()
+        yield write
 
 
 def read_answers(path: str | Path) -> list[Answer]:
-    """Read what an ``AnswerWriter`` wrote.
+    """Read what ``answer_writer`` wrote.
 
     Raises:
-        InputError: There is no such file, or a line is no answer.
+        InputError: If there is no such file, or a line is no answer.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            f"Answers are read from a JSONL file — found none at {path}; write one with "
-            "'r4t evaluate RUN'."
+            expected="a JSONL file of answers",
+            found=f"no file at {path}",
+            remedy="Write one with `r4t evaluate RUN`.",
         )
+    answers = []
     with path.open(encoding="utf-8") as file:
-        return [_parse(line, f"line {number} of {path}") for number, line in enumerate(file, 1)]
-
-
-def _parse(line: str, place: str) -> Answer:
-    try:
-        row = json.loads(line)
-        return Answer(**{**row, "items": [AnswerItem(**item) for item in row["items"]]})
-    except (ValueError, TypeError, KeyError):
-        raise InputError(
-            "An answer is a JSON object with query_id, query, method, directions, subqueries, items "
-            f"and scores — found {line[:80]!r} at {place}; evaluate the run again."
-        ) from None
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                answers.append(Answer(**{**row, "items": [AnswerItem(**i) for i in row["items"]]}))
+            except (ValueError, TypeError, KeyError):
+                raise InputError(
+                    expected="an answer as JSON, with query_id, query, method, items and more",
+                    found=f"{line[:80]!r} at line {number} of {path}",
+                    remedy="Evaluate the run again.",
+                ) from None
+    return answers

@@ -56,30 +56,6 @@ class Comparison:
         return list(found.values())
 
 
-def score_names(answers: Sequence[Answer], block: str) -> list[str]:
-    """Names of the scores of a block ("items/") that any of the answers has."""
-    return list(
-        dict.fromkeys(
-            name
-            for answer in answers
-            for name, value in answer.scores.items()
-            if name.startswith(block) and value is not None
-        )
-    )
-
-
-def highest(answers: Sequence[Answer], name: str) -> float | None:
-    """The highest value of a score, if the answers differ in it."""
-    found = {value for answer in answers if (value := answer.scores.get(name)) is not None}
-    return max(found) if len(found) > 1 else None
-
-
-def alone(answers: Sequence[Answer]) -> set[str]:
-    """Ids of the items that only one of several answers holds."""
-    ids = [item.id for answer in answers for item in answer.items]
-    return {item for item in ids if ids.count(item) == 1} if len(answers) > 1 else set()
-
-
 def compare_answers(
     folder: str | Path,
     queries: Sequence[Query | str],

@@ -16,7 +16,7 @@ from r4t.methods.context import EQUATION_1, MethodContext
 from r4t.methods.lineup import Lineup, MethodOptions
 from r4t.objective import Objective, load_objective, objective_class
 from r4t.plugins import OBJECTIVES, installed
-from r4t.report.answers import AnswerWriter, short_columns
+from r4t.report.answers import WriteAnswers, answer_writer, short_columns
 from r4t.report.stale_teacher import tuned_since
 from r4t.reward import Reward
 from r4t.run import RUN_FILE, Run
@@ -142,7 +142,7 @@ class Evaluation:
         directions, items = scores_by_block(reward, audited)
         columns = short_columns(searcher.catalog)
         progress = Progress("evaluate", len(lineup.methods) * len(queries))
-        with progress, AnswerWriter(self.folder / SETS_FILE, columns) as writer:
+        with progress, answer_writer(self.folder / SETS_FILE, columns) as writer:
             results = evaluate(
                 lineup.methods,
                 queries,
@@ -216,7 +216,7 @@ class Evaluation:
         }
 
 
-def _observer(writer: AnswerWriter, lineup: Lineup, progress: Progress) -> OnSets:
+def _observer(writer: WriteAnswers, lineup: Lineup, progress: Progress) -> OnSets:
     """Advance the progress, and write the sets of all methods but the points of curves."""
     points = {name for curve in lineup.curves.values() for name, _ in curve}
 

@@ -1,74 +1,64 @@
-"""Results → the differences and ratios that the claims about a run rest on."""
-
-from collections.abc import Sequence
+"""Results → the paired differences and ratios behind the headline claims about a run."""
 
 from r4t.evaluation.results import Difference, Results, compare
 
+COMPOSITE = "directions/composite"
+FOLM, DIFFUSION, STUDENT, ZERO_SHOT = "R4T-FOLM", "R4T-Diffusion", "R4T-Student", "Zero-shot"
+BASELINES = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", ZERO_SHOT)
+
 
 def differences(results: Results) -> list[Difference]:
-    """Return the paired differences that the claims rest on, as far as both methods are there."""
-    tuned = [("R4T-FOLM", "Zero-shot"), ("R4T-Diffusion", "Zero-shot")]
-    plain = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", "Zero-shot")
-    ours = ("R4T-FOLM", "R4T-Diffusion")
-    recall = [(first, second) for first in ours for second in plain]
-    if not any(name in results.values for name in ours):
-        recall = [(first, plain[0]) for first in plain[1:]]
-    measures = {
-        "directions/composite": [
-            ("R4T-FOLM", "Best-of-"),
-            ("Best-of-", "Zero-shot"),
-            ("R4T-Diffusion", "R4T-FOLM"),
-        ],
+    """Return the paired differences behind the claims, for the methods that were measured."""
+    tuned = [(FOLM, ZERO_SHOT), (DIFFUSION, ZERO_SHOT)]
+    recall = [(first, second) for first in (FOLM, DIFFUSION) for second in BASELINES]
+    if FOLM not in results.values and DIFFUSION not in results.values:
+        recall = [(first, BASELINES[0]) for first in BASELINES[1:]]
+    pairs = {
+        COMPOSITE: [(FOLM, "Best-of-"), ("Best-of-", ZERO_SHOT), (DIFFUSION, FOLM)],
         "directions/distinctness": tuned,
         "items/vendi": tuned,
         "items/facet recall": tuned,
         "items/pool facet recall": tuned,
         "items/recall": recall,
     }
-    found = []
-    for measure, pairs in measures.items():
-        for first, second in pairs:
-            names = [_full(name, results) for name in (first, second)]
-            if _comparable(results, names, measure):
-                found.append(compare(results, names[0] or "", names[1] or "", measure))
-    return found
+    result = [_difference(results, *pair, name) for name in pairs for pair in pairs[name]]
+    return [difference for difference in result if difference is not None]
 
 
-def _comparable(results: Results, names: Sequence[str | None], measure: str) -> bool:
-    """Whether both methods are there and some query has a value of the measure for both."""
-    if measure not in results.measures or None in names:
-        return False
-    columns = [results.of(name, measure) for name in names if name is not None]
-    return any(None not in pair for pair in zip(*columns, strict=True))
+def _difference(results: Results, first: str, second: str, measure: str) -> Difference | None:
+    """Compare two methods by how their names begin; None if no query has values of both."""
+    first, second = (
+        next((name for name in results.values if name.startswith(start)), "")
+        for start in (first, second)
+    )
+    if measure not in results.measures or not first or not second:
+        return None
+    values = zip(results.column(first, measure), results.column(second, measure))
+    both = any(None not in pair for pair in values)
+    return compare(results, first, second, measure) if both else None
 
 
 def ratios(results: Results) -> list[str]:
-    """Return sentences on how much of the tuned model the generators keep, and on their speed."""
-    if "R4T-FOLM" not in results.values:
+    """Return sentences: how much of the tuned model the generators keep, and how fast they are."""
+    if FOLM not in results.values:
         return []
-    names = [name for name in ("R4T-Diffusion", "R4T-Student") if name in results.values]
-    return [line for name in names for line in _of_folm(results, name)]
+    names = [name for name in (DIFFUSION, STUDENT) if name in results.values]
+    return [line for name in names for line in _compared_with_folm(results, name)]
 
 
-def _of_folm(results: Results, name: str) -> list[str]:
-    measure = "directions/composite"
-    folm, generated = (results.mean(method, measure) for method in ("R4T-FOLM", name))
+def _compared_with_folm(results: Results, name: str) -> list[str]:
+    folm, generated = (results.mean(method, COMPOSITE) for method in (FOLM, name))
     lines = []
     if folm and generated:
         lines.append(f"{name} reaches {generated / folm:.1%} of R4T-FOLM's composite")
-        if _comparable(results, ["R4T-FOLM", "Zero-shot"], measure):
-            gain = compare(results, "R4T-FOLM", "Zero-shot", measure)
-            if gain.low > 0:  # a share of a gain that may be nothing says nothing
-                kept = compare(results, name, "Zero-shot", measure).mean / gain.mean
-                short = name.removeprefix("R4T-")
-                lines.append(
-                    f"({short} − Zero-shot) / (FOLM − Zero-shot) of the composite: {kept:.2f}"
-                )
-    for batch, timed in results.latency.get(name, {}).items():
-        ratio = results.latency["R4T-FOLM"][batch]["total"] / timed["total"]
+        gain = _difference(results, FOLM, ZERO_SHOT, COMPOSITE)
+        if gain is not None and gain.low > 0:  # a share of a gain that may be 0 is meaningless
+            share = compare(results, name, ZERO_SHOT, COMPOSITE).mean / gain.mean
+            lines.append(
+                f"({name.removeprefix('R4T-')} − Zero-shot) / (FOLM − Zero-shot) of the composite: "
+                f"{share:.2f}"
+            )
+    for batch, seconds in results.latency.get(name, {}).items():
+        ratio = results.latency[FOLM][batch]["total"] / seconds["total"]
         lines.append(f"at batch {batch} {name} answers {ratio:.1f} times as fast as R4T-FOLM")
     return lines
-
-
-def _full(name: str, results: Results) -> str | None:
-    return next((found for found in results.values if found.startswith(name)), None)

@@ -1,22 +1,35 @@
 """Named points of a plot → their names beside them, where there is room."""
 
 import itertools
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.path import Path
+from matplotlib.transforms import Bbox
 
-Place = tuple[float, float]
-DISTANCES = (5, 12, 20, 30, 42)  # points (1/72 inch) between a point and its name
+DISTANCES = (5, 12, 20, 30, 42)  # from a point to its name, in points (1/72 inch)
+# A name to the right (1) of its point begins there.
+SIDES: dict[int, Literal["left", "center", "right"]] = {1: "left", 0: "center", -1: "right"}
+Place = tuple[int, int, float]  # distance, side, and how far up (1) or down (−1)
+PLACES: list[Place] = [
+    (distance, side, up)
+    for distance, side, up in itertools.product(DISTANCES, SIDES, (0, 0.5, -0.5, 1, -1))
+    if side != 0 or abs(up) == 1
+]
 TIE = {"arrowstyle": "-", "linewidth": 0.5, "color": "gray", "shrinkA": 0, "shrinkB": 3}
-ANGLES = range(0, 360, 30)
+STYLE: Any = {
+    "textcoords": "offset points",
+    "va": "center",
+    "fontsize": 8,
+    "zorder": 4,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+}
 
 
 class Label(NamedTuple):
-    """A name, its point in data coordinates, and the color to write it in."""
+    """A name, its point in data coordinates, and the color of its letters."""
 
     name: str
     x: float
@@ -24,136 +37,61 @@ class Label(NamedTuple):
     color: str = "black"
 
 
-class Box(NamedTuple):
-    """A rectangle on paper, in pixels."""
+def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
+    """Write each name where it hides no marker, no line and no other name.
 
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def hides(self, places: Sequence[Place]) -> int:
-        """How many places lie in it, or as good as.
-
-        Examples:
-            >>> Box(0, 0, 10, 4).hides([(5, 2), (11, 2), (5, 9)])
-            2
-        """
-        inside = (
-            self.left - 2 < x < self.right + 2 and self.bottom - 2 < y < self.top + 2
-            for x, y in places
-        )
-        return sum(inside)
-
-    def shared(self, other: "Box") -> float:
-        """Area that both cover.
-
-        Examples:
-            >>> Box(0, 0, 10, 4).shared(Box(8, 1, 20, 2))
-            2
-        """
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return max(width, 0) * max(height, 0)
-
-    def beyond(self, frame: "Box") -> float:
-        """How far it reaches out of a frame."""
-        ends = (frame.left - self.left, self.right - frame.right)
-        return sum(max(end, 0) for end in (*ends, frame.bottom - self.bottom, self.top - frame.top))
-
-
-def place_labels(
-    axes: "Axes",
-    labels: Sequence[Label],
-    points: Sequence[Place],
-    lines: Sequence[Place] = (),
-    font_size: float = 8,
-) -> None:
-    """Write each name where it hides no point, no line and no other name.
-
-    Names are placed one by one, from the crowded points on; each takes the nearest of the places
-    around its point that is free and within the axes, or else the one that hides least. A name
-    that had to move away is tied to its point by a thin line.
-
-    Args:
-        axes: With everything drawn and its limits settled.
-        labels: The points to name.
-        points: (x, y) of all points that must stay visible.
-        lines: (x, y) along lines that should, close together.
-        font_size: Of the names.
+    Call it last, when everything is drawn and the limits are settled. Names are placed one by one,
+    those of crowded points first. Each takes the nearest free place inside the axes, or else the
+    place where it hides least. A thin line ties a name to its point unless it is next to it.
     """
-    from matplotlib.figure import Figure
-
-    figure = axes.get_figure()
-    if not isinstance(figure, Figure):
-        raise TypeError("names are placed in the axes of a whole figure")
-    figure.draw_without_rendering()  # settles the layout, so that sizes on paper are known
-
-    def on_paper(place: Place) -> Place:
-        x, y = axes.transData.transform(place)
-        return x, y
-
-    marks = [on_paper(point) for point in points]
-    strokes = [on_paper(point) for point in lines]
+    # Settles the layout, so that sizes in pixels are known.
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    pixels = [(line, line.get_transform().transform(line.get_xydata())) for line in axes.lines]
+    marks = [place for line, places in pixels if line.get_marker() != "None" for place in places]
+    strokes = [Path(places) for line, places in pixels if line.get_linestyle() != "None"]
     legend = axes.get_legend()
-    taken = [] if legend is None else [Box(*legend.get_window_extent().extents)]
-    frame = Box(*axes.bbox.extents)
-    for label in sorted(labels, key=lambda label: _room(label, labels, axes)):
-        text = _written(axes, label, font_size)
-        size = text.get_window_extent()
-        pixels = figure.dpi / 72
-        best = (math.inf, 0, 0, frame)
-        for distance, angle in itertools.product(DISTANCES, ANGLES):
-            box = _box(
-                on_paper((label.x, label.y)), size.width, size.height, distance * pixels, angle
-            )
-            cost = 100 * box.hides(marks) + 10 * box.hides(strokes) + 50 * box.beyond(frame)
-            cost += sum(box.shared(other) for other in taken) + distance / 10
-            best = min(best, (cost, distance, angle, box))
-        _, distance, angle, box = best
-        taken.append(box)
-        text.xyann = _offset(distance, angle)
-        text.set_horizontalalignment(_side(angle))
-        if distance > DISTANCES[0]:
-            axes.annotate("", text.xy, text.xyann, textcoords="offset points", arrowprops=TIE)
+    taken = [] if legend is None else [legend.get_window_extent()]
+
+    def cost(box: Bbox) -> float:
+        around = box.padded(2)
+        hidden = 100 * around.count_contains(marks)
+        hidden += 30 * sum(stroke.intersects_bbox(around, filled=False) for stroke in strokes)
+        return hidden + 50 * beyond(box, axes.bbox) + sum(shared(box, other) for other in taken)
+
+    points = axes.transData.transform([(label.x, label.y) for label in labels])
+    gaps = np.sort(np.linalg.norm(points[:, None] - points, axis=-1))[:, 1:2]  # to the nearest
+    for number in np.argsort(gaps.sum(1), kind="stable"):
+        name, x, y, color = labels[number]
+        text = axes.annotate(name, (x, y), (0, 0), color=color, **STYLE)
+        size, pixel = np.array(text.get_window_extent().size), axes.figure.dpi / 72
+        boxes = {place: _box(points[number], size, pixel, place) for place in PLACES}
+        best = min(PLACES, key=lambda place: cost(boxes[place]) + place[0] / 10)
+        taken.append(boxes[best])
+        text.xyann = _offset(best)
+        text.set_horizontalalignment(SIDES[best[1]])
+        if best[0] > DISTANCES[0]:
+            axes.annotate("", (x, y), text.xyann, textcoords="offset points", arrowprops=TIE)
 
 
-def _written(axes: "Axes", label: Label, font_size: float) -> "Annotation":
-    return axes.annotate(
-        label.name,
-        (label.x, label.y),
-        (0, 0),
-        textcoords="offset points",
-        fontsize=font_size,
-        color=label.color,
-        va="center",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
-        zorder=4,
-    )
+def _offset(place: Place) -> tuple[float, float]:
+    """From a point to the near end of its name; a little more up and down, for the letters."""
+    distance, side, up = place
+    return distance * side, (distance + 3) * up
 
 
-def _offset(distance: float, angle: float) -> Place:
-    """Where a name stands from its point: below and above, a little nearer to the middle line."""
-    turn = math.radians(angle)
-    return distance * math.cos(turn), (distance + 3) * math.sin(turn)
+def _box(point: np.ndarray, size: np.ndarray, pixel: float, place: Place) -> Bbox:
+    """Pixels that a name of this size would cover."""
+    left, bottom = point + np.multiply(_offset(place), pixel) - size * ((1 - place[1]) / 2, 0.5)
+    return Bbox.from_bounds(left, bottom, *size)
 
 
-def _side(angle: int) -> Literal["left", "center", "right"]:
-    """A name to the right of its point begins there; one to the left ends there."""
-    cosine = math.cos(math.radians(angle))
-    return "center" if abs(cosine) < 0.1 else "left" if cosine > 0 else "right"
+def shared(box: Bbox, other: Bbox) -> float:
+    """Area that both boxes cover."""
+    both = Bbox.intersection(box, other)
+    return 0.0 if both is None else both.width * both.height
 
 
-def _box(point: Place, width: float, height: float, distance: float, angle: int) -> Box:
-    """Where a name of this size would stand."""
-    across, up = _offset(distance, angle)
-    left = point[0] + across - width * {"left": 0.0, "center": 0.5, "right": 1.0}[_side(angle)]
-    bottom = point[1] + up - height / 2
-    return Box(left, bottom, left + width, bottom + height)
-
-
-def _room(label: Label, labels: Sequence[Label], axes: "Axes") -> float:
-    """Distance on paper to the nearest other named point."""
-    here = axes.transData.transform((label.x, label.y))
-    others = [axes.transData.transform((other.x, other.y)) for other in labels if other != label]
-    return min((math.dist(here, there) for there in others), default=math.inf)
+def beyond(box: Bbox, frame: Bbox) -> float:
+    """How far a box reaches out of a frame, summed over the four sides."""
+    ends = (np.subtract(frame.min, box.min), np.subtract(box.max, frame.max))
+    return float(np.clip(ends, 0, None).sum())

@@ -8,39 +8,37 @@ import torch
 from torch import Tensor
 
 from r4t.errors import InputError
-from r4t.evaluation.results import FILE, Results
+from r4t.evaluation.results import FILE, Results, as_tensor
 
-# Settings in which runs may differ: where they lie, how many queries, what was found on the way,
-# and what decides which numbers there are, not how high. All others must agree.
-FREE = {
+# Settings that do not change the height of a number: where the run is, how many queries it has, what
+# happened on the way, and which numbers were taken at all. Runs must agree in all others.
+MAY_DIFFER = {
     *("run", "out", "seed", "queries", "queries_limit", "unknown_queries", "catalog_items"),
     *("left_out", "absent", "lineage", "facts", "curves", "audit", "methods"),
     *("batch_size", "latency_batches", "latency_calls"),
 }
-TOLD = ("subqueries",)  # files of the runs, as their models are; differing ones are told
+REPORTED = ("subqueries",)  # may differ, as the models do, but a note says how
 Unit = tuple[str, str, str]  # a query: its catalog, id and text
 
 
 def load_runs(folders: Sequence[str]) -> dict[str, Results]:
-    """Read the results of runs.
-
-    Args:
-        folders: Run folders (``RUN/results`` is read), or folders that hold results themselves.
+    """Read the results of run folders (in ``RUN/results``), or of folders that hold them.
 
     Raises:
-        InputError: A folder holds no results, or is named twice.
+        InputError: If a folder holds no results, or is named twice.
     """
     runs: dict[str, Results] = {}
-    places: dict[Path, str] = {}
+    names: dict[Path, str] = {}
     for folder in folders:
         below = Path(folder) / "results"
         place = below if (below / FILE).is_file() else Path(folder)
-        if place.resolve() in places:
+        earlier = names.setdefault(place.resolve(), folder)
+        if folder in runs or earlier != folder:
             raise InputError(
-                f"A report takes each run once — found {folder} again after "
-                f"{places[place.resolve()]} — name it once."
+                expected="each run once",
+                found=f"{folder} again after {earlier}",
+                remedy="Name it once.",
             )
-        places[place.resolve()] = folder
         runs[folder] = Results.load(place)
     return runs
 
@@ -48,40 +46,38 @@ def load_runs(folders: Sequence[str]) -> dict[str, Results]:
 def shared_settings(runs: Mapping[str, Results], across_catalogs: bool = False) -> dict[str, Any]:
     """Return the settings in which all runs agree.
 
-    Results of older versions hold fewer settings; what a run does not tell is not compared.
-
-    Args:
-        runs: Name → results.
-        across_catalogs: Whether they may have different catalogs, and encoders fitted to them.
+    A setting that a run lacks, as results of older versions do, is compared among the others. With
+    ``across_catalogs``, catalogs may differ, and so may encoders that were fitted to them.
 
     Raises:
-        InputError: Two runs differ in a setting on which their numbers depend.
+        InputError: If two runs differ in a setting on which their numbers depend.
     """
-    found: dict[str, Any] = {}
+    shared: dict[str, Any] = {}
     for key in dict.fromkeys(key for results in runs.values() for key in results.settings):
-        told = {
-            name: _setting(results.settings[key], key, across_catalogs)
+        values = {
+            name: _comparable(results.settings[key], key, across_catalogs)
             for name, results in runs.items()
             if key in results.settings
         }
-        first, *_ = told
-        other = next((name for name in told if told[name] != told[first]), None)
+        first, *_ = values
+        other = next((name for name in values if values[name] != values[first]), None)
         if other is None:
-            found[key] = told[first]
-        elif key not in (*FREE, *TOLD) and not (key == "catalog" and across_catalogs):
-            way = ", or add --across-catalogs" if key == "catalog" else ""
+            shared[key] = values[first]
+        elif key not in (*MAY_DIFFER, *REPORTED) and not (key == "catalog" and across_catalogs):
+            option = ", or add --across-catalogs" if key == "catalog" else ""
             raise InputError(
-                f"Runs are averaged where they agree in {key} — found {told[first]!r} in {first} "
-                f"and {told[other]!r} in {other} — report them apart{way}."
+                expected=f"runs that agree in {key}",
+                found=f"{values[first]!r} in {first} and {values[other]!r} in {other}",
+                remedy=f"Report them separately{option}.",
             )
-    return found
+    return shared
 
 
-def _setting(value: Any, key: str, across_catalogs: bool) -> Any:
+def _comparable(value: Any, key: str, across_catalogs: bool) -> Any:
     if key == "catalog" and isinstance(value, str):
-        return value[:12]  # of a fingerprint, as elsewhere
+        return value[:12]  # of the fingerprint, as the program prints it elsewhere
     if key == "encoder" and across_catalogs and isinstance(value, str):
-        # An encoder that was fitted to its catalog has a vocabulary of its own: name and width.
+        # Name and width; an encoder that was fitted to its catalog has its own vocabulary.
         return ", ".join(value.split(", ")[:2])
     return value
 
@@ -89,7 +85,8 @@ def _setting(value: Any, key: str, across_catalogs: bool) -> Any:
 class Grid:
     """The queries of R runs, each once, and their values run by run.
 
-    A query is one where catalog, id and text are; results of before texts were kept go by ids.
+    Two queries are the same if catalog, id and text are; without texts (results of older versions),
+    if catalog and id are.
 
     Attributes:
         units: The n queries.
@@ -104,12 +101,8 @@ class Grid:
         for results in runs:
             catalog = str(results.settings.get("catalog")) if len(catalogs) > 1 else ""
             texts = results.texts if with_texts else [""] * len(results.queries)
-            self._rows.append(
-                [
-                    places.setdefault((catalog, query, text), len(places))
-                    for query, text in zip(results.queries, texts)
-                ]
-            )
+            units = [(catalog, query, text) for query, text in zip(results.queries, texts)]
+            self._rows.append([places.setdefault(unit, len(places)) for unit in units])
         self._runs = runs
         self.units = list(places)
         self.asked = torch.zeros(len(places), len(runs), dtype=torch.bool)
@@ -117,25 +110,10 @@ class Grid:
             self.asked[rows, number] = True
 
     def values(self, method: str, measure: str) -> Tensor:
-        """Values (n, R) of a method; NaN where a run did not ask the query, or has no value."""
-        found = torch.full(self.asked.shape, torch.nan, dtype=torch.float64)
+        """Values (n, R) of a method; NaN if a run did not ask the query or has no value for it."""
+        values = torch.full(self.asked.shape, torch.nan, dtype=torch.float64)
         for number, (results, rows) in enumerate(zip(self._runs, self._rows)):
-            numbers = results.values.get(method, {}).get(measure)
-            if numbers is not None:
-                held = [torch.nan if value is None else value for value in numbers]
-                found[rows, number] = torch.tensor(held, dtype=torch.float64)
-        return found
-
-    def answered(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep the queries and runs that have any value, and tell which runs asked which query.
-
-        Args:
-            values: (n, R, m), of which all m columns miss the same.
-
-        Returns:
-            Values (n', R', m), and (n',) numbers: alike for queries that the same runs asked.
-        """
-        known = ~values[..., 0].isnan()
-        rows, runs = known.any(1), known.any(0)
-        strata = self.asked[rows][:, runs].unique(dim=0, return_inverse=True)[1]
-        return values[rows][:, runs], strata
+            column = results.values.get(method, {}).get(measure)
+            if column is not None:
+                values[rows, number] = as_tensor(column)
+        return values

@@ -1,4 +1,4 @@
-"""A run → whether its tuned model is the one whose sets the generated ones learned from."""
+"""A run → a warning if the tuned model was retrained after the distilled ones learned from it."""
 
 from collections.abc import Container
 
@@ -11,30 +11,29 @@ LEARNERS = ("R4T-Diffusion", "R4T-Student")
 
 
 def tuned_since(run: Run, methods: Container[str]) -> list[str]:
-    """Say where R4T-FOLM stands beside methods that imitate another state of it.
+    """Warn if R4T-FOLM is compared with models that imitate an older version of it.
 
     Args:
-        run: With its target sets in ``targets``, if anywhere.
-        methods: Names of those compared.
+        run: Its target sets, if it has any, are in ``targets``.
+        methods: Names of the methods compared.
 
     Returns:
-        One sentence, or none: where the models follow from each other, or nothing tells.
+        One sentence; none if the models match, or if nothing records which model wrote the targets.
     """
     learners = [name for name in LEARNERS if name in methods]
     if "R4T-FOLM" not in methods or not learners:
         return []
     folder = run.step("targets")
     try:
-        written = read_manifest(folder)
-    except InputError:  # sets of elsewhere, or none kept: nothing to tell by
+        manifest = read_manifest(folder)
+    except InputError:  # the run keeps no target sets, or those of another program
         return []
-    model = run.folder / written.model
-    if not written.model_fingerprint or not model.is_dir():
-        return []
-    if folder_fingerprint(model) == written.model_fingerprint:
+    model = run.folder / manifest.model
+    teacher = manifest.model_fingerprint
+    if not teacher or not model.is_dir() or folder_fingerprint(model) == teacher:
         return []
     return [
-        f"R4T-FOLM is another than the model that wrote {folder}, from which "
-        f"{' and '.join(learners)} learned: {model} was trained again since. Synthesize and distill "
-        "again to compare them as teacher and learner."
+        f"R4T-FOLM ({model}) has been retrained since it wrote {folder}, so "
+        f"{' and '.join(learners)} learned from an older version. Synthesize and distill again to "
+        "compare them as teacher and learner."
     ]

@@ -1,183 +1,173 @@
-"""Results → tables on the terminal, in Markdown and CSV, and plots: what people read."""
+"""Results → tables as text, with notes below them; written as Markdown beside the other files."""
 
-import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from r4t.evaluation.latency import PARTS
+from r4t.evaluation.resampling import Interval
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Difference, Results
 from r4t.support.files import write_text
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 NOTE = (
-    "Two kinds of numbers, kept apart: directions/ judges the directions that were searched with, "
-    "for methods that have them; items/ judges the items returned, as many for every method and out "
-    "of pools of equal size. Rank methods with and without directions by items/ only."
+    "Two kinds of numbers: directions/ scores the directions that a method searched with, if it has "
+    "any; items/ scores the items returned, with the same set size and pool size for every method. "
+    "Rank methods with and without directions by items/ only."
 )
-TITLES = {DIRECTIONS: "Directions", ITEMS: "Returned items"}
-WIDTH = 120  # letters across, where nobody says
-BORDER = 3  # letters between two columns
-MISSING = "–"
+WIDTH = 120  # characters, unless the terminal says otherwise
+BORDER = 3  # characters between two columns
+
+
+class Measured(Protocol):
+    """What a table is made of: the ``Results`` of an evaluation, or an ``Aggregate`` of several."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Set size, pool size and, if known, the size of the catalog; for the titles."""
+
+    @property
+    def methods(self) -> list[str]:
+        """For the rows."""
+
+    @property
+    def measures(self) -> list[str]:
+        """For the columns."""
+
+    def interval(self, method: str, measure: str) -> Interval | None:
+        """For the cells; None for no value."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A titled part of the table, as text."""
+    """One titled table, as text."""
 
     title: str
     header: list[str]
     rows: list[list[str]]
 
     def widths(self) -> list[int]:
-        """Letters across of each column: of its cells, and of the longest word above them."""
+        """Characters that each column needs: for its cells and the longest word of its heading."""
         return [
             max(len(text) for text in (*name.split(), *cells))
             for name, *cells in zip(self.header, *self.rows)
         ]
 
     def fitted(self, width: int) -> list[int]:
-        """The same, where a table this wide can have them: names may break between words."""
-        found = self.widths()
-        for number in (0, len(found) - 1, 1):
-            words = [word for row in self.rows for word in row[number].split()]
-            least = max(len(word) for word in (*self.header[number].split(), *words))
-            spare = sum(found) + BORDER * len(found) + 1 - width
-            found[number] = max(least, found[number] - max(spare, 0))
-        return found
+        """Widths of the columns in a table of ``width`` characters.
+
+        To fit, the first, the last and the second column may break between words.
+        """
+        widths = self.widths()
+        for number in (0, len(widths) - 1, 1):
+            words = [word for row in (self.header, *self.rows) for word in row[number].split()]
+            spare = sum(widths) + BORDER * len(widths) + 1 - width
+            widths[number] = max(max(map(len, words)), widths[number] - max(spare, 0))
+        return widths
+
+    def split(self, width: int) -> list["Block"]:
+        """Tables of at most ``width`` characters that share the first column; none without rows."""
+        sizes = [size + BORDER for size in self.widths()]
+        parts: list[list[int]] = []
+        for column in range(1, len(self.header)):
+            if not parts or sum(sizes[n] for n in (*parts[-1], column)) + 1 > width:
+                parts.append([0])
+            parts[-1].append(column)
+        if not self.rows or len(parts) < 2:
+            return [self] if self.rows else []
+        return [
+            Block(
+                f"{self.title} ({number} of {len(parts)})",
+                [self.header[n] for n in part],
+                [[row[n] for n in part] for row in self.rows],
+            )
+            for number, part in enumerate(parts, 1)
+        ]
 
 
 def blocks(
     results: Results, differences: Sequence[Difference] = (), width: int = WIDTH
 ) -> list[Block]:
-    """Lay results out: directions, returned items, paired differences, milliseconds.
+    """Lay out the directions, the returned items, the paired differences and the milliseconds.
 
-    Args:
-        results: Of one evaluation.
-        differences: Between its methods.
-        width: Letters across; measures that do not fit go to a table of their own.
+    Measures that do not fit into ``width`` characters go into further tables.
     """
-
-    def cell(method: str, measure: str) -> str | None:
-        interval = results.interval(method, measure)
-        if interval is None:
-            return None
-        half = f" ±{interval.half:.3f}" if interval.queries > 1 else ""
-        return f"{interval.mean:.3f}{half}"
-
-    of = f"mean of {len(results.queries)} queries"
-    names, methods = results.measures, results.methods
-    found = [
-        block
-        for prefix in (DIRECTIONS, ITEMS)
-        for block in measure_blocks(
-            methods, names, prefix, cell, title_of(results.settings, prefix, of), width
-        )
-    ]
-    found += [difference_block(differences), *_latency_blocks(results)]
-    return [block for block in found if block.rows]
+    tables = measure_blocks(results, f"mean of {len(results.queries)} queries", width)
+    tables += [difference_block(differences), *_latency_blocks(results)]
+    return [block for block in tables if block.rows]
 
 
 def notes(results: Results) -> list[str]:
-    """Sentences that belong below the tables: how to read them, what is missing and why."""
+    """Sentences below the tables: how to read them, what is missing and why."""
     lines = [
-        "± is half the width of the 95 % bootstrap interval over queries; it speaks of other "
-        "queries, not of other training runs.",
+        "± is half the width of the 95 % bootstrap interval over queries: it covers other queries, "
+        "not other training runs.",
         NOTE,
     ]
-    left_out = _by_reason(results.settings.get("left_out", {}))
-    lines += [f"Left out: {names}. {reason}" for reason, names in left_out.items()]
-    absent = _by_reason(results.settings.get("absent", {}))
-    lines += [
-        f"Not in the table: {names}, for {reason.removesuffix('.')}."
-        for reason, names in absent.items()
-    ]
-    lines += results.settings.get("lineage", [])
-    fewer = [
-        f"{measure} on {_fewest(results, measure)}"
-        for measure in results.measures
-        if _fewest(results, measure) < len(results.queries)
-    ]
+    settings = results.settings
+    for reason, names in _by_reason(settings.get("left_out", {})).items():
+        lines.append(f"Left out: {names}. {reason}")
+    for reason, names in _by_reason(settings.get("absent", {})).items():
+        lines.append(f"Not in the table: {names}, because {reason.removesuffix('.')}.")
+    lines += settings.get("lineage", [])
+    total, fewer = len(results.queries), []
+    for measure in results.measures:
+        intervals = [results.interval(method, measure) for method in results.methods]
+        least = min((i.queries for i in intervals if i is not None), default=total)
+        fewer += [f"{measure} ({least})"] if least < total else []
     if fewer:
-        lines.append(f"Of {len(results.queries)} queries, not all have {', '.join(fewer)}.")
+        lines.append(f"Measured on fewer than all {total} queries: {', '.join(fewer)}.")
     return lines
 
 
 def _by_reason(reasons: Mapping[str, str]) -> dict[str, str]:
-    """Reason → all names that share it."""
-    found: dict[str, list[str]] = {}
+    """Reason → the names that share it."""
+    names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
-        found.setdefault(reason, []).append(name)
-    return {reason: ", ".join(names) for reason, names in found.items()}
+        names.setdefault(reason, []).append(name)
+    return {reason: ", ".join(those) for reason, those in names.items()}
 
 
-def _fewest(results: Results, measure: str) -> int:
-    """Fewest queries behind a mean; all where no method has one."""
-    found = [results.interval(method, measure) for method in results.methods]
-    return min((i.queries for i in found if i is not None), default=len(results.queries))
+def measure_blocks(measured: Measured, of: str, width: int = WIDTH) -> list[Block]:
+    """Tables of directions, then of items, for the methods and measures with values.
 
-
-def measure_blocks(
-    methods: Sequence[str],
-    measures: Sequence[str],
-    prefix: str,
-    cell: Callable[[str, str], str | None],
-    title: str,
-    width: int = WIDTH,
-) -> list[Block]:
-    """Tables of the measures of one kind, a row for each method that has any.
-
-    Args:
-        methods: For the rows.
-        measures: For the columns; those of other kinds are passed over.
-        prefix: The kind, "directions/" or "items/".
-        cell: Method and measure → what stands there; None for nothing.
-        title: Above each.
-        width: Letters across; measures that do not fit go to the next table.
+    ``of`` says what the numbers are, such as "mean of 200 queries". Measures that do not fit into
+    ``width`` characters go into further tables.
     """
-    cells = {
-        name: [cell(method, name) for method in methods]
-        for name in measures
-        if name.startswith(prefix)
+    settings = measured.settings
+    size, pool, items = (settings.get(n) for n in ("set_size", "pool_size", "catalog_items"))
+    share = "" if items is None or pool is None else f", {pool / items:.1%} of the catalog"
+    titles = {
+        DIRECTIONS: f"Directions: {size} directions, {of}",
+        ITEMS: f"Returned items: {size} items, pool of {pool} distinct items{share}, {of}",
     }
-    columns = {name: column for name, column in cells.items() if any(column)}
-    shown = [row for row in range(len(methods)) if any(column[row] for column in columns.values())]
-
-    def block(names: Sequence[str]) -> Block:
-        rows = [[methods[r], *(columns[name][r] or MISSING for name in names)] for r in shown]
-        return Block(title, ["method", *(name.removeprefix(prefix) for name in names)], rows)
-
-    parts: list[list[str]] = []
-    for name in columns:
-        wide = block([*parts[-1], name]).widths() if parts else []
-        if parts and sum(wide) + BORDER * len(wide) + 1 <= width:
-            parts[-1].append(name)
-        else:
-            parts.append([name])
-    found = [block(part) for part in parts]
-    if len(found) < 2:
-        return found
-    return [
-        replace(one, title=f"{title} ({number} of {len(found)})")
-        for number, one in enumerate(found, 1)
-    ]
+    tables: list[Block] = []
+    for prefix, title in titles.items():
+        names = [name for name in measured.measures if name.startswith(prefix)]
+        cells = {name: [_cell(measured, m, name) for m in measured.methods] for name in names}
+        columns = {name: column for name, column in cells.items() if any(column)}
+        rows = [
+            [method, *(text if text else "–" for text in row)]
+            for method, *row in zip(measured.methods, *columns.values())
+            if any(row)
+        ]
+        header = ["method", *(name.removeprefix(prefix) for name in columns)]
+        tables += Block(title, header, rows).split(width)
+    return tables
 
 
-def title_of(settings: Mapping[str, Any], prefix: str, of: str) -> str:
-    """What the numbers of a kind are measured on, and what they are ("mean of 200 queries")."""
-    if prefix == DIRECTIONS:
-        return f"{TITLES[prefix]}: {settings['set_size']} directions, {of}"
-    pool, items = settings["pool_size"], settings.get("catalog_items")
-    share = "" if items is None else f", {pool / items:.1%} of the catalog"
-    what = f"{settings['set_size']} items, pool of {pool} distinct items{share}"
-    return f"{TITLES[prefix]}: {what}, {of}"
+def _cell(measured: Measured, method: str, measure: str) -> str:
+    """Mean, half the width of its interval and the deviation of runs, as far as there are any."""
+    interval = measured.interval(method, measure)
+    if interval is None:
+        return ""
+    half = f" ±{interval.half:.3f}" if interval.queries > 1 or interval.runs > 1 else ""
+    deviation = "" if interval.deviation is None else f", s {interval.deviation:.3f}"
+    return f"{interval.mean:.3f}{half}{deviation}"
 
 
 def difference_block(differences: Sequence[Difference]) -> Block:
-    """Paired differences with interval and chance; one pair alone stands in the title."""
+    """Paired differences with intervals and p-values; if there is one pair, the title names it."""
     pairs = [f"{d.first} − {d.second}" for d in differences]
     rows = [
         [
@@ -197,13 +187,13 @@ def difference_block(differences: Sequence[Difference]) -> Block:
 
 
 def _latency_blocks(results: Results) -> list[Block]:
-    batches = list(dict.fromkeys(b for timed in results.latency.values() for b in timed))
+    batches = dict.fromkeys(batch for timed in results.latency.values() for batch in timed)
     parts = (*PARTS, "total")
     settings = results.settings
-    of = f"{settings['set_size']} items and an ordered pool of {settings['pool_size']}"
     return [
         Block(
-            f"Milliseconds per query, from its text to {of}, batch {batch}",
+            f"Milliseconds per query, from its text to {settings['set_size']} items and an ordered "
+            f"pool of {settings['pool_size']}, batch {batch}",
             ["method", *parts],
             [
                 [method, *(f"{1000 * timed[batch][part]:.3g}" for part in parts)]
@@ -215,10 +205,10 @@ def _latency_blocks(results: Results) -> list[Block]:
     ]
 
 
-def markdown(found: Iterable[Block], below: Sequence[str] = (NOTE,)) -> str:
-    """The blocks as Markdown tables, and the sentences below them."""
+def markdown(tables: Iterable[Block], below: Sequence[str] = (NOTE,)) -> str:
+    """The tables as Markdown, and the sentences below them."""
     parts = []
-    for block in found:
+    for block in tables:
         rule = ["---", *["---:"] * (len(block.header) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (block.header, rule, *block.rows)]
         parts.append("\n".join([f"**{block.title}**", "", *lines]))
@@ -233,17 +223,10 @@ def write_results(
     plots: bool = True,
     sentences: Sequence[str] = (),
 ) -> None:
-    """Write `results.json`, the tables as `results.md` and .csv files, and plots.
+    """Write `results.json`, the tables as `results.md` and .csv, and the plots as .png and .svg.
 
-    Each file replaces an older one whole; files of an older evaluation for which this one has
-    nothing are removed.
-
-    Args:
-        folder: Where.
-        results: Of one evaluation.
-        differences: To show among the tables.
-        plots: Whether to draw `items`, `directions` and `plane`, each as .png and .svg.
-        sentences: To stand below the tables, after the notes.
+    Each file replaces an older one as a whole; files of an older evaluation for which this one has
+    no content are removed. ``sentences`` follow the notes.
     """
     from r4t.report.plots import clear, draw
 
@@ -256,30 +239,3 @@ def write_results(
         draw(folder, results)
     else:
         clear(folder)
-
-
-def print_results(
-    console: "Console",
-    results: Results,
-    differences: Sequence[Difference] = (),
-    sentences: Sequence[str] = (),
-) -> None:
-    """Print the blocks as tables, the notes, and more sentences."""
-    found = blocks(results, differences, console.width)
-    print_blocks(console, found, [*notes(results), *sentences])
-
-
-def print_blocks(console: "Console", found: Iterable[Block], below: Sequence[str]) -> None:
-    """Print tables, and sentences below them."""
-    from rich.table import Table
-
-    for block in found:
-        table = Table(title=block.title, title_justify="left")
-        for number, size in enumerate(block.fitted(console.width)):
-            name = textwrap.fill(block.header[number], size, break_long_words=False)
-            table.add_column(name, justify="right" if number else "left", width=size)
-        for row in block.rows:
-            table.add_row(*row)
-        console.print(table)
-    for line in below:
-        console.print(textwrap.fill(line, console.width), highlight=False, markup=False)

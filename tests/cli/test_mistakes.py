@@ -127,8 +127,8 @@ MISTAKES = {
     },
     "report": {
         "": r"^'r4t report' needs RUN — found none — add it \(example: r4t report runs/seed0",
-        "run": r"^Results are read from results.json — found none in run.* — run `r4t evaluate` first",
-        "nope": r"^Results are read from results.json — found none in nope",
+        "run": r"^Expected results of an evaluation in results.json, but found no readable file in run",
+        "nope": r"results.json, but found no readable file in nope\. Run `r4t evaluate` first\.$",
         "run --compare A": r"^--compare takes 2 values — found fewer",
         "run --otu x": r"found --otu — correct it .* Did you mean '--out'\?$",
     },

@@ -26,9 +26,9 @@ def test_means_spread_and_differences_are_printed_and_written(runs, tmp_path, ca
     assert "0.500 ±0.000, s 0.250" in printed
     assert "R4T-FOLM − No fan-out" in printed
     assert "+0.000 +0.250" in printed
-    held = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert held["runs"] == runs
-    assert held["differences"][0]["mean"] == 0.25
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["runs"] == runs
+    assert content["differences"][0]["mean"] == 0.25
     assert (tmp_path / "out" / "report.md").is_file()
     assert (tmp_path / "out" / "report.csv").is_file()
 
@@ -40,13 +40,13 @@ def test_without_out_nothing_is_written(runs, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_runs_that_do_not_agree_are_refused(runs, tmp_path):
+def test_runs_with_different_settings_are_refused(runs, tmp_path):
     Results({"set_size": 5}, ["q"], {"A": {"items/recall": [1.0]}}).save(tmp_path / "other")
-    with pytest.raises(InputError, match="agree in set_size — found 10 in .* and 5 in "):
+    with pytest.raises(InputError, match="agree in set_size, but found 10 in .* and 5 in "):
         run(["report", runs[0], str(tmp_path / "other")])
 
 
-def test_other_catalogs_must_be_asked_for(runs, tmp_path, capsys):
+def test_different_catalogs_must_be_allowed(runs, tmp_path, capsys):
     settings = {"set_size": 10, "pool_size": 150, "encoder": "LSA", "catalog": "c" * 64}
     other = str(tmp_path / "other")
     Results(settings, ["q"], {"R4T-FOLM": {"items/recall": [1.0]}}).save(other)
@@ -60,10 +60,10 @@ def test_other_catalogs_must_be_asked_for(runs, tmp_path, capsys):
 def test_tables_are_as_wide_as_the_terminal(runs, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     for folder in runs:
-        found = Results.load(f"{folder}/results")
-        for values in found.values.values():
+        results = Results.load(f"{folder}/results")
+        for values in results.values.values():
             values |= {f"items/{name}": [0.5] for name in ("groundedness", "diversity", "hit")}
-        found.save(f"{folder}/results")
+        results.save(f"{folder}/results")
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
     run(["report", *runs, "--compare", "R4T-FOLM", "No fan-out"])
     printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)

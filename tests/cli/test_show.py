@@ -1,36 +1,8 @@
-from r4t.cli.show import print_examples, print_set
+from r4t.cli.show import print_examples
 from r4t.data.queries import Query
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
-from r4t.retriever import RetrievedItem, RetrievedSet
-
-
-def test_a_set_is_a_table(capsys):
-    items = [
-        RetrievedItem("i1", "red linen shirt", 0.98765, 0.5, "beach shirt"),
-        RetrievedItem("i2", "straw hat", -0.25, 0.12349),
-    ]
-    print_set(RetrievedSet("beach day", items))
-    printed = capsys.readouterr().out
-    assert "beach day" in printed
-    first = next(line for line in printed.splitlines() if "red linen shirt" in line)
-    assert [cell.strip() for cell in first.split("│")[1:-1]] == [
-        "1",
-        "red linen shirt",
-        "0.988",
-        "0.500",
-        "beach shirt",
-    ]
-    assert "-0.250" in printed
-    assert "0.123" in printed
-
-
-def test_directions_without_words_have_no_column(capsys):
-    print_set(RetrievedSet("beach day", [RetrievedItem("i1", "straw hat", 0.5, 0.5)]), "my title")
-    printed = capsys.readouterr().out
-    assert "my title" in printed
-    assert "sub-query" not in printed
 
 
 def test_examples_are_answered_by_the_best_model_there_is(small_run, capsys):

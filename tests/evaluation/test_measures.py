@@ -106,10 +106,10 @@ def test_recall_and_hit_equal_a_loop_over_sets():
     recall, hit = measures.pool_recall(sets).tolist(), measures.pool_hit(sets).tolist()
     for row in range(50):
         wanted = set(references[row].tolist()) - {-1}
-        found = wanted & set(pool[row].tolist())
+        pooled = wanted & set(pool[row].tolist())
         if wanted:
-            assert recall[row] == pytest.approx(len(found) / len(wanted))
-            assert hit[row] == bool(found)
+            assert recall[row] == pytest.approx(len(pooled) / len(wanted))
+            assert hit[row] == bool(pooled)
         else:
             assert math.isnan(recall[row])
             assert math.isnan(hit[row])
@@ -124,9 +124,9 @@ def test_a_batch_without_any_reference_has_no_recall(sets):
 def looking(*ways, mask=None):
     """One query to the east, searched with these directions."""
     directions = torch.tensor([ways], dtype=torch.float)
-    there = torch.ones(1, len(ways), dtype=torch.bool) if mask is None else torch.tensor([mask])
+    present = torch.ones(1, len(ways), dtype=torch.bool) if mask is None else torch.tensor([mask])
     items = torch.zeros(1, len(ways), dtype=torch.long)
-    return SetBatch(torch.tensor([[1.0, 0.0]]), items, directions, there, directions=directions)
+    return SetBatch(torch.tensor([[1.0, 0.0]]), items, directions, present, directions=directions)
 
 
 def test_vendi_across_runs_by_hand():
@@ -146,5 +146,7 @@ def test_vendi_across_runs_by_hand():
 
 
 def test_vendi_across_runs_needs_directions(sets):
-    with pytest.raises(InputError, match="compares directions — found sets without them"):
+    with pytest.raises(
+        InputError, match="sets with directions for Vendi across runs, but found sets without them"
+    ):
         measures.vendi_across_runs([sets, sets])

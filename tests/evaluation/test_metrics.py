@@ -68,8 +68,8 @@ def test_two_processes_measure_what_one_measures(batches, tmp_path):
     }
     mp.start_processes(rank, (batches, tmp_path), nprocs=2, start_method="fork")
     for number in range(2):
-        found = torch.load(tmp_path / f"rank-{number}.pt")
-        assert {k: v.item() for k, v in found.items()} == pytest.approx(
+        shared = torch.load(tmp_path / f"rank-{number}.pt")
+        assert {k: v.item() for k, v in shared.items()} == pytest.approx(
             {k: v.item() for k, v in alone.items()}, abs=1e-7
         )
 
@@ -110,6 +110,6 @@ def test_only_what_the_sets_can_answer_is_asked_for():
 def test_subtopics_need_references_and_a_catalog(batches):
     metrics = measure_metrics(subtopic_field="category")
     with pytest.raises(
-        InputError, match=r"needs sets with \['catalog', 'references'\], found sets"
+        InputError, match=r"sets with \['catalog', 'references'\] for alpha nDCG, but found sets"
     ):
         metrics.update(batches[0][0].extended(references=None))

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from r4t.evaluation import resampling
-from r4t.evaluation.resampling import bootstrap, mean_of_runs, shares, sign_flip
+from r4t.evaluation.resampling import (
+    bootstrap,
+    drop_missing,
+    intervals,
+    mean_of_runs,
+    shares,
+    sign_flip,
+)
 
 
 def test_bootstrap_of_few_queries_by_hand():
@@ -57,14 +64,14 @@ def test_sign_flips_by_hand():
 
 def test_sign_flips_equal_a_slow_loop():
     differences = torch.randn(9, generator=torch.Generator().manual_seed(2)) + 0.4
-    found = differences.double().tolist()
+    values = differences.double().tolist()
     sums = [
-        abs(sum(sign * x for sign, x in zip(signs, found)))
+        abs(sum(sign * x for sign, x in zip(signs, values)))
         for signs in itertools.product((1, -1), repeat=9)
     ]
-    expected = sum(total >= abs(sum(found)) - 1e-12 for total in sums) / len(sums)
+    expected = sum(total >= abs(sum(values)) - 1e-12 for total in sums) / len(sums)
     assert sign_flip(differences) == pytest.approx(expected)
-    # Drawn instead of all: close to it.
+    # With drawn signs instead of all, the chance is close.
     assert sign_flip(differences, samples=500) == pytest.approx(expected, abs=0.06)
     assert sign_flip(-differences) == sign_flip(differences)
 
@@ -85,7 +92,7 @@ def test_memory_is_bounded_by_drawing_in_parts(monkeypatch):
     assert resampling._chunks(2, 100) == [1, 1]
 
 
-def test_ties_are_ties_however_the_numbers_were_stored():
+def test_ties_are_ties_in_float32_and_in_rounded_numbers():
     # In thirds: −1 2 2 2 2 −1 2 2 0 with the sum 10. Of the 2^7 · 2 signs of the twos and ones, a sum
     # of at least 10 needs all six twos plus and at most one of the ones plus … or all signs turned:
     # twos all plus (12): ones ±1 ±1 give 14, 12, 12, 10: 4. One two minus (8): only 8 + 2 = 10: 6.
@@ -97,8 +104,8 @@ def test_ties_are_ties_however_the_numbers_were_stored():
     assert sign_flip(torch.tensor([round(x, 9) for x in exact.tolist()])) == 0.078125
 
 
-def test_runs_count_alike_whatever_their_number_of_queries():
-    # The review's folds: 5 queries of 1 and 500 of about 0.05.
+def test_runs_count_the_same_whatever_their_number_of_queries():
+    # Folds of 5 queries with 1 and of 500 with about 0.05.
     generator = torch.Generator().manual_seed(0)
     values = torch.full((505, 2, 1), torch.nan, dtype=torch.float64)
     values[:5, 0] = 1.0
@@ -113,7 +120,7 @@ def test_runs_count_alike_whatever_their_number_of_queries():
     assert high.item() == pytest.approx(mean.item() + half, abs=0.1 * half)
 
 
-def test_runs_of_the_same_queries_are_as_their_averages():
+def test_runs_with_the_same_queries_equal_their_average():
     values = torch.rand(12, 3, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     assert torch.allclose(mean_of_runs(values), values.mean(1).mean(0))
     assert torch.allclose(bootstrap(values), bootstrap(values.mean(1)))
@@ -121,7 +128,7 @@ def test_runs_of_the_same_queries_are_as_their_averages():
 
 
 def test_strata_equal_a_slow_loop(monkeypatch):
-    """Runs a and b share two queries; b has three of its own, one without a value."""
+    """Runs a and b share two queries; b has three more, one without a value."""
     nan = torch.nan
     values = torch.tensor([[1.0, 2.0], [3.0, 5.0], [nan, 7.0], [nan, nan], [nan, 9.0]])
     strata = torch.tensor([0, 0, 1, 1, 1])
@@ -129,10 +136,13 @@ def test_strata_equal_a_slow_loop(monkeypatch):
     expected = []
     for _ in range(50):
         both = torch.randint(2, (2,), generator=generator).tolist()
-        own = [2 + row for row in torch.randint(3, (3,), generator=generator).tolist()]
-        runs = [[values[row, 0].item() for row in both], [values[r, 1].item() for r in both + own]]
-        known = [[value for value in run if value == value] for run in runs]
-        expected.append(sum(sum(run) / len(run) for run in known) / 2)
+        others = [2 + row for row in torch.randint(3, (3,), generator=generator).tolist()]
+        runs = [
+            [values[row, 0].item() for row in both],
+            [values[r, 1].item() for r in both + others],
+        ]
+        present = [[value for value in run if value == value] for run in runs]
+        expected.append(sum(sum(run) / len(run) for run in present) / 2)
     monkeypatch.setattr(resampling, "CELLS", 5)  # one draw at a time, as the loop
     low, high = bootstrap(values.unsqueeze(-1), 50, seed=6, strata=strata)
     ends = torch.tensor(expected, dtype=torch.float64).quantile(
@@ -146,3 +156,29 @@ def test_shares_add_up_to_the_mean():
     values[:5, 0] = torch.nan
     values[6, 2] = torch.nan
     assert shares(values).mean().item() == pytest.approx(mean_of_runs(values.unsqueeze(-1)).item())
+
+
+def test_queries_and_runs_without_values_are_left_out():
+    nan = torch.nan
+    values = torch.tensor([[0.0, 1.0], [nan, 0.5], [nan, 2.0], [nan, nan]])
+    asked = torch.tensor([[True, True], [True, True], [False, True], [True, True]])
+    values_left, strata = drop_missing(values.unsqueeze(-1), asked)
+    assert torch.equal(values_left.squeeze(-1).nan_to_num(-1), values[:3].nan_to_num(-1))
+    # Both runs asked the second query, though one has no value.
+    assert strata[0] == strata[1] != strata[2]
+    # In the second run alone, all three queries are in one stratum.
+    values[:, 0] = nan
+    values_left, strata = drop_missing(values.unsqueeze(-1), asked)
+    assert values_left.shape == (3, 1, 1)
+    assert strata.tolist() == [0, 0, 0]
+
+
+def test_intervals_by_hand():
+    nan = torch.nan
+    columns = {"a": [0.5, nan, 0.75], "b": [0.0, nan, 1.0], "c": [0.5, 0.5, 0.5], "d": [nan] * 3}
+    tensors = {name: torch.tensor(values).unsqueeze(1) for name, values in columns.items()}
+    by_name = intervals(tensors, torch.ones(3, 1, dtype=torch.bool))
+    # Of two queries, every draw is a mean of two values of theirs.
+    assert {name: (i.mean, i.low, i.high, i.queries) for name, i in by_name.items()} == {
+        "a": (0.625, 0.5, 0.75, 2), "b": (0.5, 0.0, 1.0, 2), "c": (0.5, 0.5, 0.5, 3)
+    }  # fmt: skip

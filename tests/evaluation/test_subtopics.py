@@ -29,9 +29,9 @@ WANTED = {1: "top", 2: "top", 3: "shoes", 4: "bag"}
 def test_alpha_ndcg_and_subtopic_recall_by_hand(rows, gained, recall):
     # The best list answers the three subtopics at once: 1 + 1/log2 3 + 1/2 = 2.13093.
     best = 1 + 1 / LOG3 + 1 / 2
-    found = Subtopics([WANTED], 3)(torch.tensor([rows]))
-    assert found["alpha nDCG"].item() == pytest.approx(gained / best)
-    assert found["subtopic recall"].item() == pytest.approx(recall)
+    scores = Subtopics([WANTED], 3)(torch.tensor([rows]))
+    assert scores["alpha nDCG"].item() == pytest.approx(gained / best)
+    assert scores["subtopic recall"].item() == pytest.approx(recall)
 
 
 def test_alpha_is_what_a_second_answer_loses():
@@ -40,23 +40,23 @@ def test_alpha_is_what_a_second_answer_loses():
     for alpha in (0.0, 0.25, 0.5, 1.0):
         # The best list is the list itself, so the ratio is 1; against one with shoes it is not.
         assert Subtopics([only], 2, alpha)(rows)["alpha nDCG"].item() == pytest.approx(1)
-        found = Subtopics([WANTED], 2, alpha)(rows)["alpha nDCG"].item()
-        assert found == pytest.approx((1 + (1 - alpha) / LOG3) / (1 + 1 / LOG3))
+        scores = Subtopics([WANTED], 2, alpha)(rows)["alpha nDCG"].item()
+        assert scores == pytest.approx((1 + (1 - alpha) / LOG3) / (1 + 1 / LOG3))
 
 
 def test_batches_and_queries_without_a_relevant_item(capfd):
-    found = Subtopics([WANTED, {}, {5: "hat"}], 2)(torch.tensor([[1, 3], [1, 2], [9, 5]]))
-    assert found["subtopic recall"].tolist()[::2] == pytest.approx([2 / 3, 1])
-    assert found["subtopic recall"][1].isnan()
-    assert found["alpha nDCG"][1].isnan()
-    assert found["alpha nDCG"][2].item() == pytest.approx(1 / LOG3)
+    scores = Subtopics([WANTED, {}, {5: "hat"}], 2)(torch.tensor([[1, 3], [1, 2], [9, 5]]))
+    assert scores["subtopic recall"].tolist()[::2] == pytest.approx([2 / 3, 1])
+    assert scores["subtopic recall"][1].isnan()
+    assert scores["alpha nDCG"][1].isnan()
+    assert scores["alpha nDCG"][2].item() == pytest.approx(1 / LOG3)
     Subtopics([{5: "hat"}], 2)  # one subtopic a query is no mistake
     assert capfd.readouterr().err == ""
 
 
 def test_lists_longer_than_k_are_cut():
-    found = Subtopics([WANTED], 2)(torch.tensor([[9, 1, 3, 4]]))
-    assert found["subtopic recall"].item() == pytest.approx(1 / 3)
+    scores = Subtopics([WANTED], 2)(torch.tensor([[9, 1, 3, 4]]))
+    assert scores["subtopic recall"].item() == pytest.approx(1 / 3)
 
 
 def test_subtopic_recall_by_the_latent_slots_is_facet_recall():
@@ -66,20 +66,24 @@ def test_subtopic_recall_by_the_latent_slots_is_facet_recall():
     slots = torch.randint(5, (40,), generator=generator)
     rows = torch.stack([torch.randperm(40, generator=generator)[:10] for _ in range(20)])
     rows[3, 4:] = -1
-    found = Subtopics(of_fits(fits, slots), 10)(rows)["subtopic recall"]
+    scores = Subtopics(of_fits(fits, slots), 10)(rows)["subtopic recall"]
     expected = facet_recall(rows, fits, slots).double()
-    assert torch.allclose(found, expected, equal_nan=True)
+    assert torch.allclose(scores, expected, equal_nan=True)
 
 
 def test_reference_items_without_a_category_are_subtopics_of_their_own():
     references = torch.tensor([[0, 1, 2], [3, -1, -1]])
-    found = of_references(references, torch.tensor([4, -1, -1, 4]))
-    assert found == [{0: "value 4", 1: "item 1", 2: "item 2"}, {3: "value 4"}]
+    relevant = of_references(references, torch.tensor([4, -1, -1, 4]))
+    assert relevant == [{0: "value 4", 1: "item 1", 2: "item 2"}, {3: "value 4"}]
 
 
-def test_what_cannot_be_measured(monkeypatch):
-    with pytest.raises(InputError, match="lists of 1 to 20 items — found 21 — evaluate with a sma"):
+def test_refusals(monkeypatch):
+    with pytest.raises(
+        InputError, match="lists of 1 to 20 items .* but found set_size 21. Evaluate with"
+    ):
         Subtopics([WANTED], 21)
     monkeypatch.setattr(subtopics.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"not installed — install them with pip install 'r4t\[ev"):
+    with pytest.raises(
+        InputError, match=r"found them not installed\. Install them with pip install 'r4t\[ev"
+    ):
         Subtopics([WANTED], 2)

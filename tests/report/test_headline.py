@@ -1,4 +1,4 @@
-"""The differences and ratios that claims rest on, by hand."""
+"""The differences and ratios behind the headline claims, by hand."""
 
 import pytest
 
@@ -26,18 +26,18 @@ def by_hand():
 
 
 def test_differences_by_hand():
-    found = {(d.first, d.second, d.measure): d for d in differences(by_hand())}
-    assert list(found) == [
+    by_pair = {(d.first, d.second, d.measure): d for d in differences(by_hand())}
+    assert list(by_pair) == [
         ("R4T-FOLM", "Best-of-5", COMPOSITE),
         ("Best-of-5", "Zero-shot", COMPOSITE),
         ("R4T-Diffusion", "R4T-FOLM", COMPOSITE),
         ("R4T-FOLM", "Zero-shot", "items/vendi"),
         ("R4T-Diffusion", "Zero-shot", "items/vendi"),
     ]
-    first = found["R4T-FOLM", "Best-of-5", COMPOSITE]
-    # 0.3 on each query: the interval has no width.
+    first = by_pair["R4T-FOLM", "Best-of-5", COMPOSITE]
+    # 0.3 on each query, so the interval has no width.
     assert (first.mean, first.low, first.high) == pytest.approx((0.3, 0.3, 0.3))
-    diffusion = found["R4T-Diffusion", "Zero-shot", "items/vendi"]
+    diffusion = by_pair["R4T-Diffusion", "Zero-shot", "items/vendi"]
     assert diffusion.mean == pytest.approx((4 + 0 + 2) / 3)
     assert (diffusion.low, diffusion.high) == pytest.approx((0, 4))  # of three queries
     assert diffusion.queries == 3
@@ -46,11 +46,11 @@ def test_differences_by_hand():
 def test_recall_is_compared_with_every_baseline():
     recall = {"items/recall": [0.1, 0.2, 0.3]}
     methods = ["No fan-out", "MMR", "Nearest sets", "R4T-FOLM", "R4T-Diffusion"]
-    found = differences(Results({}, ["p", "q", "r"], dict.fromkeys(methods, recall), {}))
+    compared = differences(Results({}, ["p", "q", "r"], dict.fromkeys(methods, recall), {}))
     baselines = ["No fan-out", "MMR", "Nearest sets"]
     ours = ["R4T-FOLM", "R4T-Diffusion"]
-    assert [(d.first, d.second) for d in found] == [(a, b) for a in ours for b in baselines]
-    assert all(d.mean == 0 for d in found)
+    assert [(d.first, d.second) for d in compared] == [(a, b) for a in ours for b in baselines]
+    assert all(d.mean == 0 for d in compared)
 
 
 def test_ratios_by_hand():
@@ -63,24 +63,26 @@ def test_ratios_by_hand():
     ]
 
 
-def test_what_is_not_there_is_not_compared():
+def test_missing_methods_are_not_compared():
     whole = by_hand()
     some = {name: whole.values[name] for name in ("Zero-shot", "R4T-FOLM")}
-    found = Results(whole.settings, whole.queries, some, {})
-    assert ratios(found) == []
-    assert [(d.first, d.second) for d in differences(found)] == [("R4T-FOLM", "Zero-shot")]
+    partial = Results(whole.settings, whole.queries, some, {})
+    assert ratios(partial) == []
+    assert [(d.first, d.second) for d in differences(partial)] == [("R4T-FOLM", "Zero-shot")]
     untimed = Results(whole.settings, whole.queries, whole.values, {})
     assert len(ratios(untimed)) == 2
 
 
-def test_without_models_the_baselines_are_compared_with_the_plain_search():
+def test_without_models_the_baselines_are_compared_with_no_fan_out():
     recall = {"items/recall": [0.1, 0.2, 0.3]}
-    found = differences(Results({}, ["p", "q", "r"], dict.fromkeys(["No fan-out", "MMR"], recall)))
-    assert [(d.first, d.second) for d in found] == [("MMR", "No fan-out")]
+    compared = differences(
+        Results({}, ["p", "q", "r"], dict.fromkeys(["No fan-out", "MMR"], recall))
+    )
+    assert [(d.first, d.second) for d in compared] == [("MMR", "No fan-out")]
 
 
-def test_a_share_of_a_gain_that_may_be_nothing_is_not_told():
-    found = by_hand()
-    # FOLM is as often below Zero-shot as above.
-    found.values["R4T-FOLM"][COMPOSITE] = [0.0, 0.21, 0.4]
-    assert not any("Zero-shot" in line for line in ratios(found))
+def test_the_share_of_a_gain_that_may_be_zero_is_left_out():
+    results = by_hand()
+    # FOLM is below Zero-shot as often as above.
+    results.values["R4T-FOLM"][COMPOSITE] = [0.0, 0.21, 0.4]
+    assert not any("Zero-shot" in line for line in ratios(results))

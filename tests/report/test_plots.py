@@ -28,11 +28,11 @@ def curved():
 
 def lines(axes):
     """Lines with data, as (color, xs, ys)."""
-    found = [(x.get_color(), list(x.get_xdata()), list(x.get_ydata())) for x in axes.lines]
-    return [line for line in found if line[1]]
+    drawn = [(x.get_color(), list(x.get_xdata()), list(x.get_ydata())) for x in axes.lines]
+    return [line for line in drawn if line[1]]
 
 
-def test_bars_stand_for_means_with_their_intervals():
+def test_bars_show_means_with_their_intervals():
     panels = [axes for axes in bars(results()).axes if axes.get_visible()]
     recall, vendi = panels
     assert [axes.get_title() for axes in panels] == ["recall", "vendi"]
@@ -55,7 +55,7 @@ def test_a_measure_that_a_method_lacks_is_a_dash():
     assert len(recall.patches) == 2
 
 
-def test_the_plane_has_every_method_with_both_intervals():
+def test_the_plane_shows_every_method_with_both_intervals():
     axes = plane(results()).axes[0]
     assert axes.get_xlabel() == "recall in the pool of 150 distinct items"
     assert axes.get_ylabel() == "diversity: Vendi score of the 10 items returned"
@@ -67,14 +67,14 @@ def test_the_plane_has_every_method_with_both_intervals():
     assert {text.get_text() for text in axes.texts} - {""} == {"No fan-out", "R4T-Diffusion"}
 
 
-def test_without_references_the_plane_is_over_closeness():
+def test_without_references_the_plane_shows_closeness():
     values = {"MMR": {"items/cosine": [0.25, 0.25], "items/vendi": [2.0, 2.0]}}
     axes = plane(results(values)).axes[0]
     assert axes.get_xlabel() == ("closeness: mean cosine of the 10 items returned with the query")
     assert (WITHOUT, [0.25], [2.0]) in lines(axes)
 
 
-def test_curves_are_lines_in_the_order_of_lambda_and_no_bars():
+def test_curves_are_lines_in_the_order_of_lambda_and_not_bars():
     axes = plane(curved()).axes[0]
     assert (CURVES[0], [0.0, 1.0], [4.0, 3.0]) in lines(axes)
     names = {text.get_text() for text in axes.texts} - {""}
@@ -84,14 +84,14 @@ def test_curves_are_lines_in_the_order_of_lambda_and_no_bars():
     assert len(bars(curved()).axes[0].patches) == 2
 
 
-def test_nothing_to_show_is_not_drawn(tmp_path):
+def test_figures_without_content_are_not_drawn(tmp_path):
     bare = results({"MMR": {"items/cosine": [0.5, 0.5]}})
     assert plane(bare) is None
     assert bars(bare, "directions/") is None
     assert [path.name for path in draw(tmp_path / "new", bare)] == ["items.png", "items.svg"]
 
 
-def test_files_are_pictures_whose_words_can_be_searched(tmp_path):
+def test_files_are_pictures_with_searchable_words(tmp_path):
     paths = draw(tmp_path, curved())
     assert [path.name for path in paths] == [
         f"{name}.{kind}" for name in ("items", "directions", "plane") for kind in ("png", "svg")

@@ -13,8 +13,8 @@ RECALL = "items/recall"
 
 
 def run(values, ids=("p", "q"), texts=(), **settings):
-    held = {"Ours": {RECALL: list(values)}}
-    return Results({**SETTINGS, **settings}, list(ids), held, texts=list(texts))
+    by_method = {"Ours": {RECALL: list(values)}}
+    return Results({**SETTINGS, **settings}, list(ids), by_method, texts=list(texts))
 
 
 @pytest.fixture
@@ -39,25 +39,26 @@ def seeds():
         ("a setting of tomorrow", 1),
     ],
 )
-def test_runs_that_do_not_agree(seeds, key, value):
+def test_runs_must_agree_in_their_settings(seeds, key, value):
     for name, results in seeds.items():
         results.settings[key] = value if name == "s2" else SETTINGS.get(key, "other")
     with pytest.raises(
-        InputError, match=f"agree in {key} — found .* in s0 and .* in s2 — report them apart"
+        InputError,
+        match=f"runs that agree in {key}, but found .* in s0 and .* in s2. Report them separately.",
     ):
         shared_settings(seeds)
 
 
-def test_other_catalogs_are_other_queries_and_must_be_asked_for(seeds):
+def test_different_catalogs_must_be_allowed(seeds):
     seeds["s2"].settings.update(catalog="b" * 64, encoder="LSA, 8 dimensions, 91 words")
     with pytest.raises(InputError, match="agree in encoder"):
         shared_settings(seeds)
     seeds["s2"].settings["encoder"] = SETTINGS["encoder"]
     with pytest.raises(
-        InputError, match=r"agree in catalog — found 'a{12}' .*--across-catalogs\.$"
+        InputError, match=r"agree in catalog, but found 'a{12}' .*, or add --across-catalogs\.$"
     ):
         shared_settings(seeds)
-    # A fitted encoder has the vocabulary of its catalog; its name and width must agree.
+    # A fitted encoder has its catalog's vocabulary; only its name and width must agree.
     seeds["s2"].settings["encoder"] = "LSA, 8 dimensions, 91 words"
     assert shared_settings(seeds, True)["encoder"] == "LSA, 8 dimensions"
     seeds["s2"].settings["encoder"] = "LSA, 16 dimensions, 91 words"
@@ -65,7 +66,7 @@ def test_other_catalogs_are_other_queries_and_must_be_asked_for(seeds):
         shared_settings(seeds, True)
 
 
-def test_what_runs_may_differ_in(seeds):
+def test_settings_in_which_runs_may_differ(seeds):
     for number, results in enumerate(seeds.values()):
         results.settings.update({
             "run": f"runs/{number}", "queries_limit": number, "left_out": {"x": str(number)},
@@ -81,7 +82,7 @@ def test_settings_that_older_results_lack_are_not_compared(seeds):
     seeds["s1"].settings["across_runs"] = 5
     assert shared_settings(seeds)["across_runs"] == 5
     seeds["s2"].settings["across_runs"] = 2
-    with pytest.raises(InputError, match="agree in across_runs — found 5 in s1 and 2 in s2"):
+    with pytest.raises(InputError, match="agree in across_runs, but found 5 in s1 and 2 in s2"):
         shared_settings(seeds)
 
 
@@ -94,18 +95,9 @@ def test_a_grid_by_hand():
     expected = torch.tensor([[0, 1], [nan, 0.5], [nan, 2]], dtype=torch.float64)
     assert torch.equal(values.nan_to_num(-1), expected.nan_to_num(-1))
     assert grid.values("Theirs", RECALL).isnan().all()
-    kept, strata = grid.answered(values.unsqueeze(-1))
-    assert kept.shape == (3, 2, 1)
-    # q was asked by both runs, though one has no value.
-    assert strata[0] == strata[1] != strata[2]
-    # Of the second run alone, all three queries are alike.
-    values[:, 0] = nan
-    kept, strata = grid.answered(values.unsqueeze(-1))
-    assert kept.shape == (3, 1, 1)
-    assert strata.tolist() == [0, 0, 0]
 
 
-def test_a_catalog_that_an_older_run_does_not_tell_is_the_others():
+def test_a_run_without_a_catalog_setting_shares_that_of_the_others():
     old, new = run([0, 0]), run([1, 1])
     del old.settings["catalog"]
     assert len(Grid([old, new]).units) == 2
@@ -116,10 +108,14 @@ def test_runs_are_read_once(seeds, tmp_path):
     seeds["s0"].save(tmp_path / "run" / "results")
     seeds["s1"].save(tmp_path / "other")
     folders = [str(tmp_path / "run"), str(tmp_path / "other")]
-    found = load_runs(folders)
-    assert list(found) == folders
-    assert found[folders[1]].values == seeds["s1"].values
-    with pytest.raises(InputError, match=r"each run once — found .*run/results again after .*run "):
+    runs = load_runs(folders)
+    assert list(runs) == folders
+    assert runs[folders[1]].values == seeds["s1"].values
+    with pytest.raises(
+        InputError, match=r"each run once, but found .*run/results again after .*run\. "
+    ):
         load_runs([*folders, str(tmp_path / "run" / "results")])
-    with pytest.raises(InputError, match=r"found none in .* — run `r4t evaluate` first"):
+    with pytest.raises(
+        InputError, match=r"found no readable file in .*\. Run `r4t evaluate` first"
+    ):
         load_runs([str(tmp_path)])

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from r4t.evaluation.results import Results, compare
-from r4t.report.table import NOTE, blocks, markdown, notes, print_results, write_results
+from r4t.report.table import NOTE, blocks, markdown, notes, write_results
+from r4t.report.terminal import print_results
 
 SETTINGS = {"set_size": 2, "pool_size": 3, "catalog_items": 60}
 
@@ -56,7 +57,7 @@ def test_blocks(results):
     assert seconds.rows[0] == ["No fan-out", "1", "0", "2.5", "3.5"]
 
 
-def test_tiny_chances_are_not_written_as_zero():
+def test_tiny_p_values_are_not_written_as_zero():
     values = {"a": {"items/recall": [1.0] * 20}, "b": {"items/recall": [0.0] * 20}}
     results = Results(SETTINGS, [str(n) for n in range(20)], values)
     difference = compare(results, "a", "b", "items/recall")
@@ -69,21 +70,21 @@ def test_one_query_has_no_interval():
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
-def test_measures_go_to_as_many_tables_as_the_width_asks_for(width):
+def test_measures_go_to_as_many_tables_as_the_width_requires(width):
     names = ["groundedness", "diversity", "pool facet recall", "alpha nDCG", "vendi", "cosine"]
     values = {f"items/{name}": [0.25, 0.75] for name in names}
     results = Results(SETTINGS, ["p", "q"], {"References (oracle)": values})
-    found = blocks(results, width=width)
+    tables = blocks(results, width=width)
     # The name takes 19 letters, a measure 12 ("0.500 ±0.250", "groundedness"), each with 3 more,
     # and one border is left: 23 + 15 n letters. n = 2, 3, 5, 6, 6.
     fit = min(6, (width - 23) // 15)
     parts = -(-6 // fit)
-    assert [len(block.header) - 1 for block in found][:-1] == [fit] * (parts - 1)
-    assert len(found) == parts
+    assert [len(block.header) - 1 for block in tables][:-1] == [fit] * (parts - 1)
+    assert len(tables) == parts
     if parts > 1:
-        assert found[1].title.endswith(f"mean of 2 queries (2 of {parts})")
+        assert tables[1].title.endswith(f"mean of 2 queries (2 of {parts})")
     shown = printed(results, width)
-    assert shown.count("0.500 ±0.250") == 6  # none is cut or folded
+    assert shown.count("0.500 ±0.250") == 6  # none is cut or wrapped
     assert "groundedness" in shown
     assert "…" not in shown
     assert max(len(line) for line in shown.splitlines()) <= width
@@ -111,15 +112,15 @@ def test_points_of_curves_are_not_in_the_tables(results):
     assert [row[0] for row in blocks(curved)[0].rows] == ["No fan-out"]
 
 
-def test_notes_keep_the_kinds_apart_and_say_what_is_missing(results):
+def test_notes_explain_the_blocks_and_name_what_is_missing(results):
     results.settings["left_out"] = {"x": "no column 'brand'.", "y": "no column 'brand'."}
-    results.settings["lineage"] = ["R4T-FOLM is another."]
+    results.settings["lineage"] = ["R4T-FOLM is stale."]
     interval, kinds, left_out, lineage, fewer = notes(results)
     assert "half the width of the 95 % bootstrap interval" in interval
     assert kinds == NOTE
     assert left_out == "Left out: x, y. no column 'brand'."
-    assert lineage == "R4T-FOLM is another."
-    assert fewer == "Of 4 queries, not all have items/vendi on 3."
+    assert lineage == "R4T-FOLM is stale."
+    assert fewer == "Measured on fewer than all 4 queries: items/vendi (3)."
     del results.settings["left_out"], results.settings["lineage"]
 
 
@@ -154,7 +155,7 @@ def test_written_and_printed(results, tmp_path):
     assert "by items/ only" in shown
 
 
-def test_plots_are_drawn_only_if_asked(results, tmp_path):
+def test_plots_are_drawn_only_on_request(results, tmp_path):
     write_results(tmp_path, results, plots=False)
     assert not list(tmp_path.glob("*.png"))
 
@@ -163,19 +164,19 @@ def test_markdown_ends_with_the_note(results):
     assert markdown(blocks(results)).endswith(NOTE + "\n")
 
 
-def test_what_is_not_in_the_table_and_more_sentences_stand_below(results, tmp_path):
+def test_absent_methods_and_more_sentences_follow_the_tables(results, tmp_path):
     why = "the run has no model yet"
     results.settings["absent"] = {"A": why, "Greedy bound": "it costs money.", "B": why}
     write_results(tmp_path, results, plots=False, sentences=["Twice as fast."])
     shown = printed(results, 200, [], ["Twice as fast."])
     for text in ((tmp_path / "results.md").read_text(), shown):
-        assert "Not in the table: A, B, for the run has no model yet.\n" in text
-        assert "Not in the table: Greedy bound, for it costs money.\n" in text
+        assert "Not in the table: A, B, because the run has no model yet.\n" in text
+        assert "Not in the table: Greedy bound, because it costs money.\n" in text
         assert text.endswith("Twice as fast.\n")
     del results.settings["absent"]
 
 
-def test_json_csv_and_markdown_say_the_same(results, tmp_path):
+def test_json_csv_and_markdown_agree(results, tmp_path):
     difference = compare(results, "Ways", "No fan-out", "items/recall")
     write_results(tmp_path, results, [difference], plots=False)
     summary = json.loads((tmp_path / "results.json").read_text())["summary"]
@@ -188,14 +189,14 @@ def test_json_csv_and_markdown_say_the_same(results, tmp_path):
     ]  # fmt: skip
     with (tmp_path / "differences.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    (held,) = summary["differences"]
-    assert (held["mean"], float(row["mean"])) == (0.25, 0.25)
-    assert float(row["p_value"]) == held["p_value"]
+    (written,) = summary["differences"]
+    assert (written["mean"], float(row["mean"])) == (0.25, 0.25)
+    assert float(row["p_value"]) == written["p_value"]
     text = (tmp_path / "results.md").read_text()
-    assert f"| items/recall | +0.250 | -0.250 … +0.750 | {held['p_value']:.3f} |" in text
+    assert f"| items/recall | +0.250 | -0.250 … +0.750 | {written['p_value']:.3f} |" in text
 
 
-def test_files_of_an_older_evaluation_do_not_stay(results, tmp_path):
+def test_files_of_an_older_evaluation_are_removed(results, tmp_path):
     write_results(tmp_path, results, [compare(results, "Ways", "No fan-out", "items/recall")])
     (tmp_path / "mine.png").write_text("not ours")
     plain = Results(SETTINGS, ["p"], {"No fan-out": {"items/vendi": [1.0]}})
