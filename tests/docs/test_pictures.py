@@ -59,9 +59,8 @@ def drawn(root: ET.Element):
 
 def test_contrast_by_hand():
     assert contrast("#000000", "#fff") == pytest.approx(21)
-    assert contrast("#777777", "#ffffff") == pytest.approx(
-        4.48, abs=0.01
-    )  # a known example of WCAG
+    known = contrast("#777777", "#ffffff")  # an example of WCAG
+    assert known == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=[path.name for path in PICTURES])
@@ -106,3 +105,16 @@ def test_the_set_is_what_its_script_draws(tmp_path, monkeypatch):
     monkeypatch.setitem(writer["main"].__globals__, "FILE", again)
     writer["main"]()
     assert again.read_bytes() == Path(picture).read_bytes()
+
+
+def test_the_flow_is_what_its_script_draws_and_names_paths_that_exist(tmp_path, monkeypatch):
+    writer = runpy.run_path(str(ROOT / "docs" / "site" / "flow.py"))
+    again = tmp_path / "flow.svg"
+    monkeypatch.setitem(writer["main"].__globals__, "FILE", again)
+    writer["main"]()
+    picture = ROOT / "docs" / "pictures" / "flow.svg"
+    assert again.read_bytes() == picture.read_bytes()
+    texts = [text.text for text in ET.parse(picture).getroot().findall(f"{SVG}text")]
+    paths = [words for words in texts if re.fullmatch(r"[\w/]+(/|\.py)", words)]
+    assert len(paths) > 15
+    assert [path for path in paths if not (ROOT / "r4t" / path).exists()] == []
