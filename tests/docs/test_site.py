@@ -1,12 +1,13 @@
 """The site: links, menu, equations, and tables without gaps."""
 
+import re
 import sys
 
 import pytest
 import yaml
 
 from r4t.support.configs import configs_folder
-from tests.docs.blocks import ROOT
+from tests.docs.blocks import FENCE, PAGES, ROOT
 
 pytest.importorskip("latex2mathml", reason="make docs-test installs it")
 pytest.importorskip("nbconvert", reason="make docs-test installs it")
@@ -148,6 +149,21 @@ def test_a_missing_number_fails_the_build(tmp_path, monkeypatch):
     monkeypatch.setattr(equations, "FILE", tmp_path / "equations.yaml")
     with pytest.raises(RuntimeError, match=r"lacks the paper's equations \['6'\]"):
         equations.equations()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_paths_that_a_page_names_exist(page):
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    paths = set(re.findall(r"`((?:r4t|objectives|tests|docs|configs)/[\w./-]*)`", prose))
+    placeholders = {"tests/objectives/test_NAME.py"}
+    assert [path for path in sorted(paths - placeholders) if not (ROOT / path).exists()] == []
+
+
+def test_the_table_of_changes_names_at_least_twelve_files():
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    table = text.partition("## Where things are")[2].partition("## Glossary")[0]
+    rows = [line for line in table.splitlines() if re.search(r"\| .*`(r4t|objectives)/", line)]
+    assert len(rows) >= 12
 
 
 def test_every_config_is_shown():
