@@ -1,4 +1,4 @@
-# make quickstart | test | docs | docs-test | lint: each installs what it needs into .venv first.
+# Targets: quickstart, wscr, test, docs, docs-test, lint. Each first installs what it needs into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ FITS := import sys, torch; sys.exit(tuple(map(int, torch.__version__.split('+')[
 
 install: $(VENV)/installed
 
-# A torch that is in .venv already and fits is kept, whatever version constraints.txt pins.
+# Keeps a suitable torch that is already in .venv, whatever version constraints.txt pins.
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@if $(BIN)/python -c "$(FITS)" 2>/dev/null; \
@@ -20,20 +20,19 @@ $(VENV)/installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/r4t quickstart
 
-# The same stages on the queries with reference sets: about 10 minutes on 2 cores.
+# Runs the same stages on the queries with reference sets, in about 10 minutes on 2 cores.
 wscr: install
 	$(BIN)/r4t quickstart --task wscr
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# The site, in build/site: a broken link or reference, or a page that cannot be generated, fails.
+# Build the site in build/site. Fails on a broken link or reference, or if a page cannot be generated.
 docs: $(VENV)/docs
 	$(BIN)/python docs/site/stage.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f build/mkdocs.yml
-	@echo "the site is at build/site/index.html"
+	$(BIN)/python docs/site/site_build.py
 
-# Every command, code block and notebook of the docs, and the spelling.
+# Run every command, code block and notebook of the docs, and check the spelling.
 docs-test: $(VENV)/docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs -n 2 --dist worksteal
 

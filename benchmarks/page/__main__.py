@@ -1,11 +1,11 @@
 """Results → the tables of the pages.
 
-    python -m benchmarks.page            # writes every table that stands between marks
-    python -m benchmarks.page --check    # fails where a page does not say what the files say
+    python -m benchmarks.page            # rewrites every table between marks
+    python -m benchmarks.page --check    # fails if a page and the files differ
 
-A table stands in a page between ``<!-- [[[cog show("NAME") ]]] -->`` and ``<!-- [[[end]]] -->``
+A page marks a table with ``<!-- [[[cog show("NAME") ]]] -->`` and ``<!-- [[[end]]] -->``
 (cog, https://cog.readthedocs.io). Its values come from ``benchmarks/results/``, the lines below it from
-``benchmarks/results/index.toml``. Prose around it is by hand.
+``benchmarks/results/index.toml``. The prose around it is handwritten.
 """
 
 import argparse
@@ -22,26 +22,27 @@ MARK = "[[[cog"
 
 def pages(root: Path = ROOT) -> list[Path]:
     """Return the pages that have a mark."""
-    found = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
-    return [path for path in found if MARK in path.read_text(encoding="utf-8")]
+    paths = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    return [path for path in paths if MARK in path.read_text(encoding="utf-8")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check all pages; return 0 if all is well."""
+    """Write or check all pages; return 0 on success."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--check", action="store_true", help="Change nothing, fail if it would.")
+    parser.add_argument(
+        "--check", action="store_true", help="Change nothing; fail if a page would change."
+    )
     parser.add_argument("pages", nargs="*", type=Path, help="All by default.")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     read_index()
-    mode = ["--check", "--diff"] if told.check else ["-r"]
-    named = [str(path.resolve()) for path in told.pages or pages()]
+    mode = ["--check", "--diff"] if options.check else ["-r"]
+    paths = [str(path.resolve()) for path in options.pages or pages()]
     prologue = "from benchmarks.page.show import show"
-    failed = int(Cog().main(["cog", "-U", "-n", "utf-8", "-p", prologue, *mode, *named]))
-    if failed and told.check:
+    failed = int(Cog().main(["cog", "-U", "-n", "utf-8", "-p", prologue, *mode, *paths]))
+    if failed and options.check:
         print(
-            "Pages must say what benchmarks/results say — the ones above do not; "
-            "run python -m benchmarks.page.",
+            "The pages above differ from benchmarks/results. Run python -m benchmarks.page.",
             file=sys.stderr,
         )
     return failed

@@ -18,7 +18,7 @@ def read(name: str) -> Any:
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """Return a number with a true minus sign.
+    """Return a number with a typographic minus sign.
 
     Example:
         >>> number(-0.5, "+.2f")
@@ -58,7 +58,7 @@ def chance(value: float) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay cells out; rows in which nothing was measured are left out.
+    """Lay out cells as a Markdown table, without the rows that have no value.
 
     Example:
         >>> print(table(["", "x"], [["a", "1"], ["b", "–"]]))
@@ -74,8 +74,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def markdown_tables(path: Path) -> list[list[list[str]]]:
-    """Read the tables of a Markdown file, each as rows of cells, its header first."""
-    found: list[list[list[str]]] = []
+    """Read the tables of a Markdown file, each as rows of cells with the header first."""
+    tables: list[list[list[str]]] = []
     inside = False
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("|"):
@@ -83,8 +83,8 @@ def markdown_tables(path: Path) -> list[list[list[str]]]:
             continue
         cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
         if not inside:
-            found.append([])
+            tables.append([])
         if not set(line) <= set("|-: "):
-            found[-1].append([cell.strip() for cell in cells])
+            tables[-1].append([cell.strip() for cell in cells])
         inside = True
-    return found
+    return tables

@@ -14,26 +14,24 @@ RECALLING = ("R4T-FOLM", "R4T-Diffusion")
 
 def means(name: str) -> Means:
     """(method, measure) → mean, low, high of an evaluation."""
-    found = read(f"{name}.json")["summary"]["means"]
-    return {
-        (row["method"], row["measure"]): (row["mean"], row["low"], row["high"]) for row in found
-    }
+    rows = read(f"{name}.json")["summary"]["means"]
+    return {(row["method"], row["measure"]): (row["mean"], row["low"], row["high"]) for row in rows}
 
 
 def methods(name: str) -> list[str]:
-    """Methods of an evaluation; not the points of curves."""
+    """Methods of an evaluation, without the points of curves."""
     return [method for method in read(f"{name}.json")["values"] if "λ=" not in method]
 
 
 def measures(name: str, prefix: str, columns: tuple[str, ...]) -> str:
     """Methods × measures of one kind."""
-    found = means(name)
+    values = means(name)
     rows = [
         [
             method,
             *(
-                half(*found[method, f"{prefix}/{column}"])
-                if (method, f"{prefix}/{column}") in found
+                half(*values[method, f"{prefix}/{column}"])
+                if (method, f"{prefix}/{column}") in values
                 else MISSING
                 for column in columns
             ),
@@ -44,8 +42,8 @@ def measures(name: str, prefix: str, columns: tuple[str, ...]) -> str:
 
 
 def differences(name: str, recall: bool) -> str:
-    """Paired differences; those of recall in a table of their own, both models side by side."""
-    found = read(f"{name}.json")["summary"]["differences"]
+    """Paired differences: of recall, with both models side by side, or of all other measures."""
+    pairs = read(f"{name}.json")["summary"]["differences"]
     if not recall:
         header = ["paired difference", "measure", "mean", "95 % interval", "p (sign flips)"]
         return table(
@@ -58,23 +56,23 @@ def differences(name: str, recall: bool) -> str:
                     f"{number(row['low'], '+.3f')} … {number(row['high'], '+.3f')}",
                     chance(row["p_value"]),
                 ]
-                for row in found
+                for row in pairs
                 if row["measure"] != "items/recall"
             ],
         )
-    told = {
+    cells = {
         (row["first"], row["second"]): [
             between(row["mean"], row["low"], row["high"], "+.3f"),
             chance(row["p_value"]),
         ]
-        for row in found
+        for row in pairs
         if row["measure"] == "items/recall"
     }
-    others = dict.fromkeys(second for _, second in told)
-    header = ["recall less that of"] + [text for one in RECALLING for text in (one, "p")]
+    others = dict.fromkeys(second for _, second in cells)
+    header = ["recall minus that of"] + [text for one in RECALLING for text in (one, "p")]
     return table(
         header,
-        [[other, *(cell for one in RECALLING for cell in told[one, other])] for other in others],
+        [[other, *(cell for one in RECALLING for cell in cells[one, other])] for other in others],
     )
 
 
@@ -82,29 +80,29 @@ def real_sets(encoder: str, measure: str) -> str:
     """Methods × the four sets."""
     files = {name: read(f"real_sets/{name}-{encoder}.json") for name in SETS}
     header = [
-        f"{name} ({told['queries']:,} queries, pool {told['pool']})" for name, told in files.items()
+        f"{name} ({file['queries']:,} queries, pool {file['pool']})" for name, file in files.items()
     ]
     rows = [
-        [method, *(half(*told["methods"][method][f"items/{measure}"]) for told in files.values())]
+        [method, *(half(*file["methods"][method][f"items/{measure}"]) for file in files.values())]
         for method in files["clothing"]["methods"]
     ]
     return table(["method", *header], rows)
 
 
 def headroom() -> str:
-    """Terms × ends of the scale."""
-    told = read("headroom_seed11.json")
-    ends = ["random", "current", "oracle", "greedy bound", "bound alone"]
+    """Terms × methods, and the possible gain."""
+    report = read("headroom_seed11.json")
+    columns = ["random", "current", "oracle", "greedy bound", "bound alone"]
     rows = []
-    for term, values in told["rows"].items():
-        weight, gain = told["weights"].get(term, 1), values["greedy bound"] - values["current"]
-        cells = [number(values[end]) for end in ends]
+    for term, values in report["rows"].items():
+        weight, gain = report["weights"].get(term, 1), values["greedy bound"] - values["current"]
+        cells = [number(values[column]) for column in columns]
         rows.append([f"{term} × {weight}", *cells, number(gain), number(weight * gain)])
-    return table(["term × weight", *ends, "gain", "weighted gain"], rows)
+    return table(["term × weight", *columns, "gain", "weighted gain"], rows)
 
 
 def milliseconds() -> dict[tuple[str, int], float]:
-    """(method, batch) → milliseconds a query on the wardrobe of seed 11."""
+    """(method, batch) → milliseconds per query on the wardrobe of seed 11."""
     with (RESULTS / "oar_seed11_latency.csv").open(newline="", encoding="utf-8") as file:
         return {
             (row["method"], int(row["batch"])): 1000 * float(row["total seconds per query"])
@@ -114,19 +112,19 @@ def milliseconds() -> dict[tuple[str, int], float]:
 
 def latency() -> str:
     """Methods × batch sizes, and how many times as fast as the language model."""
-    found = milliseconds()
+    times = milliseconds()
     rows = []
-    for method in dict.fromkeys(method for method, _ in found):
-        cells = [number(found[method, batch], ".3g") for batch in (1, 64)]
-        faster = [number(found["R4T-FOLM", b] / found[method, b], ".3g") for b in (1, 64)]
+    for method in dict.fromkeys(method for method, _ in times):
+        cells = [number(times[method, batch], ".3g") for batch in (1, 64)]
+        faster = [number(times["R4T-FOLM", b] / times[method, b], ".3g") for b in (1, 64)]
         rows.append([method, *cells, *faster])
-    header = ["method", "ms a query, batch 1", "batch 64", "R4T-FOLM takes × as long, 1", "64"]
-    return table(header, rows)
+    header = ["method", "ms per query, batch 1", "batch 64", "× as fast as R4T-FOLM, batch 1"]
+    return table([*header, "batch 64"], rows)
 
 
 def front() -> str:
     """The README's table."""
-    found, took = means("oar_seed11"), milliseconds()
+    values, times = means("oar_seed11"), milliseconds()
     columns: list[tuple[str, str, bool]] = [
         ("composite", "directions/composite", True),
         ("Vendi", "items/vendi", False),
@@ -136,18 +134,18 @@ def front() -> str:
     ]
     rows = []
     for method in methods("oar_seed11"):
-        if (method, 1) not in took or method in ("MMR", "DPP", "Zero-shot + RRF"):
+        if (method, 1) not in times or method in ("MMR", "DPP", "Zero-shot + RRF"):
             continue
         cells = []
         for _, measure, interval in columns:
-            told = found.get((method, measure))
+            value = values.get((method, measure))
             form = ".1f" if measure == "items/vendi" else ".3f"
-            shown = MISSING if told is None else number(told[0], form)
-            cells.append(half(*told) if told is not None and interval else shown)
+            mean = MISSING if value is None else number(value[0], form)
+            cells.append(half(*value) if value is not None and interval else mean)
         rows.append(
-            [method, *cells, number(took[method, 1], ".2g" if took[method, 1] < 10 else ".0f")]
+            [method, *cells, number(times[method, 1], ".2g" if times[method, 1] < 10 else ".0f")]
         )
-    header = ["method", *(name for name, *_ in columns), "ms a query, batch 1"]
+    header = ["method", *(name for name, *_ in columns), "ms per query, batch 1"]
     return table(header, rows)
 
 

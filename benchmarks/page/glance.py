@@ -1,42 +1,42 @@
-"""The ten lines that sum up the results page."""
+"""Results → the claims at the top of the results page, each with its numbers."""
 
 from collections.abc import Callable
 
 from benchmarks.page.cells import number, read
-from benchmarks.page.evaluations import means
+from benchmarks.page.evaluations import Means, means
 from benchmarks.page.retriever import calls, steps
 from benchmarks.page.tuning import ends, verdicts
 
-SET_ON = "seed 0"  # of the figure-4 runs: the watchdog's thresholds were chosen there
+TUNED_ON = "seed 0"  # of the figure-4 runs: the watchdog's thresholds were set there
 
 
 def claims() -> list[tuple[str, str, str]]:
     """Claim, number, section."""
     real = {s: read(f"real_sets/{s}-minilm.json")["methods"] for s in ("clothing", "electronic")}
-    plain = [number(told["No fan-out"]["items/recall"][0]) for told in real.values()]
+    plain = [number(methods["No fan-out"]["items/recall"][0]) for methods in real.values()]
     rows, weights = read("headroom_seed11.json")["rows"], read("headroom_seed11.json")["weights"]
-    gains = {term: told["greedy bound"] - told["current"] for term, told in rows.items()}
+    gains = {term: row["greedy bound"] - row["current"] for term, row in rows.items()}
     oar, wscr = means("oar_seed11"), means("wscr_seed11")
 
-    def of(found: dict[tuple[str, str], tuple[float, float, float]], one: str, name: str) -> str:
-        return number(found[one, name][0])
+    def mean(values: Means, method: str, measure: str) -> str:
+        return number(values[method, measure][0])
 
     bundles = [
         read("bundles/bundles.json")[name]["recall differences"]
         for name in ("clothing", "electronic")
     ]
-    tuned, lost = (
-        " and ".join(number(told[f"R4T-FOLM − {other}"][0], "+.3f") for told in bundles)
+    above_zero_shot, above_plain = (
+        " and ".join(number(pairs[f"R4T-FOLM − {other}"][0], "+.3f") for pairs in bundles)
         for other in ("Zero-shot", "No fan-out")
     )
-    at = {(told["name"], told["evaluations"]): told for told in steps()}
-    few, student = at["Multistep, 0.03 … 20", 20], at["student, 4", 4]
-    chosen = {
-        told["name"]: told["composite"] for told in read("oversample/oversample.json")["table"]
+    samplers = {(row["name"], row["evaluations"]): row for row in steps()}
+    multistep, student = samplers["Multistep, 0.03 … 20", 20], samplers["student, 4", 4]
+    composites = {
+        row["name"]: row["composite"] for row in read("oversample/oversample.json")["table"]
     }
-    fast = calls("cpu")
-    quick, ours = fast["toy student, 2", 1], fast["R4T-Student", 1]
-    two, one = read("grpo_step.json")["steps"]
+    times = calls("cpu")
+    toy_student, larger_student = times["toy student, 2", 1], times["R4T-Student", 1]
+    two_updates, one_update = read("grpo_step.json")["steps"]
     vendi = ends("groundedness", "diversity")
     return [
         (
@@ -46,39 +46,40 @@ def claims() -> list[tuple[str, str, str]]:
             "Baselines",
         ),
         (
-            "Eq. (1) can gain at most so much over an untuned model, and most of it is groundedness, "
-            "which copying titles would give",
+            "The most that tuning can gain in eq. (1), and its share from groundedness, which "
+            "copying titles would also give",
             f"{number(gains['composite'])}, {number(weights['groundedness'] * gains['groundedness'])}",
             "Headroom",
         ),
         (
-            "Tuning does what the composite asks: Zero-shot → Best-of-5 → R4T-FOLM",
+            "Tuning raises the composite: Zero-shot → Best-of-5 → R4T-FOLM",
             " → ".join(
-                of(oar, name, "directions/composite")
+                mean(oar, name, "directions/composite")
                 for name in ("Zero-shot", "Best-of-5", "R4T-FOLM")
             ),
             "Whole method",
         ),
         (
-            "… but finds **fewer** true facets (Zero-shot → R4T-FOLM), and MMR re-ranking finds more",
-            f"{of(oar, 'Zero-shot', 'items/facet recall')} → "
-            f"{of(oar, 'R4T-FOLM', 'items/facet recall')}; {of(oar, 'MMR in pool', 'items/facet recall')}",
+            "… but finds **fewer** true facets (Zero-shot → R4T-FOLM); MMR re-ranking finds more",
+            f"{mean(oar, 'Zero-shot', 'items/facet recall')} → "
+            f"{mean(oar, 'R4T-FOLM', 'items/facet recall')}; "
+            f"{mean(oar, 'MMR in pool', 'items/facet recall')}",
             "Whole method",
         ),
         (
             "With reference sets, recall of No fan-out → R4T-FOLM → R4T-Diffusion; **a ridge map, "
-            "fitted in seconds, has more**",
+            "fitted in seconds, recalls more**",
             " → ".join(
-                of(wscr, name, "items/recall")
+                mean(wscr, name, "items/recall")
                 for name in ("No fan-out", "R4T-FOLM", "R4T-Diffusion")
             )
-            + f"; {of(wscr, 'Ridge map', 'items/recall')}",
+            + f"; {mean(wscr, 'Ridge map', 'items/recall')}",
             "Whole method",
         ),
         (
-            "On real bundles (clothing and electronic, five folds) tuning raises recall over the "
-            "untuned model, **and stays under the plain query**",
-            f"{tuned}; {lost}",
+            "On real bundles (clothing and electronic, five folds) tuning raises recall above the "
+            "untuned model, **but it stays below the plain query**",
+            f"{above_zero_shot}; {above_plain}",
             "Tuning",
         ),
         (
@@ -86,45 +87,46 @@ def claims() -> list[tuple[str, str, str]]:
             f"{number(vendi[0])} → {number(vendi[1])}",
             "Tuning",
         ),
-        ("The watchdog finds collapses, on runs that it was not set on", watched(), "Tuning"),
+        ("The watchdog finds collapses, on runs that did not set its thresholds", hits(), "Tuning"),
         (
-            "Of the converged ODE's composite 20 evaluations keep so much, and a student in four; its "
-            "Vendi score is **under the aim of 97 %**",
-            f"{few['composite / ODE']:.1%}, {student['composite / ODE']:.1%}; "
+            "Share of the converged ODE's composite that 20 evaluations keep, and a student with "
+            "four; the student's Vendi score **misses the goal of 97 %**",
+            f"{multistep['composite / ODE']:.1%}, {student['composite / ODE']:.1%}; "
             f"{student['vendi / ODE']:.1%}",
             "Distillation",
         ),
         (
-            "The best of eight generated sets beside the language model's best of eight, composite",
-            f"{number(chosen['diffusion, best of 8 sets'])} and "
-            f"{number(chosen['R4T-FOLM, best of 8'])}",
+            "Composite of the best of eight generated sets, and of the language model's best of eight",
+            f"{number(composites['diffusion, best of 8 sets'])} and "
+            f"{number(composites['R4T-FOLM, best of 8'])}",
             "Distillation",
         ),
         (
-            "A student is so many times as fast as the language model at batch 1, CPU; **the aim of "
-            "20, end to end, is missed** by the smallest as well",
-            f"{number(ours['ratio_total'], '.1f')}; {number(quick['ratio_total'], '.1f')} "
-            f"({number(quick['ratio_generate'], '.1f')} in the fan-out alone)",
+            "Speed of a student relative to the language model, batch 1, CPU; even the smallest "
+            "student **misses the goal of 20 end to end**",
+            f"{number(larger_student['ratio_total'], '.1f')}; "
+            f"{number(toy_student['ratio_total'], '.1f')} "
+            f"({number(toy_student['ratio_generate'], '.1f')} in the fan-out alone)",
             "Latency",
         ),
         (
-            "A Soft-GRPO step takes this share of TRL's time, two updates and one a rollout",
-            f"{number(two['ratio'], '.2f')} and {number(one['ratio'], '.2f')}",
+            "Time of a Soft-GRPO step as a share of TRL's, with two updates per rollout and with one",
+            f"{number(two_updates['ratio'], '.2f')} and {number(one_update['ratio'], '.2f')}",
             "Speed",
         ),
     ]
 
 
-def watched() -> str:
-    """Hits of collapses and false alarms, wardrobe and bundles apart."""
-    told = []
+def hits() -> str:
+    """Collapses that the watchdog found, and its false alarms, for wardrobe and bundles."""
+    parts = []
     for name, fold in (("wardrobe", False), ("bundles", True)):
         rows = [row for row in verdicts() if ("fold" in row["run"]) is fold]
-        seen = [row["verdict"] for row in rows if fold or SET_ON not in row["run"]]
-        hits, falls = seen.count("hit"), seen.count("hit") + seen.count("miss")
-        alarms = f"{seen.count('false alarm')} false alarms in {len(seen) - falls}"
-        told.append(f"{name}: {hits} of {falls}, {alarms}")
-    return "; ".join(told)
+        seen = [row["verdict"] for row in rows if fold or TUNED_ON not in row["run"]]
+        collapses = seen.count("hit") + seen.count("miss")
+        alarms = f"{seen.count('false alarm')} false alarms in {len(seen) - collapses}"
+        parts.append(f"{name}: {seen.count('hit')} of {collapses}, {alarms}")
+    return "; ".join(parts)
 
 
 ANCHORS = {
@@ -141,8 +143,8 @@ ANCHORS = {
 def glance() -> str:
     """All claims, numbers and links to sections of the page."""
     lines = ["| claim | number | where |", "|---|---|---|"]
-    for claim, told, where in claims():
-        lines.append(f"| {claim} | {told} | [{where}](#{ANCHORS[where]}) |")
+    for claim, numbers, where in claims():
+        lines.append(f"| {claim} | {numbers} | [{where}](#{ANCHORS[where]}) |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The name of a table → its lines in the page that is being written."""
+"""Name of a table → its lines in the current page."""
 
 import os
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ from benchmarks.page import evaluations, glance, retriever, tuning, wardrobe
 from benchmarks.page.index import RESULTS, ROOT, read_index
 
 PARTS = (wardrobe, evaluations, tuning, retriever, glance)
-TABLES = {name: told for part in PARTS for name, told in part.TABLES.items()}
+TABLES = {name: entry for part in PARTS for name, entry in part.TABLES.items()}
 
 
 def rendered(names: Sequence[str], page: Path) -> str:
     """Return tables, and below them the command, hardware, date and files of their results.
 
     Args:
-        names: Of the tables; where they are several, each is captioned by what follows its comma.
-        page: Where links start.
+        names: Of the tables. If there are several, the words after the comma become its caption.
+        page: The page, from which links start.
 
     Raises:
-        KeyError: There is no such table.
+        KeyError: If there is no such table.
     """
     prefix = os.path.relpath(ROOT, page.resolve().parent).replace(os.sep, "/") + "/"
     parts, sources = [], dict[str, None]()
     for name in names:
         if name not in TABLES:
-            raise KeyError(f"A table has a name — found '{name}'; there are {', '.join(TABLES)}.")
+            raise KeyError(f"No table is called '{name}'. Tables: {', '.join(TABLES)}.")
         entries, build = TABLES[name]
         caption = name.partition(", ")[2]
         if len(names) > 1 and caption:
@@ -38,7 +38,7 @@ def rendered(names: Sequence[str], page: Path) -> str:
 
 
 def show(*names: str) -> None:
-    """Write tables where cog stands."""
+    """Write tables at cog's mark in the page."""
     import cog
 
     cog.outl(f"\n{rendered(names, Path(cog.inFile))}\n")

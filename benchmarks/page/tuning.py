@@ -1,4 +1,4 @@
-"""Tables of stage 1: figure 4, the watchdog, shopping bundles, a step beside TRL's."""
+"""Results of stage 1 → tables: figure 4, the watchdog, shopping bundles, a step against TRL's."""
 
 import csv
 from collections.abc import Callable
@@ -45,14 +45,14 @@ def ends(setting: str, measure: str) -> tuple[float, float]:
 
 
 def entropy(setting: str) -> tuple[float, float]:
-    """Means over the seeds at the first rollout and over the last five, nats."""
+    """Means over the seeds, in nats: at the first rollout, and over the last five."""
     with (RESULTS / "figure4/figure4.csv").open(newline="", encoding="utf-8") as file:
-        found = {
+        means = {
             int(row["rollout"]): float(row["mean"])
             for row in csv.DictReader(file)
             if (row["setting"], row["metric"]) == (setting, "entropy/mean")
         }
-    return found[min(found)], found[max(found)]
+    return means[min(means)], means[max(means)]
 
 
 def figure4(columns: dict[str, str], with_entropy: bool) -> str:
@@ -74,21 +74,21 @@ def held_out() -> str:
     rows = []
     for seed in SEEDS:
         cells: dict[tuple[str, str], str] = {}
-        apart: dict[str, str] = {}
+        differences: dict[str, str] = {}
         for header, *lines in markdown_tables(RESULTS / f"figure4/evaluate-seed{seed}.md"):
             for first, *values in lines:
                 if header[0] == "method":
                     cells |= {(first, name): value for name, value in zip(header[1:], values)}
                 elif header[0] == "paired difference" and values[0] == "directions/composite":
-                    apart[first] = f"{values[1]} ({values[2]})"
+                    differences[first] = f"{values[1]} ({values[2]})"
         names = ("Zero-shot", "Best-of-5", "R4T-FOLM")
         facets = [cells[name, "facet recall"] for name in ("Zero-shot", "R4T-FOLM")]
         rows.append(
             [
                 f"{seed}",
                 *(cells[name, "composite"] for name in names),
-                apart["R4T-FOLM − Best-of-5"],
-                apart["Best-of-5 − Zero-shot"],
+                differences["R4T-FOLM − Best-of-5"],
+                differences["Best-of-5 − Zero-shot"],
                 " → ".join(facets),
             ]
         )
@@ -97,19 +97,19 @@ def held_out() -> str:
 
 
 def verdicts() -> list[dict[str, Any]]:
-    """What the watchdog was judged to be on each run."""
-    found: list[dict[str, Any]] = read("watchdog.json")["runs"]
-    return found
+    """The watchdog's verdict on each run."""
+    rows: list[dict[str, Any]] = read("watchdog.json")["runs"]
+    return rows
 
 
 def watchdog() -> str:
-    """Every run and its verdict."""
+    """Runs × collapse, first alarm and verdict."""
     rows = []
     for row in verdicts():
-        fallen = row["collapse"]
-        told = "–" if fallen is None else f"rollout {fallen['rollout']}, {fallen['how']}"
+        collapse = row["collapse"]
+        cell = "–" if collapse is None else f"rollout {collapse['rollout']}, {collapse['how']}"
         alarm = "–" if row["first_alarm"] is None else str(row["first_alarm"])
-        rows.append([row["run"], told, alarm, row["verdict"]])
+        rows.append([row["run"], cell, alarm, row["verdict"]])
     counts = [
         f"{name}: {sum(row[-1] == name for row in rows)}"
         for name in ("hit", "miss", "false alarm", "quiet")
@@ -119,24 +119,24 @@ def watchdog() -> str:
 
 
 def bundles() -> str:
-    """Methods × recall and Vendi of both sets."""
-    found = {name: read("bundles/bundles.json")[name]["methods"] for name in BUNDLES}
+    """Methods × recall and Vendi, for both data sets."""
+    methods = {name: read("bundles/bundles.json")[name]["methods"] for name in BUNDLES}
     header = [f"{name}: {m}" for name in BUNDLES for m in ("recall in 150", "Vendi of ten")]
     rows = [
-        [method, *(between(*found[n][method][m]) for n in BUNDLES for m in ("recall", "vendi"))]
-        for method in found["clothing"]
+        [method, *(between(*methods[n][method][m]) for n in BUNDLES for m in ("recall", "vendi"))]
+        for method in methods["clothing"]
     ]
     return table(["method", *header], rows)
 
 
 def bundle_differences() -> str:
-    """Pairs × both sets."""
-    found = {name: read("bundles/bundles.json")[name]["recall differences"] for name in BUNDLES}
+    """Pairs × both data sets."""
+    pairs = {name: read("bundles/bundles.json")[name]["recall differences"] for name in BUNDLES}
     rows = []
-    for pair in found["clothing"]:
+    for pair in pairs["clothing"]:
         cells = []
         for name in BUNDLES:
-            mean, low, high, p = found[name][pair]
+            mean, low, high, p = pairs[name][pair]
             cells += [between(mean, low, high, "+.4f"), chance(p)]
         rows.append([pair, *cells])
     header = [text for name in BUNDLES for text in (name, "p")]
@@ -144,57 +144,59 @@ def bundle_differences() -> str:
 
 
 def why() -> str:
-    """Settings × both sets."""
-    found = {name: read(f"bundles/{name}-why.json")["recall"] for name in BUNDLES}
-    rows = [[key, *(number(found[name][key]) for name in BUNDLES)] for key in found["clothing"]]
+    """Settings × both data sets."""
+    recall = {name: read(f"bundles/{name}-why.json")["recall"] for name in BUNDLES}
+    rows = [[key, *(number(recall[name][key]) for name in BUNDLES)] for key in recall["clothing"]]
     return table(["model", *(f"{name} (5 folds)" for name in BUNDLES)], rows)
 
 
 def grpo_step() -> str:
-    """Updates a rollout × ours and TRL's."""
+    """Updates per rollout × ours and TRL's."""
     rows = []
     for step in read("grpo_step.json")["steps"]:
-        took, rate = step["seconds"], step["tokens_per_second"]
+        seconds, rate = step["seconds"], step["tokens_per_second"]
         low, high = step["ratio_interval"]
         rows.append(
             [
                 f"{step['updates']}",
-                *(number(took[side], ".2f") for side in ("ours", "trl")),
+                *(number(seconds[side], ".2f") for side in ("ours", "trl")),
                 f"**{number(step['ratio'])}**",
                 f"{number(low)} … {number(high)}",
                 *(number(rate[side], ".0f") for side in ("ours", "trl")),
             ]
         )
-    header = ["updates a rollout", "ours, s", "TRL, s", "median ratio ours / TRL"]
-    return table([*header, "its 95 % interval", "tokens/s ours", "TRL"], rows)
+    header = ["updates per rollout", "ours, s", "TRL, s", "median ratio ours / TRL"]
+    return table([*header, "95 % interval", "tokens/s ours", "TRL"], rows)
 
 
 def warm_start() -> str:
-    """First embeddings × steps: loss and composite on validation queries, over the seeds."""
-    found = read("warm_start.json")["rows"]
-    steps = list(dict.fromkeys(row["steps"] for row in found))
+    """First embeddings × steps: loss and composite on validation queries, over seeds."""
+    runs = read("warm_start.json")["rows"]
+    steps = list(dict.fromkeys(row["steps"] for row in runs))
     rows = []
-    for way in dict.fromkeys(row["way"] for row in found):
+    for way in dict.fromkeys(row["way"] for row in runs):
         cells = []
         for measure in ("nll", "composite"):
             for count in steps:
-                told = [row[measure] for row in found if (row["way"], row["steps"]) == (way, count)]
-                cells.append(f"{number(fmean(told))} ({min(told):.3f} … {max(told):.3f})")
+                values = [
+                    row[measure] for row in runs if (row["way"], row["steps"]) == (way, count)
+                ]
+                cells.append(f"{number(fmean(values))} ({min(values):.3f} … {max(values):.3f})")
         rows.append([way, *cells])
-    names = ("nats a token", "composite")
+    names = ("nats per token", "composite")
     header = [f"{name}, {count} steps" for name in names for count in steps]
     return table(["first embeddings", *header], rows)
 
 
 def encoder_as_decoder() -> str:
-    """Models × what they learned in the same CPU time."""
+    """Models × results after the same CPU time."""
     rows = []
-    for name, told in read("encoder_as_decoder.json")["models"].items():
-        counts = [f"{told['parameters'] / 1e6:.1f}M", f"{told['steps']}"]
-        values = [number(told[key], form) for key, form in (("nll", ".2f"), ("recall", ".3f"))]
-        rows.append([name, *counts, *values, number(told["subqueries"], ".1f")])
-    header = ["model", "parameters", "steps", "nats a token, last ten steps"]
-    return table([*header, "recall in 150", "sub-queries that could be read, of ten"], rows)
+    for name, model in read("encoder_as_decoder.json")["models"].items():
+        counts = [f"{model['parameters'] / 1e6:.1f}M", f"{model['steps']}"]
+        values = [number(model[key], form) for key, form in (("nll", ".2f"), ("recall", ".3f"))]
+        rows.append([name, *counts, *values, number(model["subqueries"], ".1f")])
+    header = ["model", "parameters", "steps", "nats per token, last ten steps"]
+    return table([*header, "recall in 150", "readable sub-queries, of ten"], rows)
 
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {

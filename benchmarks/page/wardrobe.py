@@ -1,4 +1,4 @@
-"""Tables of how hard the generated wardrobe is."""
+"""Results → tables of how hard the generated wardrobe is."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,15 +7,15 @@ from benchmarks.page.cells import RESULTS, markdown_tables, table
 
 SEEDS = (0, 1, 2, 3)
 MEASURES = ("vendi", "cosine", "facet recall", "fit precision", "pool facet recall")
-APART = ("MMR", "Nearest sets", "Hand fan-out")
+COMPARED = ("MMR", "Nearest sets", "Hand fan-out")
 Task = tuple[dict[tuple[str, str], str], dict[str, str]]
 
 
 def ranks() -> str:
     """Seeds × shares of the reference items."""
-    found = [markdown_tables(RESULTS / f"wardrobe/seed{seed}.md")[0] for seed in SEEDS]
-    header = ["seed", *found[0][0][1:]]
-    return table(header, [[f"{seed}", *rows[1][1:]] for seed, rows in zip(SEEDS, found)])
+    tables = [markdown_tables(RESULTS / f"wardrobe/seed{seed}.md")[0] for seed in SEEDS]
+    header = ["seed", *tables[0][0][1:]]
+    return table(header, [[f"{seed}", *rows[1][1:]] for seed, rows in zip(SEEDS, tables)])
 
 
 def tasks(seed: int) -> Iterator[Task]:
@@ -29,8 +29,8 @@ def tasks(seed: int) -> Iterator[Task]:
                 for measure, value in zip(header[1:], values)
             }
         elif header[0] == "paired difference":
-            apart = {pair: f"{mean} ({interval})" for pair, _, mean, interval, _ in rows}
-            yield cells, {pair: told.replace("-", "−") for pair, told in apart.items()}
+            differences = {pair: f"{mean} ({interval})" for pair, _, mean, interval, _ in rows}
+            yield cells, {pair: cell.replace("-", "−") for pair, cell in differences.items()}
             cells = {}
 
 
@@ -44,13 +44,13 @@ def baselines(number: int, measures: tuple[str, ...]) -> str:
 
 
 def differences() -> str:
-    """Seeds × methods: recall on outfits less that of No fan-out."""
+    """Seeds × methods: recall on outfits minus that of No fan-out."""
     rows = []
     for seed in SEEDS:
-        cells, apart = next(tasks(seed))
-        told = [apart[f"{name} − No fan-out"] for name in APART]
-        rows.append([f"{seed}", cells["No fan-out", "recall"], *told])
-    return table(["seed", "No fan-out", *APART], rows)
+        cells, pairs = next(tasks(seed))
+        compared = [pairs[f"{name} − No fan-out"] for name in COMPARED]
+        rows.append([f"{seed}", cells["No fan-out", "recall"], *compared])
+    return table(["seed", "No fan-out", *COMPARED], rows)
 
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {

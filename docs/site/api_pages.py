@@ -1,11 +1,11 @@
-"""The packages → API pages, one a room, written by mkdocstrings from the docstrings."""
+"""The packages → API pages, one per topic, which mkdocstrings fills from the docstrings."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = {
-    "Ask a run for sets": ["retriever", "choice"],
+TOPICS = {
+    "Retrieve sets from a run": ["retriever", "run"],
     "Sets and objectives": [
         "sets",
         "objective",
@@ -17,47 +17,36 @@ ROOMS = {
     ],
     "Testing an objective": ["testing"],
     "Shipped objectives": ["r4t_objectives"],
-    "Catalog and data": ["catalog", "data", "cache", "words"],
+    "Catalog and data": ["catalog", "data"],
     "Encoder, index, search": ["encoder", "index", "search"],
     "Fan-out": ["fanout"],
     "Tuning": ["grpo"],
     "Synthesis and target sets": ["synthesis", "targets"],
-    "Diffusion": ["diffusion"],
-    "Evaluation": ["evaluation"],
+    "Diffusion": ["diffusion", "choice"],
+    "Methods": ["methods"],
+    "Evaluation": ["evaluation", "report"],
     "Language models as judges": ["chat"],
-    "Runs and small parts": [
-        "run",
-        "callbacks",
-        "configs",
-        "errors",
-        "facts",
-        "files",
-        "interruption",
-        "progress",
-        "randomness",
-        "seeds",
-        "stopwatch",
-        "time_left",
-    ],
+    "Training and support": ["training", "time_left", "errors", "support"],
 }
-"""Title of a page → the modules (below r4t) and packages on it, in the order of the corridor."""
-UNTOLD = {"cli", "__main__", "__init__"}  # the program has pages of its own
+"""Title of a page → its modules (below r4t) and packages, in the order of the data flow."""
+NO_API = {"cli", "__main__", "__init__"}  # the command line has pages of its own
 
 
 def api_pages() -> dict[str, str]:
     """Name → text of each page, and of an index.
 
     Raises:
-        RuntimeError: A module of ``ROOMS`` is not there.
+        RuntimeError: If a module in ``TOPICS`` does not exist.
     """
     pages = {}
     index = [
         "# API",
         "",
-        "From the docstrings; shapes use the letters of the [glossary](../../concepts.md#glossary).",
+        "Generated from the docstrings. Shapes use the letters of the "
+        "[glossary](../../concepts.md#glossary).",
         "",
     ]
-    for title, names in ROOMS.items():
+    for title, names in TOPICS.items():
         file = f"{title.lower().replace(',', '').replace(' ', '_')}.md"
         modules = [module for name in names for module in modules_of(name)]
         parts = [f"# {title}", ""]
@@ -71,22 +60,21 @@ def api_pages() -> dict[str, str]:
 def modules_of(name: str) -> list[str]:
     """Dotted names of a module, or of all modules of a package that define something."""
     if name == "r4t_objectives":
-        folder, dotted = ROOT / "objectives" / name, name
+        folder, package = ROOT / "objectives" / name, name
     else:
-        folder, dotted = ROOT / "r4t" / name, f"r4t.{name}"
-    file = folder.with_suffix(".py")
-    if file.is_file():
-        return [dotted]
+        folder, package = ROOT / "r4t" / name, f"r4t.{name}"
+    if folder.with_suffix(".py").is_file():
+        return [package]
     if not folder.is_dir():
-        raise RuntimeError(f"docs/site/api_pages.py names {dotted}: found no such module")
-    found = []
+        raise RuntimeError(f"docs/site/api_pages.py names {package}, which does not exist")
+    modules = []
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
         if parts[-1] == "__init__":
             parts = parts[:-1]
         if defines(path):
-            found.append(".".join((dotted, *parts)))
-    return found
+            modules.append(".".join((package, *parts)))
+    return modules
 
 
 def defines(path: Path) -> bool:

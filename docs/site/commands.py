@@ -1,4 +1,4 @@
-"""The program → a page a verb: what ``r4t VERB --help`` prints."""
+"""The program → one page per verb: what ``r4t VERB --help`` prints."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from r4t.__main__ import VERBS
 
 INTRODUCTION = """# Command line
 
-The program is called `r4t`; its first word says what to do. These pages are what it prints itself,
-generated when the site was built.
+The program is called `r4t`; its first word is the verb. These pages show the program's own help, generated
+when the site was built.
 
 ```console
 {usage}
@@ -21,50 +21,50 @@ generated when the site was built.
 
 ## A config with comments
 
-`r4t fit --config configs/toy/1_tune.yaml --print_config > mine.yaml` writes what would run, each key with a
-sentence and its type. The file loads again: edit it and say `r4t fit --config mine.yaml`.
+`r4t fit --config configs/toy/1_tune.yaml --print_config > mine.yaml` writes the whole config, with a sentence
+and a type for each key. Edit the file and pass it back: `r4t fit --config mine.yaml`.
 
-## Stop, and go on
+## Stop and resume
 
-Ctrl-C ends a fit after the step that runs, with a checkpoint, and prints the command that goes on; a
-second one leaves at once. A synthesis goes on with the same command, `r4t quickstart` with `--resume`.
+Ctrl-C stops a fit after the current step, saves a checkpoint and prints the command that resumes; a second
+Ctrl-C quits at once. To resume a synthesis, repeat its command; for `r4t quickstart`, add `--resume`.
 
 ## Completion
 
-`r4t completion bash > r4t.bash`, then `source r4t.bash`: verbs, options, files and installed objectives
-complete with the tabulator key. zsh and fish likewise.
+`r4t completion bash > r4t.bash`, then `source r4t.bash`: the Tab key completes verbs, options, files and
+installed objectives. zsh and fish work likewise.
 
 ## Mistakes
 
-What the program does not understand it says in one sentence: what was expected, what was found, what to do;
-names that are near are offered. The exit code is 2 then, and 130 after Ctrl-C.
+The program answers a mistake in a sentence or two: what it expected, what it found, what to do. It also
+suggests similar names. The exit code is then 2; after Ctrl-C it is 130.
 """
-WHOLE = ("fit", "synthesize", "evaluate")  # verbs whose brief help has a whole one behind it
+FULL_HELP = ("fit", "synthesize", "evaluate")  # verbs whose --help is short and --help-all complete
 
 
 def command_pages() -> dict[str, str]:
-    """Name → text of the index and of a page for each verb."""
+    """Name → text of the index and of one page per verb."""
     rows = "\n".join(f"| [`r4t {verb}`]({verb}.md) | {what} |" for verb, what in VERBS.items())
     index = INTRODUCTION.format(usage=printed(), rows=rows)
     pages = {"reference/cli/index.md": index}
     for verb, what in VERBS.items():
         text = f"# r4t {verb}\n\n{what[0].upper()}{what[1:]}.\n\n```console\n{printed(verb)}\n```\n"
-        if verb in WHOLE:
+        if verb in FULL_HELP:
             text += f"\n## Every option\n\n```console\n{printed(verb, '--help-all')}\n```\n"
         pages[f"reference/cli/{verb}.md"] = text
     return pages
 
 
 def printed(*words: str) -> str:
-    """What the program prints for these words, ``--help`` by default after a verb; 100 columns wide.
+    """What the program prints for these words, followed by ``--help`` unless they end in ``--help-all``.
 
     Raises:
-        RuntimeError: It fails.
+        RuntimeError: If the program fails.
     """
-    asked = words if words[-1:] == ("--help-all",) else (*words, "--help")
-    command = [sys.executable, "-m", "r4t", *asked]
+    arguments = words if words[-1:] == ("--help-all",) else (*words, "--help")
+    command = [sys.executable, "-m", "r4t", *arguments]
     plain = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(command, capture_output=True, text=True, env=plain)
     if done.returncode != 0:
-        raise RuntimeError(f"r4t {' '.join(asked)} must print its help: {done.stderr}")
+        raise RuntimeError(f"r4t {' '.join(arguments)} failed: {done.stderr}")
     return done.stdout.rstrip()

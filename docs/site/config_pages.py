@@ -5,11 +5,11 @@ from pathlib import Path
 from r4t.support.configs import configs_folder
 
 FOLDERS = {
-    "toy": "On a CPU, in minutes: what `r4t quickstart` runs.",
-    "paper": "The published run; each value names the paper's section. `paper/wscr/` is laid over it.",
-    "wscr": "Laid over `toy/`: queries with reference sets.",
-    "data": "Laid over both: real data sets.",
-    "hardware": "Laid over a training step: LoRA, several GPUs.",
+    "toy": "What `r4t quickstart` runs, in minutes on a CPU.",
+    "paper": "The published run; each value names the paper's section. `paper/wscr/` is an overlay for it.",
+    "wscr": "Overlays for `toy/`: queries with reference sets.",
+    "data": "Overlays for `toy/` and `paper/`: real data sets.",
+    "hardware": "Overlays for a training step: LoRA, several GPUs.",
 }
 
 
@@ -17,18 +17,18 @@ def config_page() -> dict[str, str]:
     """Name → text of the page.
 
     Raises:
-        RuntimeError: A folder of configs is not told of here.
+        RuntimeError: If ``FOLDERS`` does not list exactly the folders of the configs.
     """
     root = configs_folder()
-    found = {path.relative_to(root).parts[0] for path in root.rglob("*.yaml")}
-    if found != set(FOLDERS):
-        raise RuntimeError(f"docs/site/config_pages.py tells of {set(FOLDERS)}, found {found}")
+    folders = {path.relative_to(root).parts[0] for path in root.rglob("*.yaml")}
+    if folders != set(FOLDERS):
+        raise RuntimeError(f"configs/ has {folders}, but config_pages.py lists {set(FOLDERS)}")
     parts = [
         "# Configs",
         "",
-        "A step takes one config, and any number of others laid over it: "
-        "`--config configs/toy/1_tune.yaml --config configs/wscr/1_tune.yaml`; the last one that "
-        "says something counts. `r4t init FOLDER` copies all of them, to be edited.",
+        "A step takes one config and any number of overlays: "
+        "`--config configs/toy/1_tune.yaml --config configs/wscr/1_tune.yaml`. If two files set the "
+        "same key, the last one wins. `r4t init FOLDER` copies all files, for you to edit.",
     ]
     for folder, what in FOLDERS.items():
         parts += ["", f"## {folder}", "", what]
@@ -45,6 +45,6 @@ def config_page() -> dict[str, str]:
 
 
 def heading(name: Path) -> str:
-    """The heading of one file, whose anchor is folder-name."""
+    """Heading of one file, with the anchor folder-name."""
     anchor = name.with_suffix("").as_posix().replace("/", "-").replace("_", "-")
     return f"### {name.as_posix()} {{ #{anchor} }}"

@@ -1,4 +1,4 @@
-"""``equations.yaml`` → the page of equations; whatever it names must exist."""
+"""``equations.yaml`` → the page of equations, once every function and test it names is found."""
 
 import ast
 import importlib
@@ -14,8 +14,8 @@ FIELDS = {"number", "says", "tex", "code", "test"}
 
 INTRODUCTION = """# Equations
 
-Each equation of the paper ([arXiv:2603.06397](https://arxiv.org/abs/2603.06397)), where it lives and what
-pins it. The site is not built unless the function and the test of every row exist.
+Each equation of the paper ([arXiv:2603.06397](https://arxiv.org/abs/2603.06397)), with the code that computes
+it and the test that checks it. The site is built only if all of them exist.
 
 """
 
@@ -24,43 +24,43 @@ def equations() -> list[dict[str, str]]:
     """The rows, checked.
 
     Raises:
-        RuntimeError: A row lacks a field, its object cannot be imported, or its test is not there.
+        RuntimeError: If a row lacks a field, its object cannot be imported, or its test does not exist.
     """
     rows: list[dict[str, str]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     for row in rows:
         if set(row) != FIELDS:
-            raise RuntimeError(f"An equation has {sorted(FIELDS)}, found {sorted(row)}")
+            raise RuntimeError(f"An equation needs {sorted(FIELDS)}, but one has {sorted(row)}")
         imported(row["code"])
         file, _, name = row["test"].partition("::")
         if name not in tests_of(ROOT / file):
-            raise RuntimeError(f"Equation {row['number']} names {row['test']}: found no such test")
+            raise RuntimeError(f"Equation {row['number']} names a missing test, {row['test']}")
     missing = {str(number) for number in range(1, 10)} - {row["number"] for row in rows}
     if missing:
-        raise RuntimeError(f"The paper has equations 1 to 9, found none of {sorted(missing)}")
+        raise RuntimeError(f"equations.yaml lacks the paper's equations {sorted(missing)}")
     return rows
 
 
 def imported(dotted: str) -> Any:
-    """The object of a dotted path.
+    """The object at a dotted path.
 
     Raises:
-        RuntimeError: There is none.
+        RuntimeError: If it cannot be imported.
     """
     parts = dotted.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         try:
-            found = importlib.import_module(".".join(parts[:cut]))
+            target = importlib.import_module(".".join(parts[:cut]))
         except ModuleNotFoundError:
             continue
         for name in parts[cut:]:
-            found = getattr(found, name, None)
-        if found is not None:
-            return found
-    raise RuntimeError(f"An equation names {dotted}: found nothing to import there")
+            target = getattr(target, name, None)
+        if target is not None:
+            return target
+    raise RuntimeError(f"An equation names {dotted}, which cannot be imported")
 
 
 def tests_of(path: Path) -> set[str]:
-    """Names of the test functions of a file; none where there is no file."""
+    """Names of the test functions of a file; empty if there is no such file."""
     if not path.is_file():
         return set()
     tree = ast.parse(path.read_text(encoding="utf-8"))

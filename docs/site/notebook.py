@@ -6,7 +6,7 @@ FILE = Path(__file__).resolve().parents[1] / "notebooks" / "method.ipynb"
 
 
 def notebook_page() -> dict[str, str | bytes]:
-    """Name → the page, and each picture in it."""
+    """Name → content of the page and of each picture in it."""
     from nbconvert import MarkdownExporter
 
     text, resources = MarkdownExporter().from_filename(str(FILE))

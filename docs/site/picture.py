@@ -2,9 +2,9 @@
 
     python docs/site/picture.py runs/front11
 
-It shows the run's first test query, whatever it is, as No fan-out and R4T-Student answer it: ten items
-each, drawn by category and color. It has no ground of its own, for pages are light or dark: small words
-stand on their item's card, large ones have a tone that is read on both.
+Shows how No fan-out and R4T-Student answer the run's first test query: ten items each, drawn by category
+and color. The background is transparent, because pages are light or dark. Small words are on the card of
+their item; large words have a tone that is legible on both.
 """
 
 import json
@@ -15,9 +15,9 @@ from xml.sax.saxutils import escape
 FILE = Path(__file__).resolve().parents[1] / "pictures" / "set.svg"
 METHODS = {"No fan-out": "Plain search", "R4T-Student": "A set (R4T-Student)"}
 TILE, GAP, HEAD, WORDS = 62, 8, 34, 28
-INK, TITLE = "#758089", "#00897b"  # on the page: about 4 : 1 on white and on #1e2129
+INK, TITLE = "#758089", "#00897b"  # contrast on white and on dark pages: about 4 or more
 CARD, TEXT = "#eef1f1", "#444"
-COLORS = {  # of the wardrobe that are no CSS names, or other ones
+COLORS = {  # of the wardrobe, if they are not CSS names or CSS means another color
     "amethyst": "#9966cc", "ash": "#b2beb5", "blush": "#de9aa8", "burgundy": "#800020",
     "camel": "#c19a6b", "charcoal": "#36454f", "cobalt": "#0047ab", "cream": "#f3e9c9",
     "emerald": "#2f9e68", "jet": "#343434", "lilac": "#c8a2c8", "mint": "#98e6c0",
@@ -25,7 +25,7 @@ COLORS = {  # of the wardrobe that are no CSS names, or other ones
     "ruby": "#c0143c", "rust": "#b7410e", "sand": "#d8c59b", "sapphire": "#0f52ba",
     "stone": "#a9a396", "taupe": "#8b7e74", "terracotta": "#cc6b49",
 }  # fmt: skip
-SHAPES = {  # on a square of 24
+SHAPES = {  # paths in a square of 24 by 24
     "dress": "M9 2h6l-1 6 6 13H4l6-13z",
     "top": "M8 3h8l5 4-3 4-2-1v11H8V10l-2 1-3-4z",
     "bottom": "M7 2h10l2 20h-5l-2-12-2 12H5z",
@@ -49,11 +49,11 @@ KINDS = {
     "ring": "ring bracelet", "earrings": "earrings necklace", "scarf": "scarf", "hat": "hat beanie",
     "belt": "belt",
 }  # fmt: skip
-SHAPE = {category: shape for shape, found in KINDS.items() for category in found.split()}
+SHAPE = {category: shape for shape, words in KINDS.items() for category in words.split()}
 
 
 def main() -> None:
-    """Draw the first query of the run that is named."""
+    """Draw the first query of the run named on the command line."""
     text = (Path(sys.argv[1]) / "results" / "sets.jsonl").read_text(encoding="utf-8")
     answers = [json.loads(line) for line in text.splitlines()]
     query = answers[0]["query"]
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def tile(item: dict, x: int, y: int) -> str:
-    """One item: its shape in its color, and what it is."""
+    """One item: its shape in its color, and their names."""
     color, category = item["metadata"]["color"], item["metadata"]["category"]
     fill = COLORS.get(color, color)
     return (

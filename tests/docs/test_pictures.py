@@ -1,4 +1,4 @@
-"""The pictures of the pages: read on a light and on a dark page, and as their writer makes them."""
+"""The pictures of the pages: legible on light and dark pages, and the same as their script draws."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.docs.blocks import ROOT
 pytestmark = pytest.mark.docs
 
 PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.svg"))
-GROUNDS = ("#ffffff", "#1e2129")  # of the site; GitHub's dark one is darker
+GROUNDS = ("#ffffff", "#0b0c0f", "#0d1117")  # the site's light and dark ones, GitHub's dark one
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -33,7 +33,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def within(text: ET.Element, x: float, y: float, cards: list[tuple[float, ...]]) -> str:
-    """Fill of the card on which a text stands; empty for the ground."""
+    """Fill of the card under a text; empty on the ground."""
     place = (x + float(text.get("x", 0)), y + float(text.get("y", 0)))
     for left, top, width, height, fill in cards:
         if left <= place[0] <= left + width and top <= place[1] <= top + height:
@@ -42,7 +42,7 @@ def within(text: ET.Element, x: float, y: float, cards: list[tuple[float, ...]])
 
 
 def drawn(root: ET.Element):
-    """Cards as (left, top, width, height, fill), and texts with the place of their group."""
+    """Cards as (left, top, width, height, fill), and each text with the position of its group."""
     cards, texts = [], []
     groups = [(root, 0.0, 0.0)]
     for group in root.findall(f"{SVG}g"):
@@ -59,11 +59,12 @@ def drawn(root: ET.Element):
 
 def test_contrast_by_hand():
     assert contrast("#000000", "#fff") == pytest.approx(21)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)  # WCAG's known example
+    known = contrast("#777777", "#ffffff")  # an example of WCAG
+    assert known == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=[path.name for path in PICTURES])
-def test_it_has_no_ground_and_is_read_on_both(picture):
+def test_it_has_no_ground_and_is_legible_on_all(picture):
     root = ET.parse(picture).getroot()
     width, height = map(float, root.get("viewBox").split()[2:])
     cards, texts = drawn(root)
@@ -78,8 +79,8 @@ def test_it_has_no_ground_and_is_read_on_both(picture):
             assert min(contrast(fill, ground) for ground in GROUNDS) >= 3.7
 
 
-def test_the_set_is_as_its_writer_makes_it(tmp_path, monkeypatch):
-    """Its items, read from it, are drawn again."""
+def test_the_set_is_what_its_script_draws(tmp_path, monkeypatch):
+    """The script redraws the items that the picture shows."""
     picture = ROOT / "docs" / "pictures" / "set.svg"
     root = ET.parse(picture).getroot()
     query = root.find(f"{SVG}text").text.strip("“”")
@@ -104,3 +105,16 @@ def test_the_set_is_as_its_writer_makes_it(tmp_path, monkeypatch):
     monkeypatch.setitem(writer["main"].__globals__, "FILE", again)
     writer["main"]()
     assert again.read_bytes() == Path(picture).read_bytes()
+
+
+def test_the_flow_is_what_its_script_draws_and_names_paths_that_exist(tmp_path, monkeypatch):
+    writer = runpy.run_path(str(ROOT / "docs" / "site" / "flow.py"))
+    again = tmp_path / "flow.svg"
+    monkeypatch.setitem(writer["main"].__globals__, "FILE", again)
+    writer["main"]()
+    picture = ROOT / "docs" / "pictures" / "flow.svg"
+    assert again.read_bytes() == picture.read_bytes()
+    texts = [text.text for text in ET.parse(picture).getroot().findall(f"{SVG}text")]
+    paths = [words for words in texts if re.fullmatch(r"[\w/]+(/|\.py)", words)]
+    assert len(paths) > 15
+    assert [path for path in paths if not (ROOT / "r4t" / path).exists()] == []
