@@ -102,7 +102,17 @@ print(json.dumps([heavy, offered]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy, offered = json.loads(done.stdout)
     assert heavy == []
-    names = ["Retriever", "Objective", "SetBatch", "Catalog", "Query", "Run", "Reward", "Filter", "Method"]
+    names = [
+        "Retriever",
+        "Objective",
+        "SetBatch",
+        "Catalog",
+        "Query",
+        "Run",
+        "Reward",
+        "Filter",
+        "Method",
+    ]
     assert set(offered) == set(names)
     assert all(module.startswith("r4t.") for module in offered.values())
 
