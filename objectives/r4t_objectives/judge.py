@@ -67,9 +67,8 @@ class Judge(Objective):
         base_url: OPENAI_BASE_URL, or else OpenAI's own, by default.
         seed: Of the order in which items are shown.
         concurrency: Calls at the same time.
-        retries: Attempts after the first where the endpoint is busy, by default for about a minute;
-            no more than four where it is silent or broken.
-        timeout: Seconds without a byte after which a call counts as lost.
+        retries: Attempts after the first; see ``Chat``.
+        timeout: Seconds without a byte after which an attempt counts as lost.
         cache: Folder of answers by content, with prompts and reasons to read, for later and for
             other processes; None for none.
         prices: Per million prompt and completion tokens, for the cost in ``facts``.

@@ -65,6 +65,10 @@ class Cache(Generic[Key, Value]):
         self.made += len(missing)
         return [found[key] for key in keys]
 
+    def forget(self, key: Key) -> None:
+        """Drop the value of a key, if there is one."""
+        self._values.pop(key, None)
+
     def take(self) -> tuple[int, int]:
         """Return how many values were asked for and made, and count anew."""
         found = self.asked, self.made

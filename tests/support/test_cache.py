@@ -32,6 +32,14 @@ def test_more_keys_than_there_is_room_for_are_answered():
     assert cache.get([], lambda keys: 1 / 0) == []
 
 
+def test_a_forgotten_value_is_made_again():
+    cache, made = Cache(capacity=2), iter([[1], [2]])
+    assert cache.get(["a"], lambda keys: next(made)) == [1]
+    cache.forget("a")
+    cache.forget("b")  # never there
+    assert cache.get(["a"], lambda keys: next(made)) == [2]
+
+
 def test_a_cache_without_room_is_refused():
     with pytest.raises(InputError, match="capacity must be at least 1, found 0"):
         Cache(capacity=0)
