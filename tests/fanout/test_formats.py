@@ -20,10 +20,10 @@ def test_lines_read_what_they_write(entries):
     assert Lines().read(Lines().write(entries)) == entries
 
 
-def test_expand_and_full_agree_on_what_a_taught_addition_means():
+def test_expand_and_full_agree_on_the_meaning_of_an_addition():
     additions = ["linen shirt", "straw hat"]
     for form in (Expand(), Full(), Expand(JsonList()), Full(JsonList())):
-        completion = form.complete("beach day", additions)
+        completion = form.completion("beach day", additions)
         assert form.parse("beach day", completion) == [
             "beach day linen shirt",
             "beach day straw hat",
@@ -36,24 +36,23 @@ def test_more_than_k_subqueries_are_cut():
 
 def test_formats_survive_saving():
     form = load_format(Expand(JsonList("wscr"), 4).spec())
-    assert (form.entry, form.set_size, form.contract.task) == ("expand", 4, "wscr")
+    assert (form.entry, form.set_size, form.list_format.task) == ("expand", 4, "wscr")
 
 
-def test_the_anchor_goes_along_with_the_format():
+def test_the_anchor_is_saved_with_the_format():
     assert load_format(Expand(set_size=4, words=2, anchor=0.3).spec()).anchor == 0.3
     assert load_format(Full(anchor=0.25).spec()).anchor == 0.25
     assert Full().anchor == 0
-    spec = Full().spec()
-    del spec["anchor"]  # saved before there was one
-    assert load_format(spec).anchor == 0
-    with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found 1.5"):
+    with pytest.raises(InputError, match=r"anchor.* 0 .* below 1 .*found 1\.5"):
         Full(anchor=1.5)
 
 
 def test_what_cannot_be_a_format_is_refused():
-    with pytest.raises(InputError, match="set_size must be at least 1, found 0"):
+    with pytest.raises(InputError, match="set_size.*at least 1.*found 0"):
         Full(set_size=0)
-    with pytest.raises(InputError, match="words must be at least 1, found 0"):
+    with pytest.raises(InputError, match="words.*at least 1.*found 0"):
         Expand(words=0)
-    with pytest.raises(InputError, match=r"contract of .* found 'Tabs'"):
-        load_format({"format": "full", "set_size": 3, "contract": {"name": "Tabs"}})
+    with pytest.raises(
+        InputError, match=r"among full, expand, Lines, JsonList, but found 'full' and 'Tabs'"
+    ):
+        load_format({"format": "full", "set_size": 3, "list_format": {"name": "Tabs"}})
