@@ -443,5 +443,8 @@ def test_an_at_sign_further_on_is_no_secret():
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"the package openai .*missing.* 'r4t\[eval\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[eval\]'",
+    ):
         Chat("tiny")

@@ -9,8 +9,9 @@ from typing import Any
 
 from r4t.chat.answer import Answer, Failure, Usage
 from r4t.chat.answer_cache import AnswerCache, Request, Results
-from r4t.chat.request import check_installed, checked_key, checked_url, open_client, send, utf8
+from r4t.chat.request import checked_key, checked_url, open_client, send, utf8
 from r4t.errors import InputError, check_least
+from r4t.support.packages import check_installed
 
 __all__ = ["Answer", "Chat", "Conversation", "Failure", "Usage", "endpoint_error"]
 
@@ -66,7 +67,7 @@ class Chat:
             raise InputError(
                 expected="a timeout above 0 s", found=f"{timeout}", remedy="Raise the timeout."
             )
-        check_installed("eval")
+        check_installed("openai", extra="eval")
         checked_key(key)
         self.model = model
         self.base_url = checked_url(base_url)

@@ -1,6 +1,5 @@
 """One request to an OpenAI-compatible endpoint → an answer, or why there is none."""
 
-import importlib.util
 import json
 import os
 import time
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 from r4t.chat.answer import Answer, Failure
 from r4t.errors import InputError
+from r4t.support.packages import check_installed
 
 OPENAI = "https://api.openai.com/v1"
 UNREADABLE = 2  # times that a request is repeated because its answer could not be read
@@ -20,22 +20,12 @@ def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str)
     """Return an ``openai.OpenAI`` client of the endpoint at ``url``, an address with ``/v1``.
 
     It retries timeouts, lost connections, 429 and 5xx ``retries`` times, with exponential back-off or
-    as ``Retry-After`` asks. ``extra`` is the extra to install without the openai package.
+    as ``Retry-After`` asks. ``extra`` is the extra that installs the openai package.
     """
-    check_installed(extra)
+    check_installed("openai", extra=extra)
     import openai
 
     return openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
-
-
-def check_installed(extra: str) -> None:
-    """Raise ``InputError``, which names the extra to install, if there is no openai package."""
-    if importlib.util.find_spec("openai") is None:
-        raise InputError(
-            expected="the package openai to be installed",
-            found="it missing",
-            remedy=f"Run pip install 'r4t[{extra}]', or do without an endpoint.",
-        )
 
 
 def send(client: Any, request: Mapping[str, Any], retries: int) -> tuple[Answer | Failure, int]:

@@ -22,7 +22,7 @@ class Prompts:
 
     ids: Tensor  # (B, P) token ids, padded on the left
     mask: Tensor  # (B, P), 1 for a token of the prompt
-    opening: str  # start of each completion's text that is part of the prompt, `Writer.opening`
+    opening: str  # start of each completion's text that is part of its prompt
     seeds: Sequence[int]  # B; the completions of a prompt depend on its seed alone
     group_size: int  # G
     temperature: float  # above 0
@@ -45,9 +45,8 @@ class Writer(Protocol):
 class Backend(ABC):
     """Runs a model while it writes: the whole softmax at a temperature, nothing cut off."""
 
-    log_probs: Tensor | None = (
-        None  # (B·G, T) as last sampled, 0 for padding; None: the model's own
-    )
+    # (B·G, T) of the tokens last written, as sampled, 0 for padding; None if they are the model's own.
+    log_probs: Tensor | None = None
 
     @abstractmethod
     def generate(self, model: Writer, prompts: Prompts) -> Tensor:

@@ -69,12 +69,9 @@ def check_length(
     Args:
         lm: The language model; one that does not state its context fits any.
         mask: (B, P) of the prompts.
-        queries: B texts; an empty one stands for the prompt alone.
+        queries: B texts, to name the longest prompt; an empty one stands for the prompt alone.
         completion: Tokens that follow, or (B,) of them.
         what: What those tokens are.
-
-    Raises:
-        InputError: Prompt and completion are longer than the context; names the longest.
     """
     context = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
     lengths = mask.sum(1)

@@ -76,10 +76,9 @@ def token_ids_of(tokenizer: Any, texts: Sequence[str]) -> list[int]:
 def decoder_tokenizer(tokenizer: Any, ids: Sequence[int]) -> transformers.PreTrainedTokenizerFast:
     """Return BERT's tokenizer, restricted to some ids, as one that can write a completion.
 
-    ``[CLS]`` begins a prompt and ``[SEP]`` ends a completion, not a prompt. A line break, which
-    WordPiece takes for a space, is a token of its own, the last one; ``ids`` are numbered anew in
-    their order. Texts come back as far as WordPiece knows them, which is in lower case, with words
-    like "t-shirt" and "men's" in one piece. ``tokenizer`` does not change.
+    ``[CLS]`` begins a prompt, ``[SEP]`` ends a completion. ``ids`` are numbered anew in their order; a
+    line break, which WordPiece takes for a space, is the last token. Texts come back in lower case,
+    with words like "t-shirt" and "men's" in one piece.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, processors
 

@@ -5,14 +5,21 @@ entry means: the whole sub-query (``Full``) or the words to add to the query (``
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from r4t.errors import InputError, check_least
+from r4t.errors import InputError, check_least, nearest
 from r4t.fanout.reading import list_ends, read_entries, without_tags
-from r4t.fanout.templates import fill, load_template
 from r4t.search import check_anchor
+
+TASKS = ("oar", "wscr")  # prompts that ship
+SLOTS = ("query", "set_size", "think")  # the broad query, the number k, permission to think first
+THINK = "You may think inside <think>...</think> first. "
+_SLOT = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
 class ListFormat(ABC):
@@ -82,7 +89,11 @@ class JsonList(ListFormat):
             slot ``{query}`` and, if you like, ``{set_size}`` and ``{think}``.
         think: Whether the prompt, and a chat template with ``enable_thinking``, allow a thought
             inside ``<think>`` first.
-        template: The text itself instead of the file's; see ``load_template``.
+        template: The text itself instead of the file's.
+
+    Raises:
+        InputError: There is no such prompt; or it lacks the query or the tag around the list, or has
+            a slot that nothing fills.
 
     Examples:
         >>> JsonList().read('<think>hm</think><queries>["linen shirt", "straw hat",]</queries>')
@@ -97,12 +108,13 @@ class JsonList(ListFormat):
         self.task = task
         self.think = think
         self.template = template
-        load_template(task, "full", template)
+        _check_template(self._template("full"), task)
 
     def prompt(self, query: str, set_size: int, entry: str) -> str:
-        """Return the template with its slots filled."""
-        template = load_template(self.task, entry, self.template)
-        return fill(template, query, set_size, self.think)
+        """Return the template with its slots filled; braces in the query stay."""
+        think = THINK if self.think else ""
+        values = {"query": query, "set_size": str(set_size), "think": think}
+        return _SLOT.sub(lambda slot: values[slot.group(1)], self._template(entry))
 
     def write(self, entries: Sequence[str]) -> str:
         """Return the entries as JSON inside ``<queries>``; a tag within an entry is escaped."""
@@ -118,8 +130,45 @@ class JsonList(ListFormat):
 
     def spec(self, entry: str) -> dict[str, Any]:
         """Return name, arguments and the text of the template."""
-        template = load_template(self.task, entry, self.template)
-        return {"name": "JsonList", "task": self.task, "think": self.think, "template": template}
+        settings = {"name": "JsonList", "task": self.task, "think": self.think}
+        return {**settings, "template": self._template(entry)}
+
+    def _template(self, entry: str) -> str:
+        """What the prompts that ship ask for depends on ``entry``; any other text does not."""
+        if self.template is not None:
+            return self.template
+        if self.task in TASKS:
+            path = resources.files("r4t.fanout") / "prompts" / f"{self.task}_{entry}.txt"
+            return path.read_text(encoding="utf-8")
+        if Path(self.task).is_file():
+            return Path(self.task).read_text(encoding="utf-8")
+        raise InputError(
+            expected=f"a task of {', '.join(TASKS)}, or the path of a text file with a prompt",
+            found=f"'{self.task}'",
+            remedy=f"Correct task.{nearest(self.task, TASKS)}",
+        )
+
+
+def _check_template(text: str, task: str) -> None:
+    if "{query}" not in text:
+        raise InputError(
+            expected="a prompt with the slot {query}",
+            found=f"none in '{task}'",
+            remedy="Put it where the broad query belongs.",
+        )
+    unknown = sorted(set(_SLOT.findall(text)) - set(SLOTS))
+    if unknown:
+        raise InputError(
+            expected=f"a prompt with no slots but {', '.join(SLOTS)}",
+            found=f"{{{unknown[0]}}} in '{task}'",
+            remedy=f"Correct it or drop its braces.{nearest(unknown[0], SLOTS)}",
+        )
+    if "<queries>" not in text:
+        raise InputError(
+            expected="a prompt that asks for the list inside <queries>...</queries>",
+            found=f"no such tag in '{task}'",
+            remedy="Add it: nothing outside the tag is read.",
+        )
 
 
 class FanoutFormat(ABC):

@@ -53,11 +53,8 @@ class Pretrained(LanguageModelSource):
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise InputError(
-                expected="dtype float32, bfloat16 or float16",
-                found=f"'{self.dtype}'",
-                remedy="Take float32, the safe choice on a CPU.",
-            )
+            options = "dtype float32, bfloat16 or float16"
+            raise InputError(expected=options, found=f"'{self.dtype}'", remedy="Take float32.")
 
     def build(self, texts: Sequence[str], root: Path) -> LanguageModel:
         """Load the model and its tokenizer, padded on the left.
@@ -107,7 +104,7 @@ def loading(path: str) -> Iterator[None]:
 
 
 def checkpoint_layers(model: transformers.PreTrainedModel) -> None:
-    """Let a model that can compute its layers again in the backward pass, in training mode."""
+    """Let a model recompute its layers in the backward pass (in training mode), if it can."""
     if not model.supports_gradient_checkpointing:
         raise InputError(
             expected=f"gradient_checkpointing to be off for {type(model).__name__}, which cannot do it",
@@ -146,11 +143,8 @@ class TinyQwen3(LanguageModelSource):
 
     def __post_init__(self) -> None:
         if self.width % 32:
-            raise InputError(
-                expected="a width that is a multiple of 32",
-                found=f"{self.width}",
-                remedy="Take 128.",
-            )
+            multiple = "a width that is a multiple of 32"
+            raise InputError(expected=multiple, found=f"{self.width}", remedy="Take 128.")
 
     def build(self, texts: Sequence[str], root: Path) -> LanguageModel:
         """Train the tokenizer on ``texts`` and draw the weights."""

@@ -13,6 +13,7 @@ from r4t.errors import InputError, check_least
 from r4t.fanout.formats import FanoutFormat
 from r4t.fanout.language_model import LanguageModel, LanguageModelSource
 from r4t.fanout.weights import ADAPTER, adapted_layers
+from r4t.support.packages import check_installed
 
 
 @dataclass
@@ -55,14 +56,9 @@ class LoRA(LanguageModelSource):
         Raises:
             InputError: ``peft`` is not installed, or no such layers can be adapted.
         """
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise InputError(
-                expected="the package peft, for LoRA, to be installed",
-                found="it missing",
-                remedy="Run pip install 'r4t[lora]', or train all weights.",
-            ) from error
+        check_installed("peft", extra="lora")
+        from peft import LoraConfig, inject_adapter_in_model
+
         model, tokenizer = self.base.build(texts, root)
         settings = LoraConfig(
             r=self.rank,

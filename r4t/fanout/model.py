@@ -106,7 +106,9 @@ class FanoutModel(nn.Module):
         group_size: int = 1,
         temperature: float = 0.9,
     ) -> Fanouts:
-        """Sample ``group_size`` fan-outs for each query; warn if no first group lists k.
+        """Sample ``group_size`` fan-outs for each query.
+
+        It warns if no completion of the first rollout, of several a query, lists k sub-queries.
 
         Args:
             queries: B texts.

@@ -25,7 +25,9 @@ _LIST = re.compile(rf"[\[{{]\s*(?=[\[{{{_QUOTES}]|\w+\s*:)")
 _BRACKET = re.compile(r"\s*(?:```\w*\s*)?(?=[\[{])(?!\[\d+\])")  # [1] numbers a line
 _QUOTED = re.compile(rf"\s*(?:```\w*\s*)?(?=[{_QUOTES}])(?!```)")
 # A quote closes a text if nothing of the text can follow it.
-_AFTER = re.compile(rf"[ \t]*(?:[,;:\]}}\n{_QUOTES}]|//|#|</|$)")
+_AFTER = rf"(?=[ \t]*(?:[,;:\]}}\n{_QUOTES}]|//|#|</|$))"
+_TEXT = {q: re.compile(rf"((?:\\[\s\S]|[^\\\n])*?)[{c}]{_AFTER}") for q, c in _CLOSERS.items()}
+_OPEN_TEXT = re.compile(r"(?:\\[\s\S]?|[^\\\n])*")  # without a closing quote
 _MARK = re.compile(r"(?:\(?\d{1,3}[.):](?!\d)|\[\d+\]|[-*+•‣▪–—](?=\s))\s*")
 _INNER_MARK = re.compile(r"(?:(\d{1,3})[.)]|[-*•])\s+(?=\S)")
 _NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -203,16 +205,14 @@ class _Scan:
     def _string(self, start: int) -> int:
         """Add the text that the quote at ``start`` begins; return the place after it."""
         self.bare = ""
-        closers = _CLOSERS[self.text[start]]
-        place = start + 1
-        while place < len(self.text) and self.text[place] != "\n":
-            if self.text[place] in closers and _AFTER.match(self.text, place + 1):
-                self._add([_unescaped(self.text[start + 1 : place])])
-                return place + 1
-            place += 2 if self.text[place] == "\\" else 1
-        if place < len(self.text) or not self.cut:  # the quote was forgotten, not cut off
-            self._add([_unescaped(self.text[start + 1 : place]).rstrip(" ,]}")])
-        return place
+        if match := _TEXT[self.text[start]].match(self.text, start + 1):
+            self._add([_unescaped(match.group(1))])
+            return match.end()
+        text = _OPEN_TEXT.match(self.text, start + 1)
+        assert text is not None  # it may be empty
+        if text.end() < len(self.text) or not self.cut:  # the quote was forgotten, not cut off
+            self._add([_unescaped(text.group()).rstrip(" ,]}")])
+        return text.end()
 
     def _flush(self) -> None:
         text = _bare(self.bare)

@@ -1,6 +1,7 @@
 """Logits and the tokens so far → the next token from a seed, and which lists are complete."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 from r4t.fanout.formats import FanoutFormat
 
 
+@dataclass(eq=False)
 class SeededSampling(LogitsProcessor):
     """Samples by adding Gumbel noise, from one generator a query, before a greedy choice.
 
@@ -22,53 +24,45 @@ class SeededSampling(LogitsProcessor):
         seeds: One a query.
         group_size: Rows G of each query.
         temperature: Above 0.
-        part: Which of each query's G rows are present; they get the noise that they get among all.
+        part: Which of each query's G rows are present, all by default; noise does not depend on it.
     """
 
-    def __init__(
-        self, seeds: Sequence[int], group_size: int, temperature: float, part: slice = slice(None)
-    ) -> None:
-        self.seeds = seeds
-        self.generators: list[torch.Generator] = []  # made on the device of the logits
-        self.group_size = group_size
-        self.temperature = temperature
-        self.part = part
+    seeds: Sequence[int]
+    group_size: int
+    temperature: float
+    part: slice | None = None
+    generators: list[torch.Generator] = field(default_factory=list, init=False)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the perturbed logits (B·G, V), or those of the part of each query's rows."""
         if not self.generators:
-            device = scores.device
+            device = scores.device  # known only now
             self.generators = [torch.Generator(device).manual_seed(seed) for seed in self.seeds]
         sizes = (len(self.seeds), self.group_size, scores.shape[-1])
         noise = scores.new_empty(sizes, dtype=torch.float32)
         for rows, generator in zip(noise, self.generators, strict=True):
             rows.exponential_(generator=generator)
-        noise = noise[:, self.part].reshape_as(scores)
+        noise = noise[:, self.part or slice(None)].reshape_as(scores)
         return scores.float() / self.temperature - noise.log()
 
 
+@dataclass(eq=False)
 class EndTokens:
     """The tokens that can complete a list: those that contain the last character of its end.
 
     Only if one of them was just sampled is a completion worth decoding.
-
-    Args:
-        tokenizer: Decodes.
-        form: Knows when a list is complete.
-        size: Number of token ids that the model can sample, at least the tokenizer's.
     """
 
-    def __init__(self, tokenizer: Any, form: FanoutFormat, size: int) -> None:
-        self.tokenizer = tokenizer
-        self.form = form
-        self.size = max(size, len(tokenizer))
+    tokenizer: Any
+    form: FanoutFormat
+    size: int  # number of token ids that the model can sample
 
     @cached_property
     def table(self) -> Tensor:
-        """(V,) bool."""
+        """Whether each token is one of them, (V,) bool."""
         last = self.form.list_format.end[-1]
         texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
-        table = torch.zeros(self.size, dtype=torch.bool)
+        table = torch.zeros(max(self.size, len(texts)), dtype=torch.bool)
         table[: len(texts)] = torch.tensor([last in text for text in texts])
         table[self.tokenizer.all_special_ids] = False
         return table
@@ -86,17 +80,13 @@ def tokens_to_end(ends: EndTokens, ids: Sequence[int], opening: str = "") -> int
     return len(ids)
 
 
+@dataclass(eq=False)
 class ListComplete(StoppingCriteria):
-    """Stops a completion once its list is complete: what follows would not be read.
+    """Stops each completion of a batch once its list is complete: what follows would not be read."""
 
-    Each row of a batch ends by itself; ``generate`` pads it from there on. A prompt has
-    ``prompt_length`` tokens; ``opening`` is the start of the completion's text that is part of it.
-    """
-
-    def __init__(self, ends: EndTokens, prompt_length: int, opening: str = "") -> None:
-        self.ends = ends
-        self.prompt_length = prompt_length
-        self.opening = opening
+    ends: EndTokens
+    prompt_length: int  # in tokens
+    opening: str = ""  # start of the completion's text that is part of the prompt
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         """Return (B·G,), True for the lists that the last token completes."""

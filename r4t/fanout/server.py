@@ -91,10 +91,7 @@ class Server:
     def write(
         self, model: str, requests: Sequence[CompletionRequest], sampling: dict[str, Any]
     ) -> list[list[Completion]]:
-        """Return the completions by the served model of requests, which are sent at the same time.
-
-        ``sampling`` are further fields of each request.
-        """
+        """Return the completions of requests by a served model; ``sampling`` are further fields."""
 
         def one(request: CompletionRequest) -> list[Completion]:
             with self._reading("/v1/completions"):

@@ -19,11 +19,8 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
 
     Args:
         model: Whole, and the same on each process.
-        mesh: Processes, as Lightning's ``ModelParallelStrategy`` lays them out: ``data_parallel`` by
-            ``tensor_parallel``.
-
-    Raises:
-        InputError: The mesh is tensor-parallel too, or the model has no list of layers.
+        mesh: ``data_parallel`` by ``tensor_parallel`` (which must be 1) processes, as Lightning's
+            ``ModelParallelStrategy`` lays them out.
     """
     if is_sharded(model):
         return

@@ -4,7 +4,7 @@ Never run on hardware: sending weights to the server (NCCL, through TRL's client
 with the last step, the broadcast, replaced. What goes over HTTP ran against vLLM 0.31 on a CPU.
 """
 
-import importlib.util
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from r4t.fanout.sampling import tokens_to_end
 from r4t.fanout.server import Completion, CompletionRequest, ServedModel, Server
 from r4t.fanout.sharding import is_first_process
 from r4t.fanout.weights import served_weights, weight_specs
+from r4t.support.packages import check_installed
 from r4t.support.seeds import query_seed
 
 NEEDED = ("vllm", "trl", "requests")  # to send weights; completions need openai alone
@@ -29,9 +30,9 @@ EXAMPLE = ["linen shirt", "wide-brimmed straw hat"]
 class VllmServer(Backend):
     r"""A vLLM server writes, on accelerators of its own; the module only learns.
 
-    Every rank asks the server for its own prompts. Before the first completion and at each
-    ``sync`` rank zero sends it all weights, adapters merged, while the other ranks wait: nobody
-    samples from a stale policy. Start the server, with the model that the module begins with::
+    Every rank asks for its own prompts. Before the first completion and at each ``sync`` rank zero
+    sends all weights, adapters merged, while the other ranks wait: nobody samples from a stale
+    policy. Start the server, with the model that the module begins with::
 
         VLLM_SERVER_DEV_MODE=1 vllm serve RUN/warm_start/model --logprobs-mode processed_logprobs \
             --weight-transfer-config '{"backend": "nccl"}'
@@ -107,8 +108,7 @@ class VllmServer(Backend):
         _wait_for_all()  # no rank still writes
         weights = served_weights(model.lm)
         if self._sender is None:
-            for _ in weights:  # takes part when sharded weights are gathered
-                pass
+            deque(weights, maxlen=0)  # takes part when sharded weights are gathered
         else:
             self._sender.update_named_params(specs, weights)
             self._sender.reset_prefix_cache()  # of the old weights' keys and values
@@ -123,7 +123,7 @@ class VllmServer(Backend):
         """Return the server and its model; the first time, wait for it and check it."""
         if self._connection is None:
             if self.send_weights:
-                _check_installed()
+                check_installed(*NEEDED, extra="vllm")
             server = Server(self.url, self.timeout)
             server.wait(self.start_timeout)
             served = server.served()
@@ -153,7 +153,12 @@ class VllmServer(Backend):
             stopped = [place for place, row in enumerate(rows) if _stopped(model, prompts, row.ids)]
             if not stopped:
                 return rows
-            requests = [_rest(prompts, texts, place, rows[place], longest) for place in stopped]
+            requests = []
+            for place in stopped:
+                (query, number), ids = divmod(place, group), rows[place].ids
+                # The rest must not repeat the noise of the beginning.
+                seed = query_seed(f"{prompts.seeds[query]}/{number}", len(ids))
+                requests.append(CompletionRequest(texts[query] + ids, seed, 1, longest - len(ids)))
             for place, [more] in zip(stopped, server.write(served.name, requests, sampling)):
                 row = rows[place]
                 rows[place] = Completion(row.ids + more.ids, row.log_probs + more.log_probs)
@@ -209,25 +214,6 @@ def _stopped(model: Writer, prompts: Prompts, ids: list[int]) -> bool:
         return False
     text = prompts.opening + model.tokenizer.decode(ids, skip_special_tokens=True)
     return not model.form.complete(text)
-
-
-def _rest(
-    prompts: Prompts, texts: Sequence[list[int]], place: int, row: Completion, longest: int
-) -> CompletionRequest:
-    """Ask for the rest of a completion, from noise that its beginning did not use."""
-    query, number = divmod(place, prompts.group_size)
-    seed = query_seed(f"{prompts.seeds[query]}/{number}", len(row.ids))
-    return CompletionRequest(texts[query] + row.ids, seed, 1, longest - len(row.ids))
-
-
-def _check_installed() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            expected=f"{', '.join(NEEDED)}, which send weights to a vLLM server, to be installed",
-            found=f"no {' and no '.join(missing)}",
-            remedy="Run pip install 'r4t[vllm]'.",
-        )
 
 
 def _check_context(served: ServedModel, prompt: int, completion: int) -> None:

@@ -82,5 +82,8 @@ def test_an_endpoint_that_hiccups_and_one_that_is_dead(monkeypatch):
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"the package openai .*missing.* 'r4t\[eval\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[eval\]'",
+    ):
         ask_queries(TEXTS, "http://127.0.0.1:1/v1", "tiny", count=5)

@@ -149,5 +149,8 @@ def test_a_token_without_probability_has_none():
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"the package openai .*missing.* 'r4t\[vllm\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[vllm\]'",
+    ):
         Server("http://nowhere", 1)

@@ -332,7 +332,9 @@ def test_a_server_that_does_not_fit_is_refused_before_it_writes(make, frozen, li
 def test_sending_weights_needs_packages_and_a_gpu(make, monkeypatch):
     with serving(make()) as seen:
         monkeypatch.setattr(vllm, "NEEDED", ("torch", "no_such_package"))
-        message = r"torch, no_such_package, .*but found no no_such_package\. Run .*'r4t\[vllm\]'"
+        message = (
+            r"torch, no_such_package to be .*but found no no_such_package\. Run .*'r4t\[vllm\]'"
+        )
         with pytest.raises(InputError, match=message):
             make(backend=backend(seen, send_weights=True)).sample(QUERIES, SEEDS)
         pytest.importorskip("trl")

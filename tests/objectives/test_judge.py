@@ -428,7 +428,10 @@ def test_bad_arguments(arguments, sentence):
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"the package openai .*missing.* 'r4t\[eval\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[eval\]'",
+    ):
         Judge(model="tiny")
 
 
