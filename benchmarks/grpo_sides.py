@@ -67,7 +67,7 @@ class Letters(Objective):
 
 def reward_of(completion: str) -> float:
     """What ``Letters`` gives our side for the same completion: TRL's reward."""
-    return share_of_e(FORM.contract.read(completion)[:SET_SIZE])
+    return share_of_e(FORM.list_format.read(completion)[:SET_SIZE])
 
 
 @dataclass(frozen=True)

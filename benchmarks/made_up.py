@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -13,6 +12,7 @@ from r4t.catalog import write_catalog
 from r4t.data.queries import Query, write_queries
 from r4t.data.source import Items
 from r4t.encoder.lsa import LsaEncoder
+from r4t.fanout.formats import ListFormat
 from r4t.fanout.language_model import checkpoint_layers
 from r4t.objective import Objective
 from r4t.run import Run
@@ -69,14 +69,14 @@ class Random:
         """Return None: it was never saved."""
 
 
-class Forced:
-    """A contract that asks for nothing and reads anything: k entries of a fixed number of words.
+class Forced(ListFormat):
+    """A list format that asks for nothing and reads anything: k entries of a fixed number of words.
 
     Args:
         entry: Words of an entry.
     """
 
-    think = False
+    end = "\n"  # no token contains it
 
     def __init__(self, entry: int) -> None:
         self.entry = entry
@@ -94,17 +94,9 @@ class Forced:
         words = [f"w{int(word[1:]) % WORDS}" for word in completion.split()]
         return [" ".join(words[at : at + self.entry]) for at in range(0, len(words), self.entry)]
 
-    def end(self, set_size: int) -> tuple[str, int]:
-        """Return what no token holds."""
-        return "\n", 1
-
     def complete(self, completion: str, set_size: int) -> bool:
         """Never: completions run to the limit."""
         return False
-
-    def spec(self, entry: str) -> dict[str, Any]:
-        """Return nothing to rebuild it from: it is not saved."""
-        return {"name": "Forced"}
 
 
 class EvenTokens(Objective):

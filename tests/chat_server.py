@@ -1,4 +1,4 @@
-"""A reply for each request → a local server that speaks chat completions and keeps what it saw."""
+"""A reply for each request → a local server that speaks chat completions and records its requests."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """What the server sends; ``body`` takes the place of a completion."""
+    """What the server sends; ``body`` replaces the completion."""
 
     content: str | None = "fine"
     status: int = 200
@@ -21,10 +21,10 @@ class Reply:
     usage: dict[str, int] | None = field(
         default_factory=lambda: {"prompt_tokens": 7, "completion_tokens": 3}
     )
-    seconds: float = 0.0  # that it takes to answer
+    seconds: float = 0.0  # before the answer
 
     def encoded(self, model: str) -> bytes:
-        """The body as bytes."""
+        """Return the body as bytes."""
         if self.body is not None:
             return self.body.encode()
         if self.status != 200:
@@ -36,7 +36,7 @@ class Reply:
 
 
 class Seen:
-    """What a server was asked, and how many requests it had at once at most."""
+    """The requests to a server, and the most that it had at a time."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -46,7 +46,7 @@ class Seen:
 
     @property
     def prompts(self) -> list[str]:
-        """The last message of each request."""
+        """Return the last message of each request."""
         return [row["messages"][-1]["content"] for row in self.asked]
 
 
@@ -83,7 +83,7 @@ def serving(reply: Callable[[int, str], Reply]) -> Iterator[Seen]:
         block_on_close = False
 
         def handle_error(self, *_: object) -> None:
-            """A client that hung up is what some tests are about."""
+            """Do nothing: some tests hang up on purpose."""
 
     server = Server(("127.0.0.1", 0), Handler)
     seen = Seen(f"http://127.0.0.1:{server.server_port}/v1")
@@ -97,15 +97,21 @@ def serving(reply: Callable[[int, str], Reply]) -> Iterator[Seen]:
         server.server_close()
 
 
-def replies(*given: Reply | str) -> Callable[[int, str], Reply]:
-    """Give these in turn, the last for ever; a text is the content of a good reply."""
-    turns = [Reply(turn) if isinstance(turn, str) else turn for turn in given]
+def replies(*contents: Reply | str) -> Callable[[int, str], Reply]:
+    """Return replies in turn, the last for ever; a text is the content of a good reply."""
+    turns = [Reply(turn) if isinstance(turn, str) else turn for turn in contents]
     return lambda number, _: turns[min(number, len(turns) - 1)]
+
+
+def retry_at_once(monkeypatch: Any) -> None:
+    """Let the openai client and ``r4t.chat`` repeat requests without a pause."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    monkeypatch.setattr("r4t.chat.request.PAUSE", 0.001)
 
 
 @contextmanager
 def nobody() -> Iterator[str]:
-    """An address at which nobody listens."""
+    """Give an address where no server listens."""
     with serving(replies("")) as seen:
         url = seen.url
     yield url

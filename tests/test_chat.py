@@ -2,25 +2,25 @@
 
 import copy
 import json
+import multiprocessing
 import pickle
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-import r4t.chat
 from r4t.chat import Answer, Chat, Failure, Usage
-from r4t.chat.request import LostError, attempt
+from r4t.chat.request import send
 from r4t.errors import InputError
-from tests.chat_server import Reply, nobody, replies, serving
+from tests.chat_server import Reply, nobody, replies, retry_at_once, serving
 
 pytest.importorskip("openai", reason="the extra eval is not installed")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.001)
+def _environment(monkeypatch):
+    retry_at_once(monkeypatch)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -75,91 +75,58 @@ def test_busy_and_broken_answers_are_retried():
     assert chat.usage == Usage(calls=1, retries=3, prompt_tokens=7, completion_tokens=3)
 
 
-def pauses_of(monkeypatch, retries: int, asked: float = 0.0, busy: bool = True) -> list[float]:
-    """Seconds that a chat waits between attempts at a server that never answers."""
-    waited: list[float] = []
-
-    def no_answer(client, request):
-        raise LostError(Failure("No", ""), passing=True, busy=busy, wait=asked)
-
-    class Clock(threading.Event):
-        def wait(self, timeout=None):
-            waited.append(timeout)
-            return False
-
-    monkeypatch.setattr(r4t.chat, "attempt", no_answer)
-    chat = Chat("tiny", "http://127.0.0.1:1", retries=retries)
-    chat._persist({}, chat.retries, Clock())
-    return waited
-
-
-def test_back_off_doubles_with_jitter_and_has_an_end(monkeypatch):
-    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.5)
-    pauses = pauses_of(monkeypatch, retries=2000)
-    # 0.5 · 2^i up to 20 s, of which half to all is waited: 0.5 · 2^5 = 16, and 32 is cut to 20.
-    assert all(2**i / 4 <= pause <= 2**i / 2 for i, pause in enumerate(pauses[:6]))
-    assert all(10 <= pause <= 20 for pause in pauses[6:])
-    assert len(pauses) == 2000
-
-
-def test_a_busy_server_is_given_about_a_minute_and_a_silent_one_less(monkeypatch):
-    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.5)
-    # 0.5 + 1 + 2 + 4 + 8 + 16 + 20 + 20 = 71.5 s, of which half to all is waited.
-    assert 71.5 / 2 <= sum(pauses_of(monkeypatch, Chat("tiny").retries)) <= 71.5
-    # 0.5 + 1 + 2 + 4 = 7.5 s, and up to five timeouts.
-    assert 7.5 / 2 <= sum(pauses_of(monkeypatch, Chat("tiny").retries, busy=False)) <= 7.5
-
-
-@pytest.mark.parametrize("asked, kept", [(5.0, 5.0), (600.0, 60.0)])
-def test_a_pause_asked_for_is_kept_within_limits_with_jitter(monkeypatch, asked, kept):
-    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.5)
-    pauses = [pauses_of(monkeypatch, 1, asked)[0] for _ in range(20)]
-    assert all(kept + 0.25 <= pause <= kept + 0.5 for pause in pauses)
-    assert len(set(pauses)) == 20  # all that were put off do not come back at once
+def test_the_endpoint_says_how_long_to_wait():
+    with serving(replies(Reply(status=429, headers={"Retry-After": "0.3"}), "fine")) as seen:
+        begin = time.monotonic()
+        answer = Chat("tiny", seen.url).ask(said("a"))[0]
+    assert time.monotonic() - begin >= 0.3
+    assert answer.text == "fine"
+    assert answer.seconds < 0.3  # the last attempt alone
 
 
 def test_a_busy_server_is_not_a_dead_one():
-    def reply(number, text):  # with five attempts each, a dozen would fail and silence the rest
-        return Reply(status=429) if number < 60 else Reply(text)
+    def reply(number, text):
+        return Reply(status=429) if 0 < number <= 60 else Reply(text)
 
     with serving(reply) as seen:
         chat = Chat("tiny", seen.url, retries=100)
         texts = [str(n) for n in range(200)]
+        assert chat.ask(said("first"))[0].text == "first"
         assert [answer.text for answer in chat.ask(said(*texts))] == texts
     assert chat.usage.retries == 60
 
 
-def test_a_server_that_is_busy_for_ever_is_left_alone_in_the_end():
-    def reply(number, text):  # 4 calls of two attempts each, then one try, which is answered
-        return Reply(status=429) if number < 8 else Reply(text)
+@pytest.mark.parametrize("retries, first, later", [(8, 5, 9), (2, 3, 3)])
+def test_patience_is_shorter_until_the_endpoint_has_answered_once(retries, first, later):
+    with serving(replies(Reply(status=429))) as seen:
+        chat = Chat("tiny", seen.url, retries=retries)
+        assert chat.ask(said("a"))[0].kind == "RateLimitError"
+        assert len(seen.asked) == first
+    with serving(lambda number, text: Reply(text) if number == 0 else Reply(status=429)) as seen:
+        chat = Chat("tiny", seen.url, retries=retries)
+        chat.ask(said("a"))
+        assert chat.ask(said("b"))[0].kind == "RateLimitError"
+        assert len(seen.asked) == 1 + later
+
+
+def test_a_server_that_stays_busy_is_left_alone_in_the_end():
+    def reply(number, text):  # 2 calls of two attempts each, then one try, which is answered
+        return Reply(status=429) if number < 4 else Reply(text)
 
     with serving(reply) as seen:
         chat = Chat("tiny", seen.url, concurrency=1, retries=1)
-        kinds = [failure.kind for failure in chat.ask(said(*"abcdef"))]
-        assert kinds == ["RateLimitError"] * 4 + ["Busy"] * 2
-        assert [answer.text for answer in chat.ask(said(*"abcdef"))] == list("abcdef")
+        kinds = [failure.kind for failure in chat.ask(said(*"abcd"))]
+        assert kinds == ["RateLimitError"] * 2 + ["Silence"] * 2
+        assert [answer.text for answer in chat.ask(said(*"abcd"))] == list("abcd")
 
 
-def test_who_is_busy_is_not_silent():
-    turns = [Reply(status=500), Reply(status=429), Reply(status=500), Reply("fine")]
+def test_a_server_that_refuses_is_not_silent():
+    turns = [Reply(status=500), Reply(status=400), Reply(status=500), Reply("fine")]
     with serving(replies(*turns)) as seen:
         chat = Chat("tiny", seen.url, concurrency=1, retries=0)
         kinds = [getattr(result, "kind", "") for result in chat.ask(said(*"abcd"))]
     # Two calls without an answer in a row would be silence.
-    assert kinds == ["InternalServerError", "RateLimitError", "InternalServerError", ""]
-
-
-@pytest.mark.parametrize(
-    "header, wait", [("0.2", 0.2), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("-1", 0)]
-)
-def test_retry_after_is_read(header, wait):
-    import openai
-
-    with serving(replies(Reply(status=429, headers={"Retry-After": header}))) as seen:
-        client = openai.OpenAI(base_url=seen.url, api_key="none", max_retries=0)
-        with pytest.raises(LostError) as lost:
-            attempt(client, Chat("tiny", seen.url)._request(said("a")[0]))
-    assert (lost.value.wait, lost.value.passing) == (wait, True)
+    assert kinds == ["InternalServerError", "BadRequestError", "InternalServerError", ""]
 
 
 def test_what_stays_broken_is_a_failure_in_its_place():
@@ -201,11 +168,14 @@ def test_a_refused_conversation_is_not_retried():
 def test_a_body_that_is_no_completion(body):
     with serving(replies(Reply(body=body))) as seen:
         failure = Chat("tiny", seen.url, retries=1).ask(said("a"))[0]
-    assert failure == Failure("NoCompletion", body or "empty")
-    assert len(seen.asked) == 2
+        assert failure == Failure("NoCompletion", body or "empty")
+        assert len(seen.asked) == 2
+        chat = Chat("tiny", seen.url)
+        chat.ask(said("a"))
+        assert (len(seen.asked), chat.usage.retries) == (5, 2)  # not more, whatever `retries` is
 
 
-def test_an_endpoint_that_counts_no_tokens_and_says_nothing():
+def test_an_endpoint_may_count_no_tokens_and_send_an_empty_answer():
     with serving(replies(Reply(content=None, usage=None))) as seen:
         chat = Chat("tiny", seen.url)
         answer = chat.ask(said("a"))[0]
@@ -252,25 +222,27 @@ def test_a_server_that_comes_back_is_found():
 @pytest.mark.parametrize(
     "status, name", [(401, "Authentication"), (403, "PermissionDenied"), (404, "NotFound")]
 )
-def test_wrong_settings_are_told_at_once(status, name):
+def test_wrong_settings_are_reported_at_once(status, name):
     with serving(replies(Reply(status=status))) as seen:
         chat = Chat("tiny", seen.url, concurrency=2)
         with pytest.raises(
-            InputError, match=rf"found {name}Error \(.*\) at {seen.url} — check the"
+            InputError,
+            match=rf"found {name}Error \(.*\) at {seen.url}. Check the address, the model",
         ):
             chat.ask(said(*(str(n) for n in range(50))))
         assert len(seen.asked) <= 4
 
 
-def test_an_empty_account_is_told_at_once():
+def test_an_empty_account_is_an_error():
     body = json.dumps({"error": {"message": "no credit", "code": "insufficient_quota"}})
-    with serving(replies(Reply(status=429, body=body))) as seen:
+    headers = {"x-should-retry": "false"}  # as OpenAI sends it
+    with serving(replies(Reply(status=429, body=body, headers=headers))) as seen:
         with pytest.raises(InputError, match="found RateLimitError .*no credit"):
             Chat("tiny", seen.url).ask(said("a"))
         assert len(seen.asked) == 1
 
 
-def test_a_parameter_that_is_always_refused_is_told_before_long():
+def test_a_parameter_that_is_always_refused_is_reported_before_long():
     with serving(replies(Reply(status=400))) as seen:
         chat = Chat("tiny", seen.url, concurrency=2)
         assert [f.kind for f in chat.ask(said("a", "b", "c"))] == ["BadRequestError"] * 3
@@ -286,7 +258,7 @@ def test_a_key_that_is_revoked_later_ends_nothing():
     assert [f.kind for f in answers[3:]] == ["AuthenticationError"] * 2 + ["Silence"]
 
 
-def test_an_answer_is_asked_for_once(tmp_path):
+def test_an_answer_is_paid_for_once(tmp_path):
     with serving(echo) as seen:
         first = Chat("tiny", seen.url, cache=tmp_path)
         answers = first.ask(said("a", "b", "a"))
@@ -305,69 +277,25 @@ def test_an_answer_is_asked_for_once(tmp_path):
     assert again.usage == Usage(cached=2)  # what is on disk costs nothing
 
 
-def test_without_a_folder_memory_does(monkeypatch):
+def test_memory_works_without_a_folder():
     with serving(echo) as seen:
         chat = Chat("tiny", seen.url, memory=2)
-        asked = [chat.ask(said(text))[0] for text in "abacb"]
-        # a, b; a is known; c takes the place of b, which went unused for longest; b is asked anew.
-        assert [answer.text for answer in asked] == list("ABACB")
-        assert [answer.cached for answer in asked] == [False, False, True, False, False]
+        answers = [chat.ask(said(text))[0] for text in "abacb"]
+        # a, b; a is known; c replaces b, which went unused for longest; b is sent again.
+        assert [answer.text for answer in answers] == list("ABACB")
+        assert [answer.cached for answer in answers] == [False, False, True, False, False]
         assert seen.prompts == list("abcb")
         assert (chat.usage.calls, chat.usage.cached) == (4, 1)
         chat.forget(said("b")[0])
         assert not chat.ask(said("b"))[0].cached
-        assert not pickle.loads(pickle.dumps(chat)).ask(said("b"))[0].cached
 
 
-def test_without_memory_or_folder_all_is_asked_anew():
+def test_without_memory_or_folder_every_conversation_is_sent():
     with serving(echo) as seen:
         chat = Chat("tiny", seen.url, concurrency=1)
         chat.ask(said(*"aa"))
         chat.ask(said("a"))
         assert seen.prompts == list("aaa")
-
-
-@pytest.mark.parametrize("folder", [True, False])
-def test_threads_with_the_same_question_share_a_call(tmp_path, folder):
-    def reply(number, text):
-        return Reply(text.upper(), seconds=0.2)
-
-    with serving(reply) as seen:
-        chat = Chat("tiny", seen.url, **({"cache": tmp_path} if folder else {"memory": 9}))
-        found = in_threads(4, lambda number: chat.ask(said("a", str(number), "a")))
-        assert sorted(seen.prompts) == ["0", "1", "2", "3", "a"]
-    assert [[answer.text for answer in row] for row in found] == [
-        ["A", str(n), "A"] for n in range(4)
-    ]
-    paid = [answer for row in found for answer in row if not answer.cached]
-    assert len(paid) == 5
-    assert (chat.usage.calls, chat.usage.cached) == (5, 7)
-
-
-def test_threads_share_a_failure_and_a_refusal():
-    with serving(lambda number, text: Reply(status=400, seconds=0.2)) as seen:
-        chat = Chat("tiny", seen.url, memory=9)
-        found = in_threads(3, lambda _: chat.ask(said("a"))[0])
-        assert [failure.kind for failure in found] == ["BadRequestError"] * 3
-        assert len(seen.asked) == 1
-        assert chat.ask(said("a"))[0].kind == "BadRequestError"
-        assert len(seen.asked) == 2  # a failure is not kept
-
-    def refused(_):
-        with pytest.raises(InputError, match="found AuthenticationError"):
-            chat.ask(said("a"))
-
-    with serving(lambda number, text: Reply(status=401, seconds=0.2)) as seen:
-        chat = Chat("tiny", seen.url, memory=9)
-        in_threads(3, refused)
-        assert len(seen.asked) == 1
-        refused(0)  # and nobody waits for what was given up
-        assert len(seen.asked) == 2
-
-
-def in_threads(number, call):
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(call, range(number)))
 
 
 def test_the_cache_goes_by_content(tmp_path):
@@ -381,9 +309,11 @@ def test_the_cache_goes_by_content(tmp_path):
         assert len(seen.asked) == 4
 
 
-def test_a_failure_is_not_kept_and_an_answer_can_be_forgotten(tmp_path):
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_failure_is_not_kept_and_an_answer_can_be_forgotten(tmp_path, folder):
     with serving(replies(Reply(status=500), "first", "second")) as seen:
-        chat = Chat("tiny", seen.url, cache=tmp_path, retries=0)
+        keep = {"cache": tmp_path} if folder else {"memory": 9}
+        chat = Chat("tiny", seen.url, retries=0, **keep)
         assert isinstance(chat.ask(said("a"))[0], Failure)
         assert chat.ask(said("a"))[0].text == "first"
         chat.forget(said("a")[0])
@@ -403,25 +333,45 @@ def test_a_corrupt_file_counts_as_missing(tmp_path, content):
         file.write_text(content, encoding="utf-8")
         assert Chat("tiny", seen.url, cache=tmp_path).ask(said("a"))[0].cached is False
         assert json.loads(file.read_text(encoding="utf-8"))["answer"]["text"] == "A"
-    assert [path.name for path in file.parent.iterdir()] == [file.name]  # no draft is left
+    assert [path.name for path in file.parent.iterdir()] == [file.name]  # no partial file is left
 
 
-def test_several_share_a_cache(tmp_path):
+def ask_all(url, folder, texts):
+    return [answer.text for answer in Chat("tiny", url, cache=folder).ask(said(*texts))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_several_processes_share_a_cache(tmp_path):
     texts = [str(n) for n in range(20)]
     with serving(echo) as seen:
-        chats = [Chat("tiny", seen.url, cache=tmp_path) for _ in range(3)]
-        threads = [threading.Thread(target=chat.ask, args=[said(*texts)]) for chat in chats]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork")) as pool:
+            calls = [pool.submit(ask_all, seen.url, tmp_path, texts) for _ in range(3)]
+            assert [call.result() for call in calls] == [texts] * 3
+        sent = len(seen.asked)
+        assert ask_all(seen.url, tmp_path, texts) == texts
+        assert 20 <= len(seen.asked) == sent <= 60
     assert len(list(tmp_path.rglob("*.json"))) == 20
-    assert [a.text for a in Chat("tiny", seen.url, cache=tmp_path).ask(said(*texts))] == texts
+
+
+def test_answers_of_an_interrupted_batch_are_kept(tmp_path, monkeypatch):
+    def interrupted(client, request, retries):
+        if request["messages"][0]["content"] == "b":
+            raise KeyboardInterrupt
+        return send(client, request, retries)
+
+    with serving(echo) as seen:
+        chat = Chat("tiny", seen.url, cache=tmp_path, concurrency=1)
+        monkeypatch.setattr("r4t.chat.send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            chat.ask(said("a", "b"))
+        monkeypatch.setattr("r4t.chat.send", send)
+        assert [answer.cached for answer in chat.ask(said("a", "b"))] == [True, False]
+        assert seen.prompts == ["a", "b"]
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    message = r"folder that can be written — found .*(File exists|Not a directory)"
+    message = r"cache folder that can be written, but found .*(File exists|Not a directory).*file"
     with serving(echo) as seen:
         for folder in (tmp_path / "file", tmp_path / "file" / "below"):
             with pytest.raises(InputError, match=message):
@@ -437,7 +387,7 @@ def test_half_a_surrogate_pair_harms_nothing(tmp_path):
     assert seen.prompts == ["a?"]
 
 
-def test_a_chat_can_be_copied_and_takes_no_key_from_the_environment_along(monkeypatch):
+def test_a_copy_of_a_chat_holds_no_key_from_the_environment(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-of-the-environment")
     with serving(echo) as seen:
         chat = Chat("tiny", seen.url)
@@ -453,13 +403,13 @@ def test_a_chat_can_be_copied_and_takes_no_key_from_the_environment_along(monkey
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        ({"concurrency": 0}, r"concurrency of at least 1.*found 0, 8, 0 and 60.0"),
-        ({"retries": -1}, r"at least 0 and a timeout.*found 8, -1, 0 and"),
-        ({"timeout": 0.0}, r"timeout above 0 s — found 8, 8, 0 and 0.0"),
-        ({"memory": -1}, r"retries and memory of at least 0.*found 8, 8, -1 and"),
-        ({"base_url": "localhost:8000"}, r"begins with http.*found 'localhost:8000' — write"),
+        ({"concurrency": 0}, r"concurrency.*at least 1.*found 0"),
+        ({"retries": -1}, r"retries.*at least 0.*found -1"),
+        ({"timeout": 0.0}, r"timeout above 0 s, but found 0.0\. Raise"),
+        ({"memory": -1}, r"memory.*at least 0.*found -1"),
+        ({"base_url": "localhost:8000"}, r"as http://local.*found 'localhost:8000'\. Correct"),
         ({"base_url": "http://["}, r"found 'http://\['"),
-        ({"key": "schlüssel"}, r"key is plain ASCII text — found other characters"),
+        ({"key": "schlüssel"}, r"key in plain ASCII text, but found other characters"),
     ],
 )
 def test_arguments_out_of_range(arguments, sentence):
@@ -478,7 +428,7 @@ def test_arguments_out_of_range(arguments, sentence):
     ],
 )
 def test_an_address_with_a_secret_is_refused_and_not_shown(monkeypatch, url):
-    message = r"address holds no user, password or query — .* the key in OPENAI_API_KEY\.$"
+    message = r"without user, password or query, but found one of .* the key in OPENAI_API_KEY\.$"
     with pytest.raises(InputError, match=message) as refused:
         Chat("tiny", url)
     assert "hush" not in str(refused.value)
@@ -493,5 +443,8 @@ def test_an_at_sign_further_on_is_no_secret():
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"needs the openai client .* 'r4t\[eval\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[eval\]'",
+    ):
         Chat("tiny")

@@ -269,7 +269,7 @@ def test_a_server_that_writes_is_named_in_a_config(place, build, tmp_path, step)
     server = "{class_path: r4t.fanout.vllm.VllmServer, init_args: {host: gpu7, port: 8001}}"
     path.write_text(f"model: {{init_args: {{backend: {server}}}}}\n", encoding="utf-8")
     model = build(step, [f"toy/{step}.yaml", path]).model
-    assert model.fanout.backend.server.url == "http://gpu7:8001"
+    assert model.fanout.backend.url == "http://gpu7:8001"
     assert type(build(step, [f"toy/{step}.yaml"]).model.fanout.backend) is Transformers
 
 

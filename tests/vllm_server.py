@@ -1,7 +1,7 @@
-"""A tiny model → a local server that speaks vLLM's HTTP interface, writes with that model and takes weights.
+"""A tiny model → a local server with vLLM's HTTP interface that writes with it and takes weights.
 
-The weights come through TRL's own client, of which only the broadcast over NCCL is replaced: by a
-request to this server, so that it also works between processes.
+The weights come through TRL's own client; only its broadcast over NCCL is replaced, by a request to
+this server, so that it also works between processes.
 """
 
 import importlib
@@ -10,11 +10,11 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,8 +27,17 @@ from r4t.fanout.sampling import SeededSampling
 from r4t.support.seeds import query_seed
 
 CONTEXT = 768
-# What vLLM 0.31 knows of what is sent here; it ignores unknown fields, which would hide typing errors.
-FIELDS = {"prompt", "n", "seed", "max_tokens", "logprobs", "return_token_ids", "temperature"}
+# Fields that vLLM 0.31 knows; it ignores others, which would hide typing errors.
+FIELDS = {
+    "model",
+    "prompt",
+    "n",
+    "seed",
+    "max_tokens",
+    "logprobs",
+    "return_token_ids",
+    "temperature",
+}
 FIELDS |= {"top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"}
 FIELDS |= {"frequency_penalty", "stop", "stop_token_ids", "include_stop_str_in_output"}
 
@@ -36,17 +45,17 @@ Choice = tuple[list[int], list[float]]  # tokens and their log-probabilities
 
 
 class Seen:
-    """What a server was asked and sent."""
+    """What a server received."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.port = urlsplit(url).port
         self.asked: list[dict[str, Any]] = []  # completions
-        self.paths: list[str] = []  # all requests, in the order in which they were begun
-        self.announced: list[dict[str, Any]] = []  # what each update was said to bring
-        self.received: list[dict[str, torch.Tensor]] = []  # what it brought
+        self.paths: list[str] = []  # of all requests, in the order in which they began
+        self.announced: list[dict[str, Any]] = []  # description of each update of the weights
+        self.received: list[dict[str, torch.Tensor]] = []  # its weights
         self.info: Any = {"weight_transfer_config": {"backend": "nccl"}}  # None: not in dev mode
-        self.failures: list[int] = []  # status of the next completions, before one goes well
+        self.failures: list[int] = []  # status of the next completions, before one succeeds
 
 
 @contextmanager
@@ -55,14 +64,16 @@ def serving(
     write: Callable[[dict[str, Any]], list[Choice]] | None = None,
     names: tuple[str, str] = ("served", "/models/served"),
     slow: float = 0.0,
+    answers: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[Seen]:
     """Serve a ``FanoutModel``, whose weights change when some are sent.
 
     Args:
         model: Its language model and tokenizer.
         write: Completions of a request; sampled by the model by default.
-        names: What the model is called, and where it lies.
+        names: Name of the model, and its folder.
         slow: Seconds that an update takes.
+        answers: Path → body that replaces the answer.
     """
     write = sampled(model) if write is None else write
     lock, writing = threading.Lock(), threading.Lock()
@@ -71,8 +82,8 @@ def serving(
         if path == "/health":
             return 200, None
         if path == "/v1/models":
-            told = {"id": names[0], "root": names[1], "max_model_len": CONTEXT}
-            return 200, {"data": [told]}
+            row = {"id": names[0], "root": names[1], "max_model_len": CONTEXT}
+            return 200, {"data": [row]}
         if path == "/server_info":
             return (404, None) if seen.info is None else (200, {"vllm_config": seen.info})
         if path == "/get_world_size":
@@ -83,15 +94,16 @@ def serving(
         if path == "/v1/completions":
             if unknown := set(row) - FIELDS:
                 return 400, {"error": {"message": f"unknown {unknown}"}}
+            if row["model"] != names[0]:
+                return 404, {"error": {"message": f"no model {row['model']}"}}
             with lock:
                 seen.asked.append(row)
                 failure = seen.failures.pop() if seen.failures else None
             if failure is not None:
-                return failure, {"error": {"message": "so it is"}}
+                return failure, {"error": {"message": "out of memory"}}
             with writing:  # one after the other is faster on a few cores
-                found = write(row)
-            choices = [_choice(*row) for row in enumerate(found)]
-            return 200, {"choices": choices[::-1]}  # each says which it is
+                choices = [_choice(*pair) for pair in enumerate(write(row))]
+            return 200, {"choices": choices[::-1]}  # each has its index
         if path == "/update_weights":
             seen.announced.append(row["update_info"])
         if path == "/finish_weight_update":
@@ -116,7 +128,9 @@ def serving(
 
         def reply(self, status: int, content: Any) -> None:
             data = b"" if content is None else json.dumps(content).encode()
+            data = answers.get(self.path, data)
             self.send_response(status)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -127,7 +141,7 @@ def serving(
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
-        request_queue_size = 128  # all may come at once
+        request_queue_size = 128  # all may arrive together
 
     server = Server(("127.0.0.1", 0), Handler)
     seen = Seen(f"http://127.0.0.1:{server.server_port}")
@@ -141,14 +155,14 @@ def serving(
         server.server_close()
 
 
-def _choice(index: int, found: Choice) -> dict[str, Any]:
-    ids, log_probs = found
-    told = {"token_logprobs": log_probs}
-    return {"index": index, "token_ids": ids, "logprobs": told, "finish_reason": "stop"}
+def _choice(index: int, choice: Choice) -> dict[str, Any]:
+    ids, log_probs = choice
+    logprobs = {"token_logprobs": log_probs}
+    return {"index": index, "token_ids": ids, "logprobs": logprobs, "finish_reason": "stop"}
 
 
 def sampled(model: Any) -> Callable[[dict[str, Any]], list[Choice]]:
-    """Sample from the model as it is when asked; completion i from the request's seed + i."""
+    """Sample from the model's current weights; completion i from the request's seed + i."""
 
     def write(row: dict[str, Any]) -> list[Choice]:
         prompt = torch.tensor([row["prompt"]]).repeat(row["n"], 1)
@@ -166,17 +180,17 @@ def sampled(model: Any) -> Callable[[dict[str, Any]], list[Choice]]:
         with torch.no_grad():
             logits = model.lm(output).logits[:, prompt.shape[1] - 1 : -1] / row["temperature"]
         log_probs = logits.log_softmax(-1)
-        found = []
-        for ids, told in zip(output[:, prompt.shape[1] :], log_probs):
+        choices = []
+        for ids, policy in zip(output[:, prompt.shape[1] :], log_probs):
             kept = ids[: stopped(model.tokenizer, row, ids.tolist())]
-            found.append((kept.tolist(), told[range(len(kept)), kept].tolist()))
-        return found
+            choices.append((kept.tolist(), policy[range(len(kept)), kept].tolist()))
+        return choices
 
     return write
 
 
 class SeedsOfServer(Transformers):
-    """The model itself writes, from the seeds that a server's completions have."""
+    """The model itself writes, from the seeds of a server's completions."""
 
     def generate(self, model: Any, prompts: Prompts) -> torch.Tensor:
         group = prompts.group_size
@@ -188,7 +202,7 @@ class SeedsOfServer(Transformers):
 
 
 def scripted(tokenizer: Any, texts: list[str]) -> Callable[[dict[str, Any]], list[Choice]]:
-    """Write texts, one a completion of the first prompt; go on where a prompt holds a beginning.
+    """Write texts, one a completion of the first prompt; continue the text that a prompt begins.
 
     The log-probability of token i of a text is −i.
     """
@@ -198,19 +212,19 @@ def scripted(tokenizer: Any, texts: list[str]) -> Callable[[dict[str, Any]], lis
     def write(row: dict[str, Any]) -> list[Choice]:
         first.extend([] if first else row["prompt"])
         begun = row["prompt"][len(first) :]
-        found = []
+        choices = []
         for script in scripts:
-            if script[: len(begun)] == begun and len(found) < row["n"]:
+            if script[: len(begun)] == begun and len(choices) < row["n"]:
                 rest = script[len(begun) :][: row["max_tokens"]]
                 rest = rest[: stopped(tokenizer, row, rest)]
-                found.append((rest, [-float(len(begun) + i) for i in range(len(rest))]))
-        return found
+                choices.append((rest, [-float(len(begun) + i) for i in range(len(rest))]))
+        return choices
 
     return write
 
 
 def stopped(tokenizer: Any, row: dict[str, Any], ids: list[int]) -> int:
-    """How many tokens vLLM leaves: to an end token, or where a stop string is in what it wrote."""
+    """Return how many tokens vLLM keeps: up to an end token, or to the end of a stop string."""
     for place, token in enumerate(ids):
         text = tokenizer.decode(ids[: place + 1], skip_special_tokens=True)
         if token in row["stop_token_ids"] or any(end in text for end in row.get("stop", [])):
@@ -231,7 +245,7 @@ class StopString(StoppingCriteria):
 
 
 def replace_broadcast(monkeypatch: Any) -> None:
-    """Let TRL's client run without vLLM and GPUs, sending weights to the server in a request."""
+    """Let TRL's client run without vLLM and GPUs, and send weights to the server in a request."""
     client = importlib.import_module("trl.generation.vllm_client")
 
     class Engine:
@@ -252,8 +266,8 @@ def replace_broadcast(monkeypatch: Any) -> None:
         return connect(address, port, torch.device("cuda"))
 
     url: list[str] = []
-    connect = vllm.weight_client
-    monkeypatch.setattr(vllm, "weight_client", reach)
+    connect = vllm.weight_sender
+    monkeypatch.setattr(vllm, "weight_sender", reach)
     monkeypatch.setattr(vllm, "NEEDED", ("trl", "requests"))
     for name, value in {
         "is_vllm_available": lambda **_: True,

@@ -61,8 +61,7 @@ class Judge(Objective):
         base_url: Address; OPENAI_BASE_URL, or else OpenAI, by default.
         seed: Seed of the order in which items are shown.
         concurrency: Number of simultaneous calls.
-        retries: Attempts after the first if the endpoint is busy, by default for about a minute; at
-            most four if it is silent or broken.
+        retries: Attempts after the first; see ``Chat``.
         timeout: Seconds without a byte after which a call counts as lost.
         cache: Folder of answers by content, with prompts and reasons, shared with later and other
             processes; None for none.

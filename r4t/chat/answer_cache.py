@@ -1,121 +1,109 @@
-"""Requests → answers that are known, that somebody is asking for, or that are still to be had."""
+"""Requests → their answers: from memory, from a folder, or sent and then kept in both."""
 
-from __future__ import annotations
-
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-from r4t.chat.answer import Answer, AnswerFolder, Failure, content_key
+from r4t.chat.answer import Answer, Failure
+from r4t.errors import InputError
+from r4t.support.cache import Cache
+from r4t.support.files import write_text
+from r4t.support.fingerprints import fingerprint
+
+Request = Mapping[str, Any]
+Results = list[Answer | Failure]
 
 
-@dataclass
-class Claim:
-    """What becomes of the questions that someone has.
+class AnswerCache:
+    """Answers by the content of their requests.
 
-    Attributes:
-        known: Answers by key.
-        mine: Keys that the claimant now asks for, and settles or abandons.
-        others: Results by key that another thread is asking for.
-    """
-
-    known: dict[str, Answer] = field(default_factory=dict)
-    mine: list[str] = field(default_factory=list)
-    others: dict[str, Future[Answer | Failure]] = field(default_factory=dict)
-
-
-class Kept:
-    """Answers by content in memory and, where there is one, in a folder.
-
-    Threads that have the same question at the same time share one call. Copies begin with an empty
-    memory.
+    On disk an answer is ``folder/ab/ab12….json``, named after the SHA-256 of its request. It holds
+    request and answer, for people to read. Several processes may share the folder.
 
     Args:
-        most: Answers in memory; beyond, the least recently used go.
-        folder: Of answers on disk.
+        memory: Answers kept in memory, at least 1.
+        folder: Where all answers are kept, if anywhere.
     """
 
-    def __init__(self, most: int, folder: AnswerFolder | None = None) -> None:
-        self._most = most
+    def __init__(self, memory: int, folder: Path | None = None) -> None:
+        self._memory = Cache[str, Answer | Failure](memory)
         self._folder = folder
-        self._begin()
 
-    def _begin(self) -> None:
-        self._memory: OrderedDict[str, Answer] = OrderedDict()
-        self._asked: dict[str, Future[Answer | Failure]] = {}
-        self._lock = threading.Lock()
+    def get(self, requests: Sequence[Request], send: Callable[[list[Request]], Results]) -> Results:
+        """Return the result of each request; only answers are kept, and equal requests share one.
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_most": self._most, "_folder": self._folder}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._begin()
-
-    def claim(self, requests: Mapping[str, Mapping[str, Any]]) -> Claim:
-        """Sort requests, given by key, into known, mine and others'.
+        Args:
+            requests: Any number.
+            send: Returns the results of requests that have no answer yet, and passes each answer to
+                ``write`` as soon as it arrives.
 
         Raises:
-            InputError: The folder cannot be made or written: told before anything is paid for.
+            InputError: The folder cannot be written; nothing has been sent by then.
         """
         if self._folder is not None:
-            self._folder.open()
-        claim = Claim()
-        with self._lock:
-            for key, request in requests.items():
-                answer = self._read(key, request)
-                if answer is not None:
-                    claim.known[key] = answer
-                elif key in self._asked:
-                    claim.others[key] = self._asked[key]
-                else:
-                    self._asked[key] = Future()
-                    claim.mine.append(key)
-        return claim
+            with self._writing():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=self._folder):
+                    pass
+        keys = [fingerprint(request) for request in requests]
+        by_key = dict(zip(keys, requests))
+        sent: set[str] = set()
 
-    def settle(self, request: Mapping[str, Any], result: Answer | Failure) -> None:
-        """Keep an answer, and hand what came to those who wait for it.
+        def make(missing: list[str]) -> Results:
+            results: dict[str, Any] = {key: self._read(key) for key in missing}
+            sent.update(key for key in missing if results[key] is None)
+            unknown = [key for key in missing if key in sent]
+            results.update(zip(unknown, send([by_key[key] for key in unknown])))
+            return list(results.values())
 
-        Raises:
-            InputError: The folder cannot be written.
-        """
-        key = content_key(request)
-        if self._folder is not None and isinstance(result, Answer):
-            self._folder.write(request, result)
-        with self._lock:
-            if isinstance(result, Answer):
-                self._remember(key, result)
-            future = self._asked.pop(key, None)  # None: abandoned while the call ran
-        if future is not None:
-            future.set_result(result)
+        results = self._memory.get(keys, make)
+        for place, (key, result) in enumerate(zip(keys, results)):
+            if isinstance(result, Failure):
+                self._memory.forget(key)
+            elif key in sent:
+                sent.remove(key)  # paid for once
+            else:
+                results[place] = replace(result, cached=True)
+        return results
 
-    def abandon(self, keys: Iterable[str], error: BaseException) -> None:
-        """Raise ``error`` for those who wait for what of ``keys`` is not settled."""
-        with self._lock:
-            futures = [self._asked.pop(key) for key in keys if key in self._asked]
-        for future in futures:
-            future.set_exception(error)
+    def write(self, request: Request, answer: Answer) -> None:
+        """Write an answer into the folder, if there is one."""
+        if path := self._path(fingerprint(request)):
+            row = {"request": request, "answer": asdict(answer)}
+            with self._writing():
+                write_text(path, json.dumps(row, indent=1, ensure_ascii=False))
 
-    def forget(self, request: Mapping[str, Any]) -> None:
-        """Remove an answer, so that it is asked for again."""
-        with self._lock:
-            self._memory.pop(content_key(request), None)
-        if self._folder is not None:
-            self._folder.forget(request)
+    def forget(self, request: Request) -> None:
+        """Remove an answer, so that the next equal request is sent again."""
+        key = fingerprint(request)
+        self._memory.forget(key)
+        if path := self._path(key):
+            path.unlink(missing_ok=True)
 
-    def _read(self, key: str, request: Mapping[str, Any]) -> Answer | None:
-        answer = self._memory.get(key)
-        if answer is None and self._folder is not None:
-            answer = self._folder.read(request)
-        if answer is not None:
-            self._remember(key, answer)
-        return answer
+    def _path(self, key: str) -> Path | None:
+        return None if self._folder is None else self._folder / key[:2] / f"{key}.json"
 
-    def _remember(self, key: str, answer: Answer) -> None:
-        self._memory[key] = replace(answer, cached=True)
-        self._memory.move_to_end(key)
-        if len(self._memory) > self._most:
-            self._memory.popitem(last=False)
+    def _read(self, key: str) -> Answer | None:
+        """Return an answer from the folder; None if no file holds one."""
+        try:
+            path = self._path(key)
+            row = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+            answer = Answer(**row["answer"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return answer if isinstance(answer.text, str) else None
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                expected="a cache folder that can be written",
+                found=f"{error} at {self._folder}",
+                remedy="Name another folder as cache, or none.",
+            ) from error

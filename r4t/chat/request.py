@@ -1,6 +1,4 @@
-"""One request to an endpoint → an answer, or what its absence means."""
-
-from __future__ import annotations
+"""One request to an OpenAI-compatible endpoint → an answer, or why there is none."""
 
 import json
 import os
@@ -9,109 +7,91 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from r4t.chat.answer import Answer, Failure, utf8
+from r4t.chat.answer import Answer, Failure
 from r4t.errors import InputError
+from r4t.support.packages import check_installed
 
-BUSY = frozenset({429, 529})  # somebody is there, and asks for patience
-PASSING = frozenset({408, 409, 425}) | BUSY  # and all of 5xx: another try may do
-SETTINGS = frozenset({401, 402, 403, 404, 405})  # wrong key, account, model or address
 OPENAI = "https://api.openai.com/v1"
+UNREADABLE = 2  # times that a request is repeated because its answer could not be read
+PAUSE = 0.5  # seconds before the first of them, twice as long before the second
 
 
-class LostError(Exception):
-    """An attempt that brought no answer.
+def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str) -> Any:
+    """Return an ``openai.OpenAI`` client of the endpoint at ``url``, an address with ``/v1``.
 
-    Attributes:
-        failure: Why.
-        passing: Whether another try may do.
-        settings: Whether every other request would be refused for the same reason.
-        busy: Whether the endpoint is there and puts the request off (429).
-        wait: Seconds that the endpoint asks to wait.
+    It retries timeouts, lost connections, 429 and 5xx ``retries`` times, with exponential back-off or
+    as ``Retry-After`` asks. ``extra`` is the extra that installs the openai package.
     """
+    check_installed("openai", extra=extra)
+    import openai
 
-    def __init__(
-        self,
-        failure: Failure,
-        *,
-        passing: bool,
-        settings: bool = False,
-        busy: bool = False,
-        wait: float = 0.0,
-    ) -> None:
-        super().__init__(failure)
-        self.failure = failure
-        self.passing = passing
-        self.settings = settings
-        self.busy = busy
-        self.wait = wait
+    return openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
 
 
-def attempt(client: Any, request: Mapping[str, Any]) -> Answer:
-    """Send one request, once.
+def send(client: Any, request: Mapping[str, Any], retries: int) -> tuple[Answer | Failure, int]:
+    """Return the answer to a request, or why there is none, and the number of retries.
 
-    Args:
-        client: Of the openai package.
-        request: ``model``, ``messages`` and ``parameters``, further fields of the request.
-
-    Raises:
-        LostError: There is no answer.
+    A request has a ``model``, ``messages`` and ``parameters``, its further fields. The client takes
+    any body of a good status for an answer. One that is no completion may be a proxy's, so that
+    request is repeated here.
     """
     import openai
 
-    begin = time.perf_counter()
-    try:
-        raw = client.chat.completions.with_raw_response.create(
-            model=request["model"],
-            messages=request["messages"],
-            extra_body=request["parameters"],
-        )
-    except openai.APIStatusError as error:
-        raise _refusal(error) from error
-    except openai.OpenAIError as error:
-        cause = "" if error.__cause__ is None else f" {error.__cause__}"
-        failure = _failure(type(error).__name__, f"{error}{cause}")
-        raise LostError(failure, passing=True) from error
-    return _read(raw.text, round(time.perf_counter() - begin, 3))
+    create = client.with_options(max_retries=retries).chat.completions.with_raw_response.create
+    retried, fields = 0, {name: request[name] for name in ("model", "messages")}
+    for repetition in range(1 + min(retries, UNREADABLE)):
+        time.sleep(PAUSE * repetition)
+        retried += repetition > 0
+        try:
+            raw = create(**fields, extra_body=request["parameters"])
+        except openai.APIError as error:
+            count = error.request.headers.get("x-stainless-retry-count", "0")
+            return failure_of(error), retried + int(count)
+        retried += raw.retries_taken
+        result = read_completion(raw.text, round(raw.elapsed.total_seconds(), 3))
+        if isinstance(result, Answer):
+            break
+    return result, retried
 
 
-def _refusal(error: Any) -> LostError:
-    """What a status of 4xx or 5xx means."""
-    failure = _failure(type(error).__name__, str(error))
-    if error.status_code in SETTINGS or error.code == "insufficient_quota":
-        return LostError(failure, passing=False, settings=True)
-    try:
-        wait = float(error.response.headers.get("retry-after", 0))
-    except ValueError:  # a date; the usual pause will do
-        wait = 0.0
-    busy = error.status_code in BUSY
-    passing = error.status_code in PASSING or error.status_code >= 500
-    return LostError(failure, passing=passing, busy=busy, wait=wait if wait > 0 else 0.0)
+def failure_of(error: Any) -> Failure:
+    """Return why a call failed, from an exception of the client."""
+    cause = "" if error.__cause__ is None else f" {error.__cause__}"
+    status = getattr(error, "status_code", None)
+    if getattr(error, "code", None) == "insufficient_quota":
+        status = 402  # sent as 429, but an empty account does not fill by waiting
+    return Failure(type(error).__name__, _shortened(f"{error}{cause}"), status)
 
 
-def _read(body: str, seconds: float) -> Answer:
-    """Read the body of a 200; one that is no completion may be a proxy's, so another try may do."""
+def read_completion(body: str, seconds: float) -> Answer | Failure:
+    """Return the answer in the body of a response that took ``seconds``."""
     try:
         row = json.loads(body)
         content = row["choices"][0]["message"].get("content")
         usage = row.get("usage") or {}
         counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise LostError(_failure("NoCompletion", body or "empty"), passing=True) from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return Failure("NoCompletion", _shortened(body or "empty"))
     prompt, completion = (count if isinstance(count, int) else None for count in counts)
     text = utf8(content) if isinstance(content, str) else ""
     return Answer(text, str(row.get("model", "")), prompt, completion, seconds)
 
 
-def _failure(kind: str, detail: str) -> Failure:
-    return Failure(kind, " ".join(detail.split())[:300])
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def utf8(text: str) -> str:
+    """Return a text with "?" for what UTF-8 cannot encode: half a surrogate pair, from JSON."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def checked_url(url: str | None) -> str:
-    """Return an endpoint's address: ``url``, or OPENAI_BASE_URL, or OpenAI's.
+    """Return an endpoint's address: ``url``, or else OPENAI_BASE_URL, or else OpenAI's.
 
     Raises:
-        InputError: It is no http address, or holds what should stay secret: addresses are written
-            into caches, configs and messages.
+        InputError: It is not an http address, or it holds a secret: addresses are written into
+            caches, configs and messages.
 
     Examples:
         >>> checked_url("http://localhost:8000/v1/")
@@ -120,32 +100,27 @@ def checked_url(url: str | None) -> str:
     url = url or os.environ.get("OPENAI_BASE_URL") or OPENAI
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
-        good = False
-    if "@" in (parts.netloc if good else url) or (good and parts.query):
+        valid = False
+    secret = "@" in (parts.netloc if valid else url) or bool(valid and parts.query)
+    if secret or not valid:
         raise InputError(
-            "An endpoint's address holds no user, password or query — found one in it — leave it "
-            "out and give the key in OPENAI_API_KEY."
-        )
-    if not good:
-        raise InputError(
-            "An endpoint's address begins with http:// or https:// and names a host — found "
-            f"{url!r} — write it as in http://localhost:8000/v1."
+            expected="an endpoint's address such as http://localhost:8000/v1, without user, password "
+            "or query",
+            found="one of these" if secret else repr(url),
+            remedy="Correct the address and give the key in OPENAI_API_KEY.",
         )
     return url.rstrip("/")
 
 
 def checked_key(key: str | None) -> str:
-    """Return the endpoint's key: ``key``, or OPENAI_API_KEY, or "none".
-
-    Raises:
-        InputError: No HTTP header can carry it.
-    """
+    """Return an endpoint's key, which a header must carry: ``key``, or OPENAI_API_KEY, or "none"."""
     key = (key or os.environ.get("OPENAI_API_KEY") or "none").strip()
     if not (key.isascii() and key.isprintable()):
         raise InputError(
-            "An endpoint's key is plain ASCII text — found other characters in it — copy it into "
-            "OPENAI_API_KEY again."
+            expected="an endpoint's key in plain ASCII text",
+            found="other characters in it",
+            remedy="Copy it into OPENAI_API_KEY again.",
         )
     return key

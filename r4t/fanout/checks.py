@@ -1,4 +1,4 @@
-"""Tokenizer, prompts and room of a language model → what does not fit, said before any generation."""
+"""Tokenizer, prompts and context of a language model → what does not fit, before any generation."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,17 +11,14 @@ from r4t.errors import InputError
 from r4t.fanout.formats import FanoutFormat
 
 
-def ready(tokenizer: Any) -> None:
-    """Let a tokenizer without a pad token pad with its end token; masks tell them apart.
-
-    Raises:
-        InputError: It has no end-of-sequence token either.
-    """
+def ensure_pad_token(tokenizer: Any) -> None:
+    """Let a tokenizer without a pad token pad with its end token, if it has one, and warn."""
     name = tokenizer.name_or_path or type(tokenizer).__name__
     if tokenizer.eos_token_id is None:
         raise InputError(
-            f"A tokenizer must have a token that ends a completion, found no eos_token in '{name}'; "
-            "set one before the model is built."
+            expected="a tokenizer with a token that ends a completion",
+            found=f"no eos_token in '{name}'",
+            remedy="Set one before the model is built.",
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -34,161 +31,110 @@ def ready(tokenizer: Any) -> None:
 def end_ids(tokenizer: Any, generation: Any) -> list[int]:
     """Return the ids that end a completion: the tokenizer's, and a chat model's end of turn.
 
-    Of the ids in the model's generation settings only special tokens count: what a settings file
-    was born with may be any word of another tokenizer.
+    Of the ids in the model's generation settings only special tokens count: a settings file may come
+    with another tokenizer, whose id is any word here.
     """
-    named = getattr(generation, "eos_token_id", None)
-    named = [] if named is None else [named] if isinstance(named, int) else list(named)
+    ids = getattr(generation, "eos_token_id", None)
+    ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
     special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    return sorted({tokenizer.eos_token_id} | (special & set(named)))
+    return sorted({tokenizer.eos_token_id} | (special & set(ids)))
 
 
-def in_chat(tokenizer: Any, prompts: Sequence[str], think: bool) -> list[str]:
-    """Return prompts as the tokenizer's chat template writes them; as they are without one.
+def apply_chat_template(tokenizer: Any, prompts: Sequence[str], think: bool) -> list[str]:
+    """Return each prompt as a user's message in the tokenizer's chat template, if it has one.
 
-    Args:
-        tokenizer: A template that knows ``enable_thinking`` is told ``think``.
-        prompts: Each becomes the user's message.
-        think: Whether a thought is asked for.
-
-    Raises:
-        InputError: The template cannot write a user's message.
+    ``think`` says whether a thought is wanted, to a template that knows ``enable_thinking``.
     """
     if not tokenizer.chat_template:
         return list(prompts)
+    settings = {"add_generation_prompt": True, "tokenize": False, "enable_thinking": think}
     try:
         return [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}],
-                add_generation_prompt=True,
-                tokenize=False,
-                enable_thinking=think,
-            )
+            tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **settings)
             for prompt in prompts
         ]
-    except Exception as error:  # templates are programs of their own, and raise what they like
+    except Exception as error:  # templates are programs, and raise what they like
         raise InputError(
-            "A chat template must take a conversation of one user message, found one that fails with "
-            f"'{str(error).splitlines()[0]}'; correct it, or clear it to send the bare prompt."
+            expected="a chat template that takes a conversation of one user message",
+            found=f"one that fails with '{str(error).splitlines()[0]}'",
+            remedy="Correct it, or clear it to send the bare prompt.",
         ) from error
 
 
-def context(lm: Any) -> int | None:
-    """Return how many tokens a model can attend to; None where it does not say."""
-    settings = lm.config.get_text_config()
-    length: int | None = getattr(settings, "max_position_embeddings", None)
-    return length
-
-
-def check_room(
+def check_length(
     lm: Any, mask: Tensor, queries: Sequence[str], completion: int | Tensor, what: str
 ) -> None:
-    """Refuse prompts that leave too little room for what is to follow them.
+    """Refuse prompts that leave too little of the model's context for what follows them.
 
     Args:
-        lm: The language model.
+        lm: The language model; one that does not state its context fits any.
         mask: (B, P) of the prompts.
-        queries: B texts; an empty one stands for the prompt alone.
-        completion: Tokens that are to follow, or (B,) of them.
+        queries: B texts, to name the longest prompt; an empty one stands for the prompt alone.
+        completion: Tokens that follow, or (B,) of them.
         what: What those tokens are.
-
-    Raises:
-        InputError: Prompt and completion are longer than the model's context; names the longest.
     """
-    room = context(lm)
+    context = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
     lengths = mask.sum(1)
     row = int((lengths + completion).argmax())
     prompt, total = int(lengths[row]), int((lengths + completion)[row])
-    if room is None or total <= room:
+    if context is None or total <= context:
         return
-    asked = f"of '{queries[row]}'" if queries[row] else "without a query"
+    query = f"for '{queries[row]}'" if queries[row] else "without a query"
     raise InputError(
-        f"A prompt and its completion must fit into the model's {room} tokens, found {prompt} of "
-        f"the prompt {asked} and {total - prompt} of {what}; shorten the one or the other, or take "
-        "a model with a longer context."
+        expected=f"a prompt and its completion to fit into the model's {context} tokens",
+        found=f"{prompt} of the prompt {query} and {total - prompt} of {what}",
+        remedy="Shorten one of them, or take a model with a longer context.",
     )
 
 
 def check_list(tokenizer: Any, form: FanoutFormat, max_new_tokens: int) -> None:
-    """Refuse a limit below any list of k sub-queries, even of one token each.
-
-    Args:
-        tokenizer: Writes it.
-        form: Says how a list is written, and k.
-        max_new_tokens: Longest completion in tokens.
-
-    Raises:
-        InputError: The shortest list is longer.
-    """
-    least = shortest(tokenizer, form)
+    """Refuse a limit in tokens that is below the shortest list of k sub-queries."""
+    least = shortest_list(tokenizer, form)
     if max_new_tokens < least:
         raise InputError(
-            f"max_new_tokens must leave room for a list of {form.set_size} sub-queries, which takes "
-            f"{least} tokens even if each is one token, found {max_new_tokens}; raise it or lower "
-            "set_size."
+            expected=f"max_new_tokens of at least {least}, for a list of {form.set_size} sub-queries "
+            "of one token each",
+            found=f"{max_new_tokens}",
+            remedy="Raise it or lower set_size.",
         )
 
 
-def shortest(tokenizer: Any, form: FanoutFormat, tried: int = 500) -> int:
-    """Return the tokens of the shortest list of k entries, each a token of the vocabulary.
-
-    Args:
-        tokenizer: Its tokens are looked at evenly.
-        form: Says how a list is written, and k.
-        tried: About how many tokens to look at.
-    """
-    size, every = form.set_size, max(1, len(tokenizer) // tried)
-    ids = [[token] for token in range(0, len(tokenizer), every)]
+def shortest_list(tokenizer: Any, form: FanoutFormat, tried: int = 500) -> int:
+    """Return the tokens of the shortest list of k times the same token, of about ``tried`` tokens."""
+    size, lists = form.set_size, form.list_format
+    ids = [[token] for token in range(0, len(tokenizer), max(1, len(tokenizer) // tried))]
     words = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    lists = [form.contract.write([word.strip()] * size) for word in words]
-    lists += [text.replace(", ", ",") for text in lists]
-    lists = [text for text in lists if len(form.contract.read(text)) == size]
-    written = tokenizer(lists, add_special_tokens=False)["input_ids"] if lists else []
+    texts = [lists.write([word.strip()] * size) for word in words]
+    texts += [text.replace(", ", ",") for text in texts]
+    texts = [text for text in texts if len(lists.read(text)) == size]
+    written = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     return min(map(len, written), default=0)
 
 
 def check_prompts(model: Any, queries: Sequence[str]) -> None:
-    """Refuse queries if the longest of their prompts leaves no room for a completion.
-
-    Args:
-        model: A ``FanoutModel``.
-        queries: n texts, read in parts.
-
-    Raises:
-        InputError: As ``check_room``.
-    """
+    """Refuse queries if the longest of their prompts leaves a ``FanoutModel`` too little context."""
     lengths: list[int] = []
     for start in range(0, len(queries), 256):
-        mask = model.prompt_tokens(queries[start : start + 256])[1]
-        lengths += mask.sum(1).tolist()
+        lengths += model.prompt_tokens(queries[start : start + 256])[1].sum(1).tolist()
     if lengths:
         row = max(range(len(lengths)), key=lengths.__getitem__)
         mask = torch.ones(1, lengths[row])
-        check_room(model.lm, mask, [queries[row]], model.max_new_tokens, "max_new_tokens")
+        check_length(model.lm, mask, [queries[row]], model.max_new_tokens, "max_new_tokens")
 
 
-def unreached(
+def short_lists(
     subqueries: Sequence[Sequence[str]], set_size: int, cut: int, max_new_tokens: int
 ) -> str | None:
-    """Return a sentence if none of several completions lists all k sub-queries, else None.
+    """Return a warning if none of several completions lists all k = ``set_size`` sub-queries.
 
-    Args:
-        subqueries: Of each completion.
-        set_size: Number k asked for.
-        cut: How many completions were cut off before their list was complete.
-        max_new_tokens: Longest completion in tokens.
-
-    Examples:
-        >>> print(unreached([["a"], []], 3, 2, 8))
-        No completion of the first rollout lists 3 sub-queries: the longest of 2 lists 1, and 2 were \
-cut off at 8 tokens; raise max_new_tokens or lower set_size.
+    ``cut`` of them reached ``max_new_tokens`` before their list was complete.
     """
     longest = max(map(len, subqueries), default=0)
     if longest >= set_size:
         return None
-    advice = "raise max_new_tokens or lower set_size" if cut else "lower set_size or teach it more"
+    advice = "Raise max_new_tokens or lower" if cut else "Train the model more, or lower"
     return (
         f"No completion of the first rollout lists {set_size} sub-queries: the longest of "
-        f"{len(subqueries)} lists {longest}, and {cut} were cut off at {max_new_tokens} tokens; "
-        f"{advice}."
+        f"{len(subqueries)} lists {longest}, and {cut} were cut off at {max_new_tokens} tokens. "
+        f"{advice} set_size."
     )

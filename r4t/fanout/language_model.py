@@ -2,19 +2,13 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+import transformers
 
 from r4t.errors import InputError
 from r4t.fanout.formats import FanoutFormat, load_format
@@ -23,75 +17,62 @@ from r4t.run import command_for
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 SPEC_FILE = "fanout.json"  # the format, saved beside the weights of a fan-out model
+LanguageModel = tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]
 
 
 class LanguageModelSource(ABC):
     """Where the language model comes from."""
 
     @abstractmethod
-    def build(
-        self, texts: Sequence[str], root: Path
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def build(self, texts: Sequence[str], root: Path) -> LanguageModel:
         """Return a model in training mode and its tokenizer.
 
-        Args:
-            texts: The catalog's, for a tokenizer that is trained.
-            root: Folder in which a relative path is looked up first (the run's).
+        A tokenizer may be trained on the catalog's ``texts``; a relative path is looked up in
+        ``root``, the run's folder, first.
         """
 
-    @abstractmethod
     def saved_form(self, root: Path) -> FanoutFormat | None:
-        """Return the format saved beside the model, if there is one."""
+        """Return the format that a fan-out model was saved with; None for any other source."""
+        return None
 
 
+@dataclass
 class Pretrained(LanguageModelSource):
     """A causal language model by hub name (``Qwen/Qwen3-4B``) or local folder.
 
     Args:
         path: Folder inside the run (``warm_start/model``), any other folder, or hub name.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; weights are trained in it, but for LoRA's.
-        gradient_checkpointing: Keep only what enters each layer for the backward pass and compute
+        dtype: ``float32``, ``bfloat16`` or ``float16``, in which weights (except LoRA's) are trained.
+        gradient_checkpointing: Keep only the inputs of each layer for the backward pass and compute
             the rest again: much less memory, about a third more time for an update.
     """
 
-    def __init__(
-        self, path: str, dtype: str = "float32", gradient_checkpointing: bool = False
-    ) -> None:
-        if dtype not in ("float32", "bfloat16", "float16"):
-            raise InputError(
-                f"dtype must be float32, bfloat16 or float16, found '{dtype}'; "
-                "float32 is the safe choice on a CPU."
-            )
-        self.path = path
-        self.dtype = dtype
-        self.gradient_checkpointing = gradient_checkpointing
+    path: str
+    dtype: str = "float32"
+    gradient_checkpointing: bool = False
 
-    def build(
-        self, texts: Sequence[str], root: Path
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            options = "dtype float32, bfloat16 or float16"
+            raise InputError(expected=options, found=f"'{self.dtype}'", remedy="Take float32.")
+
+    def build(self, texts: Sequence[str], root: Path) -> LanguageModel:
         """Load the model and its tokenizer, padded on the left.
 
         Raises:
-            InputError: The run has no such model yet, neither the folder nor the hub has one, or it
-                knows no checkpointing.
+            InputError: There is no such model (yet), or its architecture cannot checkpoint.
         """
-        found = place(self.path, root)
-        command = command_for(self.path, root)
-        if command is not None and not found.is_dir():  # no hub is asked for what a run writes
+        folder, command = model_folder(self.path, root), command_for(self.path, root)
+        if command is not None and not folder.is_dir():  # a run writes it: the hub cannot have it
             raise InputError(
-                f"The language model lies in the run once the step that teaches it has run — found "
-                f"no {self.path} in {root} — run that step first: {command}."
+                expected="the language model that an earlier step writes",
+                found=f"no {self.path} in {root}",
+                remedy=f"Run that step first: {command}.",
             )
-        path = str(found)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, self.dtype))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"A language model must be a hub name or a folder with config.json and a tokenizer "
-                f"— '{self.path}' could not be loaded ({str(error).splitlines()[0]}); check the "
-                "name and the network."
-            ) from error
+        with loading(self.path):
+            path, dtype = str(folder), getattr(torch, self.dtype)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, padding_side="left")
+            model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
         if self.gradient_checkpointing:
             checkpoint_layers(model)
         # from_pretrained leaves eval mode, which also turns gradient checkpointing off.
@@ -99,28 +80,36 @@ class Pretrained(LanguageModelSource):
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
         """Return the format that a fan-out model was saved with; None for any other model."""
-        path = place(self.path, root) / SPEC_FILE
-        if not path.is_file():
-            return None
-        return load_format(json.loads(path.read_text(encoding="utf-8")))
+        path = model_folder(self.path, root) / SPEC_FILE
+        return load_format(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def place(path: str, root: Path) -> Path:
-    """Return the folder ``path`` inside ``root`` if it is there, else ``path`` as it is."""
+def model_folder(path: str, root: Path) -> Path:
+    """Return the folder ``path`` inside ``root`` if it exists, else ``path`` itself."""
     inside = root / path
     return inside if inside.is_dir() else Path(path)
 
 
-def checkpoint_layers(model: PreTrainedModel) -> None:
-    """Let a model compute its layers again in the backward pass; acts in training mode only.
+@contextmanager
+def loading(path: str) -> Iterator[None]:
+    """Raise an ``InputError`` if transformers cannot load what is at ``path``."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise InputError(
+            expected="a model as hub name or as folder with config.json and a tokenizer",
+            found=f"'{path}', which could not be loaded ({str(error).splitlines()[0]})",
+            remedy="Check the name and the network.",
+        ) from error
 
-    Raises:
-        InputError: The architecture does not provide for it.
-    """
+
+def checkpoint_layers(model: transformers.PreTrainedModel) -> None:
+    """Let a model recompute its layers in the backward pass (in training mode), if it can."""
     if not model.supports_gradient_checkpointing:
         raise InputError(
-            f"gradient_checkpointing must be off for a model that cannot do it, found it on for "
-            f"{type(model).__name__}; turn it off and lower micro_batch instead."
+            expected=f"gradient_checkpointing to be off for {type(model).__name__}, which cannot do it",
+            found="it on",
+            remedy="Turn it off and lower micro_batch instead.",
         )
     # Named activation_checkpointing_enable since transformers 5.2x, which warns of the old name.
     name = "activation_checkpointing_enable"
@@ -128,12 +117,13 @@ def checkpoint_layers(model: PreTrainedModel) -> None:
     enable({"use_reentrant": False})  # the other kind needs inputs with a gradient, and breaks FSDP
 
 
+@dataclass
 class TinyQwen3(LanguageModelSource):
     """A small model of Qwen3's architecture with a tokenizer trained on the catalog.
 
-    The offline default. It knows nothing of language, and of the catalog only which words keep
-    company: token embeddings begin as the catalog's LSA word vectors, because a few minutes of warm
-    start do not teach a random table that much (measured in docs/results.md).
+    The offline default. It knows no language, and of the catalog only which words occur together:
+    token embeddings begin as the catalog's LSA word vectors, because a few minutes of warm start do
+    not teach a random table that much (measured in docs/results.md).
 
     Args:
         width: Hidden width; the head width is 32.
@@ -144,30 +134,22 @@ class TinyQwen3(LanguageModelSource):
         word_length: Length of the word vectors that embeddings begin as; 0 leaves them random.
     """
 
-    def __init__(
-        self,
-        width: int = 128,
-        layers: int = 4,
-        vocabulary: int = 4096,
-        max_length: int = 1024,
-        seed: int = 0,
-        word_length: float = 0.5,
-    ) -> None:
-        if width % 32:
-            raise InputError(f"width must be a multiple of 32, found {width}; take 128, say.")
-        self.width = width
-        self.layers = layers
-        self.vocabulary = vocabulary
-        self.max_length = max_length
-        self.seed = seed
-        self.word_length = word_length
+    width: int = 128
+    layers: int = 4
+    vocabulary: int = 4096
+    max_length: int = 1024
+    seed: int = 0
+    word_length: float = 0.5
 
-    def build(
-        self, texts: Sequence[str], root: Path
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def __post_init__(self) -> None:
+        if self.width % 32:
+            multiple = "a width that is a multiple of 32"
+            raise InputError(expected=multiple, found=f"{self.width}", remedy="Take 128.")
+
+    def build(self, texts: Sequence[str], root: Path) -> LanguageModel:
         """Train the tokenizer on ``texts`` and draw the weights."""
         tokenizer = train_tokenizer(texts, self.vocabulary)
-        config = Qwen3Config(
+        config = transformers.Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=self.width,
             intermediate_size=3 * self.width,
@@ -183,32 +165,22 @@ class TinyQwen3(LanguageModelSource):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = Qwen3ForCausalLM(config)
+            model = transformers.Qwen3ForCausalLM(config)
         if self.word_length > 0:
             embed_words(model, tokenizer, texts, self.word_length)
         return model.train(), tokenizer
 
-    def saved_form(self, root: Path) -> FanoutFormat | None:
-        """Return None: a model from scratch has no format yet."""
-        return None
-
 
 def embed_words(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     texts: Sequence[str],
     length: float,
-) -> int:
-    """Set the embedding of each one-token word to its LSA vector over ``texts``.
+) -> None:
+    """Set the embedding of each one-token word to its LSA vector over the catalog's ``texts``.
 
-    Args:
-        model: Its table is changed in place.
-        tokenizer: Words of several tokens keep their random embeddings.
-        texts: The catalog's.
-        length: Of the vectors; a random row of this architecture has about 0.02·√width.
-
-    Returns:
-        Number of words embedded.
+    The model's table changes in place; words of several tokens keep their random embeddings. Vectors
+    get the given ``length``; a random row of this architecture has about 0.02·√width.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -218,21 +190,18 @@ def embed_words(
     counts = vectorizer.fit_transform(texts)
     dims = min(table.shape[1], *(size - 1 for size in counts.shape))
     if dims < 1:
-        return 0
+        return
     svd = TruncatedSVD(dims, random_state=0).fit(counts)
     vectors = torch.from_numpy(svd.components_.T * svd.singular_values_)
     vectors = length * normalize(vectors).to(table.dtype)
-    embedded = 0
     with torch.no_grad():
         for word, row in vectorizer.vocabulary_.items():
             ids = tokenizer.encode(word, add_special_tokens=False)
             if len(ids) == 1:
                 table[ids[0], :dims] = vectors[row]
-                embedded += 1
-    return embedded
 
 
-def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> transformers.PreTrainedTokenizerFast:
     """Train a lower-case byte-level BPE tokenizer in which a line break is one token.
 
     Frequent words become one token each, with their leading space; any text can be written.
@@ -252,7 +221,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenize
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken("\n", normalized=False, special=False)])
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         bos_token=BOS,

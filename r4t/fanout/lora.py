@@ -1,78 +1,64 @@
 """A language model → the same with small trained matrices beside frozen weights (LoRA), and back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r4t.errors import InputError, check_least
 from r4t.fanout.formats import FanoutFormat
-from r4t.fanout.language_model import LanguageModelSource
-from r4t.fanout.weights import ADAPTER, adapted
+from r4t.fanout.language_model import LanguageModel, LanguageModelSource
+from r4t.fanout.weights import ADAPTER, adapted_layers
+from r4t.support.packages import check_installed
 
 
+@dataclass
 class LoRA(LanguageModelSource):
     """Low-rank adapters on another source's model: W becomes W + alpha / rank · B·A (Hu et al. 2021).
 
-    Only A and B are trained, in float32 whatever the model's ``dtype``; at first B is zero, and so
-    the model writes what it wrote. What is saved is the plain model with the adapters merged in,
-    in float32, because rounding to bfloat16 could undo a small change; ``adapter/`` beside it holds
-    them alone, for ``peft``.
+    Only A and B are trained, in float32 whatever the model's ``dtype``; B begins as zero, so that the
+    model writes what it wrote before. ``FanoutModel.save`` writes the plain model with the adapters
+    merged in, in float32, because rounding to bfloat16 could undo a small change.
 
     Args:
         base: The model to adapt.
         rank: Rows of A and columns of B, at least 1.
         alpha: Scale, above 0; the change is alpha / rank times B·A.
         dropout: Share of inputs that an adapter misses in a warm start, from 0 to below 1. Tuning
-            goes without: the policy that learns is the one that sampled.
+            uses none: the policy that learns is the one that sampled.
         target_modules: Names of the linear layers, or ``all-linear`` for all but the output's.
         seed: Seed of the first A.
-
-    Raises:
-        InputError: A number is out of range.
     """
 
-    def __init__(
-        self,
-        base: LanguageModelSource,
-        rank: int = 16,
-        alpha: int = 32,
-        dropout: float = 0.0,
-        target_modules: str | list[str] = "all-linear",
-        seed: int = 0,
-    ) -> None:
-        check_least({"rank": (rank, 1)})
-        if not (alpha > 0 and 0 <= dropout < 1):
-            raise InputError(
-                f"LoRA needs alpha above 0 and dropout from 0 to below 1, found {alpha} and "
-                f"{dropout}; 32 and 0 are the defaults."
-            )
-        self.base = base
-        self.rank = rank
-        self.alpha = alpha
-        self.dropout = dropout
-        self.target_modules = target_modules
-        self.seed = seed
+    base: LanguageModelSource
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+    seed: int = 0
 
-    def build(
-        self, texts: Sequence[str], root: Path
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def __post_init__(self) -> None:
+        check_least({"rank": (self.rank, 1)})
+        if not (self.alpha > 0 and 0 <= self.dropout < 1):
+            raise InputError(
+                expected="alpha above 0 and dropout from 0 to below 1",
+                found=f"{self.alpha} and {self.dropout}",
+                remedy="Take the defaults, 32 and 0.",
+            )
+
+    def build(self, texts: Sequence[str], root: Path) -> LanguageModel:
         """Build the base model, freeze it and put adapters beside its linear layers.
 
         Raises:
             InputError: ``peft`` is not installed, or no such layers can be adapted.
         """
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise InputError(
-                "LoRA needs the package peft, found none installed; run pip install 'r4t[lora]', or "
-                "train all weights."
-            ) from error
+        check_installed("peft", extra="lora")
+        from peft import LoraConfig, inject_adapter_in_model
+
         model, tokenizer = self.base.build(texts, root)
         settings = LoraConfig(
             r=self.rank,
@@ -85,13 +71,13 @@ class LoRA(LanguageModelSource):
             torch.manual_seed(self.seed)
             try:
                 # In place, without peft's wrapper: the model stays one of transformers, whose own
-                # ``forward`` and ``generate`` are what is called, hooks of strategies included.
+                # `forward` and `generate` are called, hooks of strategies included.
                 inject_adapter_in_model(settings, model, ADAPTER)
             except ValueError as error:
-                raise self._refused(str(error)) from error
-        embedded = [name for name, layer in adapted(model).items() if not _is_linear(model, layer)]
-        if embedded:
-            raise self._refused(f"{embedded[0]} is an embedding")
+                raise self._refused(str(error).splitlines()[0]) from error
+        for name, layer in adapted_layers(model).items():
+            if ADAPTER not in layer.lora_A or layer is model.get_output_embeddings():
+                raise self._refused(f"{name} is an embedding")  # the output's may be tied
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
@@ -103,25 +89,15 @@ class LoRA(LanguageModelSource):
 
     def _refused(self, reason: str) -> InputError:
         return InputError(
-            f"target_modules must name linear layers of the model, found {self.target_modules!r} "
-            f"({reason.splitlines()[0]}); all-linear takes all of them but the output's."
+            expected="target_modules that name linear layers of the model",
+            found=f"{self.target_modules!r} ({reason})",
+            remedy="Take all-linear for all of them but the output's.",
         )
 
 
 def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """Write adapters alone, as ``peft`` loads them onto the model they were trained on.
-
-    Args:
-        model: That holds them.
-        weights: What ``adapter_weights`` returned.
-        folder: Where to.
-    """
+    """Write a model's adapters, ``adapter_weights(model)``, so that ``peft`` can load them."""
     folder.mkdir(parents=True, exist_ok=True)
     settings: Any = model.peft_config
     settings[ADAPTER].save_pretrained(folder)
     save_file(weights, folder / "adapter_model.safetensors")
-
-
-def _is_linear(model: PreTrainedModel, layer: Any) -> bool:
-    """Whether a layer is neither the input's nor the output's embedding, which may be tied."""
-    return ADAPTER in layer.lora_A and layer is not model.get_output_embeddings()

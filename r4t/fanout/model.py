@@ -5,7 +5,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+import r4t.fanout.checks as checks
 from r4t.errors import InputError, check_least
 from r4t.fanout.backend import Backend, Prompts, Transformers
-from r4t.fanout.checks import check_room, end_ids, in_chat, ready, unreached
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
 from r4t.fanout.lora import save_adapter
@@ -26,27 +26,18 @@ from r4t.fanout.weights import adapter_weights, plain_weights
 
 @dataclass(frozen=True)
 class Fanouts:
-    """G completions for each of B queries; row b·G + g is completion g of query b.
+    """G completions for each of B queries; row b·G + g is completion g of query b."""
 
-    Attributes:
-        prompt_ids: (B·G, P) token ids, padded on the left.
-        prompt_mask: (B·G, P), 1 for a token of the prompt.
-        completion_ids: (B·G, T) token ids, padded on the right.
-        completion_mask: (B·G, T), 1 for a sampled token, the end-of-sequence token included.
-        texts: B·G completions as text; with the ``<think>`` of a chat template that begins one.
-        subqueries: B·G lists of at most k sub-queries; empty where nothing could be parsed.
-    """
-
-    prompt_ids: Tensor
-    prompt_mask: Tensor
-    completion_ids: Tensor
-    completion_mask: Tensor
-    texts: list[str]
-    subqueries: list[list[str]]
+    prompt_ids: Tensor  # (B·G, P) token ids, padded on the left
+    prompt_mask: Tensor  # (B·G, P), 1 for a token of the prompt
+    completion_ids: Tensor  # (B·G, T) token ids, padded on the right
+    completion_mask: Tensor  # (B·G, T), 1 for a sampled token, the end-of-sequence token included
+    texts: list[str]  # B·G; each with the <think> of a chat template that begins one
+    subqueries: list[list[str]]  # B·G lists of at most k; empty if nothing could be parsed
 
     def rows(self, selection: slice) -> "Fanouts":
         """Return some of the rows, as for a micro-batch."""
-        return Fanouts(*(getattr(self, name)[selection] for name in self.__dataclass_fields__))
+        return Fanouts(*(getattr(self, field.name)[selection] for field in fields(self)))
 
 
 class FanoutModel(nn.Module):
@@ -54,8 +45,8 @@ class FanoutModel(nn.Module):
 
     Args:
         lm: The language model.
-        tokenizer: Its tokenizer, with or without a chat template. One without a pad token pads
-            with its end token from here on, which a warning says.
+        tokenizer: Its tokenizer, with or without a chat template. One without a pad token will pad
+            with its end token, and a warning says so.
         form: What it reads and writes.
         max_new_tokens: Longest completion in tokens, at least 1.
         backend: What runs it while it writes; ``Transformers`` by default.
@@ -75,21 +66,21 @@ class FanoutModel(nn.Module):
     ) -> None:
         super().__init__()
         check_least({"max_new_tokens": (max_new_tokens, 1)})
-        ready(tokenizer)
+        checks.ensure_pad_token(tokenizer)
         self.lm = lm
         self.tokenizer: Any = tokenizer
         self.form = form
         self.max_new_tokens = max_new_tokens
         self.backend: Backend = Transformers() if backend is None else backend
-        self.end_ids = end_ids(tokenizer, lm.generation_config)
+        self.end_ids = checks.end_ids(tokenizer, lm.generation_config)
         self.ends = EndTokens(tokenizer, form, lm.config.get_text_config().vocab_size)
-        self._told = False  # that k was not reached
-        check_room(lm, self.prompt_tokens([""])[1], [""], max_new_tokens, "max_new_tokens")
+        self._rollout_checked = False
+        self._check_prompts([""], self.prompt_tokens([""])[1])
 
     def prompts(self, queries: Sequence[str]) -> list[str]:
-        """Return what the model is told for each query, through any chat template."""
+        """Return what the model reads for each query, through any chat template."""
         prompts = [self.form.prompt(query) for query in queries]
-        return in_chat(self.tokenizer, prompts, self.form.contract.think)
+        return checks.apply_chat_template(self.tokenizer, prompts, self.form.list_format.think)
 
     def opening(self) -> str:
         """Return ``<think>`` if the chat template begins a thought for the model, else nothing."""
@@ -97,15 +88,15 @@ class FanoutModel(nn.Module):
 
     def prompt_tokens(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return prompts (B, P) and their mask, padded on the left, through any chat template."""
-        batch = self.tokenizer(
-            self.prompts(queries),
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=not self.tokenizer.chat_template,
-        )
-        device = self.lm.device
-        return batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        return self._tokens(self.prompts(queries), "left", not self.tokenizer.chat_template)
+
+    def _tokens(self, texts: list[str], side: str, special: bool) -> tuple[Tensor, Tensor]:
+        settings = {"return_tensors": "pt", "padding": True, "padding_side": side}
+        batch = self.tokenizer(texts, add_special_tokens=special, **settings).to(self.lm.device)
+        return batch["input_ids"], batch["attention_mask"]
+
+    def _check_prompts(self, queries: Sequence[str], mask: Tensor) -> None:
+        checks.check_length(self.lm, mask, queries, self.max_new_tokens, "max_new_tokens")
 
     @torch.no_grad()
     def sample(
@@ -117,14 +108,13 @@ class FanoutModel(nn.Module):
     ) -> Fanouts:
         """Sample ``group_size`` fan-outs for each query.
 
+        It warns if no completion of the first rollout, of several a query, lists k sub-queries.
+
         Args:
             queries: B texts.
             seeds: B seeds; a query's fan-outs depend on its seed alone.
             group_size: Completions G a query.
-            temperature: Above 0; 1 samples from the model as it is, toward 0 grows greedy.
-
-        A first rollout of several completions a query in which none lists all k sub-queries is
-        warned of, with the counts.
+            temperature: Above 0; 1 samples from the model's own distribution, toward 0 grows greedy.
 
         Raises:
             InputError: The temperature is not above 0, or a prompt leaves no room for
@@ -132,38 +122,36 @@ class FanoutModel(nn.Module):
         """
         if temperature <= 0:
             raise InputError(
-                f"The temperature must be above 0, found {temperature}; 0.9 is the paper's."
+                expected="a temperature above 0",
+                found=f"{temperature}",
+                remedy="Take the paper's 0.9.",
             )
         ids, mask = self.prompt_tokens(queries)
-        check_room(self.lm, mask, queries, self.max_new_tokens, "max_new_tokens")
+        self._check_prompts(queries, mask)
         prompts = Prompts(ids, mask, self.opening(), seeds, group_size, temperature)
         completion = self.backend.generate(self, prompts)
         ids, mask = ids.repeat_interleave(group_size, 0), mask.repeat_interleave(group_size, 0)
         repeated = [query for query in queries for _ in range(group_size)]
         fanouts = self._fanouts(ids, mask, completion, repeated)
-        if group_size > 1 and not self._told:
-            self._told = True
-            cut = int(self.truncated(fanouts).sum())
-            said = unreached(fanouts.subqueries, self.form.set_size, cut, self.max_new_tokens)
-            if said:
-                warnings.warn(said, stacklevel=3)  # past no_grad
+        if group_size > 1 and not self._rollout_checked:
+            self._rollout_checked = True
+            cut, k = int(self.truncated(fanouts).sum()), self.form.set_size
+            warning = checks.short_lists(fanouts.subqueries, k, cut, self.max_new_tokens)
+            if warning:
+                warnings.warn(warning, stacklevel=3)  # past no_grad
         return fanouts
 
     def log_probs(self, fanouts: Fanouts, temperature: float) -> Tensor:
-        """Return log π (B·G, T) of the completion tokens at ``temperature``, in float32.
-
-        The temperature is the one they were sampled at, so that this is the sampling policy.
-        """
-        policy = self._logits(fanouts, temperature).log_softmax(-1)
-        return _chosen(policy, fanouts.completion_ids)
+        """Return log π (B·G, T) of the completion tokens at ``temperature``, in float32."""
+        return _chosen(self._log_policy(fanouts, temperature), fanouts.completion_ids)
 
     def log_probs_and_entropy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
-        """Return ``log_probs``, and with no second pass the entropy at each of their tokens.
+        """Return ``log_probs``, and without a second pass the entropy at each of their tokens.
 
-        The entropy (B·G, T) is that of the policy over the vocabulary, in nats, from 0 (it knows
-        the next token) to the logarithm of the vocabulary's size; without gradient.
+        The entropy (B·G, T) is that of the policy over the vocabulary, in nats, from 0 (the next
+        token is certain) to the logarithm of the vocabulary's size; without gradient.
         """
-        policy = self._logits(fanouts, temperature).log_softmax(-1)
+        policy = self._log_policy(fanouts, temperature)
         with torch.no_grad():  # row by row: one more copy of the whole policy would not be cheap
             entropy = torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
         return _chosen(policy, fanouts.completion_ids), entropy
@@ -175,26 +163,22 @@ class FanoutModel(nn.Module):
 
     def _complete(self, texts: Sequence[str]) -> Tensor:
         """Whether each of n texts is a complete list, (n,)."""
-        contract, size = self.form.contract, self.form.set_size
-        return torch.tensor([contract.complete(text, size) for text in texts], dtype=torch.bool)
+        return torch.tensor([self.form.complete(text) for text in texts], dtype=torch.bool)
 
     def _is_end(self, ids: Tensor) -> Tensor:
         return torch.isin(ids, torch.tensor(self.end_ids, device=ids.device))
 
-    def _logits(self, fanouts: Fanouts, temperature: float) -> Tensor:
-        """Logits (B·G, T, V) of each completion token over ``temperature``, in float32."""
-        ids = torch.cat([fanouts.prompt_ids, fanouts.completion_ids], 1)
+    def _log_policy(self, fanouts: Fanouts, temperature: float) -> Tensor:
+        """Log-policy (B·G, T, V) at each completion token, in float32."""
         mask = torch.cat([fanouts.prompt_mask, fanouts.completion_mask], 1)
-        length = fanouts.completion_ids.shape[1]
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
         output = self.lm(
-            input_ids=ids,
+            input_ids=torch.cat([fanouts.prompt_ids, fanouts.completion_ids], 1),
             attention_mask=mask,
-            position_ids=positions,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
             use_cache=False,
-            logits_to_keep=length + 1,
+            logits_to_keep=fanouts.completion_ids.shape[1] + 1,
         )
-        return output.logits[:, :-1].float() / temperature
+        return (output.logits[:, :-1].float() / temperature).log_softmax(-1)
 
     def teach(self, queries: Sequence[str], additions: Sequence[Sequence[str]]) -> Fanouts:
         """Return given fan-outs as tokens, as if the model had written them (warm start).
@@ -206,31 +190,19 @@ class FanoutModel(nn.Module):
         """
         opening = self.opening()
         start = "\n</think>\n\n" if opening else ""
-        texts = [
-            start + self.form.complete(query, words) for query, words in zip(queries, additions)
-        ]
+        texts = [start + self.form.completion(*pair) for pair in zip(queries, additions)]
         ids, mask = self.prompt_tokens(queries)
         eos = self.tokenizer.eos_token
-        batch = self.tokenizer(
-            [text + eos for text in texts],
-            return_tensors="pt",
-            padding=True,
-            padding_side="right",
-            add_special_tokens=False,
-        )
+        completion = self._tokens([text + eos for text in texts], "right", False)
+        checks.check_length(self.lm, mask, queries, completion[1].sum(1), "the fan-out to imitate")
         texts = [opening + text for text in texts]
-        subqueries = [self.form.parse(query, text) for query, text in zip(queries, texts)]
-        completion = batch["input_ids"].to(ids.device)
-        completion_mask = batch["attention_mask"].to(ids.device)
-        check_room(self.lm, mask, queries, completion_mask.sum(1), "the fan-out taught")
-        return Fanouts(ids, mask, completion, completion_mask, texts, subqueries)
+        return Fanouts(ids, mask, *completion, texts, self._parse(queries, texts))
 
     def save(self, folder: str | Path) -> None:
         """Write weights, tokenizer and format into ``folder``; ``transformers`` can load it too.
 
-        What is written is the plain model, whole: adapters are merged in, and lie once more alone
-        in ``adapter/``; shares of several processes are gathered. Where they share weights, all of
-        them must call it; the first one writes.
+        Adapters are merged into the model, and are once more alone in ``adapter/``, for ``peft``. All
+        processes that share weights must call this; the first one writes.
         """
         folder = Path(folder)
         first, weights = is_first_process(), {}
@@ -244,7 +216,7 @@ class FanoutModel(nn.Module):
         shutil.rmtree(folder / "adapter", ignore_errors=True)  # of a model saved here before
         if adapters:
             config = copy.deepcopy(self.lm.config)
-            config.dtype = torch.float32  # what the adapters are merged in
+            config.dtype = torch.float32  # of the merged weights
             config.save_pretrained(folder)
             save_adapter(self.lm, adapters, folder / "adapter")
         self.tokenizer.save_pretrained(folder)
@@ -253,20 +225,13 @@ class FanoutModel(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, backend: Backend | None = None) -> "FanoutModel":
-        """Load what ``save`` wrote, in evaluation mode.
-
-        Args:
-            folder: Where it lies.
-            backend: What runs it while it writes; ``Transformers`` by default.
-
-        Raises:
-            InputError: ``folder`` is not a saved fan-out model.
-        """
+        """Load what ``save`` wrote into ``folder``, in evaluation mode."""
         path = Path(folder) / SPEC_FILE
         if not path.is_file():
             raise InputError(
-                f"A fan-out model is a folder with {SPEC_FILE}, found none in {folder}; "
-                "run the warm start or the tuning step of this run first."
+                expected=f"a fan-out model: a folder with {SPEC_FILE}",
+                found=f"none in {folder}",
+                remedy="Run the warm start or the tuning step of this run first.",
             )
         spec = json.loads(path.read_text(encoding="utf-8"))
         lm, tokenizer = Pretrained(str(Path(folder).resolve())).build([], Path())
@@ -279,7 +244,7 @@ class FanoutModel(nn.Module):
         # A token counts up to and with the first end of sequence; padding follows a complete list.
         real = (is_end.cumsum(1) - is_end.long()) == 0
         if self.tokenizer.pad_token_id not in self.end_ids:
-            # A pad token with others after it was sampled: what follows was written after it.
+            # A pad token before another token was sampled: what follows was written after it.
             others = (completion != self.tokenizer.pad_token_id).flip(1)
             real &= others.cumsum(1).flip(1) > 0
         opening = self.opening()
@@ -289,8 +254,10 @@ class FanoutModel(nn.Module):
         ]
         # What follows a complete list was never sampled, even if it looks like an end token.
         real &= ~(self._complete(texts).to(real.device).unsqueeze(1) & is_end)
-        subqueries = [self.form.parse(query, text) for query, text in zip(queries, texts)]
-        return Fanouts(ids, mask, completion, real.long(), texts, subqueries)
+        return Fanouts(ids, mask, completion, real.long(), texts, self._parse(queries, texts))
+
+    def _parse(self, queries: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
+        return [self.form.parse(query, text) for query, text in zip(queries, texts)]
 
 
 def _chosen(policy: Tensor, ids: Tensor) -> Tensor:

@@ -1,17 +1,16 @@
-"""Completion → the entries of the list in it, also where a model wrote the list carelessly.
+"""Completion → the entries of the list in it, also if a model wrote the list carelessly.
 
-The answer is what stands in ``<queries>`` outside of any thought; of several such blocks it is the
-first with an entry. Nothing outside the tag is read: a list in a thought or in prose may be a draft
-or an echo of the prompt. Within the tag:
+Read is what ``<queries>`` holds outside any thought; of several such blocks the first with an entry.
+Nothing outside the tag is read: it may be a draft or an echo of the prompt. Within the tag:
 
-* Valid JSON is read exactly: strings, those of nested lists, and of an object the value that names
+* Valid JSON is read exactly: strings, those of nested lists, and of an object the value that calls
   itself a query (else its lists, else the values of numbered keys, else its first string). Numbers
   and ``null`` are no entries. What follows the list is not read.
 * Forgiven are code fences, missing, trailing and doubled commas, single, smart and missing quotes,
   quotes within quotes, numbers and bullets before entries, brackets that never open or close, one
   entry a line, ``<query>`` tags, and a closing tag that is missing or cut.
-* A string that is open where the completion was cut off is dropped: it is half an entry.
-* Entries are trimmed, their white space is made single, blank ones are dropped. Repeats stay: an
+* A string that is open when the completion is cut off is dropped: it is half an entry.
+* Entries are trimmed and their white space made single; blank ones are dropped. Repeats stay: an
   objective should see them.
 """
 
@@ -25,8 +24,10 @@ _QUOTES = "".join(_CLOSERS)
 _LIST = re.compile(rf"[\[{{]\s*(?=[\[{{{_QUOTES}]|\w+\s*:)")
 _BRACKET = re.compile(r"\s*(?:```\w*\s*)?(?=[\[{])(?!\[\d+\])")  # [1] numbers a line
 _QUOTED = re.compile(rf"\s*(?:```\w*\s*)?(?=[{_QUOTES}])(?!```)")
-# A quote closes a text where nothing of the text can follow.
-_AFTER = re.compile(rf"[ \t]*(?:[,;:\]}}\n{_QUOTES}]|//|#|</|$)")
+# A quote closes a text if nothing of the text can follow it.
+_AFTER = rf"(?=[ \t]*(?:[,;:\]}}\n{_QUOTES}]|//|#|</|$))"
+_TEXT = {q: re.compile(rf"((?:\\[\s\S]|[^\\\n])*?)[{c}]{_AFTER}") for q, c in _CLOSERS.items()}
+_OPEN_TEXT = re.compile(r"(?:\\[\s\S]?|[^\\\n])*")  # without a closing quote
 _MARK = re.compile(r"(?:\(?\d{1,3}[.):](?!\d)|\[\d+\]|[-*+•‣▪–—](?=\s))\s*")
 _INNER_MARK = re.compile(r"(?:(\d{1,3})[.)]|[-*•])\s+(?=\S)")
 _NUMBER = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -37,6 +38,8 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+
+_Item = tuple[str | None, list[str], bool]  # key before it, entries in it, whether it is nested
 
 
 def read_entries(completion: str) -> list[str]:
@@ -59,10 +62,10 @@ def read_entries(completion: str) -> list[str]:
 
 
 def outside_thoughts(completion: str) -> str:
-    """Return what stands outside of ``<think>``.
+    """Return what is outside ``<think>``.
 
-    A thought that never ends takes all that follows; one that the chat template began, of which
-    only the end is there, takes all before.
+    A thought that never ends takes all that follows. One with an end alone, because the chat template
+    began it, takes all before.
 
     Examples:
         >>> outside_thoughts("<think>hm</think>yes"), outside_thoughts("hm</think>yes")
@@ -80,7 +83,7 @@ def outside_thoughts(completion: str) -> str:
 
 
 def list_ends(completion: str) -> bool:
-    """Whether the list is complete: its closing tag is there, outside of any thought.
+    """Whether the list is complete: its closing tag is there, outside any thought.
 
     Examples:
         >>> list_ends("<queries>[]</queries>"), list_ends("<think>then </queries>")
@@ -90,7 +93,7 @@ def list_ends(completion: str) -> bool:
 
 
 def without_tags(text: str) -> str:
-    r"""Return JSON in which no string has a tag that reading goes by: its ``<`` is escaped.
+    r"""Return JSON with the tags that reading looks for escaped: their ``<``.
 
     Examples:
         >>> print(without_tags('["a </queries> b < c"]'))
@@ -99,39 +102,32 @@ def without_tags(text: str) -> str:
     return re.sub(r"<(?=\s*/?\s*(?:queries|think)\s*>)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
-def _blocks(text: str) -> list[tuple[str, bool]]:
+def _blocks(text: str, tag: str = "</queries") -> list[tuple[str, bool]]:
     """What follows each opening tag, and whether the completion was cut off in it."""
     pieces = _TAG.split(text)  # text, slash, text, slash, text …
-    blocks = [
-        (pieces[place + 1], place + 2 == len(pieces))
-        for place in range(1, len(pieces), 2)
-        if not pieces[place]
-    ]
-    return [(_without_part(block) if cut else block, cut) for block, cut in blocks]
-
-
-def _without_part(block: str, tag: str = "</queries") -> str:
-    """A block without the beginning of a closing tag at its end."""
-    for length in range(len(tag), 1, -1):
-        if block.endswith(tag[:length]):
-            return block[:-length]
-    return block
+    opened = [place for place in range(1, len(pieces), 2) if not pieces[place]]
+    blocks = [(pieces[place + 1], place + 2 == len(pieces)) for place in opened]
+    if blocks and blocks[-1][1]:  # drop the beginning of a closing tag
+        block = blocks[-1][0]
+        ends = (length for length in range(len(tag), 1, -1) if block.endswith(tag[:length]))
+        blocks[-1] = block[: len(block) - next(ends, 0)], True
+    return blocks
 
 
 def _entries(block: str, cut: bool) -> list[str]:
-    if found := _LIST.search(block):
-        return _Scan(block, cut).read(found.start())
-    if found := _BRACKET.match(block):
-        return _Scan(block, cut).read(found.end())
-    if found := _QUOTED.match(block):  # a list without its bracket
-        return _Scan("[" + block[found.end() :], cut).read(0)
+    if match := _LIST.search(block):
+        return _Scan(block, cut).read(match.start())
+    if match := _BRACKET.match(block):
+        return _Scan(block, cut).read(match.end())
+    if match := _QUOTED.match(block):  # a list without its bracket
+        return _Scan("[" + block[match.end() :], cut).read(0)
     if elements := _ELEMENT.findall(block):
         return [text for _, text in elements]
     return _lines(block)
 
 
 def _lines(block: str) -> list[str]:
-    """One entry a line; where lines are numbered or have bullets, only those."""
+    """One entry a line; if lines are numbered or have bullets, only those."""
     lines = [line.strip() for line in block.splitlines()]
     lines = [line for line in lines if line and not line.startswith("```") and line[-1] != ":"]
     marked = [line for line in lines if _MARK.match(line)]
@@ -142,22 +138,18 @@ def _lines(block: str) -> list[str]:
 
 
 def _bare(text: str) -> str:
-    """A text without quotes, without what numbers or decorates it, and without its comma."""
+    """A text without quotes, without its number or bullet, and without its comma."""
     text = _MARK.sub("", text.strip().replace("```", ""), count=1)
     return text.strip().rstrip(",;").strip(_QUOTES + "”’»*_ ")
 
 
 class _Scan:
-    """Reads a list character by character; a stack holds the lists and objects that are open.
-
-    Each level is a list of items: the key before it (None without one), the entries in it, and
-    whether it is a list or an object itself.
-    """
+    """Reads a list character by character; a stack holds the items of the open lists and objects."""
 
     def __init__(self, text: str, cut: bool) -> None:
         self.text, self.cut = text, cut
-        self.levels: list[list[tuple[str | None, list[str], bool]]] = [[]]
-        self.keys: list[str | None] = [None]
+        self.levels: list[list[_Item]] = [[]]
+        self.keys: list[str | None] = [None]  # of the next item of each level
         self.bare = ""
         self.fresh = False  # the last item ended and no comma has come: a colon makes it a key
 
@@ -165,33 +157,31 @@ class _Scan:
         """Return the entries from the bracket at ``place`` on, to the end of the first list."""
         while place < len(self.text):
             char = self.text[place]
+            if char in _QUOTES and len(self.levels) > 1 and self._may_open():
+                place = self._string(place)
+                continue
+            place += 1
             if char in "[{":
-                self._open()
-                place += 1
+                self._clear()
+                self.levels.append([])
+                self.keys.append(None)
             elif len(self.levels) == 1:
-                place += 1  # between objects without a list around them
+                continue  # between objects without a list around them
             elif char in "]}":
                 self._flush()
                 self._close()
                 if char == "]" and len(self.levels) == 1 and self.levels[0][-1][1]:
                     break
-                place += 1
-            elif char in _QUOTES and self._may_open():
-                place = self._string(place)
             else:
                 self._plain(char)
-                place += 1
         if not self.cut:
             self._flush()
         while len(self.levels) > 1:
             self._close()
         return [entry for _, entries, _ in self.levels[0] for entry in entries]
 
-    def _open(self) -> None:
-        self.bare = ""
-        self.fresh = False
-        self.levels.append([])
-        self.keys.append(None)
+    def _clear(self) -> None:
+        self.bare, self.fresh = "", False
 
     def _plain(self, char: str) -> None:
         if char in ",;\n":
@@ -215,42 +205,40 @@ class _Scan:
     def _string(self, start: int) -> int:
         """Add the text that the quote at ``start`` begins; return the place after it."""
         self.bare = ""
-        closers = _CLOSERS[self.text[start]]
-        place = start + 1
-        while place < len(self.text) and self.text[place] != "\n":
-            if self.text[place] in closers and _AFTER.match(self.text, place + 1):
-                self._add(_unescaped(self.text[start + 1 : place]))
-                return place + 1
-            place += 2 if self.text[place] == "\\" else 1
-        if place < len(self.text) or not self.cut:  # the quote was forgotten, not cut off
-            self._add(_unescaped(self.text[start + 1 : place]).rstrip(" ,]}"))
-        return place
+        if match := _TEXT[self.text[start]].match(self.text, start + 1):
+            self._add([_unescaped(match.group(1))])
+            return match.end()
+        text = _OPEN_TEXT.match(self.text, start + 1)
+        assert text is not None  # it may be empty
+        if text.end() < len(self.text) or not self.cut:  # the quote was forgotten, not cut off
+            self._add([_unescaped(text.group()).rstrip(" ,]}")])
+        return text.end()
 
     def _flush(self) -> None:
         text = _bare(self.bare)
         word = text.lower()
         plain = any(map(str.isalpha, word)) and word not in _CONSTANTS
         if plain and not _NUMBER.fullmatch(word) and not self.bare.strip().startswith(("//", "#")):
-            self._add(text)
+            self._add([text])
         self.bare = ""
-
-    def _add(self, text: str) -> None:
-        self.levels[-1].append((self.keys[-1], [text], False))
-        self.keys[-1] = None
-        self.fresh = True
 
     def _close(self) -> None:
         items = self.levels.pop()
         self.keys.pop()
-        self.bare = ""
-        self.fresh = False
-        self.levels[-1].append((self.keys[-1], _chosen(items), True))
+        self._add(_chosen(items), nested=True)
+        self._clear()
+
+    def _add(self, entries: list[str], nested: bool = False) -> None:
+        self.levels[-1].append((self.keys[-1], entries, nested))
         self.keys[-1] = None
+        self.fresh = True
 
 
-def _chosen(items: list[tuple[str | None, list[str], bool]]) -> list[str]:
+def _chosen(items: list[_Item]) -> list[str]:
     """The entries of a list; of an object those of the values that are the queries."""
-    keyed = [(key.strip().lower(), found, deep) for key, found, deep in items if key is not None]
+    keyed = [
+        (key.strip().lower(), entries, deep) for key, entries, deep in items if key is not None
+    ]
     if not keyed:
         return [entry for _, entries, _ in items for entry in entries]
     picks = (

@@ -1,182 +1,137 @@
 """Token ids of prompts → completions of a vLLM server, with their log-probabilities, over HTTP."""
 
-import json
 import time
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
+from types import NoneType
 from typing import Any
-from urllib.error import HTTPError
 
+from r4t.chat.request import failure_of, open_client
 from r4t.errors import InputError
 
-TRIES = 4  # of a request that is lost on the way or fails within the server
-PAUSE = 2.0  # seconds before the second try, twice as long before each further one
+RETRIES = 5  # of a request that is lost on the way or fails within the server: about 15 seconds
 REQUESTS = 64  # at the same time; the server batches them
 PROBE = 10.0  # seconds that a server may take to say that it is up
 
 
 @dataclass(frozen=True)
-class Written:
-    """A completion.
+class Completion:
+    """What a server wrote."""
 
-    Attributes:
-        ids: Its tokens.
-        log_probs: Of each token, when it was sampled.
-    """
-
-    ids: list[int]
-    log_probs: list[float]
+    ids: list[int]  # its tokens
+    log_probs: list[float]  # of each token, when it was sampled
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a server is asked to write.
+class CompletionRequest:
+    """What a server should write; the names are vLLM's."""
 
-    Attributes:
-        prompt: Token ids.
-        seed: Completion i is sampled from seed + i.
-        number: How many completions.
-        max_tokens: Longest completion.
-    """
-
-    prompt: list[int]
-    seed: int
-    number: int
-    max_tokens: int
+    prompt: list[int]  # token ids
+    seed: int  # completion i is sampled from seed + i
+    n: int  # number of completions
+    max_tokens: int  # of the longest completion
 
 
 @dataclass(frozen=True)
-class Served:
-    """What a server says of its model.
+class ServedModel:
+    """What a server says about its model."""
 
-    Attributes:
-        names: What it may be called: as it is served, and where it was loaded from.
-        context: Longest prompt and completion together, in tokens.
-    """
-
-    names: tuple[str, ...]
-    context: int
+    name: str  # as it is served
+    folder: str  # that it was loaded from
+    context: int  # longest prompt and completion together, in tokens
 
 
 class Server:
-    """A vLLM server, asked through its OpenAI-compatible interface.
+    """A vLLM server at ``url``, asked through its OpenAI-compatible interface.
 
-    Args:
-        url: Such as http://localhost:8000.
-        timeout: Seconds without an answer after which a request counts as lost.
+    Each method raises ``InputError`` if the server does not answer, or not as vLLM does; a request
+    counts as lost after ``timeout`` seconds without a byte.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
         self.url = url
-        self.timeout = timeout
+        self._client = open_client(
+            f"{url}/v1", "none", timeout=timeout, retries=RETRIES, extra="vllm"
+        )
 
     def wait(self, seconds: float) -> None:
-        """Return once the server is up.
+        """Return once the server is up; raise ``InputError`` after so many seconds."""
+        import openai
 
-        Raises:
-            InputError: It is not within so many seconds.
-        """
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
+            probe = self._client.with_options(timeout=min(PROBE, max(left, 0.1)), max_retries=0)
             try:
-                self._once("/health", None, min(PROBE, max(left, 0.1)))
-                return
-            except (OSError, HTTPException) as error:
+                return probe.get(f"{self.url}/health", cast_to=NoneType)
+            except openai.APIError as error:
                 if left <= 0:
                     raise InputError(
-                        f"A vLLM server must answer at {self.url}, found none within {seconds:g} s "
-                        f"({error}); start it with 'vllm serve', or correct host and port."
+                        expected=f"a vLLM server at {self.url}",
+                        found=f"none within {seconds:g} s: {failure_of(error)}",
+                        remedy="Start it with 'vllm serve', or correct host and port.",
                     ) from error
             time.sleep(min(1.0, max(left, 0.0)))
 
-    def served(self) -> Served:
-        """Ask which model is served."""
-        [row, *_] = self._ask("/v1/models", "data")
-        return Served((row["id"], row.get("root") or row["id"]), row["max_model_len"])
+    def served(self) -> ServedModel:
+        """Return which model is served."""
+        with self._reading("/v1/models"):
+            row = self._client.models.list().data[0]
+            return ServedModel(row.id, getattr(row, "root", None) or row.id, row.max_model_len)
 
     def tokens(self, text: str) -> list[int]:
         """Return the server's token ids of a text, none added."""
-        asked = {"prompt": text, "add_special_tokens": False}
-        found: list[int] = self._ask("/tokenize", "tokens", asked)
-        return found
+        body = {"prompt": text, "add_special_tokens": False}
+        with self._reading("/tokenize"):
+            answer = self._client.post(f"{self.url}/tokenize", cast_to=object, body=body)
+            return list(answer["tokens"])
 
-    def write(self, requests: Sequence[Request], sampling: dict[str, Any]) -> list[list[Written]]:
-        """Return the completions of each request.
+    def write(
+        self, model: str, requests: Sequence[CompletionRequest], sampling: dict[str, Any]
+    ) -> list[list[Completion]]:
+        """Return the completions of requests by a served model; ``sampling`` are further fields."""
 
-        Args:
-            requests: Sent at the same time.
-            sampling: Further fields of each.
-
-        Raises:
-            InputError: The server refuses a request, or does not answer it in several tries.
-        """
-
-        def one(request: Request) -> list[Written]:
-            body = {
-                "prompt": request.prompt,
-                "seed": request.seed,
-                "n": request.number,
-                "max_tokens": request.max_tokens,
-                "logprobs": 0,  # the sampled token's alone
-                "return_token_ids": True,
-                **sampling,
-            }
-            choices = self._ask("/v1/completions", "choices", body)
-            choices.sort(key=lambda choice: choice["index"])
-            return [_written(choice) for choice in choices]
+        def one(request: CompletionRequest) -> list[Completion]:
+            with self._reading("/v1/completions"):
+                more = {"return_token_ids": True, **sampling}
+                # logprobs 0: of the sampled token alone
+                answer = create(model=model, logprobs=0, **vars(request), extra_body=more)
+                choices = sorted(answer.choices, key=lambda choice: choice.index)
+                return [_completion(choice) for choice in choices]
 
         if not requests:
             return []
+        create = self._client.completions.create
         with ThreadPoolExecutor(min(REQUESTS, len(requests))) as pool:
             return list(pool.map(one, requests))
 
-    def _ask(self, path: str, part: str, body: dict[str, Any] | None = None) -> Any:
-        """Return a part of an answer; a lost request is sent again, its answer is in its seed."""
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                return json.loads(self._once(path, body, self.timeout))[part]
-            except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-                # HTTPError is an OSError too; below 500 the server says what is wrong with us.
-                status = error.code if isinstance(error, HTTPError) else None
-                lost = isinstance(error, (OSError, HTTPException)) and (status or 500) >= 500
-                if not lost or tried == TRIES:
-                    raise InputError(
-                        f"A vLLM server must answer {path} with {part}, found {_said(error)} at "
-                        f"{self.url} (try {tried} of {TRIES}); look into the server's log."
-                    ) from error
-            time.sleep(PAUSE * 2 ** (tried - 1))
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        """Turn a missing or unreadable answer into an ``InputError``."""
+        import openai
 
-    def _once(self, path: str, body: dict[str, Any] | None, timeout: float) -> bytes:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data)
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            found: bytes = answer.read()
-        return found
+        try:
+            yield
+        except InputError:
+            raise
+        except (openai.APIError, AttributeError, LookupError, TypeError, ValueError) as error:
+            lost = isinstance(error, openai.APIError)
+            raise InputError(
+                expected=f"an answer to {path} from the vLLM server at {self.url}",
+                found=str(failure_of(error)) if lost else "one that cannot be read",
+                remedy="Look into the server's log.",
+            ) from error
 
 
-def _written(choice: dict[str, Any]) -> Written:
-    if not choice["token_ids"]:
+def _completion(choice: Any) -> Completion:
+    if not choice.token_ids:
         raise InputError(
-            "A vLLM server must write at least one token a completion, found none "
-            f"(finish_reason '{choice.get('finish_reason')}'); look into the server's log."
+            expected="at least one token in each completion of a vLLM server",
+            found=f"none (finish_reason '{choice.finish_reason}')",
+            remedy="Look into the server's log.",
         )
-    # A token without any probability left, which JSON has no number for, is told as null.
-    told = choice["logprobs"]["token_logprobs"]
-    return Written(choice["token_ids"], [float("nan") if p is None else p for p in told])
-
-
-def _said(error: Exception) -> str:
-    """What went wrong, in a few words."""
-    if isinstance(error, HTTPError):
-        text = " ".join(error.read().decode(errors="replace").split())
-        return f"status {error.code} {text[:300]}".rstrip()
-    if isinstance(error, (OSError, HTTPException)):
-        return str(getattr(error, "reason", error)) or type(error).__name__
-    return "something else"
+    # JSON has no number for the log-probability of an impossible token: it arrives as null.
+    log_probs = [float("nan") if p is None else p for p in choice.logprobs.token_logprobs]
+    return Completion(choice.token_ids, log_probs)

@@ -13,32 +13,30 @@ from r4t.errors import InputError
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Leave each process its share of every weight, in place; once is enough.
+    """Leave each process its share of every weight, in place; a second call does nothing.
 
-    Each of the repeated layers is gathered when it is its turn and given up after it, and what is
-    around them (embeddings, last norm) with the whole.
+    Each repeated layer is gathered for its turn alone, the weights around them with the whole model.
 
     Args:
         model: Whole, and the same on each process.
-        mesh: Processes, as Lightning's ``ModelParallelStrategy`` lays them out: ``data_parallel`` by
-            ``tensor_parallel``.
-
-    Raises:
-        InputError: The mesh is tensor-parallel too, or the model has no list of layers.
+        mesh: ``data_parallel`` by ``tensor_parallel`` (which must be 1) processes, as Lightning's
+            ``ModelParallelStrategy`` lays them out.
     """
     if is_sharded(model):
         return
     across = mesh["tensor_parallel"].size()
     if across > 1:
         raise InputError(
-            f"ModelParallelStrategy must have tensor_parallel_size 1, found {across}; set it to 1 and "
-            "data_parallel_size to the number of processes."
+            expected="ModelParallelStrategy with tensor_parallel_size 1",
+            found=f"{across}",
+            remedy="Set it to 1 and data_parallel_size to the number of processes.",
         )
     layers = next((part for part in model.modules() if isinstance(part, nn.ModuleList)), None)
     if layers is None:
         raise InputError(
-            f"A model to shard must have a list of layers, found none in {type(model).__name__}; "
-            "train it with strategy ddp."
+            expected="a model with a list of layers to shard",
+            found=f"none in {type(model).__name__}",
+            remedy="Train it with strategy ddp.",
         )
     processes = mesh["data_parallel"]
     for layer in layers:
@@ -54,11 +52,10 @@ def is_sharded(model: nn.Module) -> bool:
 
 @contextmanager
 def gathered(model: nn.Module) -> Iterator[None]:
-    """Have all weights of a sharded model whole on every process for a while.
+    """Hold all weights of a sharded model whole on every process inside the block.
 
-    Processes gather them together, and then each goes forward as often as it needs: completions end
-    at different lengths. It costs the memory of the whole model's weights and saves gathering them
-    anew for each token.
+    Processes gather them together; then each goes forward as often as it needs, because completions
+    end at different lengths. It takes memory for all weights and saves gathering them for each token.
     """
     if not isinstance(model, FSDPModule):
         yield
@@ -76,10 +73,10 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 
 def whole(weight: Tensor) -> Tensor:
-    """Return a weight that processes share as each of them would hold it; all must ask for it."""
+    """Return a weight whole, on every process that shares it; all of them must call this."""
     return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes files; true where there is no other."""
+    """Whether this process writes the files; true if there is no other."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

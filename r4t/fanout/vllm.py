@@ -1,70 +1,64 @@
-"""Prompts as tokens → completions that a vLLM server writes, with the module's weights of the moment.
+"""Prompts as tokens → completions that a vLLM server writes, with the module's current weights.
 
-Never run on hardware: the weights' way to the server (NCCL, through TRL's client) was only tested
+Never run on hardware: sending weights to the server (NCCL, through TRL's client) was only tested
 with the last step, the broadcast, replaced. What goes over HTTP ran against vLLM 0.31 on a CPU.
 """
 
-import importlib.util
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from r4t.errors import InputError
-from r4t.fanout.backend import Backend, Prompts
-from r4t.fanout.sampling import through_list
-from r4t.fanout.server import Request, Served, Server, Written
-from r4t.fanout.weights import described, served_weights
+from r4t.fanout.backend import Backend, Prompts, Writer
+from r4t.fanout.sampling import tokens_to_end
+from r4t.fanout.server import Completion, CompletionRequest, ServedModel, Server
+from r4t.fanout.sharding import is_first_process
+from r4t.fanout.weights import served_weights, weight_specs
+from r4t.support.packages import check_installed
 from r4t.support.seeds import query_seed
 
-if TYPE_CHECKING:
-    from r4t.fanout.model import FanoutModel
-
-NEEDED = ("vllm", "trl", "requests")  # for sending weights, not for being written to
+NEEDED = ("vllm", "trl", "requests")  # to send weights; completions need openai alone
 EXAMPLE = ["linen shirt", "wide-brimmed straw hat"]
 
 
+@dataclass(eq=False)
 class VllmServer(Backend):
     r"""A vLLM server writes, on accelerators of its own; the module only learns.
 
-    Every rank asks the server for its own prompts. Before the first completion and at each
-    ``sync`` rank zero sends it all weights, those of adapters merged, while the other ranks wait:
-    nobody samples from a stale policy. Start the server, with the model that the module begins
-    with, like this::
+    Every rank asks for its own prompts. Before the first completion and at each ``sync`` rank zero
+    sends all weights, adapters merged, while the other ranks wait: nobody samples from a stale
+    policy. Start the server, with the model that the module begins with::
 
         VLLM_SERVER_DEV_MODE=1 vllm serve RUN/warm_start/model --logprobs-mode processed_logprobs \
             --weight-transfer-config '{"backend": "nccl"}'
 
-    What differs from ``Transformers``:
+    It differs from ``Transformers`` in three ways:
 
-    * *Seeds.* Each query is a request with a seed made of its own, and no other query has a part
-      in its noise. But the server's numerics depend on what else is in its batch: where two tokens
-      are almost equally likely the other one may come, so that a seed repeats a completion as a
-      rule, not always.
-    * *Policy.* The loss takes its log π_old from the module, but the server's kernels and number
-      formats are its own, so what sampled differs a little from π_old. ``log_probs`` are the
-      server's; a tuner logs their mean distance as ``train/backend_gap/mean``. In float32 on a CPU
-      it is about 3e-7 nats; in bfloat16 it is larger, how much was not measured. One that jumps
-      tells that weights, temperature or ``--logprobs-mode`` do not fit.
-    * *End of a list.* Where the end stands once (``</queries>``), the server stops at it; a row
-      stopped within a thought is sent back to be continued. Where it stands several times (lines),
-      the server writes on, and the rest is cut off here.
+    * *Seeds.* No query shares noise with another. But the server's numerics depend on the rest of its
+      batch: between two tokens that are almost equally likely the choice may change, so a seed
+      usually repeats a completion, not always.
+    * *Policy.* The loss takes log π_old from the module, but the server's kernels and number formats
+      are its own. ``log_probs`` are the server's; a tuner logs their mean distance as
+      ``train/backend_gap/mean``: about 3e-7 nats in float32 on a CPU, larger in bfloat16 (not
+      measured). A jump means that weights, temperature or ``--logprobs-mode`` do not fit.
+    * *End of a list.* The server stops at ``</queries>``; a row stopped within a thought is sent back
+      to be continued. With lines it writes on, and the rest is cut off here.
 
     Averaged weights that a callback swaps in for validation do not reach the server.
 
     Args:
         host: Where it runs.
         port: Of its HTTP interface.
-        group_port: Port of this machine at which the server's workers fetch weights.
+        group_port: Port of this machine from which the server's workers fetch weights.
         start_timeout: Seconds that the server may take to come up.
-        timeout: Seconds without an answer after which a request is lost, and sent again.
-        send_weights: False for a model that does not change, as in synthesis: the server must have
-            been started with that very folder. Then neither vLLM nor a GPU is needed on this side.
-
-    Attributes:
-        log_probs: (B·G, T) of the tokens written last, as the server says; 0 for padding.
+        timeout: Seconds without a byte after which a request is lost, and sent again.
+        send_weights: False for a model that does not change, as in synthesis: the server must serve
+            that very folder. Then this side needs neither vLLM nor a GPU.
 
     Raises:
         InputError: On first use: the server does not come up, lacks a setting, or has another
@@ -72,141 +66,133 @@ class VllmServer(Backend):
             not installed; the model's weights are not on a GPU.
     """
 
-    def __init__(
-        self,
-        host: str = "localhost",
-        port: int = 8000,
-        group_port: int = 51216,
-        start_timeout: float = 240.0,
-        timeout: float = 600.0,
-        send_weights: bool = True,
-    ) -> None:
-        self.server = Server(f"http://{host}:{port}", timeout)
-        self.group_port = group_port
-        self.start_timeout = start_timeout
-        self.send_weights = send_weights
-        self.log_probs: Tensor | None = None
-        self._served: Served | None = None  # since the server was met
-        self._client: Any = None  # of rank zero, if weights are sent
+    host: str = "localhost"
+    port: int = 8000
+    group_port: int = 51216
+    start_timeout: float = 240.0
+    timeout: float = 600.0
+    send_weights: bool = True
+
+    def __post_init__(self) -> None:
+        self.url = f"http://{self.host}:{self.port}"
+        self._connection: tuple[Server, ServedModel] | None = None
+        self._sender: Any = None  # of rank zero, if weights are sent
         self._sent = False
 
-    def generate(self, model: "FanoutModel", prompts: Prompts) -> Tensor:
-        """See ``Backend.generate``.
-
-        Raises:
-            InputError: See the class; or a prompt leaves no room in the server's context.
-        """
-        served = self._meet(model)
+    def generate(self, model: Writer, prompts: Prompts) -> Tensor:
+        """See ``Backend.generate``; a prompt must also fit into the server's context."""
+        _, served = self._connect(model)
         if self.send_weights and not self._sent:
             self.sync(model)
         texts = [ids[real.bool()].tolist() for ids, real in zip(prompts.ids, prompts.mask)]
         _check_context(served, max(map(len, texts)), model.max_new_tokens)
         rows = self._write(model, prompts, texts)
-        width = max(len(row.ids) for row in rows)
-        shape, device = (len(rows), width), prompts.ids.device
+        shape, device = (len(rows), max(len(row.ids) for row in rows)), prompts.ids.device
         ids = torch.full(shape, model.tokenizer.pad_token_id, device=device)
-        log_probs = torch.zeros(shape, device=device)
+        self.log_probs = torch.zeros(shape, device=device)
         for place, row in enumerate(rows):
             ids[place, : len(row.ids)] = torch.tensor(row.ids)
-            log_probs[place, : len(row.ids)] = torch.tensor(row.log_probs)
-        self.log_probs = log_probs
+            self.log_probs[place, : len(row.ids)] = torch.tensor(row.log_probs)
         return ids
 
-    def sync(self, model: "FanoutModel") -> None:
-        """See ``Backend.sync``; collective.
-
-        Raises:
-            InputError: See the class; or the server was said to need no weights.
-        """
+    def sync(self, model: Writer) -> None:
+        """See ``Backend.sync``; collective, and refused if ``send_weights`` is false."""
         if not self.send_weights:
             raise InputError(
-                "A model that is trained must reach the server that writes for it, found "
-                "send_weights: false; leave it out."
+                expected="a server that takes the weights of the model in training",
+                found="send_weights: false",
+                remedy="Leave it out.",
             )
-        self._meet(model)
-        names = described(model.lm)
-        _together()  # nobody is still writing
+        self._connect(model)
+        specs = weight_specs(model.lm)
+        _wait_for_all()  # no rank still writes
         weights = served_weights(model.lm)
-        if self._client is None:
-            for _ in weights:  # takes part where sharded weights are gathered
-                pass
+        if self._sender is None:
+            deque(weights, maxlen=0)  # takes part when sharded weights are gathered
         else:
-            self._client.update_named_params(names, weights)
-            self._client.reset_prefix_cache()  # of the old weights' keys and values
-        _together()  # nobody writes before all is there
+            self._sender.update_named_params(specs, weights)
+            self._sender.reset_prefix_cache()  # of the old weights' keys and values
+        _wait_for_all()  # no rank writes before all weights have arrived
         self._sent = True
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy connects by itself."""
-        return {**self.__dict__, "_served": None, "_client": None, "_sent": False}
+        """Leave connections out of copies, which open their own."""
+        return {**self.__dict__, "_connection": None, "_sender": None, "_sent": False}
 
-    def _meet(self, model: "FanoutModel") -> Served:
-        """Return what the server says of its model; the first time, wait for it and check it."""
-        if self._served is None:
+    def _connect(self, model: Writer) -> tuple[Server, ServedModel]:
+        """Return the server and its model; the first time, wait for it and check it."""
+        if self._connection is None:
             if self.send_weights:
-                _check_installed()
-            self.server.wait(self.start_timeout)
-            served = self.server.served()
-            _check_vocabulary(self.server, model)
+                check_installed(*NEEDED, extra="vllm")
+            server = Server(self.url, self.timeout)
+            server.wait(self.start_timeout)
+            served = server.served()
+            _check_vocabulary(server, model)
             if not self.send_weights:
                 _check_name(served, model.lm)
-            elif _rank() == 0:
-                self._client = weight_client(self.server.url, self.group_port, model.lm.device)
-            self._served = served
-        return self._served
+            elif is_first_process():
+                self._sender = weight_sender(self.url, self.group_port, model.lm.device)
+            self._connection = server, served
+        return self._connection
 
     def _write(
-        self, model: "FanoutModel", prompts: Prompts, texts: Sequence[list[int]]
-    ) -> list[Written]:
+        self, model: Writer, prompts: Prompts, texts: Sequence[list[int]]
+    ) -> list[Completion]:
         """Return row b·G + g for completion g of prompt b, cut where its list is complete."""
+        server, served = self._connect(model)
         group, longest = prompts.group_size, model.max_new_tokens
         sampling = _sampling(model, prompts.temperature)
-        # The server adds g to a seed: neighbors would write the same completions.
+        # The server adds g to a seed: neighboring seeds would write the same completions.
         seeds = [query_seed(str(seed), 0) for seed in prompts.seeds]
-        asked = [Request(ids, seed, group, longest) for ids, seed in zip(texts, seeds)]
-        rows = [row for found in self.server.write(asked, sampling) for row in found]
+        requests = [CompletionRequest(*pair, group, longest) for pair in zip(texts, seeds)]
+        answers = server.write(served.name, requests, sampling)
+        rows = [row for completions in answers for row in completions]
         while True:
-            lengths = [through_list(model.ends, row.ids, prompts.opening) for row in rows]
-            rows = [Written(row.ids[:n], row.log_probs[:n]) for row, n in zip(rows, lengths)]
+            lengths = [tokens_to_end(model.ends, row.ids, prompts.opening) for row in rows]
+            rows = [Completion(row.ids[:n], row.log_probs[:n]) for row, n in zip(rows, lengths)]
             stopped = [place for place, row in enumerate(rows) if _stopped(model, prompts, row.ids)]
             if not stopped:
                 return rows
-            asked = [_onward(prompts, texts, place, rows[place], longest) for place in stopped]
-            for place, [more] in zip(stopped, self.server.write(asked, sampling)):
+            requests = []
+            for place in stopped:
+                (query, number), ids = divmod(place, group), rows[place].ids
+                # The rest must not repeat the noise of the beginning.
+                seed = query_seed(f"{prompts.seeds[query]}/{number}", len(ids))
+                requests.append(CompletionRequest(texts[query] + ids, seed, 1, longest - len(ids)))
+            for place, [more] in zip(stopped, server.write(served.name, requests, sampling)):
                 row = rows[place]
-                rows[place] = Written(row.ids + more.ids, row.log_probs + more.log_probs)
+                rows[place] = Completion(row.ids + more.ids, row.log_probs + more.log_probs)
 
 
-def weight_client(url: str, group_port: int, device: torch.device) -> Any:
-    """Return TRL's client of a vLLM server, ready to send weights from ``device``.
+def weight_sender(url: str, group_port: int, device: torch.device) -> Any:
+    """Return TRL's client of a vLLM server, ready to send weights from ``device``, a GPU.
 
-    It closes its connection by itself when the program ends. Never run on hardware.
-
-    Raises:
-        InputError: The weights are not on a CUDA device, or the server takes no weights.
+    It closes its connection itself when the program ends. Never run on hardware.
     """
     from trl.generation.vllm_client import VLLMClient
 
     if device.type != "cuda":
         raise InputError(
-            f"Weights go to a vLLM server over NCCL, from one GPU to others, found the model on "
-            f"'{device}'; train on a GPU (--trainer.accelerator gpu), or write without a server."
+            expected="a model on a GPU, from which weights go to a vLLM server over NCCL",
+            found=f"it on '{device}'",
+            remedy="Train on a GPU (--trainer.accelerator gpu), or write without a server.",
         )
     client = VLLMClient(base_url=url, group_port=group_port)
     try:
         client.init_communicator(device=device)
     except Exception as error:  # TRL raises no narrower class for what a server answers
         raise InputError(
-            f"A vLLM server must take weights over NCCL, found '{error}' at {url}; start it with "
-            "VLLM_SERVER_DEV_MODE=1 in its environment and --weight-transfer-config "
-            '\'{"backend": "nccl"}\', on other GPUs than the training\'s.'
+            expected="a vLLM server that takes weights over NCCL",
+            found=f"'{error}' at {url}",
+            remedy="Start it with VLLM_SERVER_DEV_MODE=1 in its environment and "
+            '--weight-transfer-config \'{"backend": "nccl"}\', on other GPUs than the training\'s.',
         ) from error
     return client
 
 
-def _sampling(model: "FanoutModel", temperature: float) -> dict[str, Any]:
-    """The whole softmax at a temperature; all is said, for the server has defaults of its own."""
-    found: dict[str, Any] = {
+def _sampling(model: Writer, temperature: float) -> dict[str, Any]:
+    """The whole softmax at a temperature; explicit, because the server has defaults of its own."""
+    settings: dict[str, Any] = {
         "temperature": temperature,
         "top_k": 0,
         "top_p": 1.0,
@@ -216,77 +202,55 @@ def _sampling(model: "FanoutModel", temperature: float) -> dict[str, Any]:
         "frequency_penalty": 0.0,
         "stop_token_ids": model.end_ids,
     }
-    end, times = model.form.contract.end(model.form.set_size)
-    if times == 1:
-        found |= {"stop": [end], "include_stop_str_in_output": True}
-    return found
+    lists = model.form.list_format
+    if not lists.end_per_entry or model.form.set_size == 1:
+        settings |= {"stop": [lists.end], "include_stop_str_in_output": True}
+    return settings
 
 
-def _stopped(model: "FanoutModel", prompts: Prompts, ids: list[int]) -> bool:
-    """Whether the server stopped a completion for no reason of ours: at an end within a thought."""
+def _stopped(model: Writer, prompts: Prompts, ids: list[int]) -> bool:
+    """Whether the server stopped a completion too early: at an end within a thought."""
     if len(ids) >= model.max_new_tokens or ids[-1] in model.end_ids:
         return False
     text = prompts.opening + model.tokenizer.decode(ids, skip_special_tokens=True)
-    return not model.form.contract.complete(text, model.form.set_size)
+    return not model.form.complete(text)
 
 
-def _onward(
-    prompts: Prompts, texts: Sequence[list[int]], place: int, row: Written, longest: int
-) -> Request:
-    """Ask for the rest of a completion, from noise that its beginning did not use."""
-    query, number = divmod(place, prompts.group_size)
-    seed = query_seed(f"{prompts.seeds[query]}/{number}", len(row.ids))
-    return Request(texts[query] + row.ids, seed, 1, longest - len(row.ids))
-
-
-def _check_installed() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"Sending weights to a vLLM server needs {', '.join(NEEDED)}, found no "
-            f"{' and no '.join(missing)}; install the extra (pip install 'r4t[vllm]')."
-        )
-
-
-def _check_context(served: Served, prompt: int, completion: int) -> None:
+def _check_context(served: ServedModel, prompt: int, completion: int) -> None:
     if prompt + completion > served.context:
         raise InputError(
-            f"A prompt and its completion must fit into the {served.context} tokens of the vLLM "
-            f"server, found {prompt} of a prompt and {completion} of max_new_tokens; start the "
-            "server with a larger --max-model-len, or shorten them."
+            expected=f"a prompt and its completion to fit into the {served.context} tokens of the "
+            "vLLM server",
+            found=f"{prompt} of a prompt and {completion} of max_new_tokens",
+            remedy="Start the server with a larger --max-model-len, or shorten them.",
         )
 
 
-def _check_vocabulary(server: Server, model: "FanoutModel") -> None:
-    text = model.prompts(["beach day"])[0] + model.form.contract.write(EXAMPLE)
-    own = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    found = server.tokens(text)
-    if own != found:
-        place = next((i for i, pair in enumerate(zip(own, found)) if pair[0] != pair[1]), None)
-        differ = min(len(own), len(found)) if place is None else place
+def _check_vocabulary(server: Server, model: Writer) -> None:
+    text = model.prompts(["beach day"])[0] + model.form.list_format.write(EXAMPLE)
+    here, there = model.tokenizer(text, add_special_tokens=False)["input_ids"], server.tokens(text)
+    if here != there:
+        shorter = min(len(here), len(there))
+        place = next((i for i in range(shorter) if here[i] != there[i]), shorter)
         raise InputError(
-            f"The vLLM server must have the model's vocabulary, found {len(found)} tokens there and "
-            f"{len(own)} here for one text (they differ from token {differ} on) at {server.url}; "
-            "start it with the folder that the module loads."
+            expected="a vLLM server with the model's vocabulary",
+            found=f"{len(there)} tokens at {server.url} and {len(here)} here for one text (they differ "
+            f"from token {place} on)",
+            remedy="Start it with the folder that the module loads.",
         )
 
 
-def _check_name(served: Served, lm: nn.Module) -> None:
-    own = str(getattr(lm, "name_or_path", ""))
-    if own not in served.names and str(Path(own).resolve()) not in served.names:
+def _check_name(served: ServedModel, lm: nn.Module) -> None:
+    path = str(getattr(lm, "name_or_path", ""))
+    if not {path, str(Path(path).resolve())} & {served.name, served.folder}:
         raise InputError(
-            f"A vLLM server that is sent no weights must serve '{own}', found "
-            f"'{served.names[0]}'; start it with that folder, or, where that has another name "
-            "on the server's machine, with --served-model-name as well."
+            expected=f"a vLLM server that serves '{path}', because no weights are sent",
+            found=f"'{served.name}'",
+            remedy="Start it with that folder, or, if the folder has another name on the server's "
+            "machine, with --served-model-name as well.",
         )
 
 
-def _rank() -> int:
-    there = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if there else 0
-
-
-def _together() -> None:
-    """Wait for all ranks."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+def _wait_for_all() -> None:
+    if torch.distributed.is_initialized():
         torch.distributed.barrier()

@@ -55,6 +55,10 @@ class Cache(Generic[Key, Value]):
         self._counts = self._counts[0] + len(keys), self._counts[1] + len(missing)
         return [values[key] for key in keys]
 
+    def forget(self, key: Key) -> None:
+        """Drop the value of a key, if there is one."""
+        self._values.pop(key, None)
+
     def take(self) -> tuple[int, int]:
         """Return how many values were requested and how many computed since the last call."""
         counts, self._counts = self._counts, (0, 0)

@@ -73,7 +73,7 @@ def test_both_sides_give_a_completion_the_same_reward():
         texts=texts,
     )
     assert grpo_sides.Letters()(sets).tolist() == pytest.approx([0.4, 0.0])
-    assert not grpo_sides.FORM.contract.complete("x\n" * 99, 10)
+    assert not grpo_sides.FORM.list_format.complete("x\n" * 99, 10)
 
 
 def test_loops_run_in_turns_and_the_first_changes():

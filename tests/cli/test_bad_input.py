@@ -258,9 +258,9 @@ def start(run):
 
 
 def json_list(**arguments):
-    """The paper's contract."""
-    contract = {"class_path": "r4t.fanout.formats.JsonList", "init_args": arguments}
-    return {"class_path": "r4t.fanout.formats.Full", "init_args": {"contract": contract}}
+    """The paper's list format."""
+    list_format = {"class_path": "r4t.fanout.formats.JsonList", "init_args": arguments}
+    return {"class_path": "r4t.fanout.formats.Full", "init_args": {"list_format": list_format}}
 
 
 @pytest.mark.parametrize(
@@ -269,17 +269,17 @@ def json_list(**arguments):
         (
             # A word and a line break, ten times.
             {"max_new_tokens": 19},
-            r"room for a list of 10 sub-queries, which takes 20 tokens even if each is one token, "
-            r"found 19; raise it or lower set_size\.$",
+            r"at least 20, for a list of 10 sub-queries of one token each, but found 19\. "
+            r"Raise it or lower set_size\.$",
         ),
         (
             {"max_new_tokens": 19, "form": json_list()},
-            r"room for a list of 10 sub-queries, which takes \d\d tokens even if .*, found 19; raise",
+            r"at least \d\d, for a list of 10 sub-queries .*, but found 19\. Raise",
         ),
         ({"group_size": 1}, r"^group_size must be at least 2, found 1; an advantage compares the"),
         (
             {"temperature": 0.0},
-            r"The temperature must be above 0, found 0.0; 0.9 is the paper's\.$",
+            r"a temperature above 0, but found 0\.0\. Take the paper's 0\.9\.$",
         ),
     ],
 )
@@ -292,31 +292,31 @@ def test_a_prompt_template_without_the_query(refused, run, silent, tmp_path):
     path = tmp_path / "prompt.txt"
     path.write_text("Answer in <queries>[...]</queries>, {set_size} at most.")
     sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, form=json_list(task=str(path))))
-    assert f"must contain the slot {{query}}, found none in '{path}'; put it where" in sentence
+    assert f"with the slot {{query}}, but found none in '{path}'. Put it where" in sentence
 
 
 def test_prompts_longer_than_the_model_reads(refused, run, start, silent, tmp_path):
     start(max_length=40)
     arguments = {"form": json_list(), "max_new_tokens": 39}
     sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, **arguments))
-    assert re.search(r"into the model's 40 tokens, found \d+ of the prompt without a", sentence)
+    assert re.search(r"into the model's 40 tokens, but found \d+ of the prompt without a", sentence)
     # The longest of the training queries decides, whichever batch it comes in.
     asked = run.read_queries("train")
     asked[17] = Query("q17", "blue linen " * 6, "mood")
     write_queries(run.queries, {"train": asked, "val": run.read_queries("val")})
     sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}))
-    said = r"40 tokens, found \d+ of the prompt of 'blue linen blue .*' and 20 of max_new_tokens;"
+    said = r"40 tokens, but found \d+ of the prompt for 'blue linen blue .*' and 20 of max_new_tokens\."
     assert re.search(said, sentence)
 
 
 def test_tokenizers_that_cannot_do(refused, run, start, silent, tmp_path):
     start(lambda tokenizer: setattr(tokenizer, "eos_token", None))
     sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}))
-    assert "must have a token that ends a completion, found no eos_token in '" in sentence
+    assert "with a token that ends a completion, but found no eos_token in '" in sentence
     broken = "{{ raise_exception('system first') }}"
     start(lambda tokenizer: setattr(tokenizer, "chat_template", broken))
     sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}))
-    assert "one user message, found one that fails with 'system first'; correct it" in sentence
+    assert "one user message, but found one that fails with 'system first'. Correct it" in sentence
 
 
 def test_a_tokenizer_without_a_pad_token_or_a_chat_template_will_do(program, run, start, tmp_path):
@@ -406,7 +406,7 @@ def test_a_retriever_cannot_choose_by_what_is_not_known_yet(refused, run, tmp_pa
 def test_tuning_goes_on_over_completions_that_cannot_be_parsed(program, run, tmp_path):
     form = {
         "class_path": "r4t.fanout.formats.Full",
-        "init_args": {"contract": {"class_path": "r4t.fanout.formats.JsonList"}, "set_size": 2},
+        "init_args": {"list_format": {"class_path": "r4t.fanout.formats.JsonList"}, "set_size": 2},
     }
     limit = {"max_new_tokens": 40}
     code, _, err = program(*tune(tmp_path, run, {"diversity": 1.0}, form=form, **limit))
@@ -488,6 +488,6 @@ def test_a_run_that_has_not_come_so_far(refused, small_run):
     sentence = refused(
         "synthesize", "--config", toy / "2_synthesize.yaml", "--run", small_run.folder
     )
-    assert "A fan-out model is a folder with fanout.json, found none in" in sentence
+    assert "a fan-out model: a folder with fanout.json, but found none in" in sentence
     sentence = refused("fit", "--config", toy / "3_distill.yaml", "--run", small_run.folder)
     assert "Finished target sets hold a manifest.json, found none in" in sentence

@@ -45,8 +45,8 @@ MISTAKES = {
         "--config configs/toy/1_tun.yaml": r"found none at configs/toy/1_tun.yaml .* mean "
         r"'configs/toy/1_tune.yaml'\?$",
         "configs/toy/1_tune.yaml": r"^'r4t fit' takes options only — found 'configs/toy/1_tune.yaml' ",
-        "--config configs/toy/1_tune.yaml --run new": r"found no catalog.json in new/catalog\. Write",
-        "--config configs/toy/1_tune.yaml --run run": r"found no warm_start/model in run — run that "
+        "--config configs/toy/1_tune.yaml --run new": r"found no catalog.json in new/catalog — write",
+        "--config configs/toy/1_tune.yaml --run run": r"found no warm_start/model in run. Run that "
         r"step first: r4t fit --config configs/toy/0_warm_start.yaml --run run\.$",
         "--config latin.yaml": r"^Expected UTF-8 text, but found the byte 0xe9 at .* latin.yaml",
         "--config configs/toy/1_tune.yaml --run taken": r"found no catalog.json in taken/catalog",
@@ -87,8 +87,8 @@ MISTAKES = {
         "": r"^'r4t synthesize' needs a config that says what to run — found no model and no data",
         "--config configs/toy/1_tune.yaml --run run": r"needs a model with predict_step — found "
         r"r4t.grpo.module.FanoutTuner, .* run this one with 'r4t fit'",
-        "--config configs/toy/2_synthesize.yaml --run run": r"A fan-out model is a folder with "
-        r"fanout.json, found none in",
+        "--config configs/toy/2_synthesize.yaml --run run": r"a fan-out model: a folder with "
+        r"fanout.json, but found none in",
         "--config configs/toy/2_synthesize.yaml --model.init_args.smaples 8": r"^r4t.synthesis."
         r"Synthesizer takes the settings .* found model.init_args.smaples — .* mean 'samples'\?$",
         "--config configs/toy/2_synthesize.yaml --run run --model.init_args.samples 0": r"^samples "

@@ -5,10 +5,9 @@ import sys
 
 import pytest
 
-import r4t.chat
 from r4t.data.endpoint import ask_queries
 from r4t.errors import InputError
-from tests.chat_server import Reply, nobody, replies, serving
+from tests.chat_server import Reply, nobody, replies, retry_at_once, serving
 
 pytest.importorskip("openai", reason="the extra eval is not installed")
 
@@ -67,21 +66,24 @@ def test_a_model_that_never_writes_json_lines():
 
 
 def test_an_endpoint_that_refuses():
-    message = r"found AuthenticationError .* check the address, the model's name and OPENAI_API_KEY"
+    message = r"found AuthenticationError .* Check the address, the model's name and OPENAI_API_KEY"
     with serving(replies(Reply(status=401))) as seen, pytest.raises(InputError, match=message):
         ask_queries(TEXTS, seen.url, "tiny", count=5)
 
 
 def test_an_endpoint_that_hiccups_and_one_that_is_dead(monkeypatch):
-    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.001)
+    retry_at_once(monkeypatch)
     with serving(replies(Reply(status=503), line("trend", "a b"))) as seen:
         queries, _ = ask_queries(TEXTS, seen.url, "tiny", count=1)
     assert [query.text for query in queries] == ["a b"]
-    with nobody() as url, pytest.raises(InputError, match=r"found APIConnectionError .* check the"):
+    with nobody() as url, pytest.raises(InputError, match=r"found APIConnectionError .* Check the"):
         ask_queries(TEXTS, url, "tiny", count=1)
 
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"needs the openai client .* 'r4t\[eval\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[eval\]'",
+    ):
         ask_queries(TEXTS, "http://127.0.0.1:1/v1", "tiny", count=5)

@@ -1,4 +1,4 @@
-"""What a tokenizer or a model's length does not allow is said before anything is generated."""
+"""What a tokenizer or a model's context does not allow is refused before any generation."""
 
 import warnings
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.fanout.checks import check_list, check_prompts, end_ids, shortest, unreached
+from r4t.fanout.checks import check_list, check_prompts, end_ids, short_lists, shortest_list
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -44,10 +44,10 @@ def length(tokenizer, text):
 def test_a_prompt_longer_than_the_context_is_refused(silent):
     model = FanoutModel(*silent, Expand(set_size=2), 10)
     long = "red linen shirt " * 8
-    found = length(model.tokenizer, f"{long}\n")
-    assert found > 24
-    said = f"into the model's 24 tokens, found {found} of the prompt of '{long}' and 10 of max_new"
-    with pytest.raises(InputError, match=said) as caught:
+    tokens = length(model.tokenizer, f"{long}\n")
+    assert tokens > 24
+    message = f"model's 24 tokens, but found {tokens} of the prompt for '{long}' and 10 of max_new"
+    with pytest.raises(InputError, match=message) as caught:
         model.sample(["red", long], [0, 1])
     assert "\n" not in str(caught.value)
 
@@ -57,31 +57,35 @@ def test_a_prompt_that_leaves_no_room_is_refused(silent):
     query = "red linen shirt"
     used = length(tokenizer, f"{query}\n")
     with pytest.raises(
-        InputError, match=f"found {used} of the prompt of '{query}' and {25 - used}"
+        InputError, match=f"found {used} of the prompt for '{query}' and {25 - used}"
     ):
         FanoutModel(lm, tokenizer, Expand(set_size=2), 25 - used).sample(["red", query], [0, 1])
     model = FanoutModel(lm, tokenizer, Expand(set_size=2), 24 - used)
     with pytest.raises(AssertionError, match="ran"):  # it fits to the token
         model.sample(["red", query], [0, 1])
-    with pytest.raises(InputError, match=r"of the prompt of 'red' and \d+ of the fan-out taught"):
+    with pytest.raises(
+        InputError, match=r"of the prompt for 'red' and \d+ of the fan-out to imitate"
+    ):
         model.teach(["red"], [["linen shirt"] * 20])
 
 
 def test_a_template_alone_may_be_too_long(silent):
-    with pytest.raises(InputError, match=r"24 tokens, found \d+ of the prompt without a query and"):
+    with pytest.raises(
+        InputError, match=r"24 tokens, but found \d+ of the prompt without a query and"
+    ):
         FanoutModel(*silent, Full(JsonList()), 4)
     with pytest.raises(InputError, match="found 1 of the prompt without a query and 24 of max_new"):
         FanoutModel(*silent, Expand(), 24)  # the line break
-    with pytest.raises(InputError, match="max_new_tokens must be at least 1, found 0"):
+    with pytest.raises(InputError, match="max_new_tokens.*at least 1.*found 0"):
         FanoutModel(*silent, Expand(), 0)
 
 
 def test_of_many_queries_the_longest_must_fit(silent):
     model = FanoutModel(*silent, Expand(set_size=2), 10)
     texts = ["red"] * 300 + ["red linen shirt " * 8] + ["red linen shirt " * 3, "red"]
-    found = length(model.tokenizer, f"{texts[300]}\n")
-    said = f"model's 24 tokens, found {found} of the prompt of '{texts[300]}' and 10 of max_new"
-    with pytest.raises(InputError, match=said):
+    tokens = length(model.tokenizer, f"{texts[300]}\n")
+    message = f"24 tokens, but found {tokens} of the prompt for '{texts[300]}' and 10 of max_new"
+    with pytest.raises(InputError, match=message):
         check_prompts(model, texts)
     check_prompts(model, texts[:300])
     check_prompts(model, [])
@@ -90,21 +94,19 @@ def test_of_many_queries_the_longest_must_fit(silent):
 def test_a_limit_below_the_shortest_list_is_refused():
     _, tokenizer = build()
     form = Expand(set_size=7)
-    assert shortest(tokenizer, form) == 14  # a word and a line break, seven times
+    assert shortest_list(tokenizer, form) == 14  # a word and a line break, seven times
     check_list(tokenizer, form, 14)
-    said = (
-        "a list of 7 sub-queries, which takes 14 tokens even if each is one token, found 13; raise"
-    )
-    with pytest.raises(InputError, match=said):
+    message = "at least 14, for a list of 7 sub-queries of one token each, but found 13. Raise"
+    with pytest.raises(InputError, match=message):
         check_list(tokenizer, form, 13)
-    # No pair of tokens of the whole vocabulary makes a shorter list than what evenly many show.
+    # Pairs from the whole vocabulary make no shorter list than those from a sample of it.
     form = Full(JsonList(), 2)
-    least = shortest(tokenizer, form)
-    assert shortest(tokenizer, form, tried=10**6) == least
-    assert shortest(tokenizer, form, tried=20) >= least
+    least = shortest_list(tokenizer, form)
+    assert shortest_list(tokenizer, form, tried=10**6) == least
+    assert shortest_list(tokenizer, form, tried=20) >= least
     # The frame and the two words, as the tokenizer writes them.
     assert least == min(
-        length(tokenizer, form.contract.write([word, word]).replace(", ", ","))
+        length(tokenizer, form.list_format.write([word, word]).replace(", ", ","))
         for word in tokenizer.batch_decode([[token] for token in range(3, len(tokenizer))])
         if word.strip().isalpha()
     )
@@ -125,14 +127,16 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end():
     assert torch.equal(after.prompt_mask, before.prompt_mask)
     kept = before.completion_mask.bool()
     assert torch.equal(after.completion_ids[kept], before.completion_ids[kept])
-    found = model.log_probs(after, 0.9)[kept]
-    assert torch.allclose(found, plain.log_probs(before, 0.9)[kept], atol=1e-5)
+    log_probs = model.log_probs(after, 0.9)[kept]
+    assert torch.allclose(log_probs, plain.log_probs(before, 0.9)[kept], atol=1e-5)
 
 
 def test_a_tokenizer_without_an_end_token_is_refused():
     lm, tokenizer = build()
     tokenizer.eos_token = None
-    with pytest.raises(InputError, match="ends a completion, found no eos_token in 'Tok.*'; set"):
+    with pytest.raises(
+        InputError, match="ends a completion, but found no eos_token in 'Tok.*'. Set"
+    ):
         FanoutModel(lm, tokenizer, Expand(), 8)
 
 
@@ -145,7 +149,7 @@ def test_prompts_go_through_a_chat_template_if_there_is_one():
     assert FanoutModel(lm, tokenizer, form, 8).prompts(["red linen"]) == [
         f"[user]{bare}[assistant]"
     ]
-    # Where no thought is asked for, a template that can is told so.
+    # A template that can suppress a thought is told to if none is wanted.
     form = Full(JsonList(think=False), 3)
     model = FanoutModel(lm, tokenizer, form, 8)
     bare = form.prompt("red linen")
@@ -160,7 +164,7 @@ def test_a_chat_template_that_fails_is_refused():
     tokenizer.chat_template = "{{ raise_exception('begin with a system message') }}"
     with pytest.raises(
         InputError,
-        match="one user message, found one that fails with 'begin with a system message'",
+        match="one user message, but found one that fails with 'begin with a system message'",
     ):
         FanoutModel(lm, tokenizer, Expand(), 8)
 
@@ -173,25 +177,26 @@ def test_a_turn_may_end_with_another_token_than_the_text():
     turn = tokenizer.convert_tokens_to_ids("<end_of_turn>")
     assert end_ids(tokenizer, SimpleNamespace(eos_token_id=None)) == [eos]
     assert end_ids(tokenizer, SimpleNamespace(eos_token_id=turn)) == sorted([eos, turn])
-    # An id from somebody else's vocabulary is a word here, and ends nothing.
+    # An id of another tokenizer is a word here, and ends nothing.
     assert end_ids(tokenizer, SimpleNamespace(eos_token_id=[word, turn])) == sorted([eos, turn])
 
 
-def test_k_that_is_never_reached_is_told_once_after_the_first_rollout():
+def test_lists_shorter_than_k_are_warned_of_once_after_the_first_rollout():
     lm, tokenizer = build()
     model = FanoutModel(lm, tokenizer, Full(JsonList(), 10), 4)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.sample(["red linen"], [0])  # a single draw may fall short
         model.sample(["red linen", "wool"], [0, 1], 3)
         model.sample(["red linen", "wool"], [2, 3], 3)
-    assert [str(one.message) for one in told] == [
+    assert [str(one.message) for one in caught] == [
         "No completion of the first rollout lists 10 sub-queries: the longest of 6 lists 0, and "
-        "6 were cut off at 4 tokens; raise max_new_tokens or lower set_size."
+        "6 were cut off at 4 tokens. Raise max_new_tokens or lower set_size."
     ]
-    assert unreached([["a", "b"], ["c"]], 2, 1, 8) is None
-    assert "lists 1, and 0 were cut off at 8 tokens; lower set_size or teach" in unreached(
-        [["a"], ["c"]], 2, 0, 8
+    assert short_lists([["a", "b"], ["c"]], 2, 1, 8) is None
+    assert (
+        "lists 1, and 0 were cut off at 8 tokens. Train the model more, or lower set_size"
+        in short_lists([["a"], ["c"]], 2, 0, 8)
     )
 
 

@@ -47,18 +47,18 @@ def model(run):
     return FanoutModel(lm.eval(), tokenizer, Expand(set_size=3), max_new_tokens=12)
 
 
-def test_it_takes_the_encoders_weights_and_one_token_more(run, model):
-    encoder, found = BertModel.from_pretrained(run / "encoder"), model.lm
-    embedded = found.get_input_embeddings().weight
+def test_it_has_the_encoders_weights_and_one_more_token(run, model):
+    encoder, decoder = BertModel.from_pretrained(run / "encoder"), model.lm
+    embedded = decoder.get_input_embeddings().weight
     assert torch.equal(embedded[:-1], encoder.get_input_embeddings().weight)
     assert model.tokenizer.convert_tokens_to_ids("\n") == len(embedded) - 1
-    assert found.get_output_embeddings().weight is embedded
-    ours, theirs = found.bert.encoder.state_dict(), encoder.encoder.state_dict()
+    assert decoder.get_output_embeddings().weight is embedded
+    ours, theirs = decoder.bert.encoder.state_dict(), encoder.encoder.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     again, _ = EncoderAsDecoder("encoder").build([], run)
     other, _ = EncoderAsDecoder("encoder", seed=1).build([], run)
     assert torch.equal(embedded[-1], embedded[:-1].mean(0))
-    heads = [lm.cls.predictions.transform.dense.weight for lm in (found, again, other)]
+    heads = [lm.cls.predictions.transform.dense.weight for lm in (decoder, again, other)]
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
 
@@ -116,10 +116,10 @@ def test_texts_read_back(model):
     assert tokenizer.convert_ids_to_tokens(kept)[-1] == "[SEP]"
     text = tokenizer.decode(kept, skip_special_tokens=True)
     assert text == "women's t-shirt\ncoat, 3.5 oz\n(slim) silk: red\n"
-    assert model.form.contract.complete(text, 3)
+    assert model.form.complete(text)
 
 
-def test_by_default_it_can_write_the_tokens_of_the_catalog_alone(run, model):
+def test_by_default_it_writes_only_the_tokens_of_the_catalog(run, model):
     lm, tokenizer = EncoderAsDecoder("encoder").build(["red coat", "wool"], run)
     words = {token for token in tokenizer.get_vocab() if len(token.removeprefix("##")) > 1}
     old = set(model.tokenizer.get_vocab())
@@ -153,10 +153,14 @@ def test_saved_it_stays_a_decoder(run, model, tmp_path):
     assert torch.equal(loaded.log_probs(again, 0.9), model.log_probs(fanouts, 0.9))
 
 
-def test_what_is_no_bert_is_said(tmp_path, run):
-    with pytest.raises(InputError, match="folder with config.json.*'no/such' could not be loaded"):
+def test_a_model_that_is_not_a_bert_is_refused(tmp_path, run):
+    with pytest.raises(
+        InputError, match="folder with config.json.*'no/such', which could not be loaded"
+    ):
         EncoderAsDecoder("no/such").build([], tmp_path)
     EncoderAsDecoder("encoder").build([], run)[1].save_pretrained(tmp_path)
     RobertaConfig().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="of type bert, found roberta at.*loaded by Pretrained"):
+    with pytest.raises(
+        InputError, match="of type bert.*found roberta at '.*'. Load a causal model with Pretrained"
+    ):
         EncoderAsDecoder(str(tmp_path)).build([], tmp_path)

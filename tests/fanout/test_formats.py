@@ -20,10 +20,10 @@ def test_lines_read_what_they_write(entries):
     assert Lines().read(Lines().write(entries)) == entries
 
 
-def test_expand_and_full_agree_on_what_a_taught_addition_means():
+def test_expand_and_full_agree_on_the_meaning_of_an_addition():
     additions = ["linen shirt", "straw hat"]
     for form in (Expand(), Full(), Expand(JsonList()), Full(JsonList())):
-        completion = form.complete("beach day", additions)
+        completion = form.completion("beach day", additions)
         assert form.parse("beach day", completion) == [
             "beach day linen shirt",
             "beach day straw hat",
@@ -36,24 +36,87 @@ def test_more_than_k_subqueries_are_cut():
 
 def test_formats_survive_saving():
     form = load_format(Expand(JsonList("wscr"), 4).spec())
-    assert (form.entry, form.set_size, form.contract.task) == ("expand", 4, "wscr")
+    assert (form.entry, form.set_size, form.list_format.task) == ("expand", 4, "wscr")
 
 
-def test_the_anchor_goes_along_with_the_format():
+def test_the_anchor_is_saved_with_the_format():
     assert load_format(Expand(set_size=4, words=2, anchor=0.3).spec()).anchor == 0.3
     assert load_format(Full(anchor=0.25).spec()).anchor == 0.25
     assert Full().anchor == 0
-    spec = Full().spec()
-    del spec["anchor"]  # saved before there was one
-    assert load_format(spec).anchor == 0
-    with pytest.raises(InputError, match="anchor must be from 0 .* to below 1 .*, found 1.5"):
+    with pytest.raises(InputError, match=r"anchor.* 0 .* below 1 .*found 1\.5"):
         Full(anchor=1.5)
 
 
 def test_what_cannot_be_a_format_is_refused():
-    with pytest.raises(InputError, match="set_size must be at least 1, found 0"):
+    with pytest.raises(InputError, match="set_size.*at least 1.*found 0"):
         Full(set_size=0)
-    with pytest.raises(InputError, match="words must be at least 1, found 0"):
+    with pytest.raises(InputError, match="words.*at least 1.*found 0"):
         Expand(words=0)
-    with pytest.raises(InputError, match=r"contract of .* found 'Tabs'"):
-        load_format({"format": "full", "set_size": 3, "contract": {"name": "Tabs"}})
+    with pytest.raises(
+        InputError, match=r"among full, expand, Lines, JsonList, but found 'full' and 'Tabs'"
+    ):
+        load_format({"format": "full", "set_size": 3, "list_format": {"name": "Tabs"}})
+
+
+MINE = 'Write {set_size} searches for {query} as JSON, {"like": 1}, inside <queries>.\n'
+
+
+@pytest.mark.parametrize("task", ["oar", "wscr"])
+@pytest.mark.parametrize("form", [Full, Expand])
+def test_the_papers_prompt_names_query_count_and_tags(task, form):
+    prompt = form(JsonList(task), 7).prompt("bohemian festival style")
+    assert "<broad_query>bohemian festival style</broad_query>" in prompt
+    assert "up to 7 " in prompt
+    assert "JSON list of strings inside <queries>...</queries>" in prompt
+    assert "You may think inside <think>...</think> first. Return the " in prompt
+    silent = form(JsonList(task, think=False), 7).prompt("bohemian festival style")
+    assert silent == prompt.replace("You may think inside <think>...</think> first. ", "")
+
+
+def test_the_two_tasks_ask_for_different_things():
+    assert "one to three words" in Full(JsonList("oar")).prompt("x")
+    assert "the items of that set" in Full(JsonList("wscr")).prompt("x")
+
+
+def test_a_template_of_ones_own_is_filled_and_saved_with_the_model(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text(MINE, encoding="utf-8")
+    form = Full(JsonList(str(path)), 4)
+    prompt = 'Write 4 searches for {set_size} {query} as JSON, {"like": 1}, inside <queries>.\n'
+    assert form.prompt("{set_size} {query}") == prompt  # braces of a query stay
+    spec = form.spec()
+    path.unlink()
+    assert load_format(spec).prompt("{set_size} {query}") == prompt
+
+
+def test_a_saved_prompt_does_not_change():
+    spec = Expand(JsonList("wscr", think=False), 4).spec()
+    assert load_format(spec).prompt("x") == Expand(JsonList("wscr", think=False), 4).prompt("x")
+    spec["list_format"]["template"] = "Old words: {query} <queries>"
+    assert load_format(spec).prompt("x") == "Old words: x <queries>"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "no slot <queries>",
+            r"prompt with the slot \{query\}, but found none in '.*mine.txt'\. Put",
+        ),
+        (
+            "{query} {set_sise} <queries>",
+            r"slots but query, set_size, think, but found \{set_sise\} in .*Did you mean 'set_size'\?",
+        ),
+        ("{query}", r"list inside <queries>...</queries>, but found no such tag in '.*'\. Add"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        JsonList(str(path))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(
+        InputError, match=r"task of oar, wscr, or .*found 'wsrc'\. Correct.*Did you mean 'wscr'"
+    ):
+        JsonList("wsrc")

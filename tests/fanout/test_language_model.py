@@ -1,4 +1,4 @@
-"""Layers that are computed again in the backward pass: the same gradients from less memory."""
+"""Layers that are computed again in the backward pass: the same gradients with less memory."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def passes(source, run):
     """The model; how often a layer begins in a training step, and the gradients."""
     model = FanoutModel(*source.build([], run), Expand(set_size=3), max_new_tokens=12)
     calls = []
-    # Before, not after: computing again ends where the last value needed is there.
+    # A pre-hook: computing again ends as soon as the last value that is needed is known.
     model.lm.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     taught = model.teach(["beach day", "red"], [["red linen", "wool"], ["green"]])
     model.log_probs(taught, 0.9).sum().backward()
@@ -46,10 +46,8 @@ def test_checkpointed_layers_go_forward_twice_and_give_the_same_gradients(run, w
     assert model.lm.training
 
 
-def test_a_model_that_cannot_is_refused(run, monkeypatch):
+def test_a_model_that_cannot_checkpoint_is_refused(run, monkeypatch):
     model, _ = Pretrained("start").build([], run)
     monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
-    with pytest.raises(
-        InputError, match="off for a model that cannot do it, found it on for Qwen3"
-    ):
+    with pytest.raises(InputError, match="off for Qwen3.*, which cannot do it, but found it on"):
         Pretrained("start", gradient_checkpointing=True).build([], run)

@@ -1,4 +1,4 @@
-"""Adapters: they change nothing at first, are trained alone, and are merged in what is saved."""
+"""Adapters change nothing at first, are trained alone, and are merged when a model is saved."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
-from r4t.fanout.weights import ADAPTER, adapted, plain_weights
+from r4t.fanout.weights import ADAPTER, adapted_layers, plain_weights
 
 TEXTS = ["red linen shirt", "blue wool coat", "green silk dress", "beach day"] * 3
 TINY = TinyQwen3(width=32, layers=2, vocabulary=400)
@@ -63,7 +63,9 @@ def test_adapters_change_nothing_at_first_and_are_trained_alone_in_float32(run, 
 def test_the_seed_draws_the_adapters(run):
     state = torch.get_rng_state()
     weights = [
-        next(iter(adapted(build(LoRA(TINY, seed=seed), run)).values())).lora_A[ADAPTER].weight
+        next(iter(adapted_layers(build(LoRA(TINY, seed=seed), run)).values()))
+        .lora_A[ADAPTER]
+        .weight
         for seed in (0, 0, 1)
     ]
     assert torch.equal(weights[0], weights[1])
@@ -71,7 +73,7 @@ def test_the_seed_draws_the_adapters(run):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_what_is_saved_is_the_plain_model_with_the_adapters_merged_in(run, taught, tmp_path):
+def test_a_saved_model_is_plain_with_the_adapters_merged_in(run, taught, tmp_path):
     model = build(LoRA(Pretrained("start"), rank=4, alpha=8), run)
     change(model)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
@@ -84,10 +86,10 @@ def test_what_is_saved_is_the_plain_model_with_the_adapters_merged_in(run, taugh
     folder = tmp_path / "moved" / "model"
     for loaded in (FanoutModel.load(folder), build(Pretrained("moved/model"), tmp_path)):
         assert torch.allclose(loaded.log_probs(taught, 0.9), expected, atol=1e-4)
-        assert not adapted(loaded)
+        assert not adapted_layers(loaded)
     plain = AutoModelForCausalLM.from_pretrained(folder)
     name = "model.layers.1.mlp.down_proj"
-    layer = adapted(model.lm)[name]
+    layer = adapted_layers(model.lm)[name]
     a, b = (part[ADAPTER].weight for part in (layer.lora_A, layer.lora_B))
     merged = before[f"lm.{name}.base_layer.weight"] + 8 / 4 * b @ a
     assert torch.allclose(plain.get_submodule(name).weight, merged, atol=1e-6)
@@ -111,7 +113,7 @@ def test_peft_loads_the_adapter_alone(run, taught, tmp_path):
 def test_a_change_that_bfloat16_would_round_away_is_saved(run, tmp_path):
     model = build(LoRA(Pretrained("start", dtype="bfloat16"), rank=2, alpha=2), run)
     name = "model.layers.0.self_attn.q_proj"
-    layer = adapted(model.lm)[name]
+    layer = adapted_layers(model.lm)[name]
     with torch.no_grad():
         layer.base_layer.weight.fill_(1.0)
         layer.lora_A[ADAPTER].weight.fill_(1.0)
@@ -125,7 +127,7 @@ def test_a_change_that_bfloat16_would_round_away_is_saved(run, tmp_path):
     assert layer.base_layer.weight.dtype == torch.bfloat16
 
 
-def test_layers_stored_the_other_way_round_are_merged(run):
+def test_layers_with_transposed_weights_are_merged(run):
     """GPT-2 keeps its linear weights as (in, out); with biases."""
     torch.manual_seed(0)
     lm = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=16, n_embd=8, n_layer=1, n_head=2))
@@ -149,20 +151,22 @@ def test_layers_stored_the_other_way_round_are_merged(run):
     assert source.saved_form(run) == "as saved"
 
 
-def test_what_cannot_be_adapted_is_said(run, monkeypatch):
-    with pytest.raises(InputError, match=r"linear layers of the model, found \['nose'\] \(Target"):
+def test_what_cannot_be_adapted_is_refused(run, monkeypatch):
+    with pytest.raises(
+        InputError, match=r"linear layers of the model, but found \['nose'\] \(Target"
+    ):
         LoRA(TINY, target_modules=["nose"]).build(TEXTS, run)
     for name in ("embed_tokens", "lm_head"):
         with pytest.raises(InputError, match=rf"found \['{name}'\] \(.*{name} is an embedding\)"):
             LoRA(TINY, target_modules=[name]).build(TEXTS, run)
-    with pytest.raises(InputError, match="rank must be at least 1, found 0"):
+    with pytest.raises(InputError, match="rank.*at least 1.*found 0"):
         LoRA(TINY, rank=0)
     with pytest.raises(
-        InputError, match="alpha above 0 and dropout from 0 to below 1, found 0 and"
+        InputError, match="alpha above 0 and dropout from 0 to below 1, but found 0 and"
     ):
         LoRA(TINY, alpha=0)
-    with pytest.raises(InputError, match="found 32 and 1.0; 32 and 0 are the defaults"):
+    with pytest.raises(InputError, match="found 32 and 1.0. Take the defaults, 32 and 0"):
         LoRA(TINY, dropout=1.0)
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(InputError, match=r"needs the package peft, found none.*'r4t\[lora\]'"):
+    with pytest.raises(InputError, match=r"peft to be installed, but found no peft.*'r4t\[lora\]'"):
         LoRA(TINY).build(TEXTS, run)

@@ -28,17 +28,19 @@ def test_a_query_samples_the_same_alone_and_in_a_batch(model):
 @pytest.mark.parametrize(
     "at_once, calls", [(None, [6]), (100, [6]), (5, [3, 3]), (3, [3, 3]), (2, [2, 1, 2, 1])]
 )
-def test_what_is_written_at_once_changes_nothing(model, monkeypatch, at_once, calls):
-    asked = {"queries": ["red linen", "beach day in green"], "seeds": [5, 6], "group_size": 3}
-    whole, generate, rows = model.sample(**asked), model.lm.generate, []
+def test_completions_are_the_same_however_many_are_written_together(
+    model, monkeypatch, at_once, calls
+):
+    arguments = {"queries": ["red linen", "beach day in green"], "seeds": [5, 6], "group_size": 3}
+    whole, generate, rows = model.sample(**arguments), model.lm.generate, []
 
-    def counted(**arguments):
-        rows.append(len(arguments["input_ids"]))
-        return generate(**arguments)
+    def counted(**inputs):
+        rows.append(len(inputs["input_ids"]))
+        return generate(**inputs)
 
     monkeypatch.setattr(model.lm, "generate", counted)
     monkeypatch.setattr(model, "backend", Transformers(at_once))
-    parts = model.sample(**asked)
+    parts = model.sample(**arguments)
     assert rows == calls
     assert torch.equal(parts.completion_ids, whole.completion_ids)
     assert torch.equal(parts.completion_mask, whole.completion_mask)
@@ -98,7 +100,7 @@ def test_a_pad_token_that_was_sampled_leaves_no_hole(model):
     ids, mask = model.prompt_tokens(["beach"] * 3)
     fanouts = model._fanouts(ids, mask, completion, ["beach"] * 3)
     assert fanouts.completion_mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 0, 0, 0]]
-    # The third token's probability is that after all that was written.
+    # The third token's probability is that after both earlier tokens.
     seen = torch.cat([ids[0], completion[0, :2]])[None]
     with torch.no_grad():
         expected = model.lm(seen).logits[0, -1].log_softmax(-1)[a]
@@ -106,7 +108,7 @@ def test_a_pad_token_that_was_sampled_leaves_no_hole(model):
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_words_that_keep_company_begin_near_each_other():
+def test_words_that_occur_together_begin_near_each_other():
     texts = ["red linen shirt", "red linen dress", "blue wool coat", "blue wool hat"] * 5
     lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=400).build(texts, None)
     plain, _ = TinyQwen3(width=32, layers=1, vocabulary=400, word_length=0).build(texts, None)
@@ -133,7 +135,7 @@ def test_a_complete_list_stops_the_model(model):
         assert kept[-1] == newline
 
 
-def test_taught_fanouts_read_back(model):
+def test_fanouts_to_imitate_read_back(model):
     taught = model.teach(["beach day"], [["red linen", "wool coat"]])
     assert taught.subqueries == [["beach day red linen", "beach day wool coat"]]
     kept = taught.completion_ids[0][taught.completion_mask[0].bool()]
@@ -180,16 +182,16 @@ def test_a_chat_template_wraps_the_prompt(model):
         model.tokenizer.chat_template = None
 
 
-def test_what_cannot_be_loaded_or_sampled_is_said(model, tmp_path):
-    with pytest.raises(InputError, match="folder with fanout.json, found none in"):
+def test_what_cannot_be_loaded_or_sampled_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match="folder with fanout.json, but found none in"):
         FanoutModel.load(tmp_path)
     with pytest.raises(
-        InputError, match="hub name or a folder.*'no/such-model' could not be loaded"
+        InputError, match="hub name or .* folder.*'no/such-model', which could not be loaded"
     ):
         Pretrained("no/such-model").build([], tmp_path)
-    with pytest.raises(InputError, match="dtype must be float32"):
+    with pytest.raises(InputError, match="dtype float32, bfloat16 or float16, but found 'int8'"):
         Pretrained("x", dtype="int8")
-    with pytest.raises(InputError, match="multiple of 32, found 100"):
+    with pytest.raises(InputError, match="multiple of 32, but found 100"):
         TinyQwen3(width=100)
-    with pytest.raises(InputError, match="temperature must be above 0, found 0"):
+    with pytest.raises(InputError, match="temperature above 0, but found 0"):
         model.sample(["red"], seeds=[0], temperature=0)

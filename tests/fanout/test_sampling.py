@@ -22,7 +22,7 @@ def parts():
 
 @pytest.fixture
 def say(monkeypatch):
-    """Make a model write given texts, then 'x' for ever; one that ends in <eos> says that token."""
+    """Make a model write given texts, then 'x' for ever; <eos> in a text is that token."""
 
     def sample(model, texts):
         def ids(text):
@@ -43,8 +43,8 @@ def say(monkeypatch):
                 return logits
 
         monkeypatch.setattr(backend, "SeededSampling", Scripted)
-        found = model.sample(["linen"] * len(texts), seeds=[0] * len(texts))
-        return found, [len(script) for script in scripts]
+        fanouts = model.sample(["linen"] * len(texts), seeds=[0] * len(texts))
+        return fanouts, [len(script) for script in scripts]
 
     return sample
 
@@ -65,7 +65,7 @@ def test_each_list_of_a_batch_ends_at_its_own_closing_tag(parts, say, pads_with_
         tokenizer.pad_token = tokenizer.eos_token
     model = FanoutModel(lm, tokenizer, Full(JsonList(), 2), 120)
     fanouts, lengths = say(model, LISTS)
-    # The fourth goes on to the limit with 'x'; all else ends with its script.
+    # The fourth continues with 'x' to the limit; the others end with their scripts.
     lengths[3] = 120
     assert fanouts.completion_mask.sum(1).tolist() == lengths
     for mask, length in zip(fanouts.completion_mask.tolist(), lengths):
@@ -75,7 +75,7 @@ def test_each_list_of_a_batch_ends_at_its_own_closing_tag(parts, say, pads_with_
     assert model.truncated(fanouts).tolist() == [False, False, False, True, False]
 
 
-def test_a_thought_that_the_template_begins_is_no_answer(parts, say):
+def test_a_thought_that_the_template_begins_is_not_read(parts, say):
     lm, tokenizer = parts
     tokenizer.chat_template = BEGUN
     model = FanoutModel(lm, tokenizer, Full(JsonList(), 2), 120)
@@ -85,13 +85,13 @@ def test_a_thought_that_the_template_begins_is_no_answer(parts, say):
     assert fanouts.completion_mask.sum() == length
     assert fanouts.texts == [f"<think> {script}"]
     assert fanouts.subqueries == [["a"]]
-    # What is taught ends that thought at once.
+    # A fan-out to imitate ends that thought at once.
     taught = model.teach(["beach"], [["linen", "wool"]])
-    said = '<queries>["beach linen", "beach wool"]</queries>'
-    assert taught.texts == [f"<think>\n</think>\n\n{said}"]
+    answer = '<queries>["beach linen", "beach wool"]</queries>'
+    assert taught.texts == [f"<think>\n</think>\n\n{answer}"]
     assert taught.subqueries == [["beach linen", "beach wool"]]
     written = tokenizer.decode(taught.completion_ids[0], skip_special_tokens=True)
-    assert written.replace(" ", "") == f"\n</think>\n\n{said}".replace(" ", "")
+    assert written.replace(" ", "") == f"\n</think>\n\n{answer}".replace(" ", "")
     assert not model.truncated(taught).any()
 
 
@@ -102,12 +102,12 @@ def test_lines_end_after_k_of_them(parts, say):
     assert fanouts.subqueries[0] == ["linen red", "linen wool"]
 
 
-def test_only_tokens_that_can_end_a_list_are_looked_at(parts):
+def test_only_tokens_that_can_end_a_list_are_checked(parts):
     _, tokenizer = parts
     ends = EndTokens(tokenizer, Full(JsonList(), 2), size=500)
-    found = ends.table.nonzero().flatten().tolist()
-    assert all(">" in tokenizer.decode([token]) for token in found)
-    assert tokenizer(">", add_special_tokens=False)["input_ids"][-1] in found
+    tokens = ends.table.nonzero().flatten().tolist()
+    assert all(">" in tokenizer.decode([token]) for token in tokens)
+    assert tokenizer(">", add_special_tokens=False)["input_ids"][-1] in tokens
     assert not ends.table[tokenizer.all_special_ids].any()  # <eos> ends with the same character
     assert len(ends.table) == 500  # a model may have more rows than its tokenizer has tokens
     done = tokenizer('"a"]</queries>', add_special_tokens=False)["input_ids"]

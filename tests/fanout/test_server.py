@@ -1,21 +1,24 @@
 import json
+import sys
 import time
 
 import pytest
 
 from r4t.errors import InputError
-from r4t.fanout import server
 from r4t.fanout.language_model import TinyQwen3
-from r4t.fanout.server import Request, Served, Server, Written
-from tests.chat_server import nobody
+from r4t.fanout.server import Completion, CompletionRequest, ServedModel, Server
+from tests.chat_server import nobody, retry_at_once
 from tests.chat_server import serving as chatting
 from tests.vllm_server import serving
 
+openai = pytest.importorskip("openai", reason="the extra vllm is not installed")
+
 SAMPLING = {"temperature": 1.0, "stop_token_ids": []}
+ONE = CompletionRequest([1], 4, 1, 9)
 
 
 class Words:
-    """Stands where a model stands."""
+    """What a server needs of a model here."""
 
     lm = None
     tokenizer = TinyQwen3(width=32, layers=1).build(["red linen shirt", "blue coat"] * 3, None)[1]
@@ -23,7 +26,7 @@ class Words:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(server, "PAUSE", 0.0)
+    retry_at_once(monkeypatch)
 
 
 def counted(row):
@@ -33,10 +36,11 @@ def counted(row):
 
 def test_each_request_keeps_its_own_completions_in_order():
     with serving(Words, counted) as seen:
-        asked = [Request([7, 8], seed, 2, 9) for seed in range(0, 800, 10)]
-        found = Server(seen.url, 5).write(asked, SAMPLING)
-    assert found == [
-        [Written([seed], [-0.5]), Written([seed + 1] * 2, [-0.5] * 2)] for seed in range(0, 800, 10)
+        requests = [CompletionRequest([7, 8], seed, 2, 9) for seed in range(0, 800, 10)]
+        answers = Server(seen.url, 5).write("served", requests, SAMPLING)
+    assert answers == [
+        [Completion([seed], [-0.5]), Completion([seed + 1] * 2, [-0.5] * 2)]
+        for seed in range(0, 800, 10)
     ]
     assert {json.dumps(row["prompt"]) for row in seen.asked} == {"[7, 8]"}
     assert sorted(row["seed"] for row in seen.asked) == list(range(0, 800, 10))
@@ -44,80 +48,109 @@ def test_each_request_keeps_its_own_completions_in_order():
     assert {**seen.asked[0], **expected} == seen.asked[0]
 
 
-def test_nothing_asked_nothing_sent():
-    assert Server("http://nowhere", 1).write([], SAMPLING) == []
+def test_without_requests_nothing_is_sent():
+    assert Server("http://nowhere", 1).write("served", [], SAMPLING) == []
 
 
-def test_what_is_served_and_how_it_reads_a_text():
+def test_a_server_says_what_it_serves_and_how_it_reads_a_text():
     with serving(Words, counted, names=("name", "/folder")) as seen:
-        found = Server(seen.url, 5)
-        found.wait(0.0)
-        assert found.served() == Served(("name", "/folder"), 768)
-        ids = Words.tokenizer("red coat")["input_ids"]
-        assert found.tokens("red coat") == ids
+        server = Server(seen.url, 5)
+        server.wait(0.0)
+        assert server.served() == ServedModel("name", "/folder", 768)
+        assert server.tokens("red coat") == Words.tokenizer("red coat")["input_ids"]
 
 
 def test_a_lost_request_is_sent_again(impatient):
     with serving(Words, counted) as seen:
-        seen.failures = [500, 503, 502]
-        found = Server(seen.url, 5).write([Request([1], 4, 1, 9)], SAMPLING)
-        assert found == [[Written([4], [-0.5])]]
+        seen.failures = [500, 503, 429]
+        assert Server(seen.url, 5).write("served", [ONE], SAMPLING) == [[Completion([4], [-0.5])]]
         assert len(seen.asked) == 4
-        seen.failures = [500] * 4
-        said = r"answer /v1/completions with choices, found status 500 .*so it is.*\(try 4 of 4\)"
-        with pytest.raises(InputError, match=said):
-            Server(seen.url, 5).write([Request([1], 4, 1, 9)], SAMPLING)
+        seen.failures = [500] * 6
+        message = (
+            rf"answer to /v1/completions from the vLLM server at {seen.url}, but found "
+            r"InternalServerError \(.*out of memory.*\)\. Look into the server's log\."
+        )
+        with pytest.raises(InputError, match=message):
+            Server(seen.url, 5).write("served", [ONE], SAMPLING)
+        assert len(seen.asked) == 4 + 6
 
 
-def test_a_refusal_is_told_at_once():
-    said = r"found status 400 .*unknown.*'wish'.*\(try 1 of 4\)"
-    with serving(Words, counted) as seen, pytest.raises(InputError, match=said):
-        Server(seen.url, 5).write([Request([1], 4, 1, 9)], {**SAMPLING, "wish": 1})
-    assert seen.asked == []
+def test_a_refusal_is_reported_at_once():
+    with serving(Words, counted) as seen:
+        with pytest.raises(InputError, match=r"found BadRequestError \(.*unknown.*'wish'.*\)"):
+            Server(seen.url, 5).write("served", [ONE], {**SAMPLING, "wish": 1})
+        with pytest.raises(InputError, match=r"found NotFoundError \(.*no model other.*\)"):
+            Server(seen.url, 5).write("other", [ONE], SAMPLING)
+        assert seen.paths == ["/v1/completions"] * 2
 
 
-def test_nobody_and_strangers_are_named(impatient):
+def test_a_missing_server_and_one_that_is_not_vllm_are_named(impatient):
     with nobody() as url:
         address = url.removesuffix("/v1")
-        said = rf"must answer at {address}, found none within 0 s \(.*refused.*start it with 'vllm"
-        with pytest.raises(InputError, match=said):
+        message = (
+            rf"a vLLM server at {address}, but found none within 0 s: .*refused.*Start it with"
+        )
+        with pytest.raises(InputError, match=message):
             Server(address, 5).wait(0.0)
-        with pytest.raises(
-            InputError, match=r"answer /v1/models with data, found .*refused.*try 4"
-        ):
+        with pytest.raises(InputError, match=r"answer to /v1/models from .*found API.*refused"):
             Server(address, 5).served()
     with chatting(lambda number, _: None) as seen:  # it has no GET at all
         address = seen.url.removesuffix("/v1")
-        with pytest.raises(InputError, match=r"found none within 0 s \(HTTP Error 501"):
+        message = r"found none within 0 s: InternalServerError \(Error code: 501"
+        with pytest.raises(InputError, match=message):
             Server(address, 5).wait(0.0)
-    with serving(Words, lambda row: []) as seen, pytest.raises(InputError, match="something else"):
-        Server(seen.url, 5)._ask("/reset_prefix_cache", "tokens", {})
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"tokens": 3}', b"[]", b"{", b"<html>"])
+def test_an_answer_that_cannot_be_read_is_an_error(answer):
+    with (
+        serving(Words, counted, answers={"/tokenize": answer}) as seen,
+        pytest.raises(InputError, match="answer to /tokenize .* found one that cannot be read"),
+    ):
+        Server(seen.url, 5).tokens("red")
 
 
 def test_waiting_ends_when_the_server_is_up(monkeypatch):
-    found, tries, pauses = Server("http://nowhere", 5), [], []
+    server, tries, pauses = Server("http://nowhere", 5), [], []
 
-    def once(path, body, timeout):
-        tries.append((path, timeout))
-        if len(tries) < 3:
-            raise ConnectionRefusedError("not yet")
+    class Probe:
+        def get(self, url, cast_to):
+            tries.append(url)
+            if len(tries) < 3:
+                raise openai.APIConnectionError(request=None)
 
-    monkeypatch.setattr(found, "_once", once)
+    def probe(**settings):
+        assert settings == {"timeout": 10.0, "max_retries": 0}
+        return Probe()
+
+    monkeypatch.setattr(server._client, "with_options", probe)
     monkeypatch.setattr(time, "sleep", pauses.append)
-    found.wait(60.0)
-    assert tries == [("/health", 10.0)] * 3
+    server.wait(60.0)
+    assert tries == ["http://nowhere/health"] * 3
     assert pauses == [1.0, 1.0]
 
 
 def test_an_empty_completion_is_an_error():
-    said = "one token a completion, found none .*'stop'.*log"
-    with serving(Words, lambda row: [([], [])]) as seen, pytest.raises(InputError, match=said):
-        Server(seen.url, 5).write([Request([1], 4, 1, 9)], SAMPLING)
+    message = r"one token in each completion .*found none \(finish_reason 'stop'\).*log"
+    with (
+        serving(Words, lambda row: [([], [])]) as seen,
+        pytest.raises(InputError, match=message),
+    ):
+        Server(seen.url, 5).write("served", [ONE], SAMPLING)
 
 
 def test_a_token_without_probability_has_none():
     with serving(Words, lambda row: [([3, 4], [None, -1.0])]) as seen:
-        [[found]] = Server(seen.url, 5).write([Request([1], 4, 1, 9)], SAMPLING)
-    assert found.ids == [3, 4]
-    assert found.log_probs[0] != found.log_probs[0]
-    assert found.log_probs[1] == -1.0
+        [[completion]] = Server(seen.url, 5).write("served", [ONE], SAMPLING)
+    assert completion.ids == [3, 4]
+    assert completion.log_probs[0] != completion.log_probs[0]
+    assert completion.log_probs[1] == -1.0
+
+
+def test_without_the_client(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[vllm\]'",
+    ):
+        Server("http://nowhere", 1)

@@ -28,7 +28,7 @@ def in_a_row(addition, text):
 
 
 def without(text, query):
-    """``text`` without the query's words: what is left to take."""
+    """``text`` without the query's words."""
     taken = words(query)
     return " ".join(word for word in words(text) if word not in taken)
 
@@ -47,14 +47,14 @@ def test_nearby_words_come_from_the_nearest_items(searcher):
 
 
 def test_nearby_words_of_one_item_repeat_it(searcher):
-    # The nearest item of a text that an item has is that item; "coat" is all that it adds.
+    # The nearest item of an item's own text is that item; "coat" is all that it adds.
     query = Query("q", "green silk", "mood")
     _, rows = searcher.index.search(searcher.encode(["green silk"]), 1)
     text = searcher.catalog.texts[rows.item()]
     (additions,) = write(NearbyWords(near=1, words=1), searcher, 5, queries=[query])
     left = without(text, query.text).split()
     assert set(additions) <= set(left)
-    # More items than there are: all of the catalog is near.
+    # Asked for more items than exist: the whole catalog is near.
     assert len(write(NearbyWords(near=10_000), searcher, 3)[0]) == 3
 
 
@@ -66,13 +66,13 @@ def test_draws_depend_on_query_and_seed_alone(searcher, teacher):
     assert write(teacher, searcher, size=8, seed=1) != both
 
 
-def test_every_reference_item_has_its_turn(searcher):
+def test_every_reference_item_gets_its_turn(searcher):
     texts = searcher.catalog.texts
     written = write(ReferenceWords(words=2), searcher, size=6)
     for query, additions in zip(QUERIES, written):
         left = [without(texts[row], query.text) for row in searcher.catalog.rows(query.references)]
         fits = [[in_a_row(added, text) for added in additions] for text in left]
-        # Dealt round: each of n items gives at least ⌊6/n⌋ of the additions.
+        # In turns: each of n items gives at least ⌊6/n⌋ of the additions.
         assert all(sum(fit) >= 6 // len(left) for fit in fits)
         assert all(map(any, zip(*fits)))
     # A set with more items than additions gives as many different items as fit.
@@ -83,7 +83,7 @@ def test_every_reference_item_has_its_turn(searcher):
 
 def test_reference_words_need_references(searcher):
     bare = Query("q9", "red linen", "mood")
-    with pytest.raises(InputError, match="found none for query 'q9'; use NearbyWords"):
+    with pytest.raises(InputError, match="found none for query 'q9'. Use NearbyWords"):
         write(ReferenceWords(), searcher, queries=[*QUERIES, bare])
 
 
@@ -93,7 +93,7 @@ def test_spans_leave_out_stop_words_and_the_query():
     assert draws == {"coat", "wool", "silk", "coat wool", "wool silk", "coat wool silk"}
 
 
-def test_a_text_that_adds_nothing_is_used_as_it_is():
+def test_a_text_that_adds_nothing_is_used_whole():
     draws = {span("Red wool", "wool red", 1, random.Random(n)) for n in range(50)}
     assert draws == {"red", "wool"}
     assert span("!!!", "red", 2, random.Random(0)) == "!!!"

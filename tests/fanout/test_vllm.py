@@ -1,4 +1,4 @@
-"""What a vLLM server writes is what the model would write, with the model's weights of the moment.
+"""What a vLLM server writes is what the model would write, with the model's current weights.
 
 The server here samples from a tiny model; it is reached over HTTP, and through TRL's own client.
 """
@@ -24,6 +24,8 @@ from r4t.fanout.weights import ADAPTER, plain_weights
 from r4t.support.seeds import query_seed
 from tests.chat_server import nobody
 from tests.vllm_server import SeedsOfServer, replace_broadcast, scripted, serving
+
+pytest.importorskip("openai", reason="the extra vllm is not installed")
 
 QUERIES = ["red linen", "beach day in green", "wool"]
 SEEDS = [5, 6, 7]
@@ -83,22 +85,23 @@ def frozen(make):
 def test_a_server_writes_what_the_model_would_write(make, frozen):
     with serving(make()) as seen:
         model = frozen(seen)
-        found = model.sample(QUERIES, SEEDS, group_size=4, temperature=0.8)
+        fanouts = model.sample(QUERIES, SEEDS, group_size=4, temperature=0.8)
     expected = make(backend=SeedsOfServer()).sample(QUERIES, SEEDS, 4, 0.8)
-    assert torch.equal(found.completion_ids, expected.completion_ids)  # row b·G + g
-    assert torch.equal(found.completion_mask, expected.completion_mask)
-    assert len(set(found.texts)) == 12
-    told, own = model.backend.log_probs, make().log_probs(found, 0.8)
-    real = found.completion_mask > 0
-    assert torch.allclose(told[real], own[real], atol=1e-4)
-    assert (told[real] < 0).all()
-    assert told.shape == real.shape
-    # Nothing but the prompts' own tokens, and the whole softmax.
+    assert torch.equal(fanouts.completion_ids, expected.completion_ids)  # row b·G + g
+    assert torch.equal(fanouts.completion_mask, expected.completion_mask)
+    assert len(set(fanouts.texts)) == 12
+    served, own = model.backend.log_probs, make().log_probs(fanouts, 0.8)
+    real = fanouts.completion_mask > 0
+    assert torch.allclose(served[real], own[real], atol=1e-4)
+    assert (served[real] < 0).all()
+    assert served.shape == real.shape
+    # The requests hold the prompts' own tokens alone, and ask for the whole softmax.
     by_seed = {row["seed"]: row for row in seen.asked}
     for query, seed in zip(QUERIES, SEEDS):
         row = by_seed[query_seed(str(seed), 0)]
         assert row["prompt"] == model.tokenizer(f"{query}\n")["input_ids"]
         assert {name: value for name, value in row.items() if name not in ("prompt", "seed")} == {
+            "model": "served",
             "n": 4,
             "max_tokens": 12,
             "temperature": 0.8,
@@ -116,8 +119,8 @@ def test_a_server_writes_what_the_model_would_write(make, frozen):
 
 def test_queries_with_neighboring_seeds_share_no_noise(make, frozen):
     with serving(make()) as seen:
-        found = frozen(seen).sample(["red linen"] * 3, [1, 2, 3], group_size=8)
-    assert len(set(found.texts)) == 24
+        fanouts = frozen(seen).sample(["red linen"] * 3, [1, 2, 3], group_size=8)
+    assert len(set(fanouts.texts)) == 24
 
 
 def test_lines_are_cut_where_the_list_is_complete(make, frozen):
@@ -133,8 +136,8 @@ def test_lines_are_cut_where_the_list_is_complete(make, frozen):
     assert found.subqueries[0] == ["linen red", "linen wool", "linen coat"]
     length = len(model.tokenizer("red\nwool\ncoat\n")["input_ids"])
     assert found.completion_mask.sum(1).tolist() == [length, 20, 3]
-    told = [-float(place) for place in range(length)] + [0.0] * (20 - length)
-    assert model.backend.log_probs[0].tolist() == told
+    log_probs = [-float(place) for place in range(length)] + [0.0] * (20 - length)
+    assert model.backend.log_probs[0].tolist() == log_probs
     assert len(seen.asked) == 1
 
 
@@ -147,7 +150,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize("pads_with_end", [False, True])
-def test_the_server_stops_at_the_list_and_goes_on_within_a_thought(make, frozen, pads_with_end):
+def test_the_server_stops_at_the_list_and_continues_within_a_thought(make, frozen, pads_with_end):
     model = make()
     with serving(model, scripted(model.tokenizer, [f"{text} x x x" for text in LISTS])) as seen:
         model = frozen(seen, Full(JsonList(), 2), 120)
@@ -166,14 +169,14 @@ def test_the_server_stops_at_the_list_and_goes_on_within_a_thought(make, frozen,
     written = model.tokenizer(begun)["input_ids"]
     assert second["prompt"] == first["prompt"] + written
     assert (second["n"], second["max_tokens"]) == (1, 120 - len(written))
-    # Completion 1 of the query goes on from noise of its own.
+    # Completion 1 of the query continues from noise of its own.
     assert second["seed"] == query_seed("3/1", len(written))
     assert second["seed"] not in range(first["seed"], first["seed"] + 4)
     row = model.backend.log_probs[1, : lengths[1]]
     assert row.tolist() == [-float(place) for place in range(lengths[1])]
 
 
-def test_a_thought_that_the_template_begins_is_gone_through(make, frozen):
+def test_a_thought_that_the_template_begins_is_skipped(make, frozen):
     script = 'inside <queries>["no"]</queries> then</think><queries>["a"]</queries>'
     model = make()
     with serving(model, scripted(model.tokenizer, [script + " x"])) as seen:
@@ -246,18 +249,18 @@ def test_adapted_weights_are_sent_merged_under_plain_names(make, linked):
             for name, parameter in model.lm.named_parameters():
                 parameter.add_(0.1 if "lora_B" in name else 0.0)
         found = model.sample(QUERIES, SEEDS, 2)
-        told = model.backend.log_probs
+        log_probs = model.backend.log_probs
     expected = dict(plain_weights(model.lm))
     assert seen.announced[0]["names"] == plain == list(expected)
     assert all(torch.equal(seen.received[0][name], expected[name]) for name in plain)
     # What wrote is the adapted model.
     real = found.completion_mask > 0
-    assert torch.allclose(told[real], model.log_probs(found, 0.9)[real], atol=1e-4)
+    assert torch.allclose(log_probs[real], model.log_probs(found, 0.9)[real], atol=1e-4)
     model.lm = bare
-    assert (told - model.log_probs(found, 0.9))[real].abs().mean() > 0.05
+    assert (log_probs - model.log_probs(found, 0.9))[real].abs().mean() > 0.05
 
 
-def test_copies_connect_themselves(make, linked):
+def test_copies_open_their_own_connections(make, linked):
     with serving(make()) as seen:
         model = make(backend=backend(seen, send_weights=True))
         found = model.sample(QUERIES, SEEDS, 2)
@@ -268,7 +271,7 @@ def test_copies_connect_themselves(make, linked):
     assert len(seen.received) == 2
 
 
-def test_our_calls_fit_trls_client():
+def test_our_calls_match_trls_client():
     client = pytest.importorskip("trl.generation.vllm_client").VLLMClient
     for name, *arguments in [
         ("__init__", {"base_url": "http://localhost:8000", "group_port": 51216}),
@@ -277,41 +280,42 @@ def test_our_calls_fit_trls_client():
         ("reset_prefix_cache",),
     ]:
         named = arguments[-1] if arguments and isinstance(arguments[-1], dict) else {}
-        given = [] if named else arguments
-        inspect.signature(getattr(client, name)).bind(None, *given, **named)
+        positional = [] if named else arguments
+        inspect.signature(getattr(client, name)).bind(None, *positional, **named)
 
 
 def test_a_server_that_does_not_fit_is_refused_before_it_writes(make, frozen, linked):
-    with serving(make(), names=("other", "/models/other")) as seen:
-        with pytest.raises(
-            InputError, match="no weights must serve 'served', found 'other'; start"
-        ):
-            frozen(seen).sample(QUERIES, SEEDS)
-        assert backend(seen).generate  # a server under that name, or with that folder, would do
+    with (
+        serving(make(), names=("other", "/models/other")) as seen,
+        pytest.raises(
+            InputError, match="serves 'served', because no weights .*found 'other'. Start"
+        ),
+    ):
+        frozen(seen).sample(QUERIES, SEEDS)
     with serving(make(), names=("other", "served")) as seen:
         frozen(seen).sample(QUERIES, SEEDS)
         with pytest.raises(
-            InputError, match="must reach the server.*send_weights: false; leave it"
+            InputError, match="takes the weights of the model.*found send_weights: false. Leave"
         ):
             backend(seen).sync(make())
     other = copy.deepcopy(make())
     other.tokenizer = TinyQwen3(width=32, layers=1).build(["grey hat"] * 3, None)[1]
     with serving(other) as seen:
-        said = r"the model's vocabulary, found \d+ tokens there and \d+ here .*from token \d+ on"
-        with pytest.raises(InputError, match=said):
+        message = r"model's vocabulary, but found \d+ tokens at .* and \d+ here .*from token \d+ on"
+        with pytest.raises(InputError, match=message):
             frozen(seen).sample(QUERIES, SEEDS)
     with serving(make()) as seen:
         model = frozen(seen, max_new_tokens=765)
         prompt = len(model.tokenizer(f"{QUERIES[1]}\n")["input_ids"])
-        said = rf"the 768 tokens of the vLLM server, found {prompt} of a prompt and 765 of max_new"
-        with pytest.raises(InputError, match=said):
+        message = (
+            rf"768 tokens of the vLLM server, but found {prompt} of a prompt and 765 of max_new"
+        )
+        with pytest.raises(InputError, match=message):
             model.sample(QUERIES[:2], SEEDS[:2])
         assert seen.asked == []
         seen.info = None
-        said = (
-            "must take weights over NCCL, found '.*VLLM_SERVER_DEV_MODE=1.*start it with VLLM_SER"
-        )
-        with pytest.raises(InputError, match=said):
+        message = "weights over NCCL, but found '.*VLLM_SERVER_DEV_MODE=1.*Start it with VLLM_SER"
+        with pytest.raises(InputError, match=message):
             make(backend=backend(seen, send_weights=True)).sample(QUERIES, SEEDS)
         seen.info = {"weight_transfer_config": None}
         with pytest.raises(InputError, match="no weight-transfer engine.*--weight-transfer-config"):
@@ -319,20 +323,24 @@ def test_a_server_that_does_not_fit_is_refused_before_it_writes(make, frozen, li
     with nobody() as url:
         port = int(url.removesuffix("/v1").rpartition(":")[2])
         away = VllmServer("127.0.0.1", port, start_timeout=0.0, send_weights=False)
-        with pytest.raises(InputError, match=f"answer at http://127.0.0.1:{port}, found none"):
+        with pytest.raises(
+            InputError, match=f"vLLM server at http://127.0.0.1:{port}, but found none"
+        ):
             make(backend=away).sample(QUERIES, SEEDS)
 
 
-def test_what_sending_weights_needs_is_said(make, monkeypatch):
+def test_sending_weights_needs_packages_and_a_gpu(make, monkeypatch):
     with serving(make()) as seen:
         monkeypatch.setattr(vllm, "NEEDED", ("torch", "no_such_package"))
-        said = r"needs torch, no_such_package, found no no_such_package; install .*'r4t\[vllm\]'"
-        with pytest.raises(InputError, match=said):
+        message = (
+            r"torch, no_such_package to be .*but found no no_such_package\. Run .*'r4t\[vllm\]'"
+        )
+        with pytest.raises(InputError, match=message):
             make(backend=backend(seen, send_weights=True)).sample(QUERIES, SEEDS)
         pytest.importorskip("trl")
         monkeypatch.setattr(vllm, "NEEDED", ("trl",))
         with pytest.raises(
-            InputError, match="over NCCL, from one GPU to others, found the model on"
+            InputError, match="model on a GPU, .* over NCCL, but found it on 'cpu'. Train on"
         ):
             make(backend=backend(seen, send_weights=True)).sample(QUERIES, SEEDS)
 
@@ -354,5 +362,5 @@ def test_ranks_wait_before_and_after_weights_are_sent(make, linked, tmp_path):
         model = make(backend=backend(seen, send_weights=True))
         mp.start_processes(wait_for_each_other, (model, tmp_path), nprocs=2, start_method="fork")
     update, writing = ["/broadcast", "/reset_prefix_cache"], ["/v1/completions"] * 2
-    told = [path for path in seen.paths if path in update + writing]
-    assert told == [*update, *writing, *update, *writing]
+    paths = [path for path in seen.paths if path in update + writing]
+    assert paths == [*update, *writing, *update, *writing]

@@ -1,4 +1,4 @@
-"""Weights come whole, merged and under plain names; the model stays as it was, to the bit."""
+"""Weights come whole, merged and under plain names; the model does not change by a bit."""
 
 import copy
 import sys
@@ -11,7 +11,7 @@ from torch import nn
 
 from r4t.errors import InputError
 from r4t.fanout.language_model import TinyQwen3
-from r4t.fanout.weights import ADAPTER, adapted, described, plain_weights, served_weights
+from r4t.fanout.weights import ADAPTER, adapted_layers, plain_weights, served_weights, weight_specs
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def adapt(lm):
 def merged(model):
     """Name → weight with W + alpha / rank · B·A by hand; alpha is 8, the rank 3."""
     found = {}
-    layers = adapted(model)
+    layers = adapted_layers(model)
     for name, weight in model.named_parameters():
         owner, base, _ = name.rpartition(".base_layer.")
         if "lora_" not in name:
@@ -52,7 +52,7 @@ def merged(model):
     return found
 
 
-def test_a_plain_model_is_told_as_it_is(lm):
+def test_a_plain_models_weights_are_its_own(lm):
     found = dict(plain_weights(lm))
     expected = dict(lm.named_parameters())
     assert list(found) == list(expected)  # the tied head is the table of tokens: it comes once
@@ -62,20 +62,20 @@ def test_a_plain_model_is_told_as_it_is(lm):
     assert not any(weight.requires_grad for weight in found.values())
 
 
-def test_what_is_told_first_is_what_comes(adapt, lm):
+def test_the_specs_describe_the_weights(adapt, lm):
     for model in (copy.deepcopy(lm).to(torch.bfloat16), adapt(torch.bfloat16), adapt()):
-        found = served_weights(model)
+        weights = served_weights(model)
         dtype = next(model.parameters()).dtype
         assert all(weight.dtype == dtype for _, weight in served_weights(model))
-        told = str(dtype).removeprefix("torch.")
-        assert described(model) == [(name, told, list(weight.shape)) for name, weight in found]
+        name_of = str(dtype).removeprefix("torch.")
+        assert weight_specs(model) == [(n, name_of, list(weight.shape)) for n, weight in weights]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_adapters_are_merged_and_the_model_stays_as_it_is(adapt, lm, dtype):
+def test_adapters_are_merged_and_the_model_does_not_change(adapt, lm, dtype):
     model = adapt(dtype)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    for _ in range(3):  # a base of few bits is not worn down
+    for _ in range(3):  # a base in bfloat16 does not drift
         found = dict(plain_weights(model))
     expected = merged(model)
     assert list(found) == list(dict(lm.named_parameters())) == list(expected)
@@ -93,9 +93,9 @@ def test_a_quantized_model_is_refused():
     model = nn.Module()
     model.weight = nn.Parameter(torch.ones(2, dtype=torch.uint8), requires_grad=False)
     with pytest.raises(
-        InputError, match="floating point numbers, found uint8 in 'weight'.*unquant"
+        InputError, match="floating-point weights .*found uint8 in 'weight'.*unquant"
     ):
-        described(model)
+        weight_specs(model)
 
 
 def shard(rank, model, expected, folder):
@@ -110,9 +110,9 @@ def shard(rank, model, expected, folder):
             fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
     local = {name: p.to_local().clone() for name, p in model.named_parameters()}
-    told = described(model)
+    specs = weight_specs(model)
     found = dict(plain_weights(model))
-    assert told == [(name, "float32", list(value.shape)) for name, value in expected.items()]
+    assert specs == [(name, "float32", list(value.shape)) for name, value in expected.items()]
     for name, value in expected.items():
         assert torch.allclose(found[name], value, atol=1e-6), name
         assert type(found[name]) is torch.Tensor

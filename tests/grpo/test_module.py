@@ -510,5 +510,5 @@ def test_the_tuner_takes_the_warm_started_model_and_its_format(run):
     assert module.fanout.form.spec() == saved.form.spec()
     start = torch.cat([p.detach().flatten() for p in saved.parameters()])
     assert torch.equal(weights(module), start)
-    with pytest.raises(InputError, match="found no tune/model in .* run that step first"):
+    with pytest.raises(InputError, match="found no tune/model in .* Run that step first"):
         tuner(run, Same(), lm=Pretrained("tune/model"))

@@ -212,7 +212,9 @@ def test_the_last_checkpoint_of_a_sharded_run_is_a_folder_that_takes_the_place_o
 def test_tensor_parallelism_is_refused(tiny, sources):
     def tune():
         module, strategy = tiny.tuner(sources["whole"]), ModelParallelStrategy(1, 2)
-        with pytest.raises(InputError, match="tensor_parallel_size 1, found 2; set it to 1 and"):
+        with pytest.raises(
+            InputError, match="tensor_parallel_size 1, but found 2. Set it to 1 and"
+        ):
             tiny.fit(module=module, strategy=strategy, devices=2)
 
     two_processes(tune)
@@ -220,5 +222,7 @@ def test_tensor_parallelism_is_refused(tiny, sources):
 
 def test_a_model_without_layers_is_refused():
     mesh = {"tensor_parallel": SimpleNamespace(size=lambda: 1)}
-    with pytest.raises(InputError, match="a list of layers, found none in Linear; train it with"):
+    with pytest.raises(
+        InputError, match="a list of layers to shard, but found none in Linear. Train it with"
+    ):
         shard(nn.Linear(2, 2), mesh)

@@ -10,14 +10,13 @@ import torch
 from r4t_objectives.judge import AGAIN, Judge, Verdict, read_verdict
 from r4t_objectives.rubrics import FOLDER, Rubric, numbered
 
-import r4t.chat
 from r4t.errors import InputError
 from r4t.filters import Filter
 from r4t.grpo.loss import group_advantage
 from r4t.metrics import ObjectiveMetric
 from r4t.reward import Reward
 from r4t.sets import SetBatch
-from tests.chat_server import Reply, nobody, replies, serving
+from tests.chat_server import Reply, nobody, replies, retry_at_once, serving
 
 pytest.importorskip("openai", reason="the extra eval is not installed")
 
@@ -27,7 +26,7 @@ QUERIES = ["summer party", "cold office"]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(r4t.chat, "BACKOFF", 0.001)
+    retry_at_once(monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # the default cache is below it
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "R4T_JUDGE_MODEL"):
         monkeypatch.delenv(name, raising=False)
@@ -421,7 +420,7 @@ def test_model_and_address_from_the_environment(monkeypatch, sets):
         ),
         ({"prices": (1.0,)}, r"two prices of at least 0.*found \[1.0\]"),
         ({"prices": (1.0, -2.0)}, r"found \[1.0, -2.0\]"),
-        ({"concurrency": 0}, r"concurrency of at least 1"),
+        ({"concurrency": 0}, r"concurrency.*at least 1.*found 0"),
     ],
 )
 def test_bad_arguments(arguments, sentence):
@@ -431,7 +430,10 @@ def test_bad_arguments(arguments, sentence):
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(InputError, match=r"needs the openai client .* 'r4t\[eval\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"openai to be installed, but found no openai\. Run pip install 'r4t\[eval\]'",
+    ):
         Judge(model="tiny")
 
 

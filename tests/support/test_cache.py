@@ -34,6 +34,14 @@ def test_more_keys_than_the_capacity_are_answered():
     assert cache.get([], lambda keys: 1 / 0) == []
 
 
+def test_a_forgotten_value_is_made_again():
+    cache, made = Cache(capacity=2), iter([[1], [2]])
+    assert cache.get(["a"], lambda keys: next(made)) == [1]
+    cache.forget("a")
+    cache.forget("b")  # never there
+    assert cache.get(["a"], lambda keys: next(made)) == [2]
+
+
 def test_a_capacity_of_0_is_refused():
     with pytest.raises(InputError, match="capacity .*at least 1.*found 0"):
         Cache(capacity=0)
