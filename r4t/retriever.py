@@ -5,7 +5,6 @@ retriever = Retriever.load("runs/toy")
 print(retriever("bohemian festival style"))
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from r4t.choice import CHOICE_FILE, Choice, load_choice
+from r4t.choice import Choice, QueryTime
 from r4t.errors import InputError, nearest
 from r4t.run import Run, command_for
 from r4t.search import Searcher, anchored, check_anchor
@@ -115,12 +114,9 @@ class DiffusionFanOut:
         """Load what step 3 or 4 exported: the generator, and how to choose among its directions."""
         from r4t.diffusion.generator import DirectionGenerator
 
-        generator, path = DirectionGenerator.load(folder), folder / CHOICE_FILE
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"weights": {}}
-        anchor = told.pop("anchor", 0.0)
-        choice = load_choice(told)
-        size = min(set_size, _directions(generator, choice))
-        return cls(searcher, generator, size, choice, anchor)
+        generator, query_time = DirectionGenerator.load(folder), QueryTime.load(folder)
+        size = min(set_size, _directions(generator, query_time.choice))
+        return cls(searcher, generator, size, query_time.choice, query_time.anchor)
 
 
 def _directions(generator: Any, choice: Choice | None) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,19 @@ from r4t.index import Index
 from r4t.sets import Popularity, SetBatch, pad_rows
 from r4t.support.cache import Cache
 from r4t.support.stopwatch import Stopwatch
+
+
+@dataclass
+class Retrieval:
+    """How many items are retrieved for a set, and how much of it is kept for the next time.
+
+    Args:
+        pool_size: Distinct items retrieved a set, for objectives that need a pool; none by default.
+        cached: How many texts' vectors and sub-queries' items to keep; 0 for none.
+    """
+
+    pool_size: int | None = None
+    cached: int = 0
 
 
 class Searcher:

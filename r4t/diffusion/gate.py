@@ -18,28 +18,28 @@ MEASURES = ("composite", "vendi")
 
 @dataclass(frozen=True)
 class GateReport:
-    """What a gate found.
+    """Composite and Vendi score of a teacher and of the generators that learned from it.
 
     Attributes:
-        teacher: Composite and Vendi score of the teacher, and its evaluations.
-        found: The same of each generator by name.
-        gate: Share that has to be kept.
-        queries: How many were asked.
+        teacher: Mean composite and Vendi score, and evaluations a query.
+        scores: The same of each generator by name.
+        gate: Share of the teacher's scores that must be kept.
+        queries: How many were measured.
     """
 
     teacher: dict[str, float]
-    found: dict[str, dict[str, float]]
+    scores: dict[str, dict[str, float]]
     gate: float
     queries: int
 
     def kept(self, name: str) -> dict[str, float]:
         """Share of the teacher's composite and Vendi score that a generator keeps."""
-        return {measure: self.found[name][measure] / self.teacher[measure] for measure in MEASURES}
+        return {measure: self.scores[name][measure] / self.teacher[measure] for measure in MEASURES}
 
     @property
     def best(self) -> str:
         """The generator whose lower share is highest; the first of equals."""
-        return max(self.found, key=lambda name: min(self.kept(name).values()))
+        return max(self.scores, key=lambda name: min(self.kept(name).values()))
 
     @property
     def passed(self) -> bool:
@@ -48,57 +48,56 @@ class GateReport:
 
     def __str__(self) -> str:
         parts = []
-        for name, scores in self.found.items():
+        for name, scores in self.scores.items():
             shares = " and ".join(f"{share:.1%} of {m}" for m, share in self.kept(name).items())
             parts.append(f"the {name} keeps {shares} in {scores['evaluations']:g} evaluations")
-        asked = f"{self.queries} validation queries, the teacher in "
         return (
-            f"On {asked}{self.teacher['evaluations']:g} evaluations: {'; '.join(parts)} (the gate is "
+            f"On {self.queries} validation queries, the teacher in "
+            f"{self.teacher['evaluations']:g} evaluations: {'; '.join(parts)} (the gate is "
             f"{self.gate:.0%})"
         )
 
     def facts(self) -> dict[str, Any]:
-        """What is stored beside the model."""
+        """Return what is stored beside the model."""
         return {
             "gate": self.gate,
             "passed": self.passed,
             "best": self.best,
             "queries": self.queries,
             "teacher": self.teacher,
-            **{name: {**scores, "kept": self.kept(name)} for name, scores in self.found.items()},
+            **{name: {**scores, "kept": self.kept(name)} for name, scores in self.scores.items()},
         }
 
 
+@dataclass(frozen=True)
 class Gate:
-    """Measures generators with the same queries and seeds.
+    """Measures generators on the same queries with the same seeds.
 
     Args:
         searcher: Retrieves.
         reward: Its weighted sum is the composite.
-        gate: Share in [0, 1] that has to be kept.
+        gate: Share of the teacher's scores in [0, 1] that must be kept.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         anchor: Share of the query in each direction.
 
     Raises:
-        InputError: The reward reads what a generated set has not.
+        InputError: If the reward reads a field that a generated set does not have.
     """
 
-    def __init__(
-        self,
-        searcher: Searcher,
-        reward: Reward,
-        gate: float,
-        pool_size: int | None = None,
-        anchor: float = 0.0,
-    ) -> None:
-        known = SEEN if pool_size is not None else SEEN - {"pool"}
-        if not reward.deciding_needs <= known:
+    searcher: Searcher
+    reward: Reward
+    gate: float
+    pool_size: int | None = None
+    anchor: float = 0.0
+
+    def __post_init__(self) -> None:
+        fields = SEEN if self.pool_size is not None else SEEN - {"pool"}
+        if not self.reward.deciding_needs <= fields:
             raise InputError(
-                f"The gate's composite needs objectives that read no more than {sorted(known)}, "
-                f"found {sorted(reward.deciding_needs)}: name other weights."
+                expected=f"objectives that read only {sorted(fields)} in the gate's composite",
+                found=f"objectives that read {sorted(self.reward.deciding_needs)}",
+                remedy="Name other weights.",
             )
-        self.searcher, self.reward, self.gate = searcher, reward, gate
-        self.pool_size, self.anchor = pool_size, anchor
 
     def measure(
         self,
@@ -106,23 +105,12 @@ class Gate:
         generators: Mapping[str, DirectionGenerator],
         queries: Sequence[Query],
     ) -> GateReport:
-        """Generate for all queries that the encoder knows a word of, and compare means.
+        """Compare generators with their teacher on the queries of which the encoder knows a word."""
+        known, _ = self.searcher.searchable(list(queries))
+        scores = {name: self._scores(generator, known) for name, generator in generators.items()}
+        return GateReport(self._scores(teacher, known), scores, self.gate, len(known))
 
-        Args:
-            teacher: The reference.
-            generators: By name.
-            queries: At least one.
-        """
-        asked, _ = self.searcher.searchable(list(queries))
-        return GateReport(
-            self.scores(teacher, asked),
-            {name: self.scores(generator, asked) for name, generator in generators.items()},
-            self.gate,
-            len(asked),
-        )
-
-    def scores(self, generator: DirectionGenerator, queries: list[Query]) -> dict[str, float]:
-        """Return mean composite and Vendi score over the queries, and evaluations a query."""
+    def _scores(self, generator: DirectionGenerator, queries: list[Query]) -> dict[str, float]:
         sums = dict.fromkeys(MEASURES, 0.0)
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
