@@ -18,18 +18,11 @@ MEASURES = ("composite", "vendi")
 
 @dataclass(frozen=True)
 class GateReport:
-    """Composite and Vendi score of a teacher and of the generators that learned from it.
-
-    Attributes:
-        teacher: Mean composite and Vendi score, and evaluations a query.
-        scores: The same of each generator by name.
-        gate: Share of the teacher's scores that must be kept.
-        queries: How many were measured.
-    """
+    """What generators keep of their teacher's scores, all as ``measure`` returns them."""
 
     teacher: dict[str, float]
     scores: dict[str, dict[str, float]]
-    gate: float
+    gate: float  # share of the teacher's scores that must be kept
     queries: int
 
     def kept(self, name: str) -> dict[str, float]:
@@ -69,53 +62,45 @@ class GateReport:
         }
 
 
-@dataclass(frozen=True)
-class Gate:
-    """Measures generators on the same queries with the same seeds.
+def measure(
+    generators: Mapping[str, DirectionGenerator],
+    searcher: Searcher,
+    reward: Reward,
+    queries: Sequence[Query],
+    pool_size: int | None = None,
+    anchor: float = 0.0,
+) -> dict[str, dict[str, float]]:
+    """Measure generators on the same queries, of which the encoder knows a word, and seeds.
 
     Args:
+        generators: By name.
         searcher: Retrieves.
         reward: Its weighted sum is the composite.
-        gate: Share of the teacher's scores in [0, 1] that must be kept.
+        queries: At least one.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         anchor: Share of the query in each direction.
+
+    Returns:
+        Of each generator by name mean composite and Vendi score, and evaluations a query.
 
     Raises:
         InputError: If the reward reads a field that a generated set does not have.
     """
-
-    searcher: Searcher
-    reward: Reward
-    gate: float
-    pool_size: int | None = None
-    anchor: float = 0.0
-
-    def __post_init__(self) -> None:
-        fields = SEEN if self.pool_size is not None else SEEN - {"pool"}
-        if not self.reward.deciding_needs <= fields:
-            raise InputError(
-                expected=f"objectives that read only {sorted(fields)} in the gate's composite",
-                found=f"objectives that read {sorted(self.reward.deciding_needs)}",
-                remedy="Name other weights.",
-            )
-
-    def measure(
-        self,
-        teacher: DirectionGenerator,
-        generators: Mapping[str, DirectionGenerator],
-        queries: Sequence[Query],
-    ) -> GateReport:
-        """Compare generators with their teacher on the queries of which the encoder knows a word."""
-        known, _ = self.searcher.searchable(list(queries))
-        scores = {name: self._scores(generator, known) for name, generator in generators.items()}
-        return GateReport(self._scores(teacher, known), scores, self.gate, len(known))
-
-    def _scores(self, generator: DirectionGenerator, queries: list[Query]) -> dict[str, float]:
+    fields = SEEN if pool_size is not None else SEEN - {"pool"}
+    if not reward.deciding_needs <= fields:
+        raise InputError(
+            expected=f"objectives that read only {sorted(fields)} in the gate's composite",
+            found=f"objectives that read {sorted(reward.deciding_needs)}",
+            remedy="Name other weights.",
+        )
+    scores = {}
+    for name, generator in generators.items():
         sums = dict.fromkeys(MEASURES, 0.0)
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
-            sets = generated_sets(generator, self.searcher, part, self.pool_size, self.anchor)
-            sums["composite"] += float(self.reward.score(sets).double().sum())
+            sets = generated_sets(generator, searcher, part, pool_size, anchor)
+            sums["composite"] += float(reward.score(sets).double().sum())
             sums["vendi"] += float(vendi(sets.item_embeddings, sets.mask).double().sum())
-        means = {measure: total / len(queries) for measure, total in sums.items()}
-        return {**means, "evaluations": generator.evaluations()}
+        scores[name] = {measured: total / len(queries) for measured, total in sums.items()}
+        scores[name]["evaluations"] = generator.evaluations()
+    return scores

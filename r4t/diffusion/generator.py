@@ -55,7 +55,11 @@ class DirectionGenerator(nn.Module):
             raise InputError(
                 expected="a guidance of at least 0", found=f"{guidance}", remedy="Use 0 for none."
             )
-        self.denoiser = Denoiser(network, 1.0)
+        self.denoiser, self.dim, self.set_size = (
+            Denoiser(network, 1.0),
+            network.dim,
+            network.set_size,
+        )
         self.set_sigma_data(network.dim**-0.5 if sigma_data is None else sigma_data)
         self._schedule = Karras(sigma_min=0.01) if schedule is None else schedule
         self.sampler = Multistep() if sampler is None else sampler
@@ -85,36 +89,22 @@ class DirectionGenerator(nn.Module):
 
     def evaluations(self) -> int:
         """Return how often the network runs on a query's rows: once a step, guided twice."""
-        calls = 0
+        calls: list[Tensor] = []
 
         def counted(noisy: Tensor, sigma: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
+            calls.append(sigma)
             return noisy
 
         sigmas = self.schedule.steps(self.sampler.steps)
         self.sampler(counted, lambda: torch.zeros(1, 1, 1), sigmas)
-        return calls * (2 if self.guidance > 0 else 1)
-
-    @property
-    def dim(self) -> int:
-        """d, the width of queries and directions."""
-        return self.network.dim
-
-    @property
-    def set_size(self) -> int:
-        """L, the directions generated per query."""
-        return self.network.set_size
+        return len(calls) * (2 if self.guidance > 0 else 1)
 
     def forward(self, query: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Generate the directions of each query.
+        """Generate the directions of each query: unit rows (B, L, d), dropout off whatever the mode.
 
         Args:
             query: Unit query embeddings (B, d).
             seeds: One seed per query (B).
-
-        Returns:
-            (B, L, d) unit rows, dropout off whatever the mode.
 
         Raises:
             InputError: If ``query`` is not (B, d), or there is not one seed per query.
@@ -153,14 +143,12 @@ class DirectionGenerator(nn.Module):
         """Write ``config.json`` and ``model.safetensors``; the folder is made if missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        schedule: Any = self.schedule
-        sampler: Any = self.sampler
         config = {
             "format_version": FORMAT_VERSION,
             "network": described(self.network),
             "sigma_data": self.denoiser.sigma_data,
-            "schedule": {"name": type(schedule).__name__, **asdict(schedule)},
-            "sampler": {"name": type(sampler).__name__, **asdict(sampler)},
+            "schedule": _named(self.schedule),
+            "sampler": _named(self.sampler),
             "guidance": self.guidance,
         }
         weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
@@ -208,3 +196,7 @@ class DirectionGenerator(nn.Module):
                 remedy="Export it again.",
             ) from error
         return generator.to(device).eval()
+
+
+def _named(part: Any) -> dict[str, Any]:
+    return {"name": type(part).__name__, **asdict(part)}

@@ -10,7 +10,7 @@ from r4t.choice import QueryTime
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.precondition import denoising_loss
 from r4t.diffusion.schedule import Exponential, Schedule
-from r4t.diffusion.training import GeneratorTraining
+from r4t.diffusion.training import GeneratorTraining, check_share
 from r4t.errors import InputError
 from r4t.reward import Reward
 from r4t.run import Run
@@ -41,12 +41,7 @@ class TrainingNoise:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.condition_drop <= 1:
-            raise InputError(
-                expected="a condition_drop in [0, 1], a probability",
-                found=f"{self.condition_drop}",
-                remedy="Use the paper's 0.1.",
-            )
+        check_share("condition_drop", self.condition_drop)
 
 
 class DiffusionRetriever(GeneratorTraining):

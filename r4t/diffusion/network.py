@@ -17,24 +17,19 @@ MAX_FREQUENCY = 256.0  # radians per unit of ln(sigma)/4: separates sigmas that 
 
 
 class SetNetwork(nn.Module, ABC):
-    """A raw network F over the L rows of a set, given a query.
+    """A raw network F over the L rows of a set, given a query."""
 
-    Attributes:
-        dim: d, width of the embeddings of rows and query.
-        set_size: L, the number of rows.
-    """
-
-    dim: int
-    set_size: int
+    dim: int  # d, width of the embeddings of rows and query
+    set_size: int  # L, the number of rows
 
     @property
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain values, networks among them as ``described``."""
+        """Constructor arguments as plain values."""
 
     @abstractmethod
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Any:
-        """Return what the network needs of the queries, computed once for all noise levels.
+        """Return what ``forward`` needs of the queries, computed once for all noise levels.
 
         Args:
             condition: Query embeddings (B, d), unit length.
@@ -43,15 +38,12 @@ class SetNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, rows: Tensor, noise: Tensor, memory: Any) -> Tensor:
-        """Return F for every row.
+        """Return F (B, L, d) for every row.
 
         Args:
             rows: Noisy rows scaled to variance 1 (B, L, d).
             noise: Noise label ln(sigma)/4, (1,) for all or (B,).
             memory: From ``memory``, of the B queries.
-
-        Returns:
-            (B, L, d).
         """
 
 
@@ -201,11 +193,8 @@ class Relay(SetNetwork):
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments as plain values."""
-        return {
-            "first": described(self.first),
-            "then": described(self.then),
-            "until": self.until,
-        }
+        networks = {"first": described(self.first), "then": described(self.then)}
+        return {**networks, "until": self.until}
 
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the memories of both networks."""

@@ -13,28 +13,19 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from r4t.choice import QueryTime
-from r4t.diffusion.gate import Gate
+from r4t.diffusion.gate import GateReport, measure
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import Relay, SetTransformer
 from r4t.diffusion.sampler import Euler, Multistep
 from r4t.diffusion.schedule import Karras, Levels
-from r4t.diffusion.training import GeneratorTraining
+from r4t.diffusion.training import GeneratorTraining, check_share
 from r4t.diffusion.trajectory import distillation_loss, segment
 from r4t.errors import InputError, check_least
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Retrieval
+from r4t.support.files import write_text
 from r4t.training.learning_rate import RateSchedule, WarmupCosine
-
-GATE_FILE = "gate.json"
-
-
-def check_share(name: str, share: float) -> None:
-    """Refuse a share outside [0, 1]."""
-    if not 0 <= share <= 1:
-        raise InputError(
-            expected=f"{name} in [0, 1], a share", found=f"{share}", remedy="Correct it."
-        )
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,7 @@ class FewStepStudent(GeneratorTraining):
         return self.losses(condition, noise, own).mean(0)
 
     def losses(self, condition: Tensor, noise: Tensor, own: Tensor) -> Tensor:
-        """Return the loss (S, B) of each step of the student.
+        """Return the loss (S, B) of each step of the student, see ``distillation_loss``.
 
         Args:
             condition: Query embeddings (B, d).
@@ -173,13 +164,10 @@ class FewStepStudent(GeneratorTraining):
         """
         with torch.no_grad():
             guide = self.teacher.denoise_fn(condition)
-        denoiser = self.generator.denoiser
-        levels = self.levels.to(self.device)
+        denoiser, levels = self.generator.denoiser, self.levels.to(self.device)
+        start, unit = levels[0] * noise, denoiser.sigma_data
         bound = denoiser.bind(condition)
-        start = levels[0] * noise
-        return distillation_loss(
-            bound, guide, start, levels, self.segments, denoiser.sigma_data, own
-        )
+        return distillation_loss(bound, guide, start, levels, self.segments, unit, own)
 
     def export(self, folder: str | Path | None = None) -> None:
         """Measure student and hybrid, and write the better one if it passes the gate.
@@ -195,10 +183,11 @@ class FewStepStudent(GeneratorTraining):
         if self.searcher is None or self.reward is None or self.run is None:
             self.write(self.generator, place)
             return
-        candidates = {"student": self.generator, "hybrid": self.hybrid()}
+        models = {"teacher": self.teacher, "student": self.generator, "hybrid": self.hybrid()}
+        queries, _ = self.searcher.searchable(self.run.read_queries("val"))
         pool_size, anchor = self.retrieval.pool_size, self.query_time.anchor
-        gate = Gate(self.searcher, self.reward, self.gate, pool_size, anchor)
-        report = gate.measure(self.teacher, candidates, self.run.read_queries("val"))
+        scores = measure(models, self.searcher, self.reward, queries, pool_size, anchor)
+        report = GateReport(scores.pop("teacher"), scores, self.gate, len(queries))
         if report.passed:
             print(report)
         else:
@@ -207,9 +196,8 @@ class FewStepStudent(GeneratorTraining):
                 f"{report}: the few-step model is kept in {place} and not deployed. Train longer, "
                 "give it more levels, or lower the gate."
             )
-        self.write(candidates[report.best], place)
-        text = json.dumps(report.facts(), indent=2) + "\n"
-        (place / GATE_FILE).write_text(text, encoding="utf-8")
+        self.write(models[report.best], place)
+        write_text(place / "gate.json", json.dumps(report.facts(), indent=2) + "\n")
 
     def hybrid(self) -> DirectionGenerator:
         """Return the student with its first step left to the teacher, unguided; weights are shared.
@@ -239,13 +227,6 @@ def student_of(teacher: DirectionGenerator, levels: Sequence[float]) -> Directio
         )
     network = copy.deepcopy(teacher.network)
     network.null_tokens.requires_grad_(False)  # guidance is learned: nothing is dropped any more
-    schedule = (
-        Levels(tuple(levels)) if len(levels) > 1 else Karras(sigma_min=0.01, sigma_max=levels[0])
-    )
-    return DirectionGenerator(
-        network,
-        schedule,
-        Euler(len(levels)),
-        guidance=0.0,
-        sigma_data=teacher.denoiser.sigma_data,
-    ).train()
+    schedule = Levels(tuple(levels)) if len(levels) > 1 else Karras(0.01, levels[0])
+    sigma_data, sampler = teacher.denoiser.sigma_data, Euler(len(levels))
+    return DirectionGenerator(network, schedule, sampler, 0.0, sigma_data).train()

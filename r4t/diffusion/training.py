@@ -26,8 +26,13 @@ from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, ScheduledModule
 
 SEEN = KNOWN | {"pool", "references", "query_texts"}  # fields of a generated set; it has no texts
-COMPOSITE = "reward"
 GOLDEN = (5**0.5 - 1) / 2
+
+
+def check_share(name: str, share: float) -> None:
+    """Refuse a share or probability outside [0, 1]."""
+    if not 0 <= share <= 1:
+        raise InputError(expected=f"{name} in [0, 1]", found=f"{share}", remedy="Correct it.")
 
 
 class CompileNetwork(Callback):
@@ -35,12 +40,11 @@ class CompileNetwork(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile the network of the module's generator."""
-        generator: DirectionGenerator = pl_module.generator  # type: ignore[assignment]
-        generator.network.compile()
+        pl_module.generator.network.compile()  # type: ignore[union-attr, operator]
 
 
 class GeneratorTraining(ScheduledModule, ABC):
-    """Trains the network of a ``DirectionGenerator``; a subclass has the loss.
+    """Trains the network of a ``DirectionGenerator``; a subclass has the loss and the arguments.
 
     No hyper-parameters go into the checkpoint: a run's YAML builds the module, a checkpoint resumes
     it, and ``export`` writes the model that is deployed. Averaged weights come from Lightning's
@@ -50,19 +54,6 @@ class GeneratorTraining(ScheduledModule, ABC):
     own few steps, retrieves, and logs the mean of every objective of ``reward`` that can score a
     generated set (``val/<name>/mean``), and of their weighted sum (``val/reward/mean``). A query's
     numbers depend on its id, not on how many processes share the queries.
-
-    Args:
-        generator: Network, schedule and sampler; the network is trained.
-        seed: Of the training noise.
-        optimizer: Of the network's weights.
-        schedule: Of the learning rate.
-        run: Where to retrieve in validation, and where to export.
-        reward: Its objectives are the metrics of validation.
-        retrieval: Of validation.
-        query_time: Exported with the model.
-
-    Raises:
-        InputError: If ``query_time`` chooses by objects that a saved model could not name.
     """
 
     step: str  # the folder in the run
@@ -84,24 +75,18 @@ class GeneratorTraining(ScheduledModule, ABC):
         self.run, self.reward = run, reward
         self.searcher = None if run is None else run.searcher(cached=retrieval.cached)
         self.retrieval, self.query_time = retrieval, query_time
-        self.val_metrics = objective_metrics(seen_objectives(reward), prefix="val/")
-        # The weighted sum, if a generated set has the fields of every term.
-        self.composite = None
+        objectives = {} if reward is None else reward.objectives
+        scorable = {name: each for name, each in objectives.items() if each.needs <= SEEN}
+        self.val_metrics = objective_metrics(scorable, prefix="val/")
+        self.val_reward = None  # the weighted sum, if a generated set has the fields of every term
         if reward is not None and reward.deciding_needs <= SEEN:
-            self.composite = reward.total
-            self.val_composite = ObjectiveMetric(reward.score, COMPOSITE)
+            self.val_reward = ObjectiveMetric(reward.score, "reward")
         self.val_loss = MeanMetric().set_dtype(torch.float64)
 
     def validation_step(
         self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Log the loss of held-out sets, with the same noise in every epoch, or measure queries.
-
-        Args:
-            batch: From ``TargetData.val_dataloader``.
-            batch_idx: Number of the batch.
-            dataloader_idx: Number of the loader.
-        """
+        """Log the loss of held-out sets, with the same noise in every epoch, or measure queries."""
         if len(batch) == 2:
             self.validate_queries(batch[1])
             return
@@ -114,13 +99,7 @@ class GeneratorTraining(ScheduledModule, ABC):
 
     @abstractmethod
     def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
-        """Return the loss (B,) of held-out sets.
-
-        Args:
-            first: Number of the first set among all that are held out.
-            condition: Query embeddings (B, d).
-            rows: Target rows (B, L, d).
-        """
+        """Return the loss (B,) of held-out sets ``first`` to ``first`` + B − 1."""
 
     def validate_queries(self, queries: list[Query]) -> None:
         """Generate, retrieve and measure for B queries of the validation split."""
@@ -134,9 +113,9 @@ class GeneratorTraining(ScheduledModule, ABC):
             scores[name] = metric.objective(sets)  # type: ignore[operator]
             metric.update(scores[name])
             logged[f"val/{name}/mean"] = metric
-        if self.composite is not None:
-            self.val_composite.update(self.composite(scores))
-            logged[f"val/{COMPOSITE}/mean"] = self.val_composite
+        if self.val_reward is not None and self.reward is not None:
+            self.val_reward.update(self.reward.total(scores))
+            logged["val/reward/mean"] = self.val_reward
         self.log_dict(logged, batch_size=len(queries), add_dataloader_idx=False)
 
     def export(self, folder: str | Path | None = None) -> None:
@@ -178,8 +157,8 @@ class GeneratorTraining(ScheduledModule, ABC):
             rows: (B, L, d) of sets ``first`` to ``first`` + B − 1.
 
         Returns:
-            Times (B,), any stretch of which is spread evenly over [0, 1) (multiples of the golden
-            ratio), and standard normal (B, L, d).
+            Times (B,), spread evenly over [0, 1) (multiples of the golden ratio), and standard
+            normal (B, L, d).
         """
         numbers = range(first, first + len(rows))
         t = torch.tensor([number * GOLDEN % 1 for number in numbers], device=rows.device)
@@ -187,13 +166,10 @@ class GeneratorTraining(ScheduledModule, ABC):
         return t, seeded_noise(seeds, (rows.shape[1], rows.shape[2]), rows.device)()
 
     def shared(self, size: int) -> tuple[int, slice]:
-        """Return how many examples all ranks have, and which of them are this rank's.
+        """Return how many examples all ranks have, if this one has ``size``, and which are its own.
 
         Noise is drawn for the batch of all ranks, and each takes its own (every ranks-th), so that
         training does not depend on their number.
-
-        Args:
-            size: B of this rank.
         """
         ranks = 1 if self._trainer is None else self.trainer.world_size
         return size * ranks, slice(self.global_rank, None, ranks)
@@ -205,16 +181,10 @@ class GeneratorTraining(ScheduledModule, ABC):
             raise InputError(
                 expected=f"target sets of the network's (L, d) = {expected}",
                 found=f"{tuple(rows.shape[1:])}",
-                remedy="Set the network's set_size to theirs and leave its dim to the catalog, as in "
-                "--model.init_args.generator.init_args.network.init_args.set_size "
-                f"{rows.shape[1]}; a student needs the sets that its teacher was trained on.",
+                remedy="Set the network's set_size to theirs and leave its dim to the catalog "
+                f"(--model.init_args.generator.init_args.network.init_args.set_size {rows.shape[1]}); "
+                "a student needs the sets that its teacher was trained on.",
             )
-
-
-def seen_objectives(reward: Reward | None) -> dict[str, Any]:
-    """Return the objectives of ``reward`` that read only what a generated set has."""
-    objectives = {} if reward is None else reward.objectives
-    return {name: o for name, o in objectives.items() if o.needs <= SEEN}
 
 
 def generated_sets(
@@ -226,12 +196,8 @@ def generated_sets(
 ) -> SetBatch:
     """Generate all L directions of B queries, each from a seed of its own, and retrieve for them.
 
-    Args:
-        generator: Generates.
-        searcher: Retrieves.
-        queries: B of them; the encoder must know a word of each.
-        pool_size: Distinct items retrieved a set; no pool by default.
-        anchor: Share of the query in each direction, see ``anchored``.
+    The encoder must know a word of each query. ``pool_size`` distinct items are retrieved a set (no
+    pool by default); ``anchor`` is the share of the query in each direction, see ``anchored``.
     """
     texts = [query.text for query in queries]
     vectors = searcher.encode_queries(texts)

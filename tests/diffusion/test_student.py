@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from r4t.diffusion.data import TargetData
-from r4t.diffusion.gate import Gate, GateReport
+from r4t.diffusion.gate import GateReport, measure
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.module import DiffusionRetriever
 from r4t.diffusion.network import Relay, SetTransformer
@@ -106,26 +106,22 @@ def test_it_comes_nearer_to_the_guided_teachers_sets(place, tmp_path):
 
 def test_the_gate_measures_what_is_generated(place):
     model, searcher, queries = student(place), place.searcher(), place.read_queries("val")
-    report = Gate(searcher, Reward(COMPOSITE), 0.9).measure(
-        model.teacher, {"student": model.generator, "hybrid": model.hybrid()}, queries
-    )
-    for generator, scores in (
-        (model.teacher, report.teacher),
-        (model.generator, report.scores["student"]),
-    ):
+    models = {"teacher": model.teacher, "student": model.generator, "hybrid": model.hybrid()}
+    measured = measure(models, searcher, Reward(COMPOSITE), queries)
+    for name in ("teacher", "student"):
+        generator, scores = models[name], measured[name]
         sets = generated_sets(generator, searcher, queries)
         composite = Reward(COMPOSITE).score(sets).mean().item()
         assert scores["composite"] == pytest.approx(composite, abs=1e-6)
         assert scores["vendi"] == pytest.approx(vendi(sets.item_embeddings).mean().item(), abs=1e-6)
         assert scores["evaluations"] == generator.evaluations()
-    assert report.teacher["evaluations"] == 16
-    assert report.queries == 11
+    assert measured["teacher"]["evaluations"] == 16
     # Until it has learned something the hybrid is the student, whose first step is its teacher's.
-    assert report.scores["hybrid"] == pytest.approx(report.scores["student"])
+    assert measured["hybrid"] == pytest.approx(measured["student"])
     with pytest.raises(
         InputError, match=r"read only .* in the gate's composite, but found .* read \['pool', 'r"
     ):
-        Gate(searcher, Reward({"coverage": 1.0}), 0.9)
+        measure(models, searcher, Reward({"coverage": 1.0}), queries)
 
 
 def report_of(**measured):
@@ -165,7 +161,8 @@ def test_what_fails_the_gate_is_not_deployed(place):
 def test_a_hybrid_is_exported_where_it_keeps_more(place, monkeypatch):
     model = student(place)
     report = report_of(student=(0.4, 3.0), hybrid=(0.49, 3.95))
-    monkeypatch.setattr(Gate, "measure", lambda *_: report)
+    scores = {"teacher": report.teacher, **report.scores}
+    monkeypatch.setattr("r4t.diffusion.student.measure", lambda *_: scores)
     model.export()
     loaded = DirectionGenerator.load(place.step("accelerate") / "model")
     assert isinstance(loaded.network, Relay)
@@ -247,7 +244,7 @@ def test_two_processes_learn_as_one(place, tmp_path):
 
 def test_unfit_settings_are_refused(place, tmp_path):
     for wrong, message in (
-        ({"own_share": 1.5}, r"own_share in \[0, 1\], a share, but found 1\.5"),
+        ({"own_share": 1.5}, r"own_share in \[0, 1\], but found 1\.5"),
         ({"levels": []}, r"at least one noise level for a student, but found none"),
         ({"levels": (1.0, 2.0)}, r"each below the one before, but found \(1.0, 2.0\)"),
         ({"teacher_steps": 1}, r"teacher_steps .*at least 2, .*found 1"),
@@ -255,7 +252,7 @@ def test_unfit_settings_are_refused(place, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             student(place, trajectory=wrong)
-    with pytest.raises(InputError, match=r"gate in \[0, 1\], a share, but found -0\.1"):
+    with pytest.raises(InputError, match=r"gate in \[0, 1\], but found -0\.1"):
         student(place, gate=-0.1)
     model, wrong = student(place), torch.randn(2, 5, DIM)
     message = r"\(L, d\) = \(4, 8\), but found \(5, 8\)\. .* a student needs the sets"
