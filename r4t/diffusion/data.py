@@ -64,12 +64,11 @@ class TargetData(LightningDataModule):
         super().__init__()
         if not 0 <= val_share < 1:
             raise InputError(
-                expected="a val_share in [0, 1), the share of the queries to validate on",
-                found=f"{val_share}",
-                remedy="Use 0.1, or 0 for none.",
+                expected="a val_share in [0, 1)", found=f"{val_share}", remedy="Use 0 for none."
             )
-        check_least({"batch_size": (batch_size, 1), "num_workers": (num_workers, 0)})
-        check_least({"val_queries": (0 if val_queries is None else val_queries, 0)})
+        limit = 0 if val_queries is None else val_queries
+        least = {"batch_size": (batch_size, 1), "num_workers": (num_workers, 0)}
+        check_least({**least, "val_queries": (limit, 0)})
         if folder is None and run is None:
             raise InputError(
                 expected="a folder of target sets or a run", found="neither", remedy="Name one."

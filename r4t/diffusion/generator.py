@@ -2,22 +2,20 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from r4t.diffusion.network import SetNetwork, build_network, described
+from r4t.diffusion.network import SetNetwork
 from r4t.diffusion.precondition import DenoiseFn, Denoiser, guided
 from r4t.diffusion.sampler import Multistep, Sampler, seeded_noise
 from r4t.diffusion.schedule import Karras, Schedule
 from r4t.errors import InputError
 from r4t.geometry import normalize
-from r4t.support.named import build
+from r4t.support.named import build, describe
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -55,11 +53,8 @@ class DirectionGenerator(nn.Module):
             raise InputError(
                 expected="a guidance of at least 0", found=f"{guidance}", remedy="Use 0 for none."
             )
-        self.denoiser, self.dim, self.set_size = (
-            Denoiser(network, 1.0),
-            network.dim,
-            network.set_size,
-        )
+        self.dim, self.set_size = network.dim, network.set_size
+        self.denoiser = Denoiser(network, 1.0)
         self.set_sigma_data(network.dim**-0.5 if sigma_data is None else sigma_data)
         self._schedule = Karras(sigma_min=0.01) if schedule is None else schedule
         self.sampler = Multistep() if sampler is None else sampler
@@ -100,7 +95,7 @@ class DirectionGenerator(nn.Module):
         return len(calls) * (2 if self.guidance > 0 else 1)
 
     def forward(self, query: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Generate the directions of each query: unit rows (B, L, d), dropout off whatever the mode.
+        """Generate the directions of each query: unit rows (B, L, d); dropout is always off.
 
         Args:
             query: Unit query embeddings (B, d).
@@ -119,7 +114,7 @@ class DirectionGenerator(nn.Module):
             raise InputError(
                 expected=f"one seed for each of {len(query)} queries",
                 found=f"{len(seeds)} seeds",
-                remedy="Give as many.",
+                remedy="Pass as many.",
             )
         was_training = self.training
         if was_training:
@@ -145,10 +140,10 @@ class DirectionGenerator(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {
             "format_version": FORMAT_VERSION,
-            "network": described(self.network),
+            "network": describe(self.network),
             "sigma_data": self.denoiser.sigma_data,
-            "schedule": _named(self.schedule),
-            "sampler": _named(self.sampler),
+            "schedule": describe(self.schedule),
+            "sampler": describe(self.sampler),
             "guidance": self.guidance,
         }
         weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
@@ -163,14 +158,14 @@ class DirectionGenerator(nn.Module):
             InputError: If a file is missing, damaged or of another format version.
         """
         folder = Path(folder)
-        for name in (CONFIG, WEIGHTS):
-            if not (folder / name).is_file():
-                raise InputError(
-                    expected=f"a diffusion retriever's folder with {CONFIG} and {WEIGHTS}",
-                    found=f"no {name} in {folder}",
-                    remedy="Name a folder that step 3 exported, or run that step first "
-                    "(r4t fit --config configs/toy/3_distill.yaml --run RUN).",
-                )
+        missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+        if missing:
+            raise InputError(
+                expected=f"a diffusion retriever's folder with {CONFIG} and {WEIGHTS}",
+                found=f"no {missing[0]} in {folder}",
+                remedy="Name a folder that step 3 exported, or run that step first "
+                "(r4t fit --config configs/toy/3_distill.yaml --run RUN).",
+            )
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             version = config["format_version"]
@@ -181,7 +176,7 @@ class DirectionGenerator(nn.Module):
                     remedy="Export it again.",
                 )
             generator = cls(
-                network=build_network(config["network"]),
+                network=build(SetNetwork, config["network"]),
                 schedule=build(Schedule, config["schedule"]),
                 sampler=build(Sampler, config["sampler"]),
                 guidance=config["guidance"],
@@ -196,7 +191,3 @@ class DirectionGenerator(nn.Module):
                 remedy="Export it again.",
             ) from error
         return generator.to(device).eval()
-
-
-def _named(part: Any) -> dict[str, Any]:
-    return {"name": type(part).__name__, **asdict(part)}

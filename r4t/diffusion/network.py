@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from r4t.diffusion.block import AdaptiveBlock, Block, unit_square
 from r4t.errors import InputError
-from r4t.support.named import build
 
 MAX_FREQUENCY = 256.0  # radians per unit of ln(sigma)/4: separates sigmas that differ by about 1 %
 
@@ -25,7 +24,7 @@ class SetNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain values."""
+        """Constructor arguments: plain values, or networks."""
 
     @abstractmethod
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Any:
@@ -91,7 +90,7 @@ class SetTransformer(SetNetwork):
             raise InputError(
                 expected="dim, the width of the embeddings, for a SetTransformer",
                 found="none, which only a run of r4t can fill in from its catalog",
-                remedy="Give it.",
+                remedy="Pass it.",
             )
         if width % (2 * heads):
             raise InputError(
@@ -117,7 +116,7 @@ class SetTransformer(SetNetwork):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain values."""
+        """Constructor arguments."""
         sizes = ("dim", "width", "mlp_width", "heads", "layers", "set_size", "condition_tokens")
         return {name: getattr(self, name) for name in (*sizes, "dropout", "qk_norm")}
 
@@ -178,12 +177,12 @@ class Relay(SetNetwork):
         InputError: If the networks differ in d or L.
     """
 
-    def __init__(self, first: SetTransformer, then: SetTransformer, until: float) -> None:
+    def __init__(self, first: SetNetwork, then: SetNetwork, until: float) -> None:
         super().__init__()
         one, other = ((network.set_size, network.dim) for network in (first, then))
         if one != other:
             raise InputError(
-                expected="two networks of one (L, d) in a relay",
+                expected="two networks of the same (L, d) in a relay",
                 found=f"{one} and {other}",
                 remedy="Use a student of this teacher.",
             )
@@ -192,32 +191,19 @@ class Relay(SetNetwork):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain values."""
-        networks = {"first": described(self.first), "then": described(self.then)}
-        return {**networks, "until": self.until}
+        """Constructor arguments."""
+        return {"first": self.first, "then": self.then, "until": self.until}
 
-    def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Any, Any]:
         """Return the memories of both networks."""
         return self.first.memory(condition, dropped), self.then.memory(condition, dropped)
 
-    def forward(self, rows: Tensor, noise: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, rows: Tensor, noise: Tensor, memory: tuple[Any, Any]) -> Tensor:
         """Return F for every row; all sets of a batch must be on one side of ``until``."""
         is_above = bool((noise > math.log(self.until) / 4).any())
         network = self.first if is_above else self.then
         output: Tensor = network(rows, noise, memory[0 if is_above else 1])
         return output
-
-
-def described(network: SetNetwork) -> dict[str, Any]:
-    """Return class name and arguments of a network as plain values."""
-    return {"name": type(network).__name__, **network.config}
-
-
-def build_network(config: dict[str, Any]) -> SetNetwork:
-    """Build the network that is ``described`` so, with new weights."""
-    parts = {k: build_network(v) if isinstance(v, dict) else v for k, v in config.items()}
-    network: SetNetwork = build(SetNetwork, parts)
-    return network
 
 
 def fourier_features(x: Tensor, width: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from r4t.choice import QueryTime
 from r4t.diffusion.gate import GateReport, measure
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.network import Relay, SetTransformer
+from r4t.diffusion.network import Relay
 from r4t.diffusion.sampler import Euler, Multistep
 from r4t.diffusion.schedule import Karras, Levels
 from r4t.diffusion.training import GeneratorTraining, check_share
@@ -92,10 +92,6 @@ class FewStepStudent(GeneratorTraining):
         retrieval: Of validation: the pool that some objectives need.
         query_time: Exported with the model.
 
-    Attributes:
-        levels: Sigmas (S + 1,) of the student's steps, decreasing to 0.
-        segments: The teacher's sigmas within each of them.
-
     Raises:
         InputError: If ``gate`` is outside [0, 1], or the teacher does not load.
     """
@@ -123,8 +119,8 @@ class FewStepStudent(GeneratorTraining):
         )
         self.gate, self.own_share = gate, trajectory.own_share
         self._teacher = (teacher.requires_grad_(False),)  # a tuple hides it from state and averages
-        self.levels = student.schedule.steps(student.sampler.steps)
-        self.segments = [
+        self.levels = student.schedule.steps(student.sampler.steps)  # (S + 1,), down to 0
+        self.segments = [  # the teacher's sigmas within each step
             segment(teacher.schedule, now, after, trajectory.teacher_steps)
             for now, after in pairwise(self.levels.tolist())
         ]
@@ -204,12 +200,10 @@ class FewStepStudent(GeneratorTraining):
 
         A student of one step has no such hybrid: it would be the teacher.
         """
-        student, first, then = self.generator, self.teacher.network, self.generator.network
-        assert isinstance(first, SetTransformer)  # checked when the teacher was loaded
-        assert isinstance(then, SetTransformer)
-        levels = self.levels.tolist()
+        student, levels = self.generator, self.levels.tolist()
         until = levels[0] / 2 if len(levels) == 2 else (levels[0] * levels[1]) ** 0.5
-        relay, sigma_data = Relay(first, then, until), student.denoiser.sigma_data
+        relay = Relay(self.teacher.network, student.network, until)
+        sigma_data = student.denoiser.sigma_data
         return DirectionGenerator(relay, student.schedule, student.sampler, 0.0, sigma_data)
 
 

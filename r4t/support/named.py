@@ -1,27 +1,37 @@
-"""A class name and arguments, as a saved model holds them → the object."""
+"""An object ↔ its class name and arguments, as a saved model holds them."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from r4t.errors import InputError, nearest
 
 
-def build(base: type, config: Mapping[str, Any]) -> Any:
-    """Build an object of the subclass of ``base`` that ``config`` names.
+def describe(part: Any) -> dict[str, Any]:
+    """Return the class name and arguments of a dataclass, or of an object with a ``config``."""
+    arguments = asdict(part) if is_dataclass(part) else part.config
+    plain = {key: describe(x) if hasattr(x, "config") else x for key, x in arguments.items()}
+    return {"name": type(part).__name__, **plain}
+
+
+def build(base: type, description: Mapping[str, Any]) -> Any:
+    """Build what ``describe`` described.
 
     Args:
         base: Its subclasses are known by their class names.
-        config: ``name``, and the arguments of that class.
+        description: ``name``, and the arguments of that class, which may be such descriptions.
 
     Raises:
         InputError: If no subclass has that name.
 
     Examples:
-        >>> from r4t.diffusion.sampler import Sampler
-        >>> build(Sampler, {"name": "Heun", "steps": 4})
+        >>> from r4t.diffusion.sampler import Heun, Sampler
+        >>> describe(Heun(steps=4))
+        {'name': 'Heun', 'steps': 4}
+        >>> build(Sampler, describe(Heun(steps=4)))
         Heun(steps=4)
     """
-    arguments = dict(config)
+    arguments = {k: build(base, x) if isinstance(x, dict) else x for k, x in description.items()}
     name = arguments.pop("name")
     classes = {each.__name__: each for each in _subclasses(base)}
     if name not in classes:

@@ -4,10 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from r4t.diffusion import network as networks
 from r4t.diffusion.block import AdaptiveBlock, unit_square
-from r4t.diffusion.network import AdaptiveSetTransformer, Relay, SetTransformer, fourier_features
+from r4t.diffusion.network import (
+    AdaptiveSetTransformer,
+    Relay,
+    SetNetwork,
+    SetTransformer,
+    fourier_features,
+)
 from r4t.errors import InputError
+from r4t.support.named import build, describe
 from tests.diffusion.conftest import build_network
 
 
@@ -188,15 +194,15 @@ def test_a_relay_is_one_network_above_a_level_and_the_other_below(queries):
         assert torch.equal(
             relay(rows, noise, memory), network(rows, noise, network.memory(queries))
         )
-    again = networks.build_network({"name": "Relay", **relay.config})
+    again = build(SetNetwork, describe(relay))
     again.load_state_dict(relay.state_dict())
     noise = torch.tensor([0.3])
     assert torch.equal(again(rows, noise, again.memory(queries)), relay(rows, noise, memory))
     with pytest.raises(
-        InputError, match=r"one \(L, d\) in a relay, but found \(5, 8\) and \(6, 8\)\. Use a"
+        InputError, match=r"same \(L, d\) in a relay, but found \(5, 8\) and \(6, 8\)\. Use a"
     ):
         Relay(first, built(SetTransformer, set_size=6), 1.0)
     with pytest.raises(
         InputError, match=r"name of a SetNetwork .* 'SetTransfomer'\. Known names: Adaptive.*mean"
     ):
-        networks.build_network({"name": "SetTransfomer"})
+        build(SetNetwork, {"name": "SetTransfomer"})
