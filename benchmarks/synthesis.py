@@ -57,8 +57,8 @@ def command(folder: Path, samples: int, shard_size: int) -> list[str]:
     config = configs_folder() / "toy" / "2_synthesize.yaml"
     settings = {
         "--run": str(folder),
-        "--model.init_args.samples": str(samples),
-        "--model.init_args.shard_size": str(shard_size),
+        "--model.init_args.sampling.samples": str(samples),
+        "--model.init_args.writing.shard_size": str(shard_size),
         "--data.init_args.batch_size": "64",
         "--trainer.enable_progress_bar": "false",
     }

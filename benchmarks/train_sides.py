@@ -14,7 +14,7 @@ from benchmarks.alternating import Record, Side
 from benchmarks.device import BACKEND, now, recorded
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.module import DiffusionRetriever
+from r4t.diffusion.module import DiffusionRetriever, TrainingNoise
 from r4t.diffusion.network import SetTransformer
 from r4t.diffusion.schedule import LogNormal
 from r4t.geometry import normalize
@@ -80,9 +80,8 @@ def build_module(network: dict[str, Any], compiled: bool = False) -> DiffusionRe
     """Build what is trained, with random weights."""
     torch.manual_seed(0)
     # The toy's noise; the default's range is copied to a GPU, which a CUDA graph cannot hold.
-    module = DiffusionRetriever(
-        DirectionGenerator(SetTransformer(**network)), training_noise=LogNormal(mean=0.0, std=1.2)
-    )
+    noise = TrainingNoise(LogNormal(mean=0.0, std=1.2))
+    module = DiffusionRetriever(DirectionGenerator(SetTransformer(**network)), noise)
     if compiled:
         module.generator.network.compile(dynamic=False, backend=BACKEND)
     return module

@@ -1,39 +1,59 @@
 """More rows or sets than asked for → the directions that make the best set by an objective."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from r4t.errors import InputError, check_least, nearest
+from r4t.errors import InputError, check_least
 from r4t.reward import Reward
-from r4t.search import Searcher
+from r4t.search import Searcher, check_anchor
 from r4t.sets import SetBatch
+from r4t.support.files import write_text
+from r4t.support.named import build
 
-CHOICE_FILE = "choice.json"  # how to choose among directions, saved beside a diffusion retriever
-KNOWN = frozenset({"directions", "catalog", "popularity"})  # of a set before its pool is retrieved
+CHOICE_FILE = "choice.json"  # beside a saved diffusion retriever
+KNOWN = frozenset({"directions", "catalog", "popularity"})  # fields of a set that has no pool yet
 
 
-class BestRows:
-    """The k rows of all that were generated that make the best set, see ``best_members``.
+class Choice(ABC):
+    """Keeps k directions of M generated sets.
 
     Args:
-        by: Scores sets; it must need neither pool, references nor texts.
-        draws: Sets M generated a query, at least 1; k of their M·L rows are kept.
+        by: Scores sets; it may read ``known`` fields only and must be cheap.
+        draws: Sets M generated a query, at least 1.
+        known: Fields that a set has when directions are chosen.
 
     Raises:
-        InputError: ``by`` needs what is not known yet, or ``draws`` is below 1.
+        InputError: If ``by`` reads other fields or is costly, or ``draws`` is below 1.
     """
 
-    pools_rows = True
+    pools_rows: bool  # whether k may exceed the L rows of a set
 
-    def __init__(self, by: Reward, draws: int = 1) -> None:
+    def __init__(self, by: Reward, draws: int, known: frozenset[str] = KNOWN) -> None:
         check_least({"draws": (draws, 1)})
-        check_choice(by.deciding_needs, by.weighted_objectives, by.costly)
+        names = sorted(by.weighted_objectives)
+        if by.costly:
+            raise InputError(
+                expected="objectives that are cheap enough to try dozens of sets a query",
+                found=f"{names}, of which one costs money or minutes a set",
+                remedy="Choose by others.",
+            )
+        if not by.deciding_needs <= known:
+            raise InputError(
+                expected=f"objectives that read only {sorted(known)}, as a set has nothing else when "
+                "its directions are chosen",
+                found=f"{names}, which need {sorted(by.deciding_needs)}",
+                remedy="Choose by others.",
+            )
         self.by, self.draws = by, draws
 
+    @abstractmethod
     def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
         """Choose ``size`` directions a query.
 
@@ -41,115 +61,125 @@ class BestRows:
             searcher: Finds the items that sets consist of.
             queries: (B, d) unit vectors.
             rows: Generated rows (B, M, L, d).
-            size: k, at most M·L.
+            size: k, at most L, or M·L for a choice that pools rows.
 
         Returns:
             (B, k, d).
         """
+
+    def facts(self) -> dict[str, Any]:
+        """Return its class and arguments as plain values, to be saved.
+
+        Raises:
+            InputError: If ``by`` has objects, which a file cannot name.
+        """
+        if self.by.given:
+            raise InputError(
+                expected="installed objectives without arguments, which a saved model can name",
+                found=f"objects for {sorted(self.by.given)} in the choice",
+                remedy="Remove them from choice.by.",
+            )
+        return {"keep": type(self).__name__, "weights": self.by.weights, "draws": self.draws}
+
+
+class BestRows(Choice):
+    """The k of all M·L rows that make the best set, see ``best_members``.
+
+    Args:
+        by: Scores sets; it must read neither pool, references nor texts.
+        draws: Sets M generated a query, at least 1.
+    """
+
+    pools_rows = True
+
+    def __init__(self, by: Reward, draws: int = 1) -> None:
+        super().__init__(by, draws)
+
+    def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
+        """Choose ``size`` directions a query."""
         every = rows.flatten(1, 2)  # (B, M · L, d)
         if every.shape[1] == size:
             return every
         best = best_members(searcher.retrieve(queries, every), self.by.score, size)
         return every.take_along_dim(best.unsqueeze(-1), 1)
 
-    def facts(self) -> dict[str, Any]:
-        """What ``load_choice`` builds it from."""
-        return {"keep": type(self).__name__, **_named(self.by), "draws": self.draws}
 
-
-class BestSet:
-    """The best of M generated sets, of each of which the first k rows count: rows have no order.
+class BestSet(Choice):
+    """The best of M sets, each of its first k rows: rows have no order.
 
     Args:
-        by: Scores sets; it must need neither references nor texts.
+        by: Scores sets; it must read neither references nor texts.
         draws: Sets M generated a query, at least 1.
         pool_size: Distinct items to retrieve a set where ``by`` needs a pool; none by default.
-
-    Raises:
-        InputError: ``by`` needs what is not known yet, or ``draws`` is below 1.
     """
 
     pools_rows = False
 
     def __init__(self, by: Reward, draws: int = 8, pool_size: int | None = None) -> None:
-        check_least({"draws": (draws, 1)})
-        known = KNOWN if pool_size is None else KNOWN | {"pool"}
-        check_choice(by.deciding_needs, by.weighted_objectives, by.costly, known)
-        self.by, self.draws, self.pool_size = by, draws, pool_size
+        super().__init__(by, draws, KNOWN if pool_size is None else KNOWN | {"pool"})
+        self.pool_size = pool_size
 
     def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
-        """Choose a set a query; see ``BestRows``, but k is at most L."""
+        """Choose ``size`` directions a query."""
         sets = rows[:, :, :size]  # (B, M, k, d)
         if sets.shape[1] == 1:
             return sets[:, 0]
-        asked = queries.repeat_interleave(sets.shape[1], 0)
-        found = searcher.retrieve(asked, sets.flatten(0, 1), pool_size=self.pool_size)
-        scores = self.by.score(found).view(sets.shape[:2])
+        owners = queries.repeat_interleave(sets.shape[1], 0)
+        tried = searcher.retrieve(owners, sets.flatten(0, 1), pool_size=self.pool_size)
+        scores = self.by.score(tried).view(sets.shape[:2])
         best = scores.nan_to_num(-torch.inf).argmax(1)
         return sets[torch.arange(len(sets), device=sets.device), best]
 
     def facts(self) -> dict[str, Any]:
-        """What ``load_choice`` builds it from."""
-        kept = {"keep": type(self).__name__, **_named(self.by), "draws": self.draws}
-        return {**kept, "pool_size": self.pool_size}
+        """Return its class and arguments as plain values, to be saved."""
+        return {**super().facts(), "pool_size": self.pool_size}
 
 
-Choice = BestRows | BestSet
-CHOICES: dict[str, Callable[..., Choice]] = {"BestRows": BestRows, "BestSet": BestSet}
-
-
-def load_choice(facts: dict[str, Any]) -> Choice | None:
-    """Build what ``facts`` tells of; None where it names no objective.
-
-    Raises:
-        InputError: The kind of choice is unknown, or an objective is not installed.
-    """
-    arguments = dict(facts)
-    weights, name = arguments.pop("weights"), arguments.pop("keep", "BestRows")
-    if not weights:
-        return None
-    if name not in CHOICES:
-        known = ", ".join(sorted(CHOICES))
-        raise InputError(f"Unknown choice {name!r}. Known: {known}.{nearest(name, CHOICES)}")
-    return CHOICES[name](Reward(weights), **arguments)
-
-
-def _named(by: Reward) -> dict[str, Any]:
-    if by.given:
-        raise InputError(
-            f"A saved model names the objectives it chooses by, so they must be installed and built "
-            f"without arguments — found objects for {sorted(by.given)}; leave them out of choice.by."
-        )
-    return {"weights": by.weights}
-
-
-def check_choice(
-    needs: frozenset[str],
-    names: Iterable[str],
-    costly: bool = False,
-    known: frozenset[str] = KNOWN,
-) -> None:
-    """Refuse to choose among directions by what is not known, or costs too much, at query time.
+@dataclass(frozen=True)
+class QueryTime:
+    """How a diffusion retriever answers a query; saved beside the model.
 
     Args:
-        needs: Fields that the choosing objectives read.
-        names: Of those objectives, for the message.
-        costly: Whether one of them costs money or minutes a call.
-        known: Fields that are known when the choice is made.
+        choice: Keeps the best of several generated sets, or of their rows; by default there is one
+            set, and its first rows count. It may use installed objectives only.
+        anchor: Share of the query in each direction, from 0 to below 1, see ``anchored``; it helps
+            recall where rows are sub-queries.
 
     Raises:
-        InputError: They need other fields, or are costly.
+        InputError: If ``anchor`` is outside [0, 1).
     """
-    if costly:
-        raise InputError(
-            f"Directions are chosen by trying dozens of sets a query, found {sorted(names)}, of "
-            "which one costs money or minutes a set; choose by others."
-        )
-    if not needs <= known:
-        raise InputError(
-            f"Directions are chosen before their pool, references or texts are known, by objectives "
-            f"that need no more than {sorted(known)} — found {sorted(names)}, which need "
-            f"{sorted(needs)}; choose by others."
+
+    choice: Choice | None = None
+    anchor: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_anchor(self.anchor)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``save`` writes; it raises what ``Choice.facts`` raises."""
+        chosen = {"weights": {}} if self.choice is None else self.choice.facts()
+        return {**chosen, "anchor": self.anchor}
+
+    def save(self, folder: Path) -> None:
+        """Write ``choice.json`` into a model's folder."""
+        write_text(folder / CHOICE_FILE, json.dumps(self.facts(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "QueryTime":
+        """Read what ``save`` wrote; the defaults where there is no file.
+
+        Raises:
+            InputError: If the kind of choice is unknown or an objective is not installed.
+        """
+        path = folder / CHOICE_FILE
+        if not path.is_file():
+            return cls()
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        weights, anchor = facts.pop("weights"), facts.pop("anchor")
+        if not weights:
+            return cls(None, anchor)
+        return cls(
+            build(Choice, {"name": facts.pop("keep"), "by": Reward(weights), **facts}), anchor
         )
 
 
@@ -158,17 +188,15 @@ def best_members(
 ) -> Tensor:
     """Keep the ``size`` of M members that a set misses most, by elimination in a few rounds.
 
-    A member is needed as much as the score of the others alone is low. Each round drops an equal
+    The lower the score of the others alone, the more a member is needed. Each round drops an equal
     part of those that are needed least. Members with the same item make each other seem needless,
-    so the most needed one of them waits until the others are gone. Where no item repeats, the
-    result is the best choice there is for a mean of members (groundedness, alignment). One member a
-    round gives slightly better sets at more than twice the time.
-
-    Members that are missing go first. ``score`` must not need the pool, which is not known yet.
+    so the most needed one of them waits until the others are gone; missing members go first. Where
+    no item repeats, the result is optimal for a mean of members (groundedness, alignment). One
+    member a round gives slightly better sets at more than twice the time.
 
     Args:
         sets: B sets of M members with directions.
-        score: Scores (B',) of B' sets; higher is better.
+        score: Scores (B',) of B' sets; higher is better. It must not need the pool.
         size: How many to keep, at most M.
         rounds: At least 1.
 
@@ -198,11 +226,7 @@ def best_members(
 
 
 def _waits(items: Tensor) -> Tensor:
-    """Which members (B, M) wait: the first with its item, where others have it too.
-
-    Args:
-        items: (B, M) item of each member, most needed first.
-    """
+    """Which members (B, M), most needed first, are the first of several with their item."""
     same = items.unsqueeze(2) == items.unsqueeze(1)
     later = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device)
     return (same & later.triu(1)).any(-1) & ~(same & later.tril(-1)).any(-1)
@@ -211,14 +235,13 @@ def _waits(items: Tensor) -> Tensor:
 def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:
     """Return sets of chosen members: row i has those at ``members[i]`` (n, m) of set ``owner[i]``."""
     rows = owner.unsqueeze(1)
-    directions = None if sets.directions is None else sets.directions[rows, members]
     return replace(
         sets,
         query=sets.query[owner],
         items=sets.items[rows, members],
         item_embeddings=sets.item_embeddings[rows, members],
         mask=sets.mask[rows, members],
-        directions=directions,
+        directions=None if sets.directions is None else sets.directions[rows, members],
         texts=None,
         pool=None,
         references=None,

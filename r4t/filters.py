@@ -1,38 +1,31 @@
 """Scores of candidate sets → which to keep: the second door."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from r4t.errors import InputError
 
+REMEDY = {
+    "share": "Use 0.25 to keep the best quarter.",
+    "overlap": "Use 1 to drop sets of the same items, 0.8 for sets that share four fifths of them.",
+}
 
-@dataclass(frozen=True)
-class Selection:
-    """What a filter kept of (B, G) candidates.
 
-    Attributes:
-        kept: (B, G) bool.
-        below_floor: How many were dropped because their score is under the floor.
-        beyond_share: How many of the rest were dropped because better ones fill the share.
-        unscored: How many were dropped because they could not be scored (NaN).
-        near_equal: How many were dropped because a better one holds nearly the same items.
-    """
+class Selection(NamedTuple):
+    """What a filter did with (B, G) candidates."""
 
-    kept: Tensor
-    below_floor: int
-    beyond_share: int
-    unscored: int = 0
-    near_equal: int = 0
+    kept: Tensor  # (B, G) bool
+    dropped: dict[str, int]  # reason → candidates
 
 
 class Filter:
     """Keeps the best share of each query's candidates, those at or above a floor, no two alike.
 
-    In this order: what is under the floor goes, then what is nearly equal to a better one, then what
-    is beyond the share. So a share is filled with sets that differ, where there are enough.
+    First whatever is below the floor goes, then whatever is nearly equal to a better candidate, and
+    last whatever is beyond the share: a share is filled with sets that differ if there are enough.
 
     Args:
         share: Share in (0, 1] of each query's candidates that may stay, best first, at least one.
@@ -41,7 +34,7 @@ class Filter:
             (0, 1]: |A ∩ B| / |A ∪ B| ≥ ``overlap`` (Jaccard); None keeps sets that are alike.
 
     Raises:
-        InputError: ``share`` or ``overlap`` lies outside (0, 1], or ``floor`` is NaN.
+        InputError: If ``share`` or ``overlap`` is outside (0, 1], or ``floor`` is NaN.
 
     Examples:
         >>> Filter(share=0.5, floor=0.2)(torch.tensor([[0.9, 0.1, 0.5, 0.4]])).kept.tolist()
@@ -51,61 +44,57 @@ class Filter:
     def __init__(
         self, share: float = 1.0, floor: float | None = None, overlap: float | None = None
     ) -> None:
-        if not 0 < share <= 1:
-            raise InputError(
-                f"A filter's share must lie in (0, 1], found {share}; 0.25 keeps the best quarter."
-            )
+        for name, value in (("share", share), ("overlap", overlap)):
+            if value is not None and not 0 < value <= 1:
+                raise InputError(
+                    expected=f"a filter's {name} in (0, 1]", found=f"{value}", remedy=REMEDY[name]
+                )
         if floor is not None and math.isnan(floor):
-            raise InputError("A filter's floor must be a number, found nan; leave it out for none.")
-        if overlap is not None and not 0 < overlap <= 1:
             raise InputError(
-                f"A filter's overlap must lie in (0, 1], found {overlap}; 1 drops sets of the same "
-                "items, 0.8 also those that share four fifths of them."
+                expected="a number as a filter's floor", found="nan", remedy="Omit it for no floor."
             )
         self.share = share
         self.floor = floor
         self.overlap = overlap
 
     def __call__(self, scores: Tensor, items: Tensor | None = None) -> Selection:
-        """Choose among ``scores`` (B, G), the G candidates of each of B queries.
-
-        A candidate without a score (NaN) is dropped, and a share is one of those with a score.
+        """Choose among the G candidates of each of B queries.
 
         Args:
-            scores: (B, G), higher is better.
+            scores: (B, G), higher is better; candidates without a score (NaN) are dropped, and do
+                not count in the share.
             items: (B, G, k) catalog rows of each candidate, −1 for a missing member; needed for
                 ``overlap`` alone.
 
         Raises:
-            InputError: There is an ``overlap``, and no items.
+            InputError: If there is an ``overlap`` but no items.
         """
         scored = ~scores.isnan()
-        above = scored
-        if self.floor is not None:
-            above = scored & (scores >= self.floor)
+        above = scored if self.floor is None else scored & (scores >= self.floor)
         allowed = (self.share * scored.sum(1, keepdim=True)).round().clamp(min=1)
         order = scores.nan_to_num(-torch.inf).argsort(dim=1, descending=True, stable=True)
         unlike = above
         if self.overlap is not None:
             if items is None:
                 raise InputError(
-                    "A filter with an overlap compares the items of sets, found scores alone; give "
-                    "their items, or leave overlap out."
+                    expected="the items of sets for a filter with an overlap",
+                    found="scores alone",
+                    remedy="Pass the items, or omit overlap.",
                 )
             unlike = without_near_equal(above, order, item_overlap(items), self.overlap)
-        first = unlike.gather(1, order).cumsum(1)  # its place among those that are left
-        kept = unlike & (first.gather(1, order.argsort(dim=1)) <= allowed)
-        return Selection(
-            kept=kept,
-            below_floor=int((scored & ~above).sum()),
-            beyond_share=int((unlike & ~kept).sum()),
-            unscored=int((~scored).sum()),
-            near_equal=int((above & ~unlike).sum()),
-        )
+        place = unlike.gather(1, order).cumsum(1)  # among those that remain, best first
+        kept = unlike & (place.gather(1, order.argsort(dim=1)) <= allowed)
+        dropped = {
+            "below the floor": scored & ~above,
+            "nearly equal": above & ~unlike,
+            "beyond the best share": unlike & ~kept,
+            "not scored": ~scored,
+        }
+        return Selection(kept, {reason: int(where.sum()) for reason, where in dropped.items()})
 
 
 def item_overlap(items: Tensor) -> Tensor:
-    """Jaccard overlap of the distinct items of each two candidates of a query.
+    """Jaccard overlap of the distinct items of every two candidates of a query.
 
     Args:
         items: (B, G, k) catalog rows, −1 for a missing member.
@@ -136,13 +125,10 @@ def without_near_equal(allowed: Tensor, order: Tensor, overlap: Tensor, threshol
     """Keep, best first, each candidate that is not nearly equal to one kept before.
 
     Args:
-        allowed: (B, G) bool, who may stay at all.
+        allowed: (B, G) bool, whether a candidate may stay at all.
         order: (B, G) candidates, best first.
-        overlap: (B, G, G) of each two.
+        overlap: (B, G, G) of every two.
         threshold: Overlap from which two are nearly equal.
-
-    Returns:
-        (B, G) bool.
     """
     kept = torch.zeros_like(allowed)
     near = overlap >= threshold

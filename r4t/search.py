@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,6 +35,19 @@ def take_turns(rankings: Tensor, size: int) -> Tensor:
         [[3, 7, 5]]
     """
     return distinct_first(rankings.transpose(1, 2).flatten(1), size)
+
+
+@dataclass
+class Retrieval:
+    """How many items are retrieved for a set, and how much of it is kept for the next time.
+
+    Args:
+        pool_size: Distinct items retrieved a set, for objectives that need a pool; none by default.
+        cached: How many texts' vectors and sub-queries' items to keep; 0 for none.
+    """
+
+    pool_size: int | None = None
+    cached: int = 0
 
 
 class Searcher:

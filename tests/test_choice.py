@@ -1,13 +1,15 @@
 import itertools
+import json
 
 import pytest
 import torch
 
 from r4t.catalog import Catalog
-from r4t.choice import BestRows, BestSet, best_members, check_choice, load_choice
+from r4t.choice import BestRows, BestSet, QueryTime, best_members
 from r4t.errors import InputError
 from r4t.index import TorchIndex
 from r4t.objective import Objective
+from r4t.plugins import load_objective
 from r4t.reward import Reward
 from r4t.search import Searcher
 
@@ -34,22 +36,22 @@ def test_several_rounds_keep_one_of_two_equal_members(sets_from):
     rows = [[[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]]
     sets = sets_from(rows, rows)
     diverse = Reward({"diversity": 1.0})
-    found = best_members(sets, lambda s: diverse(s)[0], 3, rounds=2)[0].tolist()
-    assert {tuple(rows[0][member]) for member in found} == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+    chosen = best_members(sets, lambda s: diverse(s)[0], 3, rounds=2)[0].tolist()
+    assert {tuple(rows[0][member]) for member in chosen} == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
 
 
 def test_draws_that_agree_lose_their_repeats_first(sets_from):
     # Six items twice each: each copy makes the other seem needless, yet one of each must stay.
     rows = [[[float(place == member // 2) for place in range(6)] for member in range(12)]]
     sets = sets_from(rows, rows).extended(items=torch.arange(12).unsqueeze(0) // 2)
-    found = best_members(sets, Reward({"diversity": 1.0}).score, 6)[0]
-    assert sorted((found // 2).tolist()) == list(range(6))
+    chosen = best_members(sets, Reward({"diversity": 1.0}).score, 6)[0]
+    assert sorted((chosen // 2).tolist()) == list(range(6))
 
 
 def test_elimination_equals_a_loop(sets_from):
     sets = sets_from(unit(2, 7, 4).tolist(), unit(2, 7, 4, seed=1).tolist())
     reward = Reward({"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2})
-    found = best_members(sets, lambda s: reward(s)[0], 3, rounds=2)
+    chosen = best_members(sets, lambda s: reward(s)[0], 3, rounds=2)
     for row in range(2):
         kept = list(range(7))
         for target in (5, 3):
@@ -62,38 +64,18 @@ def test_elimination_equals_a_loop(sets_from):
                 )
                 without[member] = reward(tried)[0].item()
             kept = sorted(kept, key=without.get)[:target]
-        assert set(found[row].tolist()) == set(kept)
+        assert set(chosen[row].tolist()) == set(kept)
 
 
 def test_the_choice_of_all_but_one_equals_trying_all_for_a_sum(sets_from):
     sets = sets_from(unit(1, 5, 4, seed=2).tolist(), unit(1, 5, 4, seed=3).tolist())
     reward = Reward({"groundedness": 1.0})  # a mean of members: elimination is optimal
-    found = set(best_members(sets, lambda s: reward(s)[0], 4)[0].tolist())
+    chosen = set(best_members(sets, lambda s: reward(s)[0], 4)[0].tolist())
     values = 1 - (sets.directions - sets.item_embeddings).norm(dim=-1)[0]
     best = max(
         itertools.combinations(range(5), 4), key=lambda keep: values[list(keep)].sum().item()
     )
-    assert found == set(best)
-
-
-def test_a_costly_objective_does_not_choose():
-    with pytest.raises(
-        InputError, match=r"dozens of sets a query, found \['judge'\], of which one"
-    ):
-        check_choice(frozenset(), ["judge"], costly=True)
-
-
-def test_missing_members_are_chosen_last(sets_from):
-    sets = sets_from(unit(1, 4, 3).tolist(), unit(1, 4, 3).tolist(), mask=[[0, 1, 0, 1]])
-    found = best_members(sets, lambda s: s.mask.float().sum(-1), 3)[0].tolist()
-    assert {1, 3} < set(found)
-
-
-@pytest.fixture
-def axes():
-    """Six items on the axes of a space of six dimensions."""
-    items = Catalog(None, {"fingerprint": "abc"}, torch.eye(6))
-    return Searcher(items, None, TorchIndex(items.embeddings))
+    assert chosen == set(best)
 
 
 class Pool(Objective):
@@ -104,6 +86,30 @@ class Pool(Objective):
 
     def score(self, sets):
         return (sets.pool == 5).any(-1).float()
+
+
+def test_a_costly_objective_does_not_choose():
+    class Costly(Pool):
+        costly = True
+
+    by = Reward({"judge": 1.0}, {"judge": Costly()})
+    with pytest.raises(
+        InputError, match=r"dozens of sets a query, but found \['judge'\], of which one"
+    ):
+        BestSet(by, pool_size=2)
+
+
+def test_missing_members_are_chosen_last(sets_from):
+    sets = sets_from(unit(1, 4, 3).tolist(), unit(1, 4, 3).tolist(), mask=[[0, 1, 0, 1]])
+    chosen = best_members(sets, lambda s: s.mask.float().sum(-1), 3)[0].tolist()
+    assert {1, 3} < set(chosen)
+
+
+@pytest.fixture
+def axes():
+    """Six items on the axes of a space of six dimensions."""
+    items = Catalog(None, {"fingerprint": "abc"}, torch.eye(6))
+    return Searcher(items, None, TorchIndex(items.embeddings))
 
 
 def drawn(*sets):
@@ -123,18 +129,18 @@ def test_the_best_of_several_sets_by_hand(axes):
     pooled = BestSet(Reward({"p": 1.0}, {"p": Pool()}), draws=2, pool_size=1)
     assert pooled(axes, query, drawn([0, 1], [5, 1]), 2).argmax(-1).tolist() == [[5, 1]]
     with pytest.raises(
-        InputError, match=r"need no more than .* found \['p'\], which need \['pool'\]"
+        InputError, match=r"that read only .* but found \['p'\], which need \['pool'\]"
     ):
         BestSet(Reward({"p": 1.0}, {"p": Pool()}))
-    with pytest.raises(InputError, match="draws must be at least 1, found 0"):
+    with pytest.raises(InputError, match="draws .*at least 1, .*found 0"):
         BestRows(Reward({"diversity": 1.0}), draws=0)
 
 
 def test_the_best_rows_of_all_draws_by_hand(axes):
     query = torch.eye(6)[:1]
     choose = BestRows(Reward({"diversity": 1.0}), draws=2)
-    found = choose(axes, query, drawn([0, 0, 1], [1, 2, 0]), 3)
-    assert sorted(found.argmax(-1)[0].tolist()) == [0, 1, 2]
+    chosen = choose(axes, query, drawn([0, 0, 1], [1, 2, 0]), 3)
+    assert sorted(chosen.argmax(-1)[0].tolist()) == [0, 1, 2]
     assert torch.equal(choose(axes, query, drawn([0, 1]), 2), drawn([0, 1])[:, 0])
 
 
@@ -144,16 +150,26 @@ def test_queries_choose_for_themselves(axes):
     assert choose(axes, torch.eye(6)[:2], rows, 2).argmax(-1).tolist() == [[1, 2], [3, 4]]
 
 
-def test_what_is_saved_builds_the_same_choice():
+def test_query_time_comes_back_as_it_was_saved(tmp_path):
     reward = Reward({"diversity": 0.5, "alignment": 0.5})
-    for choice in (BestRows(reward, draws=3), BestSet(reward, draws=4, pool_size=20)):
-        again = load_choice(choice.facts())
-        assert type(again) is type(choice)
-        assert again.facts() == choice.facts()
-    # As earlier versions wrote it.
-    assert load_choice({"weights": {"diversity": 1.0}, "draws": 2}).facts()["keep"] == "BestRows"
-    assert load_choice({"weights": {}, "draws": 1}) is None
-    with pytest.raises(
-        InputError, match=r"Unknown choice 'BestSets'. Known: .*Did you mean 'BestSet"
-    ):
-        load_choice({"keep": "BestSets", "weights": {"diversity": 1.0}})
+    for choice in (BestRows(reward, draws=3), BestSet(reward, draws=4, pool_size=20), None):
+        saved = QueryTime(choice, anchor=0.25)
+        saved.save(tmp_path)
+        loaded = QueryTime.load(tmp_path)
+        assert type(loaded.choice) is type(choice)
+        assert loaded.facts() == saved.facts()
+    assert json.loads((tmp_path / "choice.json").read_text()) == {"weights": {}, "anchor": 0.25}
+    assert QueryTime.load(tmp_path / "elsewhere") == QueryTime(None, 0.0)
+
+
+def test_what_cannot_be_saved_or_loaded_is_refused(tmp_path):
+    given = QueryTime(BestRows(Reward({"mine": 1.0}, {"mine": load_objective("diversity")})))
+    with pytest.raises(InputError, match=r"objects for \['mine'\] in the choice\. Remove"):
+        given.save(tmp_path)
+    with pytest.raises(InputError, match="anchor"):
+        QueryTime(anchor=1.0)
+    facts = {"keep": "BestSets", "weights": {"diversity": 1.0}, "draws": 1, "anchor": 0.0}
+    (tmp_path / "choice.json").write_text(json.dumps(facts))
+    message = r"name of a Choice .* but found 'BestSets'\. Known names: BestRows, BestSet\. Did you"
+    with pytest.raises(InputError, match=message):
+        QueryTime.load(tmp_path)

@@ -136,7 +136,7 @@ def test_step(place, build, step, stack):
     assert {name: found.get(name) for name in leaves(last)} == leaves(last)
     if len(stack) > 1:  # reference sets: coverage is the reward, and needs a pool
         assert found["model.reward.weights.coverage"] == 1.0
-        assert cli.model.pool_size == 150
+        assert getattr(cli.model, "retrieval", cli.model).pool_size == 150
     else:
         assert "model.reward.weights.coverage" not in found
 
@@ -179,7 +179,7 @@ def test_paper(place, build, step, stack):
         assert generator.evaluations() == 512
         assert generator.schedule.sigma_max * generator.schedule.unit == pytest.approx(7.04)
     if "wscr" in stack[-1]:
-        assert cli.model.pool_size == 5000
+        assert getattr(cli.model, "retrieval", cli.model).pool_size == 5000
         assert cli.model.reward.weights["coverage"] == 1.0
     if "hardware" in stack[-1]:
         assert cli.config[VERBS[step]].trainer.devices == 8
@@ -267,7 +267,10 @@ def test_a_server_that_writes_is_named_in_a_config(place, build, tmp_path, step)
     place([f"toy/{step}.yaml"])
     path = tmp_path / "server.yaml"
     server = "{class_path: r4t.fanout.vllm.VllmServer, init_args: {host: gpu7, port: 8001}}"
-    path.write_text(f"model: {{init_args: {{backend: {server}}}}}\n", encoding="utf-8")
+    setting = f"backend: {server}"
+    if step == "2_synthesize":
+        setting = f"sampling: {{{setting}}}"
+    path.write_text(f"model: {{init_args: {{{setting}}}}}\n", encoding="utf-8")
     model = build(step, [f"toy/{step}.yaml", path]).model
     assert model.fanout.backend.url == "http://gpu7:8001"
     assert type(build(step, [f"toy/{step}.yaml"]).model.fanout.backend) is Transformers

@@ -88,9 +88,9 @@ def test_every_sample_is_written_or_counted(run):
     model, data = told["model"]["init_args"], told["data"]["init_args"]
     queries = told["trainer"]["limit_predict_batches"] * data["batch_size"]
     manifest = sets.manifest
-    assert manifest.drawn == queries * model["samples"]
+    assert manifest.drawn == queries * model["sampling"]["samples"]
     assert manifest.sets + sum(manifest.dropped.values()) == manifest.drawn
-    kept = round(model["keep"]["init_args"]["share"] * model["samples"])
+    kept = round(model["keep"]["init_args"]["share"] * model["sampling"]["samples"])
     assert manifest.sets + manifest.dropped["no sub-query"] == queries * kept
     catalog = Catalog.load(run / "catalog")
     assert (manifest.fingerprint, manifest.dim) == (catalog.fingerprint, catalog.dim)

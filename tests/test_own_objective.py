@@ -65,7 +65,7 @@ def test_yaml_names_it_as_reward_filter_and_metric(package, program, run, tmp_pa
     assert all(0 <= value <= 1 for value in logged)
     half = {"class_path": "r4t.filters.Filter", "init_args": {"floor": 0.5}}
     alone = {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"vegan": 1.0}}}
-    synthesis = {"reward": alone, "keep": half, "samples": 4, "set_size": 4}
+    synthesis = {"reward": alone, "keep": half, "sampling": {"samples": 4}, "set_size": 4}
     config = overlay(tmp_path / "synthesize.yaml", synthesis)
     code, _, err = program(
         "synthesize", "--config", toy / "2_synthesize.yaml", "--config", config, "--run", run.folder

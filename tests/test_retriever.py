@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from r4t.catalog import write_catalog
+from r4t.choice import QueryTime
 from r4t.data.queries import Query
 from r4t.data.source import Items
 from r4t.diffusion.generator import DirectionGenerator
@@ -215,10 +216,10 @@ def test_directions_are_anchored_to_their_query(plane):
             return torch.tensor([[[0.0, 1.0]]]).expand(len(query), 1, 2)
 
     asked, east = [Query("east", "east", "")], torch.tensor([[1.0, 0.0]])
-    sets = DiffusionMethod(plane, North(), 1, 5, anchor=0.5)(asked, east)
+    sets = DiffusionMethod(plane, North(), 1, 5, QueryTime(anchor=0.5))(asked, east)
     # Half of each is the diagonal, nearest to items at 30 and 60 degrees; at 0 it is north itself.
     assert sets.directions[0, 0].tolist() == pytest.approx([0.5**0.5, 0.5**0.5])
     plain = DiffusionMethod(plane, North(), 1, 5)(asked, east)
     assert plain.items.tolist() == [[3]]
     with pytest.raises(InputError, match="anchor to be at least 0 .* but found 1.0"):
-        DiffusionMethod(plane, North(), 1, anchor=1.0)
+        QueryTime(anchor=1.0)

@@ -16,9 +16,17 @@ from r4t.filters import Filter
 from r4t.grpo.data import QueryData
 from r4t.objective import Objective
 from r4t.reward import Reward
+from r4t.search import Retrieval
 from r4t.support.interruption import Interrupted
 from r4t.support.seeds import query_seed
-from r4t.synthesis import DirectionRows, ItemRows, SynthesisTrainer, Synthesizer
+from r4t.synthesis import (
+    DirectionRows,
+    ItemRows,
+    Sampling,
+    SynthesisTrainer,
+    Synthesizer,
+    Writing,
+)
 from r4t.targets import TargetSets, begin
 
 # Sub-queries of the four samples of each query; k = 2, and one sample says nothing known.
@@ -40,7 +48,7 @@ SCRIPT = {
 
 
 class Scripted:
-    """Stands where the tuned model stands."""
+    """Takes the place of the tuned model."""
 
     form = Full(set_size=2)
 
@@ -53,7 +61,7 @@ class Scripted:
 
 
 class Size(Objective):
-    """Share of members that are there."""
+    """Share of members that are not missing."""
 
     bounds = (0.0, 1.0)
 
@@ -97,11 +105,27 @@ def synthesize(small_run, monkeypatch):
     """Writes the target sets of the two scripted queries and opens them."""
     monkeypatch.setattr("r4t.synthesis.FanoutModel.load", lambda folder, backend: Scripted())
 
-    def write(queries=None, objectives=None, batch_size=2, strategy="auto", devices=1, **arguments):
+    def write(
+        queries=None,
+        objectives=None,
+        batch_size=2,
+        strategy="auto",
+        devices=1,
+        overwrite=True,
+        shard_size=8192,
+        pool_size=None,
+        **arguments,
+    ):
         objectives = {"size": Size()} if objectives is None else objectives
         reward = Reward(dict.fromkeys(objectives, 1.0), objectives)
-        settings = {"samples": 4, "set_size": 3, "overwrite": True, **arguments}
-        module = Synthesizer(str(small_run.folder), reward, **settings)
+        module = Synthesizer(
+            str(small_run.folder),
+            reward,
+            Sampling(samples=4),
+            retrieval=Retrieval(pool_size),
+            writing=Writing(overwrite, shard_size),
+            **{"set_size": 3, **arguments},
+        )
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         plan = {"accelerator": "cpu", "strategy": strategy, "devices": devices}
         trainer = SynthesisTrainer(**plan, **off)
@@ -172,13 +196,13 @@ def test_filters_by_hand(synthesize, keep, below, beyond, empty, scores):
     assert sets.shard(0).scores["reward"].tolist() == scores
 
 
-def test_a_query_of_which_nothing_is_kept_is_left_out(synthesize):
+def test_a_query_without_a_kept_sample_has_no_set(synthesize):
     # Under the floor: all four of "blue wool", and the one of "red linen" without a member.
     sets, _ = synthesize(batch_size=1, objectives={"red": Red()}, keep=Filter(floor=0.5))
     manifest = sets.manifest
     assert (manifest.sets, manifest.queries, manifest.asked, manifest.drawn) == (3, 1, 2, 8)
     assert manifest.dropped["below the floor"] == 5
-    with pytest.raises(InputError, match=r"found none of 8 samples of 2 queries .*loosen the filt"):
+    with pytest.raises(InputError, match=r"found none of 8 samples of 2 queries .*Loosen the filt"):
         synthesize(batch_size=1, keep=Filter(floor=1.5))
 
 
@@ -197,7 +221,7 @@ def test_what_fills_rows_does_not_depend_on_the_batch(synthesize):
     assert torch.equal(together, alone)
 
 
-def test_item_ids_stand_beside_the_texts(synthesize, small_run):
+def test_item_ids_are_written_with_the_texts(synthesize, small_run):
     shard = synthesize()[0].shard(0)
     ids = small_run.searcher().catalog.ids
     assert shard.item_ids == [[ids[item] for item in row] for row in shard.items.tolist()]
@@ -265,16 +289,20 @@ def test_the_same_run_writes_the_same_bytes(synthesize, small_run):
 
 
 def test_refusals(synthesize, monkeypatch):
-    with pytest.raises(InputError, match="must hold all 2 sub-queries .* found set_size 1; raise"):
+    with pytest.raises(InputError, match="set_size of at least 2, .* but found 1\\. Raise"):
         synthesize(set_size=1)
     _, module = synthesize()
     with pytest.raises(InputError, match="found finished ones in .*targets"):
         synthesize(overwrite=False)
-    with pytest.raises(InputError, match="samples must be at least 1, found 0"):
-        synthesize(samples=0)
+    with pytest.raises(InputError, match="samples .*at least 1, .*found 0"):
+        Sampling(samples=0)
+    with pytest.raises(InputError, match="shard_size .*at least 1, .*found 0"):
+        Writing(shard_size=0)
     items = module.searcher.retrieve(torch.ones(1, 8), torch.ones(1, 2, 8))
     object.__setattr__(items, "directions", None)
-    with pytest.raises(InputError, match="sets with directions, found sets without; use ItemRows"):
+    with pytest.raises(
+        InputError, match="sets with directions, but found sets without\\. Use ItemRows"
+    ):
         DirectionRows()(items)
 
 
@@ -312,7 +340,7 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(synthesize, monkeyp
     assert kept(sets) == expected
     for name in ("sets", "queries", "asked", "drawn", "dropped"):
         assert getattr(sets.manifest, name) == getattr(facts, name)
-    # Five queries were sampled before the kill, four of which had landed: only they are passed over.
+    # Five queries were sampled before the kill; only the four of committed shards are skipped.
     assert [queries[0] for queries, *_ in second.asked] == asked[4:]
 
 
@@ -331,7 +359,7 @@ def test_a_kill_before_any_rename_leaves_a_folder_that_goes_on(synthesize, monke
         patched.setattr("r4t.support.files.os.replace", rename)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             raise_unless_finished(lambda: synthesize(MANY, batch_size=1, shard_size=4))
-    with pytest.raises(InputError, match="hold a manifest.json, found none"):
+    with pytest.raises(InputError, match="with a manifest.json, but found none"):
         TargetSets.load(whole.folder)
     sets, _ = synthesize(MANY, batch_size=1, shard_size=4)
     assert kept(sets) == expected
@@ -353,7 +381,7 @@ def test_ctrl_c_as_soon_as_the_folder_has_begun_stops_after_a_batch(synthesize, 
 
 
 def raise_unless_finished(run):
-    """Lightning may take an interrupt for a wish to end: then there is no manifest either."""
+    """Run; if Lightning ended quietly after an interrupt, a missing manifest says so."""
     try:
         run()
     except InputError as error:
@@ -363,12 +391,12 @@ def raise_unless_finished(run):
 def test_other_settings_do_not_go_on(synthesize, small_run):
     synthesize(MANY, overwrite=False)
     (small_run.step("targets") / "manifest.json").unlink()
-    with pytest.raises(InputError, match=r"found another config than in .*begun.json: restore it"):
+    with pytest.raises(InputError, match=r"begun.json\), but found another config\. Restore them"):
         synthesize(MANY, overwrite=False, keep=Filter(share=0.5))
     small_run.step("tune").mkdir(exist_ok=True)
     (small_run.step("tune") / "model").mkdir()
     (small_run.step("tune") / "model" / "weights").write_text("other")
-    with pytest.raises(InputError, match=r"found another model_fingerprint than in"):
+    with pytest.raises(InputError, match=r"found another model_fingerprint\. Restore"):
         synthesize(MANY, overwrite=False)
 
 

@@ -3,7 +3,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from r4t.time_left import TimeLeft
-from tests.test_callbacks import Counting
+from tests.training.test_callbacks import Counting
 
 
 def shown(monkeypatch, capsys, verb="fit", **settings):

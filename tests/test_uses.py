@@ -66,10 +66,10 @@ def test_filter_share_and_floor_by_hand():
     scores = torch.tensor([[0.9, 0.1, 0.5, 0.4], [0.1, 0.2, 0.3, 0.35]])
     selection = Filter(share=0.5, floor=0.32)(scores)
     assert selection.kept.tolist() == [[True, False, True, False], [False, False, False, True]]
-    assert selection.below_floor == 4  # 0.1 | 0.1, 0.2, 0.3
-    assert selection.beyond_share == 1  # 0.4
+    assert selection.dropped["below the floor"] == 4  # 0.1 | 0.1, 0.2, 0.3
+    assert selection.dropped["beyond the best share"] == 1  # 0.4
     assert Filter(share=0.01)(scores).kept.sum(1).tolist() == [1, 1]
-    with pytest.raises(InputError, match=r"share must lie in \(0, 1\], found 1.5"):
+    with pytest.raises(InputError, match=r"share in \(0, 1\], but found 1\.5\. Use 0\.25"):
         Filter(share=1.5)
 
 
@@ -122,7 +122,7 @@ def test_an_unscored_set_is_left_out_and_counted():
     # The best half of the three that have a score is round(1.5) = 2.
     selection = Filter(share=0.5, floor=2.0)(total.view(1, 4))
     assert selection.kept.tolist() == [[False, False, True, True]]
-    assert (selection.unscored, selection.below_floor, selection.beyond_share) == (1, 1, 0)
+    assert list(selection.dropped.values()) == [1, 0, 0, 1]  # below the floor; not scored
     metric = ObjectiveMetric(Unsure())
     metric.update(sets)
     assert metric.compute().item() == 2.0  # (1 + 3 + 2) / 3
@@ -198,7 +198,7 @@ def test_all_other_names_become_metrics():
 def test_ramps_and_floors_are_finite():
     with pytest.raises(InputError, match="from one finite weight to another, found 0.0 and nan"):
         Ramp(0.0, math.nan, steps=3)
-    with pytest.raises(InputError, match="floor must be a number, found nan"):
+    with pytest.raises(InputError, match="a number as a filter's floor, but found nan"):
         Filter(floor=math.nan)
 
 
@@ -239,6 +239,9 @@ def test_nan_from_a_complete_objective_names_it_and_the_query():
         Reward({"poisoned": 1.0}, {"poisoned": Poisoned()})(sets)
 
 
+NONE = dict.fromkeys(("below the floor", "nearly equal", "beyond the best share", "not scored"), 0)
+
+
 def test_near_equal_sets_are_dropped_by_hand():
     # Items of four candidates of one query, best first: b shares two of four items with a, c shares
     # all items of b, d has none.
@@ -247,19 +250,21 @@ def test_near_equal_sets_are_dropped_by_hand():
     assert item_overlap(items)[0, 0].tolist() == [1.0, 0.5, 0.5, 0.0]
     selection = Filter(overlap=0.6)(scores, items)
     assert selection.kept.tolist() == [[True, True, False, True]]
-    assert (selection.near_equal, selection.beyond_share, selection.below_floor) == (1, 0, 0)
+    assert selection.dropped == {**NONE, "nearly equal": 1}
     # At 0.5 b is dropped as well, and then c is compared only with a.
     assert Filter(overlap=0.5)(scores, items).kept.tolist() == [[True, False, False, True]]
     # Half of the sets may stay: a and b, not a and the copy of b.
     selection = Filter(share=0.5, overlap=0.6)(scores.flip(1), items.flip(1))
     assert selection.kept.tolist() == [[False, False, True, True]]
-    assert (selection.near_equal, selection.beyond_share) == (1, 1)
+    assert selection.dropped == {**NONE, "nearly equal": 1, "beyond the best share": 1}
     # The floor comes first: a set below it does not make another one a copy.
     selection = Filter(floor=0.75, overlap=0.6)(torch.tensor([[0.9, 0.7, 0.8, 0.1]]), items)
     assert selection.kept.tolist() == [[True, False, True, False]]
-    with pytest.raises(InputError, match=r"compares the items of sets, found scores alone; give"):
+    with pytest.raises(
+        InputError, match=r"items of sets .* but found scores alone\. Pass the items"
+    ):
         Filter(overlap=0.6)(scores)
-    with pytest.raises(InputError, match=r"overlap must lie in \(0, 1\], found 1.2; 1 drops sets"):
+    with pytest.raises(InputError, match=r"overlap in \(0, 1\], but found 1\.2\. Use 1 to drop"):
         Filter(overlap=1.2)
 
 

@@ -76,7 +76,7 @@ STEPS = {
         "same\ncommand goes on where it was.",
         [
             "r4t synthesize --config configs/toy/2_synthesize.yaml --run runs/toy",
-            "r4t synthesize --config configs/toy/2_synthesize.yaml --model.init_args.samples 16",
+            "r4t synthesize --config configs/toy/2_synthesize.yaml --model.init_args.sampling.samples 16",
         ],
     ),
 }

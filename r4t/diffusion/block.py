@@ -29,7 +29,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Map rows (B, L, width), given keys and values (B, heads, t, e) of the query."""
+        """Map rows (B, L, width), with keys and values (B, heads, t, e) of the query."""
         hidden = hidden + self.across_rows(self.self_norm(hidden))  # (B, L, width)
         hidden = hidden + self.to_query(self.cross_norm(hidden), key, value)
         return hidden + self.drop(self.mlp(hidden))  # (B, L, width)
@@ -44,14 +44,14 @@ class Block(nn.Module):
         return self.drop(self.self_out(self._attend(query, key, value)))  # (B, L, width)
 
     def to_query(self, rows: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Cross-attention of normed rows (B, L, width) to keys that are normed already."""
+        """Cross-attention of normed rows (B, L, width) to keys that are already normed."""
         query = rearrange(self.cross_in(rows), "b l (h e) -> b h l e", h=self.heads)  # (B, h, L, e)
         return self.drop(self.cross_out(self._attend(query, key, value)))  # (B, L, width)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if self.qk_norm:
             query = unit_square(query)
-        # The functional form drops attention weights whenever it is told a rate, eval mode or not.
+        # The functional form drops attention weights at any rate above 0, even in eval mode.
         rate = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)  # (B, h, L, e)
         return rearrange(seen, "b h l e -> b l (h e)")  # (B, L, width)
@@ -60,8 +60,8 @@ class Block(nn.Module):
 class AdaptiveBlock(Block):
     """A ``Block`` whose norms are shifted, scaled and gated by the noise level (DiT's adaLN-Zero).
 
-    Self-attention and feed-forward, not cross-attention, which the query modulates; six times the
-    width a layer. It begins as the identity, but for cross-attention.
+    That holds for self-attention and feed-forward; cross-attention is left to the query. It begins as
+    the identity, except for cross-attention.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class AdaptiveBlock(Block):
         nn.init.zeros_(self.modulation.bias)
 
     def modulated(self, hidden: Tensor, key: Tensor, value: Tensor, label: Tensor) -> Tensor:
-        """Map rows (B, L, width), as ``forward`` does, at noise labels (B or 1, width)."""
+        """Map rows (B, L, width) like ``forward``, at noise labels (B or 1, width)."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.modulation(label)[:, None].chunk(
             6, dim=-1
         )  # each (B or 1, 1, width)

@@ -2,20 +2,20 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from r4t.data.loader import ResumableLoader, Unrepeated
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.run import Run
-from r4t.targets import TargetDataset, TargetSets, as_fetched
+from r4t.targets import TargetSets, as_fetched
 
 MEASURED = 4096  # sets from which sigma_data is measured
 
@@ -23,14 +23,31 @@ MEASURED = 4096  # sets from which sigma_data is measured
 class TargetData(LightningDataModule):
     """Training and validation batches of the target sets in a folder.
 
-    All sets of a query fall on the same side. Which side follows from the query's id and the seed,
-    not from the other queries' order. Training batches come in an order of seed and epoch alone,
-    which a resumed fit takes up where it was left, and which ranks share out: together they see the
-    batches that one process with ranks · ``batch_size`` sees.
+    All sets of a query fall on the same side, which follows from the query's id and the seed, not
+    from the order of the queries. Training batches come in an order that depends on seed and epoch
+    alone, and that a resumed fit continues. Ranks share them out: together they see the batches that
+    one process with ranks · ``batch_size`` sees.
 
     With a run, there are two loaders to validate on: held-out target sets, for the loss, and the
-    run's validation queries, for retrieval. Whole batches go to the ranks, none twice, so that what
-    is measured does not depend on their number.
+    run's validation queries, for retrieval. Ranks get whole batches, none twice, so that validation
+    does not depend on their number.
+
+    Args:
+        folder: Target sets as synthesis wrote them; by default those of ``run``.
+        batch_size: Sets per batch and process.
+        val_share: Share of the queries to validate on, in [0, 1); at least one query above 0.
+        val_queries: How many of the run's validation queries to retrieve for, the first ones; all
+            by default, 0 for none.
+        seed: Of the split.
+        num_workers: Loader processes; 0 reads in the main process, which memory-mapped shards make
+            fast.
+        expected_fingerprint: Of the catalog that the sets must fit; by default that of ``run``.
+            Without one nothing is checked.
+        run: Run folder.
+
+    Raises:
+        InputError: If ``val_share`` is outside [0, 1), a number is too small, or neither folder nor
+            run is given.
     """
 
     def __init__(
@@ -44,41 +61,18 @@ class TargetData(LightningDataModule):
         expected_fingerprint: str | None = None,
         run: str | None = None,
     ) -> None:
-        """Name the folder; it is opened when training begins.
-
-        Args:
-            folder: Target sets as synthesis wrote them; by default those of ``run``.
-            batch_size: Sets per batch and process.
-            val_share: Share of the queries to validate on, in [0, 1); at least one query above 0.
-            val_queries: How many of the run's validation queries to retrieve for, the first ones;
-                all by default, 0 for none.
-            seed: Of the split.
-            num_workers: Loader processes; 0 reads in the main process, which memory-mapped shards
-                make quick.
-            expected_fingerprint: Of the catalog that the sets have to fit; by default that of
-                ``run``, and without one nothing is checked.
-            run: Run folder.
-
-        Raises:
-            InputError: ``val_share`` is outside [0, 1), a number is too small, or neither folder nor
-                run is given.
-        """
         super().__init__()
         if not 0 <= val_share < 1:
             raise InputError(
-                f"val_share must lie in [0, 1), found {val_share}: give the share of the queries "
-                "to validate on."
+                expected="a val_share in [0, 1)", found=f"{val_share}", remedy="Use 0 for none."
             )
-        asked = 0 if val_queries is None else val_queries
-        check_least(
-            {
-                "batch_size": (batch_size, 1),
-                "val_queries": (asked, 0),
-                "num_workers": (num_workers, 0),
-            }
-        )
+        limit = 0 if val_queries is None else val_queries
+        least = {"batch_size": (batch_size, 1), "num_workers": (num_workers, 0)}
+        check_least({**least, "val_queries": (limit, 0)})
         if folder is None and run is None:
-            raise InputError("Target sets need a folder or a run, found neither: name one.")
+            raise InputError(
+                expected="a folder of target sets or a run", found="neither", remedy="Name one."
+            )
         self.run = None if run is None else Run.open(run)
         if self.run is not None:
             folder = str(self.run.step("targets")) if folder is None else folder
@@ -91,7 +85,7 @@ class TargetData(LightningDataModule):
         """Open the folder and split it.
 
         Raises:
-            InputError: The folder does not load, or holds no set to train on.
+            InputError: If the folder does not load, or has no set to train on.
         """
         sets = TargetSets.load(self.folder, self.expected_fingerprint)
         ids, owners = sets.queries()
@@ -100,22 +94,23 @@ class TargetData(LightningDataModule):
         is_held_out = torch.tensor([i in held_out for i in ids], dtype=torch.bool)[owners.long()]
         if is_held_out.all():
             raise InputError(
-                f"Target sets of at least {1 + len(held_out)} queries are needed to hold out "
-                f"{len(held_out)}, found {len(answered)} in {self.folder}: synthesize more or set "
-                "val_share to 0."
+                expected=f"target sets of at least {1 + len(held_out)} queries, to hold out "
+                f"{len(held_out)}",
+                found=f"{len(answered)} in {self.folder}",
+                remedy="Synthesize more, or set val_share to 0.",
             )
-        self.train = TargetDataset(sets, (~is_held_out).nonzero().flatten())
-        self.val = TargetDataset(sets, is_held_out.nonzero().flatten())
-        self.asked = self._queries()
+        self.train = Subset(sets, (~is_held_out).nonzero().flatten().numpy())
+        self.val = Subset(sets, is_held_out.nonzero().flatten().numpy())
+        self.queries = self._queries()
 
     def sigma_data(self) -> float:
         """Root mean square of the coordinates of training rows, from up to 4,096 sets."""
         step = max(1, len(self.train) // MEASURED)
-        _, rows = self.train.__getitems__(list(range(0, len(self.train), step))[:MEASURED])
+        rows: Tensor = self.train.__getitems__(list(range(0, len(self.train), step))[:MEASURED])[1]
         return float(rows.double().square().mean().sqrt())
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled batches, the last one dropped if it is short and not the only one."""
+        """Shuffled batches; a short last one is dropped unless it is the only one."""
         rank, ranks = self._ranks()
         return ResumableLoader(
             self.train,
@@ -130,11 +125,10 @@ class TargetData(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Batches (first, condition, rows) of held-out sets, and (first, queries) of the run's.
 
-        ``first`` is the number of a batch's first set or query among all of its loader.
-
-        Either is empty where there is nothing of its kind.
+        ``first`` is the number of a batch's first set or query among all of its loader. A loader
+        without examples is empty.
         """
-        return [self._whole(self.val), self._whole(self.asked)]
+        return [self._whole(self.val), self._whole(self.queries)]
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -152,17 +146,18 @@ class TargetData(LightningDataModule):
         queries, unknown = self.run.searcher().searchable(self.run.read_queries("val"))
         if unknown:
             rank_zero_warn(
-                f"{len(unknown)} of {len(unknown) + len(queries)} val queries are left out, because "
+                f"{len(unknown)} of {len(unknown) + len(queries)} val queries are skipped, because "
                 f"the encoder knows none of their words: {[q.text for q in unknown[:3]]} …"
             )
         return queries[: self.val_queries]
 
-    def _whole(self, examples: TargetDataset | list[Query]) -> DataLoader[Any]:
+    def _whole(self, examples: Subset[Any] | list[Query]) -> DataLoader[Any]:
         rank, ranks = self._ranks()
         if 0 < len(examples) < ranks:
             raise InputError(
-                f"Each of {ranks} processes needs something to validate on, found {len(examples)} "
-                "queries or sets held out: raise val_share or val_queries, or use fewer processes."
+                expected=f"at least one held-out set and query for each of {ranks} processes",
+                found=f"{len(examples)}",
+                remedy="Raise val_share or val_queries, or use fewer processes.",
             )
         batches = WholeBatches(examples, max(1, min(self.batch_size, len(examples) // ranks)))
         return DataLoader(
@@ -181,7 +176,7 @@ class TargetData(LightningDataModule):
 class WholeBatches(Dataset[Any]):
     """Examples in their order, whole batches as items: (first, queries) or (first, *tensors)."""
 
-    def __init__(self, examples: TargetDataset | Sequence[Query], size: int) -> None:
+    def __init__(self, examples: Subset[Any] | list[Query], size: int) -> None:
         self.examples, self.size = examples, size
 
     def __len__(self) -> int:
@@ -189,9 +184,9 @@ class WholeBatches(Dataset[Any]):
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         part = range(number * self.size, min((number + 1) * self.size, len(self.examples)))
-        if isinstance(self.examples, TargetDataset):
-            return part.start, *self.examples.__getitems__(list(part))
-        return part.start, list(self.examples[part.start : part.stop])
+        if isinstance(self.examples, list):
+            return part.start, self.examples[part.start : part.stop]
+        return part.start, *self.examples.__getitems__(list(part))
 
 
 def validation_queries(ids: set[str], share: float, seed: int) -> set[str]:

@@ -1,7 +1,8 @@
 """Noisy rows of a set, a noise level and a query → the raw output F of the denoiser."""
 
 import math
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,23 +10,65 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from r4t.diffusion.block import AdaptiveBlock, Block, unit_square
-from r4t.errors import InputError, nearest
+from r4t.errors import InputError
 
-MAX_FREQUENCY = (
-    256.0  # radians per unit of ln(sigma)/4: tells sigmas apart that differ by about 1 %
-)
+MAX_FREQUENCY = 256.0  # radians per unit of ln(sigma)/4: separates sigmas that differ by about 1 %
 
 
-class SetTransformer(nn.Module):
+class SetNetwork(nn.Module, ABC):
+    """A raw network F over the L rows of a set, given a query."""
+
+    dim: int  # d, width of the embeddings of rows and query
+    set_size: int  # L, the number of rows
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments: plain values, or networks."""
+
+    @abstractmethod
+    def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Any:
+        """Return what ``forward`` needs of the queries, computed once for all noise levels.
+
+        Args:
+            condition: Query embeddings (B, d), unit length.
+            dropped: (B,) bool, True where the learned null condition takes the query's place.
+        """
+
+    @abstractmethod
+    def forward(self, rows: Tensor, noise: Tensor, memory: Any) -> Tensor:
+        """Return F (B, L, d) for every row.
+
+        Args:
+            rows: Noisy rows scaled to variance 1 (B, L, d).
+            noise: Noise label ln(sigma)/4, (1,) for all or (B,).
+            memory: From ``memory``, of the B queries.
+        """
+
+
+class SetTransformer(SetNetwork):
     """A coherent transformer: attention across the L rows of a set, which has no order.
 
     No row has a position, so permuting the input rows permutes the output rows. The query enters by
     cross-attention to ``condition_tokens`` learned linear views of its embedding; attention over
-    one token, the paper's variant, is constant in the row. Keys and values of all layers are
-    computed at once by ``memory``, for one query once.
+    one token, the paper's variant, is constant in the row. The memory holds keys and values of all
+    layers, (layers, 2, B, heads, condition_tokens, width / heads).
+
+    Args:
+        dim: d, width of the embeddings of rows and query; in a config of ``r4t fit`` that of the
+            run's catalog by default.
+        width: Width of the hidden rows.
+        mlp_width: Hidden width of the feed-forward blocks.
+        heads: Attention heads, each of width ``width`` / ``heads``.
+        layers: Blocks of self-attention, cross-attention and feed-forward.
+        set_size: L, the number of rows to generate (no weight depends on it).
+        condition_tokens: Tokens that the query is mapped to.
+        dropout: Probability in [0, 1), of hidden units and of attention weights; training only.
+        qk_norm: Whether attention compares queries and keys of root mean square 1, which bounds its
+            logits by √(``width`` / ``heads``).
 
     Raises:
-        InputError: There is no ``dim``, or ``width`` is not a multiple of 2 · ``heads``.
+        InputError: If there is no ``dim``, or ``width`` is not a multiple of 2 · ``heads``.
     """
 
     block_type: type[Block] = Block
@@ -42,51 +85,27 @@ class SetTransformer(nn.Module):
         dropout: float = 0.0,
         qk_norm: bool = False,
     ) -> None:
-        """Build the network.
-
-        Args:
-            dim: d, width of the embeddings of rows and query; in a config of `r4t fit` that of the
-                run's catalog by default.
-            width: Width of the hidden rows.
-            mlp_width: Hidden width of the feed-forward blocks.
-            heads: Attention heads, each of width ``width`` / ``heads``.
-            layers: Blocks of self-attention, cross-attention and feed-forward.
-            set_size: L, the number of rows to generate (no weight depends on it).
-            condition_tokens: Tokens that the query is mapped to.
-            dropout: Probability in [0, 1), of hidden units and of attention weights; training only.
-            qk_norm: Whether attention compares queries and keys of root mean square 1, which bounds
-                its logits by √(``width`` / ``heads``).
-        """
         super().__init__()
         if dim is None:
             raise InputError(
-                "SetTransformer needs dim, the width of the embeddings — found none, which only a run "
-                "of r4t can fill in from its catalog — give it."
+                expected="dim, the width of the embeddings, for a SetTransformer",
+                found="none, which only a run of r4t can fill in from its catalog",
+                remedy="Pass it.",
             )
         if width % (2 * heads):
             raise InputError(
-                f"SetTransformer needs a width that is a multiple of twice its heads, found width="
-                f"{width} and heads={heads}: change one of them."
+                expected="a SetTransformer's width to be a multiple of twice its heads",
+                found=f"width={width} and heads={heads}",
+                remedy="Change one of them.",
             )
-        self.config: dict[str, Any] = {
-            "dim": dim,
-            "width": width,
-            "mlp_width": mlp_width,
-            "heads": heads,
-            "layers": layers,
-            "set_size": set_size,
-            "condition_tokens": condition_tokens,
-            "dropout": dropout,
-            "qk_norm": qk_norm,
-        }
-        self.dim, self.width, self.heads, self.set_size = dim, width, heads, set_size
-        self.layers, self.condition_tokens = layers, condition_tokens
+        self.dim, self.width, self.mlp_width, self.heads = dim, width, mlp_width, heads
+        self.layers, self.set_size, self.condition_tokens = layers, set_size, condition_tokens
+        self.dropout, self.qk_norm = dropout, qk_norm
         self.rows_in = nn.Linear(dim, width)
         self.noise_in = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.tokens = nn.Linear(dim, condition_tokens * dim)
         self.null_tokens = nn.Parameter(torch.randn(condition_tokens, dim))
         self.keys_values = nn.Linear(dim, layers * 2 * width)
-        self.qk_norm = qk_norm
         self.blocks = nn.ModuleList(
             self.block_type(width, mlp_width, heads, dropout, qk_norm) for _ in range(layers)
         )
@@ -95,21 +114,14 @@ class SetTransformer(nn.Module):
         nn.init.zeros_(self.rows_out.weight)
         nn.init.zeros_(self.rows_out.bias)
 
-    @classmethod
-    def build(cls, config: dict[str, Any]) -> Self:
-        """Build a network of this ``config``, with new weights."""
-        return cls(**config)
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        sizes = ("dim", "width", "mlp_width", "heads", "layers", "set_size", "condition_tokens")
+        return {name: getattr(self, name) for name in (*sizes, "dropout", "qk_norm")}
 
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Tensor:
-        """Keys and values of the queries for the cross-attention of every layer.
-
-        Args:
-            condition: Query embeddings (B, d), unit length.
-            dropped: (B,) bool, True where the learned null condition takes the query's place.
-
-        Returns:
-            (layers, 2, B, heads, condition_tokens, width / heads).
-        """
+        """Return keys and values of the queries for the cross-attention of every layer."""
         tokens = self.tokens(condition * math.sqrt(self.dim))  # coordinates of size about 1
         tokens = rearrange(tokens, "b (t d) -> b t d", t=self.condition_tokens)  # (B, t, d)
         if dropped is not None:
@@ -124,16 +136,7 @@ class SetTransformer(nn.Module):
         return keys_values
 
     def forward(self, rows: Tensor, noise: Tensor, memory: Tensor) -> Tensor:
-        """Return F for every row.
-
-        Args:
-            rows: Noisy rows scaled to variance 1 (B, L, d).
-            noise: Noise label ln(sigma)/4, (1,) for all or (B,).
-            memory: What ``memory`` returned for the B queries.
-
-        Returns:
-            (B, L, d).
-        """
+        """Return F for every row."""
         label = self.noise_in(fourier_features(noise, self.width))  # (B or 1, width)
         hidden = self.rows_in(rows) + label[:, None]  # (B, L, width)
         for block, (key, value) in zip(self.blocks, memory):
@@ -142,7 +145,7 @@ class SetTransformer(nn.Module):
 
 
 class AdaptiveSetTransformer(SetTransformer):
-    """A ``SetTransformer`` that learns of the noise level in every norm, not once at its input.
+    """A ``SetTransformer`` that sees the noise level in every norm, not once at its input.
 
     At the paper's sizes it has 37.8M parameters more (6 layers of 1024 × 6 · 1024 and a bias).
     Arguments and errors are those of ``SetTransformer``.
@@ -151,7 +154,7 @@ class AdaptiveSetTransformer(SetTransformer):
     block_type = AdaptiveBlock
 
     def forward(self, rows: Tensor, noise: Tensor, memory: Tensor) -> Tensor:
-        """Return F for every row; see ``SetTransformer.forward``."""
+        """Return F for every row."""
         label = F.silu(self.noise_in(fourier_features(noise, self.width)))  # (B or 1, width)
         hidden = self.rows_in(rows)  # (B, L, width)
         for block, (key, value) in zip(self.blocks, memory):
@@ -159,80 +162,48 @@ class AdaptiveSetTransformer(SetTransformer):
         return self.rows_out(self.norm(hidden))  # (B, L, d)
 
 
-class Relay(nn.Module):
-    """Two networks of one d and L, one after the other: above a noise level, and from there on down.
+class Relay(SetNetwork):
+    """Two networks of one d and L: one above a noise level, the other from there on down.
 
     A few-step student may leave the first step, where the whole set is decided, to its teacher. At
-    any noise level one of the two is evaluated.
+    any noise level only one of the two is evaluated.
+
+    Args:
+        first: Evaluated at sigmas above ``until``.
+        then: Evaluated at the others.
+        until: Sigma, in absolute units.
+
+    Raises:
+        InputError: If the networks differ in d or L.
     """
 
-    def __init__(self, first: SetTransformer, then: SetTransformer, until: float) -> None:
-        """Name both networks.
-
-        Args:
-            first: Evaluated at sigmas above ``until``.
-            then: Evaluated at the others.
-            until: Sigma, in absolute units.
-
-        Raises:
-            InputError: The networks differ in d or L.
-        """
+    def __init__(self, first: SetNetwork, then: SetNetwork, until: float) -> None:
         super().__init__()
-        found = [(network.set_size, network.dim) for network in (first, then)]
-        if found[0] != found[1]:
+        one, other = ((network.set_size, network.dim) for network in (first, then))
+        if one != other:
             raise InputError(
-                f"A relay needs two networks of one (L, d), found {found[0]} and {found[1]}: use a "
-                "student of this teacher."
+                expected="two networks of the same (L, d) in a relay",
+                found=f"{one} and {other}",
+                remedy="Use a student of this teacher.",
             )
         self.first, self.then, self.until = first, then, until
-        self.set_size, self.dim = found[0]
+        self.set_size, self.dim = one
 
     @property
     def config(self) -> dict[str, Any]:
-        """What ``build`` builds it from."""
-        named = {"first": self.first, "then": self.then}
-        parts = {
-            name: {"name": type(network).__name__, **network.config}
-            for name, network in named.items()
-        }
-        return {**parts, "until": self.until}
+        """Constructor arguments."""
+        return {"first": self.first, "then": self.then, "until": self.until}
 
-    @classmethod
-    def build(cls, config: dict[str, Any]) -> Self:
-        """Build a relay of this ``config``, with new weights."""
-        return cls(build_network(config["first"]), build_network(config["then"]), config["until"])
-
-    def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values of the queries for both networks; see ``SetTransformer.memory``."""
+    def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Any, Any]:
+        """Return the memories of both networks."""
         return self.first.memory(condition, dropped), self.then.memory(condition, dropped)
 
-    def forward(self, rows: Tensor, noise: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
-        """Return F for every row; all sets of a batch have to stand on one side of ``until``."""
+    def forward(self, rows: Tensor, noise: Tensor, memory: tuple[Any, Any]) -> Tensor:
+        """Return F for every row; all sets of a batch must be on one side of ``until``."""
         is_above = bool((noise > math.log(self.until) / 4).any())
         network = self.first if is_above else self.then
-        seen: Tensor = network(rows, noise, memory[0 if is_above else 1])
-        return seen
-
-
-NETWORKS: dict[str, type[SetTransformer] | type[Relay]] = {
-    "AdaptiveSetTransformer": AdaptiveSetTransformer,
-    "Relay": Relay,
-    "SetTransformer": SetTransformer,
-}
-
-
-def build_network(config: dict[str, Any]) -> Any:
-    """Build the network that ``config`` names, by default a ``SetTransformer``, with new weights.
-
-    Raises:
-        InputError: The name is unknown.
-    """
-    arguments = dict(config)
-    name = arguments.pop("name", "SetTransformer")
-    if name not in NETWORKS:
-        known = ", ".join(sorted(NETWORKS))
-        raise InputError(f"Unknown network {name!r}. Known: {known}.{nearest(name, NETWORKS)}")
-    return NETWORKS[name].build(arguments)
+        output: Tensor = network(rows, noise, memory[0 if is_above else 1])
+        return output
 
 
 def fourier_features(x: Tensor, width: int) -> Tensor:

@@ -5,11 +5,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from r4t.diffusion.network import Relay, SetTransformer
+from r4t.diffusion.network import SetNetwork
 
 
 class DenoiseFn(Protocol):
-    """Clean rows as estimated from noisy ones, the condition already inside."""
+    """Estimates clean rows from noisy ones, for conditions that are already bound."""
 
     def __call__(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Map rows (B, L, d) noised at ``sigma``, () or (B,), to their clean estimate (B, L, d)."""
@@ -67,14 +67,14 @@ def denoising_loss(
 
 
 class Denoiser(nn.Module):
-    """Clean-data prediction D through EDM preconditioning of a set network F.
+    """Clean-data prediction D by EDM preconditioning of a set network F.
 
-    Attributes:
+    Args:
         network: F, see ``r4t.diffusion.network``.
         sigma_data: Standard deviation of the coordinates of the clean rows.
     """
 
-    def __init__(self, network: SetTransformer | Relay, sigma_data: float) -> None:
+    def __init__(self, network: SetNetwork, sigma_data: float) -> None:
         super().__init__()
         self.network = network
         self.sigma_data = sigma_data
@@ -86,11 +86,9 @@ class Denoiser(nn.Module):
         return skip * noisy + out * raw.to(noisy.dtype)
 
     def bind(self, condition: Tensor, dropped: Tensor | None = None) -> DenoiseFn:
-        """Fix the queries (B, d); what depends on them alone is computed here, once.
+        """Bind the queries (B, d), of which some (B,) may be dropped for the null condition.
 
-        Args:
-            condition: Query embeddings (B, d).
-            dropped: (B,) bool, True where the learned null condition takes the query's place.
+        What depends on the queries alone is computed here, once.
         """
         memory = self.network.memory(condition, dropped)
         return lambda noisy, sigma: self(noisy, sigma, memory)

@@ -1,4 +1,8 @@
-"""A denoiser, noise and decreasing sigmas → clean rows: free functions, and their settings."""
+"""A denoiser, noise and decreasing sigmas → clean rows: free functions, and their settings.
+
+Each ``sample_…`` takes a clean estimate of noisy rows, noise, and decreasing sigmas (S + 1,), and
+returns rows (B, L, d) distributed as the data noised at ``sigmas[-1]``.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -22,16 +26,16 @@ LOW = 2**32 - 1
 def seeded_noise(
     seeds: Sequence[int] | Tensor, shape: tuple[int, int], device: torch.device | str = "cpu"
 ) -> NoiseFn:
-    """Noise of which each query's part follows from its own seed, whatever else is in the batch.
+    """Return noise in which each query's part depends on its own seed alone, not on the batch.
 
-    A hash of seed and place, computed for all queries together where the noise is wanted: there is
-    no state, nothing to copy, and a CUDA graph can hold it. Every device hashes the same bits; the
-    normals made of them (Box & Muller 1958) differ by round-off.
+    It is a hash of seed and position, computed for all queries together on the device: there is no
+    state and nothing to copy, and a CUDA graph can hold it. Every device hashes the same bits; the
+    normals made from them (Box & Muller 1958) differ by round-off.
 
     Args:
         seeds: One 64-bit seed per query (B); an int64 tensor on ``device`` is read there.
         shape: (L, d).
-        device: Where the noise is wanted.
+        device: Of the noise.
 
     Returns:
         A function; each call returns the next (B, L, d), float32, none beyond ±6.8.
@@ -83,7 +87,7 @@ def _shifted(bits: Tensor, by: int) -> Tensor:
 
 
 def _begun(noise: NoiseFn, sigmas: Tensor) -> tuple[Tensor, list[float], Tensor]:
-    """Return rows at the first level, and the levels as numbers and beside the rows."""
+    """Return rows at the first level, the levels as numbers, and the levels on the rows' device."""
     start = noise()
     levels: list[float] = sigmas.tolist()
     return levels[0] * start, levels, sigmas.to(start)
@@ -92,16 +96,8 @@ def _begun(noise: NoiseFn, sigmas: Tensor) -> tuple[Tensor, list[float], Tensor]
 def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """Euler's method on the probability-flow ODE, which is DDIM (Song et al. 2021).
 
-    A few-step student is trained for it: its estimate at a level is where the teacher's trajectory
-    points from there to the next level.
-
-    Args:
-        denoise: Clean estimate of noisy rows.
-        noise: Called once, for the start.
-        sigmas: Decreasing (S + 1,); one evaluation per step.
-
-    Returns:
-        (B, L, d), distributed as the data noised at ``sigmas[-1]``.
+    One evaluation per step. A few-step student is trained for it: its estimate at a level is where
+    the teacher's trajectory points from there to the next level.
     """
     x, levels, sigmas = _begun(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
@@ -113,13 +109,7 @@ def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
 def sample_heun(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """Heun's second-order method on the probability-flow ODE (Karras et al. 2022, alg. 1).
 
-    Args:
-        denoise: Clean estimate of noisy rows.
-        noise: Called once, for the start.
-        sigmas: Decreasing (S + 1,); two evaluations per step, one for a step that ends in 0.
-
-    Returns:
-        (B, L, d), distributed as the data noised at ``sigmas[-1]``.
+    Two evaluations per step, one for a step that ends in 0.
     """
     x, levels, sigmas = _begun(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
@@ -136,18 +126,10 @@ def sample_heun(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
 def sample_multistep(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """DPM-Solver++(2M) on the probability-flow ODE (Lu et al. 2022, alg. 2), sigma as its clock.
 
-    Second order like Heun's method, from the estimate of the step before instead of a second
-    evaluation; the first step and a step that ends in 0 are of first order. It extrapolates in
-    log sigma: schedules whose steps there are alike (``Karras``, ``Exponential``) suit it, the end
-    of ``Tangent`` does not.
-
-    Args:
-        denoise: Clean estimate of noisy rows.
-        noise: Called once, for the start.
-        sigmas: Decreasing (S + 1,); one evaluation per step.
-
-    Returns:
-        (B, L, d), distributed as the data noised at ``sigmas[-1]``.
+    One evaluation per step, yet second order: it uses the estimate of the step before. The first
+    step and a step that ends in 0 are of first order. It extrapolates in log sigma: schedules whose
+    steps are about equal there (``Karras``, ``Exponential``) suit it, the end of ``Tangent`` does
+    not.
     """
     x, levels, sigmas = _begun(noise, sigmas)
     before, last_width = None, 0.0
@@ -166,16 +148,8 @@ def sample_sde(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """Euler–Maruyama on the reverse SDE of variance-exploding diffusion, on the clock τ = σ².
 
     In that clock the SDE reads dx = −s(x, τ) dτ + dw with the score s = (D(x; σ) − x) / σ², so a
-    step from σ to σ' adds (σ² − σ'²)·s and noise of variance σ² − σ'². Where sigma ends in 0 the
-    last step is the denoiser's estimate itself, without noise.
-
-    Args:
-        denoise: Clean estimate of noisy rows.
-        noise: Called for the start and once per step.
-        sigmas: Decreasing (S + 1,); one evaluation per step.
-
-    Returns:
-        (B, L, d).
+    step from σ to σ' adds (σ² − σ'²)·s and noise of variance σ² − σ'². One evaluation per step; a
+    step that ends in 0 returns the denoiser's estimate itself, without noise.
     """
     x, levels, sigmas = _begun(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
@@ -201,13 +175,13 @@ class Euler(Sampler):
     """``sample_euler`` in ``steps`` steps: as many evaluations (twice that when guided).
 
     Args:
-        steps: Number of them S, at least 1.
+        steps: Steps S, at least 1.
     """
 
     steps: int = 4
 
     def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """See ``sample_euler``."""
+        """Call ``sample_euler``."""
         return sample_euler(denoise, noise, sigmas)
 
 
@@ -216,13 +190,13 @@ class Heun(Sampler):
     """``sample_heun`` in ``steps`` steps: 2·steps − 1 evaluations (twice that when guided).
 
     Args:
-        steps: Number of them S, at least 1.
+        steps: Steps S, at least 1.
     """
 
     steps: int = 8
 
     def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """See ``sample_heun``."""
+        """Call ``sample_heun``."""
         return sample_heun(denoise, noise, sigmas)
 
 
@@ -231,13 +205,13 @@ class Multistep(Sampler):
     """``sample_multistep`` in ``steps`` steps: as many evaluations (twice that when guided).
 
     Args:
-        steps: Number of them S, at least 1.
+        steps: Steps S, at least 1.
     """
 
     steps: int = 8
 
     def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """See ``sample_multistep``."""
+        """Call ``sample_multistep``."""
         return sample_multistep(denoise, noise, sigmas)
 
 
@@ -246,11 +220,11 @@ class ReverseSde(Sampler):
     """``sample_sde`` in ``steps`` steps: as many evaluations (twice that when guided).
 
     Args:
-        steps: Number of them S, at least 1.
+        steps: Steps S, at least 1.
     """
 
     steps: int = 256
 
     def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """See ``sample_sde``."""
+        """Call ``sample_sde``."""
         return sample_sde(denoise, noise, sigmas)

@@ -17,12 +17,12 @@ TANGENT_END = 1.5  # the section of tan that the tangent schedule uses is [0, 1.
 class Schedule(ABC):
     """An invertible, increasing sigma(t) with sigma(1) = ``sigma_max`` · ``unit``.
 
-    ``sigma_min`` and ``sigma_max`` are counted in ``unit``. With ``unit`` None they are counted in
-    sigma_data, which ``scaled`` fills in (until then sigma comes out in units of sigma_data); a
-    unit of 1.0 makes them absolute.
+    ``sigma_min`` and ``sigma_max`` are multiples of ``unit``; a unit of 1.0 makes them absolute.
+    With ``unit`` None they are multiples of sigma_data, which ``scaled`` fills in; until then
+    sigmas are in units of sigma_data.
 
     Raises:
-        InputError: Not 0 < ``sigma_min`` < ``sigma_max``, or ``unit`` ≤ 0.
+        InputError: If not 0 < ``sigma_min`` < ``sigma_max``, or ``unit`` ≤ 0.
     """
 
     sigma_min: float
@@ -32,25 +32,27 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max:
             raise InputError(
-                f"{type(self).__name__} needs 0 < sigma_min < sigma_max, found sigma_min="
-                f"{self.sigma_min} and sigma_max={self.sigma_max}: change one of them."
+                expected=f"0 < sigma_min < sigma_max in {type(self).__name__}",
+                found=f"sigma_min={self.sigma_min} and sigma_max={self.sigma_max}",
+                remedy="Change one of them.",
             )
         if self.unit is not None and self.unit <= 0:
             raise InputError(
-                f"{type(self).__name__} needs a unit above 0, found {self.unit}: give the sigma "
-                "that the range is counted in, or leave it out to count in sigma_data."
+                expected=f"a unit above 0 in {type(self).__name__}",
+                found=f"{self.unit}",
+                remedy="Give the sigma that the range is counted in, or omit it for sigma_data.",
             )
 
     @abstractmethod
     def _relative(self, t: Tensor) -> Tensor:
-        """Return sigma(t) in units, not clipped."""
+        """Return sigma(t) in units, unclipped."""
 
     @abstractmethod
     def _inverse(self, sigma: Tensor) -> Tensor:
         """Return the t at which ``_relative`` is ``sigma`` (in units, within the range)."""
 
     def scaled(self, sigma_data: float) -> Self:
-        """Count in ``sigma_data`` if no unit was given; return itself otherwise."""
+        """Return the schedule with ``sigma_data`` as its unit if it has none, else itself."""
         return replace(self, unit=sigma_data) if self.unit is None else self  # type: ignore[type-var]
 
     def sigma(self, t: Tensor) -> Tensor:
@@ -59,24 +61,24 @@ class Schedule(ABC):
         return self._relative(t).clamp(self.sigma_min, self.sigma_max) * unit
 
     def t(self, sigma: Tensor) -> Tensor:
-        """Return the time at which the noise level is ``sigma``; sigmas out of range clip."""
+        """Return the time at which the noise level is ``sigma``, clipped to the range."""
         unit = 1.0 if self.unit is None else self.unit
         return self._inverse((sigma / unit).clamp(self.sigma_min, self.sigma_max))
 
     def steps(self, n: int) -> Tensor:
-        """Return the n + 1 decreasing sigmas of n sampler steps, float32.
-
-        The first n lie at equal distances in t from 1 to 0; the last is 0.
+        """Return n + 1 decreasing sigmas, float32: n at equal distances in t from 1 to 0, then 0.
 
         Raises:
-            InputError: ``n`` < 1.
+            InputError: If ``n`` < 1.
 
         Examples:
             >>> Exponential(sigma_min=1.0, sigma_max=100.0).steps(3).tolist()
             [100.0, 10.0, 1.0, 0.0]
         """
         if n < 1:
-            raise InputError(f"A sampler needs at least 1 step, found {n}: raise steps.")
+            raise InputError(
+                expected="at least 1 sampler step", found=f"{n}", remedy="Raise steps."
+            )
         t = torch.linspace(1, 0, n, dtype=torch.float64)
         return torch.cat([self.sigma(t), torch.zeros(1, dtype=torch.float64)]).float()
 
@@ -86,9 +88,9 @@ class Tangent(Schedule):
     """tan on [0, 1.5], rescaled to [0, sigma_max], clipped at sigma_min: the paper's schedule.
 
     Args:
-        sigma_min: Lowest noise level, above 0: what is below is clipped.
+        sigma_min: Lowest noise level, above 0; lower ones are clipped.
         sigma_max: Highest noise level, at t = 1.
-        unit: Sigma that both are counted in; sigma_data by default.
+        unit: Sigma that both count in; sigma_data by default.
 
     Examples:
         >>> [round(sigma, 4) for sigma in Tangent().sigma(torch.tensor([0.0, 1.0])).tolist()]
@@ -113,7 +115,7 @@ class Exponential(Schedule):
     Args:
         sigma_min: Lowest noise level, above 0, at t = 0.
         sigma_max: Highest noise level, at t = 1.
-        unit: Sigma that both are counted in; sigma_data by default.
+        unit: Sigma that both count in; sigma_data by default.
 
     Examples:
         >>> Exponential(sigma_min=0.01, sigma_max=100.0).sigma(torch.tensor(0.5)).item()
@@ -142,8 +144,8 @@ class Karras(Schedule):
     Args:
         sigma_min: Lowest noise level, above 0, at t = 0.
         sigma_max: Highest noise level, at t = 1.
-        rho: How much the steps gather at small sigma, above 0; 1 spreads them evenly.
-        unit: Sigma that both are counted in; sigma_data by default.
+        rho: How strongly the steps cluster at small sigma, above 0; 1 spreads them evenly.
+        unit: Sigma that both count in; sigma_data by default.
 
     Examples:
         >>> Karras(sigma_min=1.0, sigma_max=9.0, rho=2.0).sigma(torch.tensor(0.5)).item()
@@ -168,15 +170,15 @@ class Karras(Schedule):
 class LogNormal(Schedule):
     """ln sigma is normal at a uniform t: EDM's training noise (Karras et al. 2022, tab. 1).
 
-    For training: it spends its draws where the rows of a set decide who becomes what, around
-    ``sigma`` = e^``mean``, and few where the noise hides everything or nothing.
+    For training: most draws are near ``sigma`` = e^``mean``, where the rows of a set settle which
+    of them becomes what, and few where the noise hides everything or nothing.
 
     Args:
         mean: Of ln sigma.
         std: Of ln sigma, above 0.
-        sigma_min: Lowest noise level, above 0: what is below is clipped.
+        sigma_min: Lowest noise level, above 0; lower ones are clipped.
         sigma_max: Highest noise level, clipped likewise.
-        unit: Sigma that these are counted in; sigma_data by default.
+        unit: Sigma that all of these count in; sigma_data by default.
 
     Examples:
         >>> LogNormal(mean=0.0).sigma(torch.tensor(0.5)).item()
@@ -198,16 +200,16 @@ class LogNormal(Schedule):
 
 @dataclass(frozen=True)
 class Levels(Schedule):
-    """Given noise levels, at equal distances in t, and log-linear between them.
+    """Chosen noise levels, at equal distances in t, and log-linear between them.
 
-    For few steps, where each level counts: as many steps as levels stand exactly on them.
+    For few steps, where each level counts: as many steps as levels fall exactly on them.
 
-    Attributes:
+    Args:
         levels: At least two, decreasing; the first is ``sigma_max``, the last ``sigma_min``.
-        unit: Sigma that they are counted in; sigma_data by default.
+        unit: Sigma that they count in; sigma_data by default.
 
     Raises:
-        InputError: There are fewer than two, or they do not decrease.
+        InputError: If there are fewer than two, or they do not decrease.
 
     Examples:
         >>> [round(sigma, 4) for sigma in Levels(levels=(80.0, 2.0, 0.5)).steps(3).tolist()]
@@ -221,8 +223,9 @@ class Levels(Schedule):
         falls = all(low < high for high, low in pairwise(self.levels))
         if len(self.levels) < 2 or not falls:
             raise InputError(
-                f"Levels needs at least two sigmas, each below the one before, found {self.levels}: "
-                "change them; a single step needs a schedule such as Karras."
+                expected="at least two levels, each below the one before",
+                found=f"{self.levels}",
+                remedy="Change them; for a single step use a schedule such as Karras.",
             )
         object.__setattr__(self, "levels", tuple(self.levels))  # JSON knows lists only
         super().__post_init__()

@@ -1,11 +1,11 @@
 """A teacher's trajectories from noise to sets → the loss of a student that takes them in few steps.
 
 The teacher's probability-flow ODE is a deterministic map from noise to sets. The student learns it in
-segments: at each of a few noise levels its estimate points to where the teacher's solver, walking in
-many small steps, arrives at the next level. That is progressive distillation (Salimans & Ho 2022)
-with all its halvings in one, or a consistency model of as many segments as steps (Heek et al. 2024)
-whose targets come from the teacher itself, so that no error is copied from student to student.
-Guidance is part of the teacher's trajectory: the student has it without its second evaluation.
+segments: at each of a few noise levels its estimate points to where the teacher's solver arrives at
+the next level in many small steps. That is progressive distillation (Salimans & Ho 2022) with all its
+halvings in one, or a consistency model of as many segments as steps (Heek et al. 2024) whose targets
+come from the teacher itself, so that no error is passed from student to student. Guidance is part of
+the teacher's trajectory, so the student has it without a second evaluation.
 """
 
 import math
@@ -26,7 +26,7 @@ def segment(schedule: Schedule, now: float, after: float, steps: int) -> Tensor:
         schedule: The teacher's, in absolute units.
         now: Sigma at which the segment begins.
         after: Sigma at which it ends; 0 for the last one.
-        steps: Of the whole range from t = 1 to 0; a segment takes its share, at least 2.
+        steps: Of the whole range from t = 1 to 0; a segment gets its share, at least 2.
 
     Returns:
         (n + 1,) float64, decreasing, from ``now`` to ``after``.
@@ -43,7 +43,7 @@ def segment(schedule: Schedule, now: float, after: float, steps: int) -> Tensor:
     end = float(schedule.t(torch.tensor(after, dtype=torch.float64))) if after > 0 else 0.0
     inner = max(2, math.ceil(round(steps * (start - end), 6)))
     levels = schedule.sigma(torch.linspace(start, end, inner + 1, dtype=torch.float64))
-    levels[0] = now  # a level that rounding has moved
+    levels[0] = now  # which rounding has moved
     if after > 0:
         levels[-1] = after
         return levels
@@ -52,16 +52,7 @@ def segment(schedule: Schedule, now: float, after: float, steps: int) -> Tensor:
 
 @torch.no_grad()
 def follow(denoise: DenoiseFn, x: Tensor, levels: Tensor) -> Tensor:
-    """Walk the teacher's ODE from ``x`` at ``levels[0]`` down to ``levels[-1]``, multistep.
-
-    Args:
-        denoise: The teacher's clean estimate.
-        x: Noisy rows (B, L, d).
-        levels: Decreasing (n + 1,).
-
-    Returns:
-        (B, L, d).
-    """
+    """Follow the teacher's ODE from ``x`` (B, L, d) at ``levels[0]`` down to ``levels[-1]``."""
     return sample_multistep(denoise, lambda: x / levels[0].item(), levels)
 
 
@@ -79,10 +70,10 @@ def distillation_loss(
     sigma_data: float,
     own: Tensor,
 ) -> Tensor:
-    """How far each step of the student lands from where its teacher's trajectory leads.
+    """Return how far each step of the student lands from where its teacher's trajectory leads.
 
-    The walk goes on from the student's own landing or from the teacher's: what the student sees
-    when it is used are its own, and there the teacher shows the way back.
+    A set continues from the student's own landing or from the teacher's. In use the student sees its
+    own landings, so the teacher must show the way back from there.
 
     Args:
         student: The student's clean estimate.
@@ -91,7 +82,7 @@ def distillation_loss(
         levels: The student's (S + 1,), decreasing to 0.
         inner: The teacher's levels of each of the S segments.
         sigma_data: Unit of the distance.
-        own: (B,) bool, whether a set walks on from the student's landing.
+        own: (B,) bool, whether a set continues from the student's landing.
 
     Returns:
         (S, B): mean squared distance over coordinates, in units of sigma_data².

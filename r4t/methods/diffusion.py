@@ -1,16 +1,15 @@
 """A diffusion retriever → a method: all directions at once."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from r4t.choice import CHOICE_FILE, Choice, load_choice
+from r4t.choice import Choice, QueryTime
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.search import Searcher, anchored, check_anchor
+from r4t.search import Searcher, anchored
 from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
 
@@ -29,11 +28,10 @@ class DiffusionMethod:
         generator: Generates L directions for each query and seed.
         set_size: Number k of directions used.
         pool_size: Number P of distinct items.
-        choice: Chooses among several generated sets, or among their rows.
-        anchor: Share of the query in each direction, in [0, 1); see ``anchored``.
+        query_time: How to choose among several generated sets, and to anchor directions.
 
     Raises:
-        InputError: If there are fewer directions than ``set_size``, or ``anchor`` is out of range.
+        InputError: If there are fewer directions than ``set_size``.
     """
 
     draws: int | None = None
@@ -44,13 +42,12 @@ class DiffusionMethod:
         generator: "DirectionGenerator",
         set_size: int = 10,
         pool_size: int = 150,
-        choice: Choice | None = None,
-        anchor: float = 0.0,
+        query_time: QueryTime | None = None,
         key: str = "diffusion",
         name: str = "R4T-Diffusion",
     ) -> None:
-        check_anchor(anchor)
-        if set_size > (most := _directions(generator, choice)):
+        query_time = QueryTime() if query_time is None else query_time
+        if set_size > (most := _directions(generator, query_time.choice)):
             raise InputError(
                 expected=f"at most {most} directions, as many as the retriever generates",
                 found=f"set_size {set_size}",
@@ -58,7 +55,7 @@ class DiffusionMethod:
             )
         self.searcher, self.generator = searcher, generator
         self.set_size, self.pool_size = set_size, pool_size
-        self.choice, self.anchor = choice, anchor
+        self.choice, self.anchor = query_time.choice, query_time.anchor
         self.key, self.name = key, name
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
@@ -93,12 +90,9 @@ class DiffusionMethod:
         """Load what step 3 or 4 exported, with at most ``set_size`` directions."""
         from r4t.diffusion.generator import DirectionGenerator
 
-        generator, path = DirectionGenerator.load(folder), folder / CHOICE_FILE
-        facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"weights": {}}
-        anchor = facts.pop("anchor", 0.0)
-        choice = load_choice(facts)
-        size = min(set_size, _directions(generator, choice))
-        return cls(searcher, generator, size, pool_size, choice, anchor, key, name)
+        generator, query_time = DirectionGenerator.load(folder), QueryTime.load(folder)
+        size = min(set_size, _directions(generator, query_time.choice))
+        return cls(searcher, generator, size, pool_size, query_time, key, name)
 
 
 def _directions(generator: "DirectionGenerator", choice: Choice | None) -> int:

@@ -10,31 +10,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from r4t.errors import InputError
-from r4t.targets.format import FORMAT_VERSION, MANIFEST, SCORE, Manifest, TargetBatch
-from r4t.targets.shards import read_record
-
-BLOCK = 1024  # sets looked at together
+from r4t.targets.format import FORMAT_VERSION, MANIFEST, SCORE, Manifest, TargetBatch, check_finite
+from r4t.targets.shards import read_json, read_record
 
 
-class TargetSets:
-    """A finished folder of target sets; tensors stay on disk until they are asked for.
+class TargetSets(Dataset[tuple[Tensor, Tensor]]):
+    """A finished folder of target sets; tensors stay on disk until they are read.
+
+    It is a map-style data set of conditions (d,) and rows (L, d). ``__getitems__`` fetches a batch at
+    once, already stacked; a ``DataLoader`` uses it when its ``collate_fn`` is ``as_fetched``.
 
     Attributes:
-        folder: Where it lies.
+        folder: Where it is.
         manifest: What it holds.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
+        self._paths = [folder / shard["name"] for shard in manifest.shards]
         self._open: dict[int, dict[str, Tensor]] = {}
-        sizes = torch.tensor([0] + [shard["sets"] for shard in manifest.shards])
-        self._starts = sizes.cumsum(0)
+        self._starts = torch.tensor([0] + [shard["sets"] for shard in manifest.shards]).cumsum(0)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # a worker maps the files itself
-
-    def __len__(self) -> int:
-        return self.manifest.sets
 
     @classmethod
     def load(cls, folder: str | Path, expected_fingerprint: str | None = None) -> "TargetSets":
@@ -42,41 +40,61 @@ class TargetSets:
 
         Args:
             folder: What ``TargetWriter`` wrote.
-            expected_fingerprint: The catalog's, if the sets have to fit one.
+            expected_fingerprint: The catalog's, if the sets must fit one.
 
         Raises:
-            InputError: No (readable) manifest, another format version, a missing, cut or unfitting
-                shard, or the fingerprint of another catalog.
+            InputError: If the manifest is missing, damaged or of another format version, the
+                fingerprint is that of another catalog, or a shard is missing, cut off or misshapen.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
         if expected_fingerprint is not None and manifest.fingerprint != expected_fingerprint:
             raise InputError(
-                f"Target sets for the catalog {expected_fingerprint} were expected, found those of "
-                f"{manifest.fingerprint} in {folder}: synthesize them again with this catalog."
+                expected=f"target sets of the catalog {expected_fingerprint}",
+                found=f"those of {manifest.fingerprint} in {folder}",
+                remedy="Synthesize them again with this catalog.",
             )
         for shard in manifest.shards:
             _check_shard(folder / shard["name"], shard, manifest)
         return cls(folder, manifest)
 
+    def __len__(self) -> int:
+        return self.manifest.sets
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        condition, rows = self.__getitems__([number])
+        return condition[0], rows[0]
+
+    def __getitems__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        places = torch.tensor(numbers)
+        condition = torch.empty(len(places), self.manifest.dim)
+        rows = torch.empty(len(places), self.manifest.set_size, self.manifest.dim)
+        owner = torch.bucketize(places, self._starts, right=True) - 1
+        for shard in owner.unique().tolist():
+            here = owner == shard
+            local = places[here] - self._starts[shard]
+            tensors = self.tensors(shard)
+            condition[here], rows[here] = tensors["condition"][local], tensors["rows"][local]
+        return condition, rows
+
     def tensors(self, shard: int) -> dict[str, Tensor]:
         """Return the memory-mapped tensors of a shard by name.
 
         Raises:
-            InputError: A condition or row is not finite; looked at when a shard is opened.
+            InputError: If a condition or row is not finite, which is checked once.
         """
         if shard not in self._open:
-            path = self.folder / self.manifest.shards[shard]["name"]
-            with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            _check_finite(path, found)
-            self._open[shard] = found
+            with safe_open(self._paths[shard], framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            check_finite(tensors, lambda row: str(self._paths[shard]))
+            self._open[shard] = tensors
         return self._open[shard]
 
     def shard(self, number: int) -> TargetBatch:
         """Return a whole shard with its texts."""
         tensors = self.tensors(number)
-        lines = self._lines(number)
+        with self._paths[number].with_suffix(".jsonl").open(encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
         return TargetBatch(
             condition=tensors["condition"],
             rows=tensors["rows"],
@@ -84,147 +102,68 @@ class TargetSets:
             scores={k.removeprefix(SCORE): t for k, t in tensors.items() if k.startswith(SCORE)},
             query_ids=[line["query_id"] for line in lines],
             queries=[line["query"] for line in lines],
-            item_ids=None
-            if not lines or "items" not in lines[0]
-            else [line["items"] for line in lines],
             texts=[line["texts"] for line in lines],
+            item_ids=[line["items"] for line in lines] if "items" in lines[0] else None,
         )
-
-    def query_ids(self) -> list[str]:
-        """Return the query id of every set, in order."""
-        ids, owners = self.queries()
-        return [ids[owner] for owner in owners.tolist()]
 
     def queries(self) -> tuple[list[str], Tensor]:
         """Return the ids of the queries, and for each set (n,) int32 which of them it answers."""
         numbers: dict[str, int] = {}
-        parts = []
-        for shard, told in enumerate(self.manifest.shards):
-            ids = read_record((self.folder / told["name"]).with_suffix(".json"))["queries"]
-            own = [numbers.setdefault(query, len(numbers)) for query in ids]
-            parts.append(torch.tensor(own, dtype=torch.int32)[self._owners(shard)])
-        return list(numbers), torch.cat(parts)
-
-    def gather(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return conditions (n, d) and rows (n, L, d) of the sets with these numbers (n,)."""
-        condition = torch.empty(len(numbers), self.manifest.dim)
-        rows = torch.empty(len(numbers), self.manifest.set_size, self.manifest.dim)
-        owner = torch.bucketize(numbers, self._starts, right=True) - 1
-        for shard in owner.unique().tolist():
-            here = owner == shard
-            local = numbers[here] - self._starts[shard]
-            tensors = self.tensors(shard)
-            condition[here], rows[here] = tensors["condition"][local], tensors["rows"][local]
-        return condition, rows
-
-    def _owners(self, shard: int) -> Tensor:
-        path = self.folder / self.manifest.shards[shard]["name"]
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor("query").long()
-
-    def _lines(self, shard: int) -> list[dict[str, Any]]:
-        path = (self.folder / self.manifest.shards[shard]["name"]).with_suffix(".jsonl")
-        with path.open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
-
-
-class TargetDataset(Dataset):
-    """Map-style (condition (d,), rows (L, d)) of all or some target sets.
-
-    ``__getitems__`` fetches a batch at once, already stacked; a ``DataLoader`` uses it when its
-    ``collate_fn`` is ``as_fetched``.
-    """
-
-    def __init__(self, sets: TargetSets, numbers: Tensor | None = None) -> None:
-        """Take the sets with these numbers (all by default)."""
-        self.sets = sets
-        self.numbers = torch.arange(len(sets)) if numbers is None else numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        condition, rows = self.sets.gather(self.numbers[index : index + 1])
-        return condition[0], rows[0]
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return self.sets.gather(self.numbers[torch.tensor(indices)])
+        owners = []
+        for path in self._paths:
+            ids = read_record(path.with_suffix(".json"))["queries"]
+            rows = [numbers.setdefault(query, len(numbers)) for query in ids]
+            with safe_open(path, framework="pt") as file:
+                places = file.get_tensor("query").long()
+            owners.append(torch.tensor(rows, dtype=torch.int32)[places])
+        return list(numbers), torch.cat(owners)
 
 
 def as_fetched(batch: Any) -> Any:
-    """Return a batch that ``TargetDataset.__getitems__`` has stacked already."""
+    """Return a batch that ``TargetSets.__getitems__`` has stacked already."""
     return batch
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read what a folder of finished target sets holds and where it came from; no shard is opened.
+    """Read the manifest of finished target sets; no shard is opened.
 
     Raises:
-        InputError: No (readable) manifest, or one of another format version.
+        InputError: If it is missing, damaged or of another format version.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(
-            f"Finished target sets hold a {MANIFEST}, found none in {folder}: run synthesize (to "
-            "its end) first, or name its output folder."
+            expected=f"finished target sets with a {MANIFEST}",
+            found=f"none in {folder}",
+            remedy="Run r4t synthesize to its end first, or name the folder that it wrote.",
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-        if version != FORMAT_VERSION:
-            raise InputError(
-                f"This program reads target sets of format {FORMAT_VERSION}, found format "
-                f"{version} in {folder}: synthesize them again."
-            )
-        return Manifest(**content)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"A manifest of target sets was expected in {path}, found something else ({error}): "
-            "synthesize them again."
-        ) from error
+    content = read_json(path) or {}
+    if content.get("format_version") != FORMAT_VERSION:
+        version = content.get("format_version", "unknown")
+        raise _damaged(f"target sets of format {FORMAT_VERSION}", f"format {version} in {path}")
+    return Manifest(**content)
 
 
-def _check_shard(path: Path, told: dict[str, Any], manifest: Manifest) -> None:
-    texts, record = path.with_suffix(".jsonl"), path.with_suffix(".json")
-    missing = [each.name for each in (path, texts, record) if not each.is_file()]
-    if missing:
-        raise InputError(
-            f"The manifest tells of {path.name} with its .jsonl and .json, found no "
-            f"{', '.join(missing)} in {path.parent}: copy the folder whole or synthesize it again."
-        )
-    for each, expected_size in ((path, told["bytes"]), (texts, told["texts_bytes"])):
-        size = each.stat().st_size
-        if size != expected_size:
-            raise InputError(
-                f"{each.name} should be {expected_size} bytes, found {size} in {path.parent}: copy "
-                "the folder whole or synthesize it again."
-            )
-    n, length, dim = told["sets"], manifest.set_size, manifest.dim
+def _check_shard(path: Path, record: dict[str, Any], manifest: Manifest) -> None:
+    sizes = {".safetensors": record["bytes"], ".jsonl": record["texts_bytes"], ".json": None}
+    for ending, size in sizes.items():
+        file = path.with_suffix(ending)
+        if not file.is_file():
+            raise _damaged(f"{file} as the manifest says", "no such file")
+        if size is not None and file.stat().st_size != size:
+            raise _damaged(f"{size} bytes in {file}", f"{file.stat().st_size} bytes")
+    n, length, dim = record["sets"], manifest.set_size, manifest.dim
     expected = {"condition": [n, dim], "rows": [n, length, dim], "items": [n, length], "query": [n]}
     try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_slice(name).get_shape() for name in expected}
+        with safe_open(path, framework="pt") as tensors:
+            shapes = {name: tensors.get_slice(name).get_shape() for name in expected}
     except SafetensorError as error:
-        raise InputError(
-            f"{path} should hold {', '.join(expected)}, found a file that does not read so "
-            f"({error}): synthesize the sets again."
-        ) from error
+        raise _damaged(f"{', '.join(expected)} in {path}", f"something else ({error})") from error
     for name, shape in expected.items():
-        if found[name] != shape:
-            raise InputError(
-                f"{name} in {path} should have the shape {shape}, found {found[name]}: synthesize "
-                "the sets again."
-            )
+        if shapes[name] != shape:
+            raise _damaged(f"{name} of shape {shape} in {path}", f"shape {shapes[name]}")
 
 
-def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
-    for name in ("condition", "rows"):
-        for start in range(0, len(tensors[name]), BLOCK):
-            part = tensors[name][start : start + BLOCK]
-            finite = part.isfinite().flatten(1).all(1)
-            if not finite.all():
-                row = start + int((~finite).nonzero()[0])
-                raise InputError(
-                    f"Target sets hold finite numbers, found NaN or infinity in the {name} of set "
-                    f"{row} in {path}: synthesize the sets again."
-                )
+def _damaged(expected: str, found: str) -> InputError:
+    remedy = "Copy the whole folder again, or synthesize the sets again."
+    return InputError(expected=expected, found=found, remedy=remedy)

@@ -1,11 +1,12 @@
 """A shard of target sets ↔ its files, of which all or none count; and what a folder was begun with.
 
-A shard ``shard-RRR-NNNNN`` of rank RRR is a ``.safetensors``, a ``.jsonl`` and, renamed into place last,
-a ``.json``: the landing record, which tells of sizes, counts and the queries that are done. Files
-without a record are those of a shard that was in flight when the program was killed.
+A shard ``shard-RRR-NNNNN`` of rank RRR is a ``.safetensors``, a ``.jsonl`` and, renamed into place
+last, a ``.json``: its record of sizes, counts and finished queries. Files without a record belong to
+a shard that was being written when the program was killed.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,51 +19,49 @@ from r4t.support.files import PART, replacing, write_text
 from r4t.targets.format import MANIFEST, SCORE, Origin, TargetBatch
 
 BEGUN, CARD = "begun.json", "README.md"
-RECORDED = ("name", "sets", "queries", "empty", "drawn", "dropped")
+RECORDED = {"name", "sets", "queries", "empty", "drawn", "dropped"}
 
 
 def commit_shard(
-    folder: Path, name: str, batch: TargetBatch | None, record: dict[str, Any]
+    folder: Path, name: str, batches: Sequence[TargetBatch], record: dict[str, Any]
 ) -> None:
-    """Write a shard and its landing record.
+    """Write a shard of some batches, or of none, and its record.
 
     Args:
         folder: Of the target sets.
         name: Of the shard, without an ending.
-        batch: Its sets; None where its queries have none.
+        batches: Its sets, all with the same objectives.
         record: ``queries`` (ids that are done with it), ``empty`` (those of them without a set),
             ``drawn`` and ``dropped``; sizes are added.
     """
-    sizes: dict[str, Any] = {"name": f"{name}.safetensors", "sets": 0}
-    if batch is not None:
+    path = folder / f"{name}.safetensors"
+    sizes: dict[str, Any] = {"name": path.name, "sets": sum(map(len, batches))}
+    if batches:
         numbers = {query: number for number, query in enumerate(record["queries"])}
-        own = torch.tensor([numbers[query] for query in batch.query_ids], dtype=torch.int32)
+        owners = [numbers[query] for batch in batches for query in batch.query_ids]
         tensors = {
-            "condition": batch.condition.float(),
-            "rows": batch.rows.float(),
-            "items": batch.items.long(),
-            "query": own,
-            **{SCORE + objective: score.float() for objective, score in batch.scores.items()},
+            "condition": torch.cat([batch.condition.float() for batch in batches]),
+            "rows": torch.cat([batch.rows.float() for batch in batches]),
+            "items": torch.cat([batch.items.long() for batch in batches]),
+            "query": torch.tensor(owners, dtype=torch.int32),
         }
-        path = folder / f"{name}.safetensors"
+        for objective in batches[0].scores:
+            scores = [batch.scores[objective].float() for batch in batches]
+            tensors[SCORE + objective] = torch.cat(scores)
         with replacing(path) as part:
             save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, part)
-        texts = folder / f"{name}.jsonl"
-        write_text(texts, "".join(_lines(batch)))
-        sizes |= {
-            "sets": len(batch),
-            "bytes": path.stat().st_size,
-            "texts_bytes": texts.stat().st_size,
-        }
-    write_text(folder / f"{name}.json", json.dumps({**sizes, **record}, ensure_ascii=False) + "\n")
+        texts = path.with_suffix(".jsonl")
+        write_text(texts, "".join(line for batch in batches for line in _lines(batch)))
+        sizes |= {"bytes": path.stat().st_size, "texts_bytes": texts.stat().st_size}
+    text = json.dumps({**sizes, **record}, ensure_ascii=False) + "\n"
+    write_text(path.with_suffix(".json"), text)
 
 
 def _lines(batch: TargetBatch) -> list[str]:
     lines = []
-    for row, (query_id, query, texts) in enumerate(
-        zip(batch.query_ids, batch.queries, batch.texts, strict=True)
-    ):
-        line: dict[str, Any] = {"query_id": query_id, "query": query, "texts": list(texts)}
+    for row, query_id in enumerate(batch.query_ids):
+        texts = list(batch.texts[row])
+        line: dict[str, Any] = {"query_id": query_id, "query": batch.queries[row], "texts": texts}
         if batch.item_ids is not None:
             line["items"] = list(batch.item_ids[row])
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
@@ -70,81 +69,69 @@ def _lines(batch: TargetBatch) -> list[str]:
 
 
 def committed_shards(folder: Path) -> list[Path]:
-    """Landing records of a folder, in the order of ranks and shards."""
+    """Return the shard records of a folder, in the order of ranks and shards."""
     return sorted(folder.glob("shard-*.json"))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read one landing record.
-
-    Raises:
-        InputError: It is damaged.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {key: record[key] for key in RECORDED} | record
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    """Read the record of a shard; a damaged one raises ``InputError``."""
+    record = read_json(path)
+    if record is None or not record.keys() >= RECORDED:
         raise InputError(
-            f"A landing record of a shard was expected in {path}, found something else ({error}): "
-            "synthesize again with overwrite."
-        ) from error
+            expected=f"the record of a shard in {path}",
+            found="a damaged file",
+            remedy="Synthesize the sets again, with overwrite.",
+        )
+    return record
 
 
 def check_begin(folder: Path, origin: Origin, overwrite: bool) -> bool:
-    """Look whether sets of this origin may be written to a folder; nothing is changed.
-
-    Args:
-        folder: Of target sets; it may be missing.
-        origin: Of the sets that will be written.
-        overwrite: Whether finished sets, or unfinished ones of another origin, may be replaced.
-
-    Returns:
-        Whether there are unfinished sets of the same origin to go on with.
+    """Return whether a folder has unfinished sets of this origin to continue; nothing is changed.
 
     Raises:
-        InputError: The folder holds what must not be replaced.
+        InputError: If ``overwrite`` is not set and it has finished sets, or unfinished ones of
+            another origin.
     """
     finished = (folder / MANIFEST).exists()
     if finished and not overwrite:
         raise InputError(
-            f"An empty or unfinished folder was expected for the target sets, found finished "
-            f"ones in {folder}: name another folder or allow overwriting."
+            expected="an empty or unfinished folder for the target sets",
+            found=f"finished ones in {folder}",
+            remedy="Name another folder, or set overwrite.",
         )
-    told = asdict(origin)
-    before = _begun(folder)
-    goes_on = not finished and before == told
-    if before is not None and not finished and not goes_on and not overwrite:
-        differ = sorted(key for key in {*told, *before} if told.get(key) != before.get(key))
+    facts, begun = asdict(origin), read_json(folder / BEGUN)
+    if finished or begun is None:
+        return False
+    differ = sorted(key for key in {*facts, *begun} if facts.get(key) != begun.get(key))
+    if differ and not overwrite:
         raise InputError(
-            f"Unfinished target sets go on with what they were begun with, found another "
-            f"{', '.join(differ)} than in {folder / BEGUN}: restore it, name another folder or allow "
-            "overwriting."
+            expected=f"the settings with which unfinished target sets were begun ({folder / BEGUN})",
+            found=f"another {', '.join(differ)}",
+            remedy="Restore them, name another folder, or set overwrite.",
         )
-    return goes_on
+    return not differ
 
 
 def begin(folder: Path, origin: Origin, goes_on: bool) -> None:
-    """Make a folder ready: keep what has landed in an unfinished one, or empty it.
+    """Make a folder ready for sets of this origin, with ``goes_on`` from ``check_begin``.
 
-    Args:
-        folder: Made where missing.
-        origin: Of the sets that will be written.
-        goes_on: What ``check_begin`` returned.
+    The committed shards of an unfinished folder stay if it goes on; otherwise it is emptied.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not goes_on:
         (folder / MANIFEST).unlink(missing_ok=True)  # first: from here on it counts as unfinished
         (folder / CARD).unlink(missing_ok=True)
-    kept = {path.stem for path in committed_shards(folder)} if goes_on else set()
+    committed = {path.stem for path in committed_shards(folder)} if goes_on else set()
     for path in folder.glob("shard-*"):
-        if path.name.split(".")[0] not in kept or path.name.endswith(PART):
+        if path.name.split(".")[0] not in committed or path.name.endswith(PART):
             path.unlink()
     write_text(folder / BEGUN, json.dumps(asdict(origin), indent=2) + "\n")
 
 
-def _begun(folder: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None where there is none."""
     try:
-        found: dict[str, Any] = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found
+    return content if isinstance(content, dict) else None

@@ -24,6 +24,8 @@ class RateSchedule(ABC):
         InputError: If ``warmup`` is negative.
     """
 
+    needs_end = True  # whether ``factor`` reads ``last``
+
     def __init__(self, warmup: int) -> None:
         check_least({"warmup": (warmup, 0)})
         self.warmup = warmup
@@ -34,7 +36,7 @@ class RateSchedule(ABC):
 
         Args:
             step: Optimizer step, from 0.
-            last: Step at which training ends; infinite if the trainer sets no end.
+            last: Step at which training ends.
         """
 
     def rise(self, step: int) -> float:
@@ -45,10 +47,15 @@ class RateSchedule(ABC):
 class WarmupConstant(RateSchedule):
     """Rises linearly, then stays at the peak.
 
+    Args:
+        warmup: Steps of linear warm-up, at least 0.
+
     Examples:
-        >>> [WarmupConstant(4).factor(step, math.inf) for step in (0, 3, 9)]
+        >>> [WarmupConstant(4).factor(step, 10) for step in (0, 3, 9)]
         [0.25, 1.0, 1.0]
     """
+
+    needs_end = False
 
     def __init__(self, warmup: int = 10) -> None:
         super().__init__(warmup)
@@ -60,6 +67,9 @@ class WarmupConstant(RateSchedule):
 
 class WarmupLinear(RateSchedule):
     """Rises linearly while it falls linearly to 0 at the last step.
+
+    Args:
+        warmup: Steps of linear warm-up, at least 0.
 
     Examples:
         >>> [WarmupLinear(2).factor(step, 8) for step in (0, 4, 8)]
@@ -89,23 +99,14 @@ class WarmupCosine(RateSchedule):
     def __init__(self, warmup: int = 1000, end: int | None = None) -> None:
         super().__init__(warmup)
         self.end = end
+        self.needs_end = end is None
 
     def factor(self, step: int, last: float) -> float:
-        """Return the share of the peak rate.
-
-        Raises:
-            InputError: If neither ``end`` nor the trainer says when training ends.
-        """
+        """Return the share of the peak rate."""
         if step < self.warmup:
             return self.rise(step)
-        end = last if self.end is None else self.end
-        if not math.isfinite(end):
-            raise InputError(
-                expected="a last step at which the cosine reaches 0",
-                found="a trainer without end",
-                remedy="Set max_steps, max_epochs or the schedule's end.",
-            )
-        progress = min(1.0, (step - self.warmup) / max(1, int(end) - self.warmup))
+        end = int(last) if self.end is None else self.end
+        progress = min(1.0, (step - self.warmup) / max(1, end - self.warmup))
         return (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -124,6 +125,7 @@ class ScheduledModule(LightningModule):
         super().__init__()
         self.build_optimizer = optimizer
         self.rate_schedule = schedule
+        self._last_step = math.inf
         self._configured: list[dict[str, Any]] = []
 
     def trained_parameters(self) -> Sequence[nn.Parameter]:
@@ -137,6 +139,14 @@ class ScheduledModule(LightningModule):
             InputError: If the learning rate is not a finite number above 0, or the schedule needs an
                 end that training does not have.
         """
+        if self.rate_schedule.needs_end:
+            self._last_step = self.trainer.estimated_stepping_batches
+            if not math.isfinite(self._last_step):
+                raise InputError(
+                    expected="a training with a last step, at which the learning rate reaches 0",
+                    found="a trainer without end",
+                    remedy="Set max_steps or max_epochs, or give WarmupCosine an end.",
+                )
         optimizer = self.build_optimizer(self.trained_parameters())
         self._configured = [
             {name: value for name, value in group.items() if name != "params"}
@@ -153,15 +163,14 @@ class ScheduledModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _factor(self, step: int) -> float:
-        return self.rate_schedule.factor(step, self.trainer.estimated_stepping_batches)
+        return self.rate_schedule.factor(step, self._last_step)
 
     def on_train_start(self) -> None:
         """Let the config win over a checkpoint: its optimizer settings, at the step reached."""
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LambdaLR)  # configured above
-        schedule.base_lrs = [group["lr"] for group in self._configured]
         factor = self._factor(schedule.last_epoch)
-        for group, configured in zip(
-            schedule.optimizer.param_groups, self._configured, strict=True
-        ):
+        schedule.base_lrs = [group["lr"] for group in self._configured]
+        groups = zip(schedule.optimizer.param_groups, self._configured, strict=True)
+        for group, configured in groups:
             group.update(configured, initial_lr=configured["lr"], lr=configured["lr"] * factor)

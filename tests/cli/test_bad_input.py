@@ -397,10 +397,10 @@ def test_a_retriever_cannot_choose_by_what_is_not_known_yet(refused, run, tmp_pa
     path = tmp_path / "choose.yaml"
     reward = {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"coverage": 1.0}}}
     choice = {"class_path": "r4t.choice.BestRows", "init_args": {"by": reward}}
-    path.write_text(yaml.safe_dump({"model": {"init_args": {"choice": choice}}}))
+    path.write_text(yaml.safe_dump({"model": {"init_args": {"query_time": {"choice": choice}}}}))
     toy = configs_folder() / "toy" / "3_distill.yaml"
     sentence = refused("fit", "--config", toy, "--config", path, "--run", run.folder)
-    assert "found ['coverage'], which need ['pool', 'references']; choose by others" in sentence
+    assert "found ['coverage'], which need ['pool', 'references']. Choose by others." in sentence
 
 
 def test_tuning_goes_on_over_completions_that_cannot_be_parsed(program, run, tmp_path):
@@ -425,14 +425,14 @@ def test_synthesis_counts_samples_without_a_subquery(refused, run, tmp_path):
     lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red linen"], None)
     FanoutModel(lm, tokenizer, Full(JsonList()), 6).save(run.step("tune") / "model")
     path = tmp_path / "quick.yaml"
-    path.write_text("model: {init_args: {samples: 4, keep: null}}\n", encoding="utf-8")
+    path.write_text("model: {init_args: {sampling: {samples: 4}, keep: null}}\n", encoding="utf-8")
     toy = configs_folder() / "toy"
     quick = ["--config", toy / "2_synthesize.yaml", "--config", path, "--run", run.folder]
     sentence = refused("synthesize", *quick)
     assert "found none of 96 samples of 24 queries in" in sentence
-    assert "'no sub-query': 96}): loosen the filter" in sentence
+    assert "'no sub-query': 96}). Loosen the filter" in sentence
     sentence = refused("fit", "--config", toy / "3_distill.yaml", "--run", run.folder)
-    assert "Finished target sets hold a manifest.json, found none in" in sentence
+    assert "Expected finished target sets with a manifest.json, but found none in" in sentence
 
 
 def test_more_items_than_the_catalog_has(refused, run):
@@ -490,4 +490,4 @@ def test_a_run_that_has_not_come_so_far(refused, small_run):
     )
     assert "a fan-out model: a folder with fanout.json, but found none in" in sentence
     sentence = refused("fit", "--config", toy / "3_distill.yaml", "--run", small_run.folder)
-    assert "Finished target sets hold a manifest.json, found none in" in sentence
+    assert "Expected finished target sets with a manifest.json, but found none in" in sentence

@@ -43,7 +43,7 @@ def test_that_of_the_program_fits_too(screen):
 def test_a_brief_help_names_options_that_there_are(screen, verb):
     brief, whole = screen(verb, "--help"), screen(verb, "--help-all")
     named = set(re.findall(r"(?<![\w.-])--[a-z][\w.]*", brief.replace("--help-all", "")))
-    named -= {"--model.init_args.KEY", "--model.init_args.samples"}
+    named -= {"--model.init_args.KEY", "--model.init_args.sampling.samples"}
     named -= {"--data.init_args.batch_size", "--SETTING"}
     assert "--config" in named
     assert [name for name in named if not re.search(rf"{re.escape(name)}\b", whole)] == []

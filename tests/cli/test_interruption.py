@@ -37,7 +37,12 @@ TUNE = {
     },
 }
 SYNTHESIZE = {
-    "model": {"init_args": {"samples": 4, "model": "warm_start/model", "overwrite": False}},
+    "model": {
+        "init_args": {
+            "sampling": {"samples": 4, "model": "warm_start/model"},
+            "writing": {"overwrite": False},
+        }
+    },
     "data": {"init_args": {"batch_size": 1}},
 }
 
@@ -176,7 +181,7 @@ def test_a_synthesis_stopped_by_the_user_goes_on(program, run, tmp_path):
     assert code == 0, err
     ended = sums(folder)
     assert ended["queries"] == 24
-    again = ["--model.init_args.overwrite", "true"]
+    again = ["--model.init_args.writing.overwrite", "true"]
     assert program(*arguments, *again)[0] == 0
     assert sums(folder) == ended
 

@@ -87,12 +87,12 @@ MISTAKES = {
         "": r"^'r4t synthesize' needs a config that says what to run — found no model and no data",
         "--config configs/toy/1_tune.yaml --run run": r"needs a model with predict_step — found "
         r"r4t.grpo.module.FanoutTuner, .* run this one with 'r4t fit'",
-        "--config configs/toy/2_synthesize.yaml --run run": r"a fan-out model: a folder with "
-        r"fanout.json, but found none in",
-        "--config configs/toy/2_synthesize.yaml --model.init_args.smaples 8": r"^r4t.synthesis."
-        r"Synthesizer takes the settings .* found model.init_args.smaples — .* mean 'samples'\?$",
-        "--config configs/toy/2_synthesize.yaml --run run --model.init_args.samples 0": r"^samples "
-        r"must be at least 1, found 0; raise it",
+        "--config configs/toy/2_synthesize.yaml --run run": r"A fan-out model is a folder with "
+        r"fanout.json, found none in",
+        "--config configs/toy/2_synthesize.yaml --model.init_args.smapling 8": r"^r4t.synthesis."
+        r"Synthesizer takes the settings .* found model.init_args.smapling — .* mean 'sampling'\?$",
+        "--config configs/toy/2_synthesize.yaml --run run --model.init_args.sampling.samples 0": r"samples "
+        r".*at least 1, .*found 0",
     },
     "evaluate": {
         "nope": r"^A run is a folder with run.json, found none in nope; name a run folder, or begin",

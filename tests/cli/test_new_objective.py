@@ -152,7 +152,7 @@ def test_its_overlays_make_it_reward_filter_and_metric(
     assert logged
     assert all(0 <= value <= 1 for value in logged)
     assert set(logged_values(run, "cheap_sets/weighted")) == {0.0}  # audited
-    few = overlay(tmp_path / "few.yaml", {"samples": 4, "set_size": 4})
+    few = overlay(tmp_path / "few.yaml", {"sampling": {"samples": 4}, "set_size": 4})
     synthesis = layers("2_synthesize.yaml", installed_package / "synthesize.yaml", few)
     code, _, err = program("synthesize", *synthesis, "--run", run.folder)
     assert code == 0, err

@@ -16,6 +16,11 @@ def build_network(**changes) -> SetTransformer:
     return network
 
 
+def adam(rate: float):
+    """Builds Adam at a learning rate, as a config does."""
+    return lambda weights: torch.optim.Adam(weights, lr=rate)
+
+
 @pytest.fixture
 def network() -> SetTransformer:
     return build_network().eval()

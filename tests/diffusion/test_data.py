@@ -12,18 +12,20 @@ from r4t.targets import TargetBatch, write_targets
 @pytest.fixture
 def folder(tmp_path):
     """Ten queries with six sets each; every number of a set is its number."""
-    n = torch.arange(60.0)
-    batch = TargetBatch(
-        condition=n[:, None].expand(60, 4),
-        rows=n[:, None, None].expand(60, 3, 4),
-        items=torch.full((60, 3), -1),
-        scores={},
-        query_ids=[f"q{i % 10}" for i in range(60)],
-        queries=["a query"] * 60,
-        texts=[[]] * 60,
-    )
+    batches = [
+        TargetBatch(
+            condition=n[:, None].expand(-1, 4),
+            rows=n[:, None, None].expand(-1, 3, 4),
+            items=torch.full((len(n), 3), -1),
+            scores={},
+            query_ids=[f"q{i % 10:g}" for i in n.tolist()],
+            queries=["a query"] * len(n),
+            texts=[[]] * len(n),
+        )
+        for n in torch.arange(60.0).split(25)
+    ]
     origin = {"fingerprint": "abc", "encoder": "lsa", "model": "tiny", "dim": 4, "set_size": 3}
-    write_targets(tmp_path, [batch], shard_size=25, **origin)
+    write_targets(tmp_path, batches, shard_size=25, **origin)
     return str(tmp_path)
 
 
@@ -93,7 +95,9 @@ def test_more_ranks_than_held_out_sets_are_refused(folder):
     data = TargetData(folder, val_share=0.1)
     data.trainer = SimpleNamespace(global_rank=0, world_size=7)
     data.setup()
-    with pytest.raises(InputError, match=r"Each of 7 processes .* found 6 queries or sets held"):
+    with pytest.raises(
+        InputError, match=r"query for each of 7 processes, but found 6\. Raise val_share"
+    ):
         data.val_dataloader()
 
 
@@ -114,12 +118,12 @@ def test_the_runs_validation_queries_come_as_text(small_run):
     asked[1] = Query("v1", "qwerty", "mood")  # no word of it is known
     write_queries(small_run.queries, {"val": asked})
     data = TargetData(run=str(small_run.folder), batch_size=3)
-    with pytest.warns(UserWarning, match=r"1 of 5 val queries are left out.*\['qwerty'\]"):
+    with pytest.warns(UserWarning, match=r"1 of 5 val queries are skipped.*\['qwerty'\]"):
         data.setup()
-    found = [
+    batches = [
         (number, [query.id for query in queries]) for number, queries in data.val_dataloader()[1]
     ]
-    assert found == [(0, ["v0", "v2", "v3"]), (3, ["v4"])]
+    assert batches == [(0, ["v0", "v2", "v3"]), (3, ["v4"])]
     batch = data.transfer_batch_to_device((0, asked), torch.device("cpu"), 1)
     assert batch == (0, asked)
     few = TargetData(run=str(small_run.folder), batch_size=3, val_queries=0)
@@ -145,9 +149,9 @@ def test_a_query_keeps_its_side_when_others_leave():
 
 
 def test_unfit_settings_are_refused(folder):
-    with pytest.raises(InputError, match=r"val_share must lie in \[0, 1\), found 1"):
+    with pytest.raises(InputError, match=r"val_share in \[0, 1\), but found 1\.0\. Use"):
         TargetData(folder, val_share=1.0)
-    with pytest.raises(InputError, match=r"catalog xyz were expected"):
+    with pytest.raises(InputError, match=r"of the catalog xyz, but found those of abc in"):
         TargetData(folder, expected_fingerprint="xyz").setup()
 
 
@@ -157,5 +161,5 @@ def test_a_single_query_cannot_be_held_out(tmp_path):
     )
     origin = {"fingerprint": "abc", "encoder": "lsa", "model": "tiny", "dim": 4, "set_size": 3}
     write_targets(tmp_path, [batch], **origin)
-    with pytest.raises(InputError, match=r"at least 2 queries are needed to hold out 1, found 1"):
+    with pytest.raises(InputError, match=r"at least 2 queries, to hold out 1, but found 1 in"):
         TargetData(str(tmp_path), val_share=0.5).setup()

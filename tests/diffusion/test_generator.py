@@ -84,18 +84,18 @@ def test_save_and_load_give_the_same_directions(tmp_path, queries):
 
 
 def test_bad_queries_and_settings_are_refused(generator, queries):
-    with pytest.raises(InputError, match=r"shape \(B, 8\), found \(4, 6\): encode them"):
+    with pytest.raises(InputError, match=r"shape \(B, 8\), but found \(4, 6\)\. Encode them"):
         generator(queries[:, :6], range(4))
-    with pytest.raises(InputError, match=r"one seed per query, found 3 seeds for 4 queries"):
+    with pytest.raises(InputError, match=r"one seed for each of 4 queries, but found 3 seeds\."):
         generator(queries, range(3))
-    with pytest.raises(InputError, match=r"Guidance must be at least 0, found -1"):
+    with pytest.raises(InputError, match=r"guidance of at least 0, but found -1"):
         DirectionGenerator(build_network(), guidance=-1.0)
-    with pytest.raises(InputError, match=r"sigma_data must be above 0, found 0"):
+    with pytest.raises(InputError, match=r"sigma_data above 0, but found 0"):
         DirectionGenerator(build_network(), sigma_data=0.0)
 
 
 def test_bad_folders_are_refused(generator, tmp_path):
-    with pytest.raises(InputError, match=r"found no config.json in .*: name a folder"):
+    with pytest.raises(InputError, match=r"found no config.json in .*\. Name a folder"):
         DirectionGenerator.load(tmp_path)
     generator.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -104,11 +104,12 @@ def test_bad_folders_are_refused(generator, tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
 
     write(format_version=9)
-    with pytest.raises(InputError, match=r"format 1, found format 9 in .*: export it again"):
+    with pytest.raises(InputError, match=r"format 1, but found format 9 in .*\. Export it again"):
         DirectionGenerator.load(tmp_path)
     write(sampler={"name": "Huen", "steps": 3})
     with pytest.raises(
-        InputError, match=r"Unknown sampler 'Huen'. Known: Euler, Heun, .*mean 'Heun'\?"
+        InputError,
+        match=r"name of a Sampler .* found 'Huen'\. Known names: Euler, Heun, .*n 'Heun'\?",
     ):
         DirectionGenerator.load(tmp_path)
     write(network={**config["network"], "width": 64})
@@ -120,7 +121,7 @@ def test_bad_folders_are_refused(generator, tmp_path):
         {k: v.clone() for k, v in weights.items() if "norm" not in k},
         tmp_path / "model.safetensors",
     )
-    with pytest.raises(InputError, match=r"damaged or unfitting .*export it again"):
+    with pytest.raises(InputError, match=r"damaged or unfitting .*Export it again"):
         DirectionGenerator.load(tmp_path)
 
 
@@ -146,19 +147,11 @@ def test_every_network_and_schedule_comes_back(tmp_path, queries):
     again = DirectionGenerator.load(tmp_path)
     assert again.schedule == schedule.scaled(0.3)
     assert torch.equal(again(queries, range(4)), made(queries, range(4)))
-    # A folder that an earlier version wrote names no network: it was the plain one.
-    DirectionGenerator(student).save(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert config["network"].pop("name") == "SetTransformer"
-    del config["network"]["qk_norm"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    old = DirectionGenerator.load(tmp_path)
-    assert torch.equal(old(queries, range(4)), DirectionGenerator(student)(queries, range(4)))
 
 
 def test_the_schedule_follows_sigma_data():
     made = DirectionGenerator(build_network(), Karras(0.01), sigma_data=0.5)
     made.set_sigma_data(0.25)
     assert made.schedule == Karras(0.01, unit=0.25)
-    with pytest.raises(InputError, match=r"sigma_data must be above 0, found nan: leave it out"):
+    with pytest.raises(InputError, match=r"sigma_data above 0, but found nan\. Omit it"):
         made.set_sigma_data(float("nan"))

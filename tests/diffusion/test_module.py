@@ -1,4 +1,3 @@
-import math
 import warnings
 from types import SimpleNamespace
 
@@ -10,21 +9,23 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from r4t.choice import BestRows
+from r4t.choice import BestRows, QueryTime
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.module import DiffusionRetriever
+from r4t.diffusion.module import DiffusionRetriever, TrainingNoise
 from r4t.diffusion.network import SetTransformer
 from r4t.diffusion.precondition import denoising_loss
 from r4t.diffusion.sampler import Heun
 from r4t.diffusion.schedule import Exponential, Karras, LogNormal
-from r4t.diffusion.training import warmup_cosine
+from r4t.diffusion.training import CompileNetwork
 from r4t.errors import InputError
 from r4t.geometry import normalize
 from r4t.objective import load_objective
 from r4t.reward import Reward
-from r4t.targets import TargetBatch, TargetDataset, TargetSets, as_fetched, write_targets
+from r4t.targets import TargetBatch, TargetSets, as_fetched, write_targets
 from r4t.training.callbacks import Export
+from r4t.training.learning_rate import WarmupCosine
+from tests.diffusion.conftest import adam
 
 QUERIES, ROWS, DIM = 4, 4, 16
 
@@ -60,7 +61,7 @@ def module(width=32, layers=1, **arguments) -> DiffusionRetriever:
     network = SetTransformer(
         DIM, width=width, mlp_width=width, heads=4, layers=layers, set_size=ROWS
     )
-    arguments = {"learning_rate": 3e-3, "warmup_steps": 2, **arguments}
+    arguments = {"optimizer": adam(3e-3), "schedule": WarmupCosine(2), **arguments}
     return DiffusionRetriever(DirectionGenerator(network, guidance=0.0), **arguments)
 
 
@@ -77,14 +78,14 @@ def weights(model):
 def test_training_learns_the_right_set_of_each_query(folder, tmp_path):
     out = tmp_path / "retriever"
     callbacks = [EMAWeightAveraging(decay=0.98, update_every_n_steps=1), Export(str(out))]
-    model = module(width=64, layers=2, training_noise=LogNormal())
+    model = module(width=64, layers=2, noise=TrainingNoise(LogNormal()))
     data = TargetData(folder, batch_size=64, val_share=0.0)
     trainer(*callbacks, max_steps=400).fit(model, data)
 
     queries, rows = known_sets()
     generator = DirectionGenerator.load(out)
-    found = generator(queries.repeat_interleave(25, 0), range(100))  # 25 sets per query
-    cosine = found @ rows.flatten(0, 1).T  # (100, L, 16)
+    directions = generator(queries.repeat_interleave(25, 0), range(100))  # 25 sets per query
+    cosine = directions @ rows.flatten(0, 1).T  # (100, L, 16)
     best, nearest = cosine.max(dim=-1)
     right_query = nearest // ROWS == torch.arange(QUERIES).repeat_interleave(25)[:, None]
     assert right_query.float().mean() > 0.98
@@ -130,12 +131,11 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(folder, tmp_path):
         run = trainer(ema, save, max_steps=steps, enable_checkpointing=True)
         run.fit(model, loader, ckpt_path=checkpoint)
 
-    dataset = TargetDataset(TargetSets.load(folder))
-    loader = DataLoader(dataset, batch_size=1024, collate_fn=as_fetched)
-    whole = module(decay_steps=6)
+    loader = DataLoader(TargetSets.load(folder), batch_size=1024, collate_fn=as_fetched)
+    whole = module(schedule=WarmupCosine(2, end=6))
     fit(whole, 6)
-    fit(module(decay_steps=6), 3)
-    resumed = module(decay_steps=6)
+    fit(module(schedule=WarmupCosine(2, end=6)), 3)
+    resumed = module(schedule=WarmupCosine(2, end=6))
     fit(resumed, 6, tmp_path / "step-step=3.ckpt")
     assert torch.allclose(weights(resumed), weights(whole), atol=1e-6)
 
@@ -153,7 +153,7 @@ def test_loss_does_not_depend_on_the_order_of_rows(folder):
 
 
 def test_training_noise_is_spread_evenly_over_its_schedule():
-    model, seen = module(training_noise=Exponential(0.01, 100.0)), []
+    model, seen = module(noise=TrainingNoise(Exponential(0.01, 100.0))), []
     model.log = lambda *_, **__: None
     model._trainer = SimpleNamespace(global_rank=0, world_size=1, global_step=0)
     unit = model.generator.denoiser.sigma_data
@@ -190,11 +190,10 @@ def test_each_step_draws_its_own_noise():
 
 
 def test_ranks_take_their_part_of_one_batchs_noise(folder):
-    dataset = TargetDataset(TargetSets.load(folder))
-    batch = next(iter(DataLoader(dataset, 16, collate_fn=as_fetched)))
+    batch = next(iter(DataLoader(TargetSets.load(folder), 16, collate_fn=as_fetched)))
 
     def loss(rank, ranks):
-        model = module(condition_drop=0.5)
+        model = module(noise=TrainingNoise(condition_drop=0.5))
         torch.nn.init.normal_(model.generator.network.rows_out.weight, std=0.1)
         model.log = lambda *_, **__: None
         place = {"global_rank": rank, "world_size": ranks, "global_step": 3}
@@ -206,11 +205,12 @@ def test_ranks_take_their_part_of_one_batchs_noise(folder):
     assert loss(0, 1) == pytest.approx((loss(0, 2) + loss(1, 2)) / 2, rel=1e-6)
 
 
-def test_warm_up_and_cosine_by_hand():
-    # Warm-up 2, end 10: step 6 is half way, (1 + cos(π/2)) / 2; step 4 a quarter.
-    found = [warmup_cosine(step, 2, 10) for step in (0, 1, 2, 4, 6, 10, 99)]
-    quarter = (1 + math.cos(math.pi / 4)) / 2
-    assert found == pytest.approx([0.5, 1.0, 1.0, quarter, 0.5, 0.0, 0.0])
+def test_the_network_is_compiled_by_a_callback(folder, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
+    model = module()
+    trainer(CompileNetwork(), max_steps=1).fit(model, TargetData(folder))
+    assert compiled == [model.generator.network]
 
 
 def test_the_validation_loss_is_the_same_each_time(folder):
@@ -226,49 +226,69 @@ def test_yaml_builds_the_module(tmp_path):
     path.write_text(
         """
 model:
-  class_path: r4t.diffusion.module.DiffusionRetriever
+  class_path: DiffusionRetriever
   init_args:
     generator:
-      class_path: r4t.diffusion.generator.DirectionGenerator
+      class_path: DirectionGenerator
       init_args:
-        network: {class_path: r4t.diffusion.network.SetTransformer, init_args: {dim: 8}}
-        schedule: {class_path: r4t.diffusion.schedule.Karras, init_args: {sigma_min: 0.02}}
-        sampler: {class_path: r4t.diffusion.sampler.Heun, init_args: {steps: 5}}
-    training_noise: {class_path: r4t.diffusion.schedule.Exponential}
-    learning_rate: 1e-3
+        network: {class_path: SetTransformer, init_args: {dim: 8}}
+        schedule: {class_path: Karras, init_args: {sigma_min: 0.02}}
+        sampler: {class_path: Heun, init_args: {steps: 5}}
+    noise: {schedule: {class_path: LogNormal}, condition_drop: 0.2}
+    optimizer: {class_path: Adam, init_args: {lr: 1e-3}}
+    schedule: {class_path: WarmupCosine, init_args: {warmup: 3}}
+    retrieval: {pool_size: 20}
+    query_time: {anchor: 0.3}
 """
     )
     parser = ArgumentParser()
     parser.add_argument("--config", action="config")
     parser.add_subclass_arguments(LightningModule, "model")
-    built = parser.instantiate_classes(parser.parse_args(["--config", str(path)])).model
+    rate = "--model.init_args.optimizer.init_args.lr=1e-5"
+    built = parser.instantiate_classes(parser.parse_args(["--config", str(path), rate])).model
     assert built.generator.dim == 8
     assert built.generator.sampler == Heun(5)
     assert built.generator.schedule == Karras(0.02, unit=8**-0.5)
-    assert built.training_noise == Exponential()  # counted in sigma_data, whatever that will be
-    assert built.learning_rate == 1e-3
+    assert built.noise == TrainingNoise(LogNormal(), condition_drop=0.2)
+    assert built.build_optimizer(built.parameters()).defaults["lr"] == 1e-5
+    assert built.rate_schedule.warmup == 3
+    assert (built.retrieval.pool_size, built.query_time) == (20, QueryTime(anchor=0.3))
+
+
+def test_the_defaults_are_those_of_the_paper_but_for_warm_up():
+    built = DiffusionRetriever(DirectionGenerator(SetTransformer(8)))
+    optimizer = built.build_optimizer(built.parameters())
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (3e-4, (0.9, 0.999))
+    assert (built.rate_schedule.warmup, built.rate_schedule.end) == (1000, None)
+    assert built.noise_schedule == Exponential()  # in units of sigma_data, whatever that will be
+    assert (built.noise.condition_drop, built.noise.seed) == (0.1, 0)
 
 
 def test_unfit_settings_are_refused(folder):
-    with pytest.raises(InputError, match=r"probability in \[0, 1\], found 2"):
-        module(condition_drop=2.0)
-    with pytest.raises(InputError, match=r"needs a last step, found a trainer without end"):
+    with pytest.raises(InputError, match=r"condition_drop in \[0, 1\], but found 2"):
+        TrainingNoise(condition_drop=2.0)
+    with pytest.raises(
+        InputError, match=r"a last step, .* but found a trainer without end\. Set max_steps"
+    ):
         trainer(max_epochs=-1).fit(module(), TargetData(folder))
     model = DiffusionRetriever(DirectionGenerator(SetTransformer(DIM, set_size=12)))
-    with pytest.raises(InputError, match=r"\(L, d\) = \(12, 16\), found target sets of \(4, 16\)"):
+    with pytest.raises(
+        InputError, match=r"network's \(L, d\) = \(12, 16\), but found \(4, 16\)\. Set"
+    ):
         trainer(max_steps=1).fit(model, TargetData(folder))
 
 
 def test_an_export_needs_a_module_that_exports_and_a_place(tmp_path):
     with pytest.raises(InputError, match=r"with an export method, found LightningModule"):
         Export(str(tmp_path)).on_fit_end(trainer(), LightningModule())
-    with pytest.raises(InputError, match="An export needs a folder or a run, found neither"):
+    with pytest.raises(InputError, match="a folder or a run to export to, but found neither"):
         module().export()
-    with pytest.raises(InputError, match="Target sets need a folder or a run, found neither"):
+    with pytest.raises(InputError, match="a folder of target sets or a run, but found neither"):
         TargetData()
 
 
 def test_a_saved_model_chooses_by_what_it_can_name_and_know(folder):
     mine = BestRows(Reward({"mine": 1.0}, {"mine": load_objective("diversity")}))
-    with pytest.raises(InputError, match=r"objects for \['mine'\]; leave them out of choice.by"):
-        module(choice=mine)
+    with pytest.raises(InputError, match=r"objects for \['mine'\] in the choice\. Remove them"):
+        module(query_time=QueryTime(mine))

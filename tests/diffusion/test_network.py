@@ -4,10 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from r4t.diffusion import network as networks
 from r4t.diffusion.block import AdaptiveBlock, unit_square
-from r4t.diffusion.network import AdaptiveSetTransformer, Relay, SetTransformer, fourier_features
+from r4t.diffusion.network import (
+    AdaptiveSetTransformer,
+    Relay,
+    SetNetwork,
+    SetTransformer,
+    fourier_features,
+)
 from r4t.errors import InputError
+from r4t.support.named import build, describe
 from tests.diffusion.conftest import build_network
 
 
@@ -96,10 +102,12 @@ def test_noise_features_by_hand():
 
 def test_a_width_that_the_heads_do_not_divide_is_refused():
     with pytest.raises(
-        InputError, match=r"multiple of twice its heads, found width=30 and heads=4"
+        InputError, match=r"multiple of twice its heads, but found width=30 and heads=4"
     ):
         SetTransformer(dim=8, width=30, heads=4)
-    with pytest.raises(InputError, match="needs dim, the width of the embeddings — found none"):
+    with pytest.raises(
+        InputError, match="Expected dim, the width of the embeddings, .* but found none"
+    ):
         SetTransformer(width=32)
 
 
@@ -186,11 +194,15 @@ def test_a_relay_is_one_network_above_a_level_and_the_other_below(queries):
         assert torch.equal(
             relay(rows, noise, memory), network(rows, noise, network.memory(queries))
         )
-    again = networks.build_network({"name": "Relay", **relay.config})
+    again = build(SetNetwork, describe(relay))
     again.load_state_dict(relay.state_dict())
     noise = torch.tensor([0.3])
     assert torch.equal(again(rows, noise, again.memory(queries)), relay(rows, noise, memory))
-    with pytest.raises(InputError, match=r"one \(L, d\), found \(5, 8\) and \(6, 8\): use a"):
+    with pytest.raises(
+        InputError, match=r"same \(L, d\) in a relay, but found \(5, 8\) and \(6, 8\)\. Use a"
+    ):
         Relay(first, built(SetTransformer, set_size=6), 1.0)
-    with pytest.raises(InputError, match=r"Unknown network 'SetTransfomer'. Known: Adaptive.*mean"):
-        networks.build_network({"name": "SetTransfomer"})
+    with pytest.raises(
+        InputError, match=r"name of a SetNetwork .* 'SetTransfomer'\. Known names: Adaptive.*mean"
+    ):
+        build(SetNetwork, {"name": "SetTransfomer"})

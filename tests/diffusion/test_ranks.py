@@ -8,18 +8,22 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from r4t.choice import QueryTime
 from r4t.data.queries import Query, write_queries
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.module import DiffusionRetriever
+from r4t.diffusion.module import DiffusionRetriever, TrainingNoise
 from r4t.diffusion.network import SetTransformer
 from r4t.diffusion.training import generated_sets
 from r4t.geometry import normalize
 from r4t.objective import Objective
 from r4t.retriever import Retriever
 from r4t.reward import Reward
+from r4t.search import Retrieval
 from r4t.targets import TargetBatch, write_targets
 from r4t.training.callbacks import Export
+from r4t.training.learning_rate import WarmupCosine
+from tests.diffusion.conftest import adam
 
 DIM, ROWS = 8, 4
 WEIGHTS = {"groundedness": 0.5, "diversity": 0.5, "coverage": 0.0}
@@ -55,7 +59,7 @@ def run(small_run):
 
 
 class OfTexts(Objective):
-    """Reads sub-queries, which a generated set has not."""
+    """Reads sub-queries, which a generated set does not have."""
 
     bounds = (0.0, 1.0)
     needs = frozenset({"texts"})
@@ -68,10 +72,12 @@ def module(run, **arguments):
     torch.manual_seed(0)
     network = SetTransformer(DIM, width=32, mlp_width=32, heads=4, layers=1, set_size=ROWS)
     torch.nn.init.normal_(network.rows_out.weight, std=0.1)
-    arguments = {"learning_rate": 3e-3, "warmup_steps": 2, "pool_size": 10, **arguments}
+    settings = {"optimizer": adam(3e-3), "schedule": WarmupCosine(2), "retrieval": Retrieval(10)}
     reward = Reward({**WEIGHTS, "texts": 0.0}, {"texts": OfTexts()})
     generator = DirectionGenerator(network, guidance=0.0)
-    return DiffusionRetriever(generator, run=str(run.folder), reward=reward, **arguments)
+    return DiffusionRetriever(
+        generator, run=str(run.folder), reward=reward, **settings, **arguments
+    )
 
 
 def trainer(*callbacks, **arguments):
@@ -161,7 +167,7 @@ def test_validation_uses_the_averaged_weights(run, tmp_path):
 
 
 def test_a_measured_sigma_data_is_that_of_the_rows(run):
-    model = module(run, measure_sigma_data=True)
+    model = module(run, noise=TrainingNoise(measure_sigma_data=True))
     model.generator.set_sigma_data(1.0)
     top = model.generator.schedule.steps(1)[0]
     data = TargetData(run=str(run.folder), batch_size=16, val_share=0.25)
@@ -172,7 +178,10 @@ def test_a_measured_sigma_data_is_that_of_the_rows(run):
 
 
 def test_an_anchor_is_measured_and_exported(run):
-    model, data = module(run, anchor=0.4), TargetData(run=str(run.folder), val_share=0.5)
+    model, data = (
+        module(run, query_time=QueryTime(anchor=0.4)),
+        TargetData(run=str(run.folder), val_share=0.5),
+    )
     _, logged = trainer().validate(model, data, verbose=False)
     sets = generated_sets(model.generator, run.searcher(), run.read_queries("val"), 10, 0.4)
     expected = Reward(WEIGHTS).score(sets).mean().item()

@@ -68,11 +68,13 @@ def test_steps_fall_from_sigma_max_to_zero(schedule, n):
 
 
 def test_bad_ranges_are_refused():
-    with pytest.raises(InputError, match=r"0 < sigma_min < sigma_max, found sigma_min=9.* and"):
+    with pytest.raises(
+        InputError, match=r"0 < sigma_min < sigma_max in Karras, but found sigma_min=9.* and"
+    ):
         Karras(sigma_min=9.0, sigma_max=2.0)
-    with pytest.raises(InputError, match=r"unit above 0, found -1"):
+    with pytest.raises(InputError, match=r"unit above 0 in Tangent, but found -1"):
         Tangent(unit=-1.0)
-    with pytest.raises(InputError, match=r"at least 1 step, found 0"):
+    with pytest.raises(InputError, match=r"at least 1 sampler step, but found 0"):
         Tangent().steps(0)
 
 
@@ -86,6 +88,6 @@ def test_levels_by_hand():
     assert Levels([16.0, 4.0]) == Levels((16.0, 4.0))  # as JSON gives it back
     for wrong in ((4.0,), (4.0, 4.0), (1.0, 2.0)):
         with pytest.raises(
-            InputError, match=r"at least two sigmas, each below the one before, fou"
+            InputError, match=r"at least two levels, each below the one before, but fou"
         ):
             Levels(wrong)

@@ -1,6 +1,7 @@
 """The few-step student: what it learns, what the gate lets through, and what is exported."""
 
 import json
+import math
 import warnings
 
 import pytest
@@ -9,18 +10,21 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from r4t.diffusion.data import TargetData
-from r4t.diffusion.gate import Gate, GateReport
+from r4t.diffusion.gate import GateReport, measure
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.module import DiffusionRetriever
 from r4t.diffusion.network import Relay, SetTransformer
 from r4t.diffusion.sampler import Euler, Multistep
-from r4t.diffusion.student import FewStepStudent, student_of
+from r4t.diffusion.student import FewStepStudent, Trajectory, student_of
 from r4t.diffusion.training import generated_sets
 from r4t.errors import InputError
 from r4t.geometry import vendi
 from r4t.retriever import Retriever
 from r4t.reward import Reward
+from r4t.search import Retrieval
 from r4t.training.callbacks import Export, KeepLast
+from r4t.training.learning_rate import WarmupCosine
+from tests.diffusion.conftest import adam
 from tests.diffusion.test_ranks import DIM, ROWS, WEIGHTS, fit, run, trainer  # noqa: F401
 
 LEVELS = (20.0, 1.0)
@@ -44,19 +48,22 @@ def place(run):  # noqa: F811
     return run
 
 
-def student(place, **arguments):
-    settings = {"levels": LEVELS, "learning_rate": 2e-3, "warmup_steps": 2, "teacher_steps": 8}
-    reward = arguments.pop("reward", Reward(COMPOSITE))
-    return FewStepStudent(str(place.folder), reward=reward, **{**settings, **arguments})
+RATE = 2e-3
 
 
-def distilling(place):
+def student(place, rate=RATE, trajectory=None, **arguments):
+    trajectory = {"levels": LEVELS, "teacher_steps": 8, **(trajectory or {})}
+    settings = {"optimizer": adam(rate), "schedule": WarmupCosine(2), "reward": Reward(COMPOSITE)}
+    return FewStepStudent(str(place.folder), Trajectory(**trajectory), **{**settings, **arguments})
+
+
+def distilling(place, rate=RATE):
     torch.manual_seed(1)
     network = SetTransformer(
         DIM, width=32, mlp_width=32, heads=4, layers=1, set_size=ROWS, dropout=0.1
     )
     generator = DirectionGenerator(network, guidance=0.0)
-    settings = {"learning_rate": 2e-3, "warmup_steps": 2, "reward": Reward(COMPOSITE)}
+    settings = {"optimizer": adam(rate), "schedule": WarmupCosine(2), "reward": Reward(COMPOSITE)}
     return DiffusionRetriever(generator, run=str(place.folder), **settings)
 
 
@@ -69,7 +76,7 @@ def test_it_begins_as_its_teacher_and_is_not_guided(place):
     assert model.generator.sampler == Euler(2)
     assert model.generator.schedule.levels == LEVELS
     assert (model.generator.guidance, model.teacher.guidance) == (0.0, 0.5)
-    assert student(place, guidance=0.1).teacher.guidance == 0.1
+    assert student(place, trajectory={"guidance": 0.1}).teacher.guidance == 0.1
     assert model.teacher.sampler == Multistep(8)
     for mine, its in zip(
         model.generator.network.parameters(), model.teacher.network.parameters(), strict=True
@@ -77,12 +84,12 @@ def test_it_begins_as_its_teacher_and_is_not_guided(place):
         assert torch.equal(mine, its)
         assert not its.requires_grad
     assert not any("teacher" in name for name in model.state_dict())
-    one = student(place, levels=[20.0])
+    one = student(place, trajectory={"levels": [20.0]})
     assert one.generator.schedule.steps(1).tolist() == pytest.approx([20.0 * DIM**-0.5, 0.0])
 
 
 def test_it_comes_nearer_to_the_guided_teachers_sets(place, tmp_path):
-    model = student(place, levels=(20.0, 2.0, 1.0, 0.3), gate=0.0)
+    model = student(place, trajectory={"levels": (20.0, 2.0, 1.0, 0.3)}, gate=0.0)
     queries = torch.nn.functional.normalize(torch.randn(40, DIM), dim=-1)
 
     def distance(generator):
@@ -99,43 +106,39 @@ def test_it_comes_nearer_to_the_guided_teachers_sets(place, tmp_path):
 
 def test_the_gate_measures_what_is_generated(place):
     model, searcher, queries = student(place), place.searcher(), place.read_queries("val")
-    found = Gate(searcher, Reward(COMPOSITE), 0.9).measure(
-        model.teacher, {"student": model.generator, "hybrid": model.hybrid()}, queries
-    )
-    for generator, scores in (
-        (model.teacher, found.teacher),
-        (model.generator, found.found["student"]),
-    ):
+    models = {"teacher": model.teacher, "student": model.generator, "hybrid": model.hybrid()}
+    measured = measure(models, searcher, Reward(COMPOSITE), queries)
+    for name in ("teacher", "student"):
+        generator, scores = models[name], measured[name]
         sets = generated_sets(generator, searcher, queries)
         composite = Reward(COMPOSITE).score(sets).mean().item()
         assert scores["composite"] == pytest.approx(composite, abs=1e-6)
         assert scores["vendi"] == pytest.approx(vendi(sets.item_embeddings).mean().item(), abs=1e-6)
         assert scores["evaluations"] == generator.evaluations()
-    assert found.teacher["evaluations"] == 16
-    assert found.queries == 11
+    assert measured["teacher"]["evaluations"] == 16
     # Until it has learned something the hybrid is the student, whose first step is its teacher's.
-    assert found.found["hybrid"] == pytest.approx(found.found["student"])
+    assert measured["hybrid"] == pytest.approx(measured["student"])
     with pytest.raises(
-        InputError, match=r"composite needs objectives that read .* found \['pool', 'r"
+        InputError, match=r"read only .* in the gate's composite, but found .* read \['pool', 'r"
     ):
-        Gate(searcher, Reward({"coverage": 1.0}), 0.9)
+        measure(models, searcher, Reward({"coverage": 1.0}), queries)
 
 
-def passage(**found):
+def report_of(**measured):
     teacher = {"composite": 0.5, "vendi": 4.0, "evaluations": 16}
     scores = {
-        name: {"composite": c, "vendi": v, "evaluations": 4} for name, (c, v) in found.items()
+        name: {"composite": c, "vendi": v, "evaluations": 4} for name, (c, v) in measured.items()
     }
     return GateReport(teacher, scores, 0.97, 11)
 
 
 def test_the_gate_by_hand():
     # 0.49 of 0.5 is 98 %, 3.8 of 4 only 95 %; the hybrid keeps 98 % and 97.5 %.
-    both = passage(student=(0.49, 3.8), hybrid=(0.49, 3.9))
+    both = report_of(student=(0.49, 3.8), hybrid=(0.49, 3.9))
     assert both.kept("student") == {"composite": pytest.approx(0.98), "vendi": pytest.approx(0.95)}
     assert (both.best, both.passed) == ("hybrid", True)
-    assert not passage(student=(0.49, 3.8), hybrid=(0.48, 3.9)).passed
-    assert passage(student=(0.49, 3.9), hybrid=(0.49, 3.9)).best == "student"
+    assert not report_of(student=(0.49, 3.8), hybrid=(0.48, 3.9)).passed
+    assert report_of(student=(0.49, 3.9), hybrid=(0.49, 3.9)).best == "student"
     assert str(both) == (
         "On 11 validation queries, the teacher in 16 evaluations: the student keeps 98.0% of composite "
         "and 95.0% of vendi in 4 evaluations; the hybrid keeps 98.0% of composite and 97.5% of vendi in "
@@ -147,18 +150,19 @@ def test_what_fails_the_gate_is_not_deployed(place):
     model = student(place, gate=1.0)
     torch.nn.init.zeros_(model.generator.network.rows_out.weight)  # says the same of all queries
     model.generator.network.rows_in.reset_parameters()
-    with pytest.warns(UserWarning, match=r"kept in .*rejected and not deployed; train longer"):
+    with pytest.warns(UserWarning, match=r"kept in .*rejected and not deployed\. Train longer"):
         model.export()
     assert not (place.step("accelerate") / "model").exists()
-    told = json.loads((place.step("accelerate") / "rejected" / "gate.json").read_text())
-    assert (told["passed"], told["queries"]) == (False, 11)
-    assert min(told[told["best"]]["kept"].values()) < 1.0
+    facts = json.loads((place.step("accelerate") / "rejected" / "gate.json").read_text())
+    assert (facts["passed"], facts["queries"]) == (False, 11)
+    assert min(facts[facts["best"]]["kept"].values()) < 1.0
 
 
 def test_a_hybrid_is_exported_where_it_keeps_more(place, monkeypatch):
     model = student(place)
-    found = passage(student=(0.4, 3.0), hybrid=(0.49, 3.95))
-    monkeypatch.setattr(Gate, "measure", lambda *_: found)
+    report = report_of(student=(0.4, 3.0), hybrid=(0.49, 3.95))
+    scores = {"teacher": report.teacher, **report.scores}
+    monkeypatch.setattr("r4t.diffusion.student.measure", lambda *_: scores)
     model.export()
     loaded = DirectionGenerator.load(place.step("accelerate") / "model")
     assert isinstance(loaded.network, Relay)
@@ -166,7 +170,7 @@ def test_a_hybrid_is_exported_where_it_keeps_more(place, monkeypatch):
     # The first level belongs to the teacher, the second to the student.
     first, second = loaded.schedule.steps(2).tolist()[:2]
     assert second < loaded.network.until < first
-    with pytest.raises(InputError, match="A student learns from one network, found a hybrid"):
+    with pytest.raises(InputError, match="a teacher of one network, but found a hybrid"):
         student_of(loaded, LEVELS)
     retriever = Retriever.load(place.folder, "student")
     assert len(retriever("red linen", size=3)) == 3
@@ -200,9 +204,35 @@ def test_a_killed_fit_goes_on_to_the_same_weights(place, build, stop):
     assert torch.equal(train(checkpoint=str(last)), whole)
 
 
+@pytest.mark.parametrize("build", [student, distilling], ids=["student", "teacher"])
+def test_a_resumed_fit_uses_the_learning_rate_of_its_config(place, build):
+    rates = {}
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_):
+            rates[trainer.global_step] = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def train(rate, steps, checkpoint=None):
+        rates.clear()
+        model = build(place, rate)
+        model.rate_schedule = WarmupCosine(2, end=8)
+        settings = {"max_steps": steps, "default_root_dir": str(place.step(model.step))}
+        running = trainer(KeepLast(every=1), Rates(), enable_checkpointing=True, **settings)
+        running.fit(model, data(place, 24), ckpt_path=checkpoint)
+        return dict(rates)
+
+    train(RATE, 4)
+    last = str(place.step(build(place).step) / "checkpoints" / "last.ckpt")
+    # Steps 4 to 7 are 2/6 to 5/6 of the way from warm-up to the end at step 8.
+    expected = [(1 + math.cos(math.pi * progress / 6)) / 2 for progress in (2, 3, 4, 5)]
+    resumed = train(1e-5, 8, last)
+    assert list(resumed) == [4, 5, 6, 7]
+    assert list(resumed.values()) == pytest.approx([1e-5 * factor for factor in expected])
+
+
 def test_two_processes_learn_as_one(place, tmp_path):
     def build(run, **_):  # noqa: F811
-        return student(run, reward=Reward({**COMPOSITE, "coverage": 0.0}), pool_size=10)
+        return student(run, reward=Reward({**COMPOSITE, "coverage": 0.0}), retrieval=Retrieval(10))
 
     (one,) = fit(place, tmp_path / "one", 1, 16, model=build)
     first, second = fit(place, tmp_path / "two", 2, 8, model=build)
@@ -213,16 +243,20 @@ def test_two_processes_learn_as_one(place, tmp_path):
 
 
 def test_unfit_settings_are_refused(place, tmp_path):
-    for wrong, said in (
-        ({"own_share": 1.5}, r"own_share is a share in \[0, 1\], found 1.5"),
-        ({"gate": -0.1}, r"gate is a share in \[0, 1\], found -0.1"),
-        ({"levels": []}, r"at least one noise level, found none"),
-        ({"levels": (1.0, 2.0)}, r"each below the one before, found \(1.0, 2.0\)"),
-        ({"teacher_steps": 1}, r"teacher_steps must be at least 2, found 1"),
-        ({"teacher": "nowhere"}, r"found no config.json in .*nowhere: name a folder that step 3"),
+    for wrong, message in (
+        ({"own_share": 1.5}, r"own_share in \[0, 1\], but found 1\.5"),
+        ({"levels": []}, r"at least one noise level for a student, but found none"),
+        ({"levels": (1.0, 2.0)}, r"each below the one before, but found \(1.0, 2.0\)"),
+        ({"teacher_steps": 1}, r"teacher_steps .*at least 2, .*found 1"),
+        ({"teacher": "nowhere"}, r"found no config.json in .*nowhere\. Name a folder that step 3"),
     ):
-        with pytest.raises(InputError, match=said):
-            student(place, **wrong)
-    model = student(place)
-    with pytest.raises(InputError, match=r"\(L, d\) = \(4, 8\), found target sets of \(5, 8\)"):
-        model.losses(torch.randn(2, DIM), torch.randn(2, 5, DIM), torch.ones(2, dtype=torch.bool))
+        with pytest.raises(InputError, match=message):
+            student(place, trajectory=wrong)
+    with pytest.raises(InputError, match=r"gate in \[0, 1\], but found -0\.1"):
+        student(place, gate=-0.1)
+    model, wrong = student(place), torch.randn(2, 5, DIM)
+    message = r"\(L, d\) = \(4, 8\), but found \(5, 8\)\. .* a student needs the sets"
+    with pytest.raises(InputError, match=message):
+        model.training_step((torch.randn(2, DIM), wrong), 0)
+    with pytest.raises(InputError, match=message):
+        model.held_out_loss(0, torch.randn(2, DIM), wrong)

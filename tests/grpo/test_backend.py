@@ -15,7 +15,7 @@ from r4t.filters import Filter
 from r4t.grpo.data import QueryData
 from r4t.grpo.monitor.watchdog import RollBack
 from r4t.reward import Reward
-from r4t.synthesis import SynthesisTrainer, Synthesizer
+from r4t.synthesis import Sampling, SynthesisTrainer, Synthesizer, Writing
 from tests.vllm_server import SeedsOfServer, replace_broadcast, sampled, serving
 
 pytest.importorskip("openai", reason="the extra vllm is not installed")
@@ -163,8 +163,9 @@ def test_synthesis_through_a_server_that_has_the_model(small_run, served):
 
     def write(backend):
         reward = Reward({"diversity": 1.0})
-        settings = {"samples": 4, "set_size": 3, "overwrite": True, "keep": Filter()}
-        module = Synthesizer(str(small_run.folder), reward, backend=backend, **settings)
+        settings = {"set_size": 3, "writing": Writing(overwrite=True), "keep": Filter()}
+        sampling = Sampling(samples=4, backend=backend)
+        module = Synthesizer(str(small_run.folder), reward, sampling, **settings)
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = SynthesisTrainer(accelerator="cpu", limit_predict_batches=1, **off)
         trainer.synthesize(module, datamodule=QueryData(str(small_run.folder), batch_size=8))

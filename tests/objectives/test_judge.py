@@ -379,7 +379,7 @@ def test_unscored_sets_in_every_use(sets):
     # Without the middle one: mean 3, standard deviation sqrt(8), so ∓2 / 2.8284.
     assert advantage[0].tolist() == pytest.approx([-(0.5**0.5), 0.0, 0.5**0.5], abs=1e-4)
     selection = Filter(share=0.5)(total.view(1, 4))
-    assert (selection.unscored, selection.kept[0, 1].item()) == (1, False)
+    assert (selection.dropped["not scored"], selection.kept[0, 1].item()) == (1, False)
     assert (metric.compute().item(), metric.unscored) == (4.0, 2)
 
 

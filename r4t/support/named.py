@@ -1,0 +1,49 @@
+"""An object ↔ its class name and arguments, as a saved model holds them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from r4t.errors import InputError, nearest
+
+
+def describe(part: Any) -> dict[str, Any]:
+    """Return the class name and arguments of a dataclass, or of an object with a ``config``."""
+    arguments = asdict(part) if is_dataclass(part) else part.config
+    plain = {key: describe(x) if hasattr(x, "config") else x for key, x in arguments.items()}
+    return {"name": type(part).__name__, **plain}
+
+
+def build(base: type, description: Mapping[str, Any]) -> Any:
+    """Build what ``describe`` described.
+
+    Args:
+        base: Its subclasses are known by their class names.
+        description: ``name``, and the arguments of that class, which may be such descriptions.
+
+    Raises:
+        InputError: If no subclass has that name.
+
+    Examples:
+        >>> from r4t.diffusion.sampler import Heun, Sampler
+        >>> describe(Heun(steps=4))
+        {'name': 'Heun', 'steps': 4}
+        >>> build(Sampler, describe(Heun(steps=4)))
+        Heun(steps=4)
+    """
+    arguments = {k: build(base, x) if isinstance(x, dict) else x for k, x in description.items()}
+    name = arguments.pop("name")
+    classes = {each.__name__: each for each in _subclasses(base)}
+    if name not in classes:
+        raise InputError(
+            expected=f"the name of a {base.__name__} in a saved model",
+            found=f"{name!r}",
+            remedy=f"Known names: {', '.join(sorted(classes))}.{nearest(name, classes)}",
+        )
+    return classes[name](**arguments)
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    for each in base.__subclasses__():
+        yield each
+        yield from _subclasses(each)
