@@ -11,7 +11,7 @@ from r4t.data.kinds import KINDS
 from r4t.data.phrases import WORDS
 from r4t.data.queries import Query, normalized
 from r4t.errors import InputError
-from r4t.support.progress import Progress
+from r4t.support.progress import progress
 
 BATCH = 40
 FRUITLESS = 3
@@ -51,7 +51,7 @@ def ask_queries(
     rng = random.Random(seed)
     made: dict[str, Query] = {}
     dropped = fruitless = 0
-    with Progress("writing queries", count) as progress:
+    with progress("writing queries", total=count) as bar:
         while len(made) < count and fruitless < FRUITLESS:
             prompt = PROMPT.format(
                 examples="\n".join(f"- {t}" for t in rng.sample(list(texts), min(30, len(texts)))),
@@ -70,7 +70,7 @@ def ask_queries(
                 else:
                     made[normalized(text)] = Query(f"q{len(made):05d}", text, kind)
             fruitless = fruitless + 1 if len(made) == before else 0
-            progress.reach(len(made))
+            bar.update(len(made) - before)
     if len(made) < count:
         raise InputError(
             f"The model must answer with JSON lines of a kind and a query of {WORDS[0]} to "

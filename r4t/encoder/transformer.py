@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r4t.errors import InputError
 from r4t.geometry import normalize
-from r4t.support.progress import track
+from r4t.support.progress import progress
 
 
 class _Pretrained(ABC):
@@ -80,7 +80,7 @@ class _Pretrained(ABC):
         # Texts of one length together: little padding, so little wasted work.
         spoken = sorted((i for i, t in enumerate(texts) if t.strip()), key=lambda i: len(texts[i]))
         with torch.inference_mode():
-            for part in track(list(_parts(spoken, self.batch_size)), "encoding texts", len):
+            for part in progress("encoding texts", list(_parts(spoken, self.batch_size))):
                 batch = self.tokenizer(
                     [texts[i] for i in part],
                     padding=True,

@@ -23,7 +23,7 @@ from r4t.run import RUN_FILE, Run
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.fingerprints import to_plain
-from r4t.support.progress import Progress
+from r4t.support.progress import progress
 
 EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
 SETS_FILE = "sets.jsonl"
@@ -149,8 +149,8 @@ class Evaluation:
         audited, left_out = self.audited(reward)
         directions, items = scores_by_block(reward, audited)
         columns = short_columns(searcher.catalog)
-        progress = Progress("evaluate", len(lineup.methods) * len(queries))
-        with progress, AnswerWriter(self.folder / SETS_FILE, columns) as writer:
+        bar = progress("evaluate", total=len(lineup.methods) * len(queries))
+        with bar, AnswerWriter(self.folder / SETS_FILE, columns) as writer:
             results = evaluate(
                 lineup.methods,
                 queries,
@@ -166,7 +166,7 @@ class Evaluation:
                 latency_calls=self.latency_calls,
                 untimed=ENDS,
                 settings=self._settings(run, searcher, lineup, methods),
-                on_progress=lambda method, count: progress.advance(count, method),
+                on_progress=lambda method, count: bar.update(count),
                 on_sets=_for_readers(writer, lineup),
             )
             results.settings["left_out"] = left_out | results.settings["left_out"]

@@ -30,7 +30,7 @@ from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch, pad_rows
 from r4t.support.files import write_text
-from r4t.support.progress import track
+from r4t.support.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,7 +131,7 @@ def measure_headroom(
     values: dict[tuple[str, str], list[float | None]] = {}
     starts = range(0, len(queries), evaluation.batch_size)
     parts = [queries[start : start + evaluation.batch_size] for start in starts]
-    for part in track(parts, "headroom", len):
+    for part in progress("headroom", parts):
         asked = _Asked(part, searcher)
         for column, method in who.items():
             for term, scores in _scored(reward, asked.fan_out(method)).items():
