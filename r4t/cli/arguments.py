@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from r4t.cli.mistakes import check_configs, explain
+from r4t.cli.mistakes import explain
 
 Options = Mapping[str, Mapping[str, Any]]
 """Option or positional → what ``add_argument`` takes; the type is str by default."""
@@ -49,12 +49,11 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Return the options of a verb.
 
     Raises:
-        InputError: An option or a key of a config is unknown, or a config cannot be read.
+        InputError: An option is unknown, a value is of another type, or a config is wrong.
         ArgumentError: Anything else that the parser refuses.
     """
-    check_configs(arguments)
     try:
         return parser.parse_args(list(arguments))
-    except argparse.ArgumentError:
+    except (argparse.ArgumentError, UnicodeDecodeError):
         explain(parser, arguments)
         raise

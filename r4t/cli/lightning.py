@@ -35,7 +35,7 @@ import r4t.grpo.monitor.watchdog
 import r4t.grpo.warm_start  # noqa: F401  (so that configs can name these classes bare)
 from r4t.catalog import Catalog
 from r4t.cli.brief import WHOLE
-from r4t.cli.mistakes import check_configs, explain
+from r4t.cli.mistakes import explain
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
 from r4t.run import Run
@@ -93,16 +93,22 @@ class StepCLI(LightningCLI):
         """Parse.
 
         Raises:
-            InputError: An option, a key or a class is unknown.
+            InputError: There is no config, or an option, a config or a value in it is wrong.
             ArgumentError: Anything else that the parser refuses.
         """
         verb, *words = args if isinstance(args, list) else sys.argv[1:]
         try:
             super().parse_arguments(parser, args)
-        except ArgumentError:
+        except (ArgumentError, UnicodeDecodeError):
             own = self._parser(verb)
             own.prog = f"r4t {verb}"
             explain(own, words)
+            if not any(word.startswith(("-c", "--config")) for word in words):
+                raise InputError(
+                    expected=f"the config of a step for 'r4t {verb}'",
+                    found="none",
+                    remedy="Add one, such as --config configs/toy/1_tune.yaml.",
+                ) from None
             raise
 
     def before_instantiate_classes(self) -> None:
@@ -236,7 +242,6 @@ def run(arguments: list[str]) -> None:
         Interrupted: The user stopped it; the message has the command that goes on.
     """
     quiet()
-    check_configs(arguments)
     handler = signal.getsignal(signal.SIGINT)
     words = ["--help" if word == WHOLE else word for word in arguments]
     try:

@@ -1,13 +1,14 @@
-"""Words that a parser refused → the wrong option, key or class among them, and the nearest right one.
+"""Words that a parser refused → the wrong option, key, class or value, and the nearest right name.
 
 The right names come from the parser: its options and, for the classes that configs choose, the
-subclasses of the expected type and their constructor arguments. Whatever else is wrong (a value of
-another type, a missing argument), jsonargparse reports itself.
+subclasses of the expected type and their constructor arguments. Whatever else is wrong, such as a
+missing argument, jsonargparse reports itself.
 """
 
 import inspect
 import pydoc
-from collections.abc import Collection, Iterator, Sequence
+from argparse import ArgumentError
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -20,34 +21,26 @@ from r4t.support.files import utf8
 
 LISTED = 12  # names that a message lists; of more it gives the nearest only
 Config = dict[str, Any]
-
-
-def check_configs(arguments: Sequence[str]) -> None:
-    """Check that the files after ``--config`` can be read.
-
-    Raises:
-        InputError: One is missing, is not UTF-8 or does not hold YAML keys and values.
-    """
-    for _ in _layers(arguments):
-        pass
+Wrong = tuple[str, str, str]  # what was expected, what was found, what to do
 
 
 def explain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
-    """Look for a wrong name among words that ``parser`` refused.
+    """Look for a mistake in the words that ``parser`` refused.
 
     Raises:
-        InputError: Names the first option, key or class that does not exist.
+        InputError: A config cannot be read; an option, a key or a class does not exist; or a value is
+            of another type. Names the first one.
     """
     config: Config = {}
     for origin, layer in _layers(arguments):
         config = _merge(config, layer)
-        place = "" if origin else "--"
-        for expected, found, remedy in _wrong_keys(parser, config, parser.prog, place):
+        owner, place = f"'{parser.prog}'", "" if origin else "--"
+        for expected, found, remedy in _wrong_keys(parser, config, owner, place):
             raise InputError(expected=expected, found=f"'{found}'{origin}", remedy=remedy)
 
 
 def _layers(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
-    """Yield each config and option: where it comes from (nothing for an option), its content."""
+    """Yield each config and option: where it comes from (empty for an option), its content."""
     for word, after in zip(arguments, [*arguments[1:], ""]):
         name, equals, value = word.partition("=")
         value = value if equals else after
@@ -74,13 +67,13 @@ def _read(path: Path) -> Config:
     try:
         with utf8(path):
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = f"a {type(content).__name__}"
     except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        found = f"{error.problem}{line} of {path}"
-        raise InputError(expected="YAML", found=found, remedy="Correct the file.") from None
+        content, line = None, error.problem_mark.line + 1 if error.problem_mark else 1
+        found = f"an error in line {line} ({error.problem})"
     if not isinstance(content, dict):
-        found = f"{type(content).__name__} in {path}"
-        raise InputError(expected="YAML keys and values", found=found, remedy="Correct the file.")
+        expected = f"YAML keys and values in {path}"
+        raise InputError(expected=expected, found=found, remedy="Correct the file.")
     return content
 
 
@@ -93,9 +86,6 @@ def _merge(old: Any, new: Any) -> Any:
     if "class_path" in old and new.get("class_path", old["class_path"]) != old["class_path"]:
         return new
     return {**old, **{key: _merge(old.get(key), value) for key, value in new.items()}}
-
-
-Wrong = tuple[str, str, str]  # what was expected, what was found, what to do
 
 
 def _wrong_keys(
@@ -114,50 +104,56 @@ def _wrong_keys(
         elif name in actions:
             hint = getattr(actions[name], "_typehint", None)
             yield from _wrong_classes(hint, value, f"{place}{key}")
+            if hint is not None and not isinstance(value, dict | list) and not _fits(hint, value):
+                kind, name = inspect.formatannotation(hint), f"{place}{key}".lstrip("-")
+                yield f"a value of type {kind} for {name}", str(value), "Correct the value."
         else:
             dashes = "--" if place == "--" else ""
-            names = {dashes + option[len(within) :].split(".")[0] for option in actions}
-            yield f"a setting of {owner}", f"{place}{key}", _remedy(f"{dashes}{key}", names)
+            names = sorted({dashes + option[len(within) :].split(".")[0] for option in actions})
+            remedy = f"Known: {', '.join(names)}." if len(names) <= LISTED else "Correct the name."
+            close = nearest(f"{dashes}{key}", names)
+            if not close and not place:
+                remedy = "Remove it, or run the file with the verb that it was written for."
+            yield f"a setting of {owner}", f"{place}{key}", remedy + close
 
 
 def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Wrong]:
     """Yield the wrong class names in a value of this type, and the wrong keys of its classes."""
     classes = {kind.__name__: kind for base in _bases(hint) for kind in _subclasses(base)}
-    paths = [f"{kind.__module__}.{name}" for name, kind in classes.items()]
+    names = [*classes, *(f"{kind.__module__}.{name}" for name, kind in classes.items())]
     if isinstance(value, list):
         for item in value:
             yield from _wrong_classes(hint, item, place)
-    elif isinstance(value, str) and nearest(value, [*classes, *paths]):
+    elif isinstance(value, str) and nearest(value, names):
         yield from _wrong_classes(hint, {"class_path": value}, place)
     elif isinstance(value, dict) and "class_path" in value:
-        name = str(value["class_path"])
-        try:
+        name, chosen = str(value["class_path"]), None
+        with suppress(
+            pydoc.ErrorDuringImport
+        ):  # its module exists; jsonargparse says what it raised
             chosen = classes.get(name) or pydoc.locate(name)
-        except pydoc.ErrorDuringImport:
-            return
-        if chosen is None:
-            close = nearest(name, [*classes, *paths])
-            yield f"a class in {place.lstrip('-')}", name, f"Correct it, or install it.{close}"
-        elif inspect.isclass(chosen):
+            if chosen is None:
+                remedy = f"Correct it, or install its package.{nearest(name, names)}"
+                yield f"a class for {place.lstrip('-')}", name, remedy
+        if inspect.isclass(chosen):
             arguments = {k: v for k, v in value.items() if k not in ("class_path", "dict_kwargs")}
             arguments = _merge(arguments.pop("init_args", None) or {}, arguments)
-            yield from _wrong_keys(
-                _parser(chosen), arguments, chosen.__name__, f"{place}.init_args."
-            )
+            parser = ArgumentParser(add_help=False, exit_on_error=False)
+            parser.add_class_arguments(chosen, fail_untyped=False)
+            yield from _wrong_keys(parser, arguments, chosen.__name__, f"{place}.init_args.")
     elif isinstance(value, dict):
         for key, item in value.items():  # names → objects
             yield from _wrong_classes(hint, item, f"{place}.{key}")
 
 
-def _remedy(word: str, names: Collection[str]) -> str:
-    known = f"Known: {', '.join(sorted(names))}." if len(names) <= LISTED else "Correct the name."
-    return known + nearest(word, names)
-
-
-def _parser(chosen: type) -> ArgumentParser:
+def _fits(hint: Any, value: Any) -> bool:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(chosen, fail_untyped=False)
-    return parser
+    parser.add_argument("--value", type=hint)
+    try:
+        parser.parse_object({"value": value})
+    except ArgumentError:
+        return False
+    return True
 
 
 def _bases(hint: Any) -> list[type]:
