@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
-from r4t.cli.brief import EVALUATED, WHOLE, brief_help
-from r4t.cli.mistakes import check_configs
-from r4t.cli.printed_config import commented
+from r4t.cli.brief import EXAMPLES, WHOLE, brief_help
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +22,7 @@ def parser() -> ArgumentParser:
     from r4t.report.evaluation import Evaluation
 
     verb = verb_parser(
-        "evaluate", "Compare baselines and a run's models on held-out queries.", EVALUATED
+        "evaluate", "Compare baselines and a run's models on held-out queries.", EXAMPLES
     )
     verb.add_argument("folder", metavar="RUN", type=str, nargs="?", help="Run folder.")
     verb.add_argument("--config", action=ActionConfigFile, help="A file such as 5_evaluate.yaml.")
@@ -51,11 +49,8 @@ def run(arguments: list[str]) -> None:
     from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
 
-    check_configs(arguments)
     verb = parser()
-    words = ["--help" if word == WHOLE else word for word in arguments]
-    with commented(words, "r4t evaluate") as words:
-        parsed = parse(verb, words)
+    parsed = parse(verb, ["--help" if word == WHOLE else word for word in arguments])
     options = verb.instantiate_classes(parsed)
     settings = {name: value for name, value in vars(options).items() if name not in VERB_OPTIONS}
     if options.folder is not None:

@@ -12,39 +12,34 @@ from r4t.support.configs import configs_folder
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    made = verb_parser(
-        "init", "Copy the configs into a folder, to be edited there.", ["r4t init my-project"]
-    )
-    made.add_argument("folder", metavar="FOLDER", type=str, help="Made if missing.")
-    return made
+    folder = {"metavar": "FOLDER", "help": "made if missing"}
+    what = "Copy the configs into a folder, to edit them there."
+    return verb_parser("init", what, ["r4t init my-project"], {"folder": folder})
 
 
 def run(arguments: list[str]) -> None:
     """Copy the configs; nothing that exists is overwritten.
 
     Raises:
-        InputError: A file of the same name is there already.
+        InputError: The folder is a file, or holds one of the configs already.
     """
-    options = parse(parser(), arguments)
-    if Path(options.folder).is_file():
+    source, folder = configs_folder(), Path(parse(parser(), arguments).folder)
+    names = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
+    copies = [folder / "configs" / name for name in names]
+    existing = [path for path in (folder, *copies) if path.is_file()]
+    if existing:
         raise InputError(
-            f"Configs are copied into a folder — found a file at {options.folder} — name another."
+            expected="a folder without configs to copy them to",
+            found=f"the file {existing[0]}",
+            remedy="Choose another folder, or move that file away.",
         )
-    source, target = configs_folder(), Path(options.folder) / "configs"
-    files = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
-    taken = [str(target / path) for path in files if (target / path).exists()]
-    if taken:
-        raise InputError(
-            f"Configs are copied where none are yet, found {taken[0]}; choose another folder, or "
-            "move that file away."
-        )
-    for path in files:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / path, target / path)
-    print(f"{len(files)} configs copied into {target}:")
-    for path in files:
-        print(f"  {target / path}")
+    for name, copy in zip(names, copies):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, copy)
+    print(f"{len(copies)} configs copied into {folder / 'configs'}:")
+    for copy in copies:
+        print(f"  {copy}")
     print(
         "next: r4t catalog ITEMS --out RUN/catalog, r4t queries RUN/catalog --out RUN/queries,\n"
-        f"      r4t fit --config {target}/toy/0_warm_start.yaml --run RUN"
+        f"      r4t fit --config {folder / 'configs'}/toy/0_warm_start.yaml --run RUN"
     )

@@ -31,20 +31,20 @@ import r4t.filters
 import r4t.grpo.data
 import r4t.grpo.module
 import r4t.grpo.monitor.rollout_tables
-import r4t.grpo.monitor.watchdog  # noqa: F401  (so that configs can name these rooms' classes bare)
+import r4t.grpo.monitor.watchdog
+import r4t.grpo.warm_start  # noqa: F401  (so that configs can name these classes bare)
 from r4t.catalog import Catalog
-from r4t.cli.brief import WHOLE, examples
-from r4t.cli.mistakes import check_configs, sentence
-from r4t.cli.printed_config import commented
+from r4t.cli.brief import WHOLE
+from r4t.cli.mistakes import explain
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
 from r4t.run import Run
 from r4t.support.interruption import AtOnce, Interrupted
 from r4t.synthesis import SynthesisTrainer
-from r4t.time_left import TimeLeft
 from r4t.training.callbacks import KeepLast
+from r4t.training.step_bar import StepBar
 
-# What a model must define for a verb, and what to run instead where it does not.
+# What a model must define for a verb, and what to run instead if it does not.
 NEEDED = {
     "fit": ("training_step", "r4t synthesize"),
     "validate": ("validation_step", "r4t evaluate"),
@@ -61,7 +61,7 @@ class SaveStepConfig(SaveConfigCallback):
         super().__init__(parser, config, overwrite=True, save_to_log_dir=False)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write what this step runs with."""
+        """Write the settings of this step."""
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         text = self.parser.dump(self.config, skip_none=False)
@@ -71,161 +71,150 @@ class SaveStepConfig(SaveConfigCallback):
 class StepCLI(LightningCLI):
     """LightningCLI for one step of a run.
 
-    ``--run``, ``--catalog`` and ``--queries`` stand at the top; model and data get the run. The
-    step's folder inside the run takes config, checkpoints and logs.
+    ``--run``, ``--catalog`` and ``--queries`` are at the top level; model and data get the run. The
+    step's folder inside the run holds its config, checkpoints and logs.
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run and hand it on."""
+        """Add the run, and link model and data to it."""
         parser.add_argument("--run", type=str, default="runs/toy", help="Run folder.")
-        parser.add_argument(
-            "--catalog", type=str | None, default=None, help="Catalog folder (RUN/catalog)."
-        )
-        parser.add_argument(
-            "--queries", type=str | None, default=None, help="Queries folder (RUN/queries)."
-        )
+        for name in ("catalog", "queries"):
+            what = f"{name.capitalize()} folder (RUN/{name})."
+            parser.add_argument(f"--{name}", type=str | None, default=None, help=what)
         parser.link_arguments("run", "model.init_args.run")
         parser.link_arguments("run", "data.init_args.run")
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Add ``synthesize``, a method of the trainer."""
-        return {
-            **LightningCLI.subcommands(),
-            "synthesize": {"model", "dataloaders", "datamodule"},
-        }
+        return LightningCLI.subcommands() | {"synthesize": {"model", "dataloaders", "datamodule"}}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and say in one sentence what does not fit.
+        """Parse.
 
         Raises:
-            InputError: A setting is unknown, missing or of another type.
+            InputError: There is no config, or an option, a config or a value in it is wrong.
+            ArgumentError: Anything else that the parser refuses.
         """
-        words = list(args) if isinstance(args, list) else sys.argv[1:]
+        verb, *words = args if isinstance(args, list) else sys.argv[1:]
         try:
             super().parse_arguments(parser, args)
-        except ArgumentError as error:
-            verb = words[0]
+        except (ArgumentError, UnicodeDecodeError):
             own = self._parser(verb)
-            own.prog, own.epilog = f"r4t {verb}", "\n  ".join(["Examples:", *examples(verb)])
-            raise InputError(sentence(str(error), own, words)) from None
+            own.prog = f"r4t {verb}"
+            explain(own, words)
+            if not any(word.startswith(("-c", "--config")) for word in words):
+                raise InputError(
+                    expected=f"the config of a step for 'r4t {verb}'",
+                    found="none",
+                    remedy="Add one, such as --config configs/toy/1_tune.yaml.",
+                ) from None
+            raise
 
     def before_instantiate_classes(self) -> None:
         """Begin or check the run, and point the trainer to the step's folder.
 
         Raises:
-            InputError: The model is not one for this verb, or what ``Run.begin`` raises.
+            InputError: The model does not fit the verb, or ``Run.begin`` raises it.
         """
         config = self.config[self.subcommand]
-        step = self._step(config)
+        step = self._step(config.model.class_path)
         run = Run.begin(config.run, config.catalog, config.queries)
         fill_dims(config, run)
         folder = str(run.step(step))
         config.trainer.default_root_dir = folder
         if config.trainer.logger is None or config.trainer.logger is True:
+            arguments = {"save_dir": folder, "name": "logs"}
             path = "lightning.pytorch.loggers.CSVLogger"
-            config.trainer.logger = {
-                "class_path": path,
-                "init_args": {"save_dir": folder, "name": "logs"},
-            }
+            config.trainer.logger = {"class_path": path, "init_args": arguments}
 
-    def _step(self, config: Namespace) -> str:
+    def _step(self, path: str) -> str:
         """Return the step of the config's model."""
-        module, _, name = config.model.class_path.rpartition(".")
+        module, _, name = path.rpartition(".")
         model = getattr(importlib.import_module(module), name)
-        verb = str(self.subcommand)
-        hook, instead = NEEDED[verb]
+        hook, instead = NEEDED[str(self.subcommand)]
         if getattr(model, hook, None) is getattr(LightningModule, hook):
             raise InputError(
-                f"'r4t {verb}' needs a model with {hook} — found {config.model.class_path}, which has "
-                f"none — use the config of another step, or run this one with '{instead}'."
+                expected=f"a model with {hook} for 'r4t {self.subcommand}'",
+                found=f"{path} without one",
+                remedy=f"Use the config of another step, or run this one with '{instead}'.",
             )
         if not hasattr(model, "step"):
             raise InputError(
-                f"A model must name its step, the folder in the run that it writes to — found none in "
-                f"{config.model.class_path} — give the class an attribute such as step = 'tune'."
+                expected="a model that names its step, the folder of the run that it writes to",
+                found=f"no step in {path}",
+                remedy="Give the class an attribute such as step = 'tune'.",
             )
         return str(model.step)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Make the trainer, with a progress bar that knows the time left where none is named.
+        """Return the trainer, with ``StepBar`` unless the config names a bar or wants none.
 
         Raises:
-            InputError: It does not fit the machine, or its settings each other.
+            InputError: Its settings do not fit the machine or each other.
         """
-        own = config.get("callbacks")
-        named = own if isinstance(own, list) else [own]
-        wanted = config.get("enable_progress_bar") is not False
-        if wanted and not any(isinstance(found, ProgressBar) for found in named):
-            callbacks = [*callbacks, TimeLeft()]
+        chosen = config.get("callbacks")
+        chosen = chosen if isinstance(chosen, list) else [chosen]
+        if not any(isinstance(callback, ProgressBar) for callback in chosen):
+            if config.get("enable_progress_bar") is not False:
+                callbacks = [*callbacks, StepBar()]
+            config["enable_progress_bar"] = False
         try:
             return super()._instantiate_trainer(config, callbacks)
         except InputError:
             raise
         except (MisconfigurationException, ValueError) as error:
             raise InputError(
-                f"The trainer's settings must fit this machine and each other — Lightning found: "
-                f"{str(error).strip().rstrip('.')} — correct trainer in the config."
+                expected="trainer settings that fit this machine and each other",
+                found=f"an error of Lightning: {str(error).strip().rstrip('.')}",
+                remedy="Correct trainer in the config.",
             ) from error
 
     def before_fit(self) -> None:
-        """Find what ``--ckpt_path`` resumes from; where nothing was kept yet, begin anew."""
-        path = self._checkpoint()
+        """Find what ``--ckpt_path last`` resumes from; begin anew if nothing was kept yet."""
+        path = self.check_checkpoint()
         if path is not None and not path.exists():
             rank_zero_warn(f"There is no {path} to resume from yet: the step begins anew.")
             self.config_init[self.subcommand].ckpt_path = None
 
-    def before_validate(self) -> None:
-        """Refuse a checkpoint that is not there."""
-        self._checkpoint()
-
-    def before_test(self) -> None:
-        """Refuse a checkpoint that is not there."""
-        self._checkpoint()
-
-    def before_predict(self) -> None:
-        """Refuse a checkpoint that is not there."""
-        self._checkpoint()
-
-    def _checkpoint(self) -> Path | None:
-        """Return where ``KeepLast`` keeps what ``last`` asks for, and name it to the trainer.
+    def check_checkpoint(self) -> Path | None:
+        """Return where ``KeepLast`` keeps the checkpoint called ``last``, and name it to the trainer.
 
         Raises:
-            InputError: A checkpoint that is named is not there.
+            InputError: ``--ckpt_path`` names a file that does not exist.
         """
         config = self.config_init[self.subcommand]
-        keeps = [kept for kept in self.trainer.checkpoint_callbacks if isinstance(kept, KeepLast)]
-        if config.ckpt_path == "last" and keeps:
-            path = keeps[0].path(self.trainer)
+        keepers = [c for c in self.trainer.checkpoint_callbacks if isinstance(c, KeepLast)]
+        if config.ckpt_path == "last" and keepers:
+            path = keepers[0].path(self.trainer)
             config.ckpt_path = str(path)
             return path
-        named = config.ckpt_path is not None and Path(config.ckpt_path).suffix == ".ckpt"
-        if named and not Path(config.ckpt_path).exists():
+        path = Path(config.ckpt_path if config.ckpt_path is not None else "")
+        if path.suffix == ".ckpt" and not path.exists():
             raise InputError(
-                f"ckpt_path must be a checkpoint or 'last', found no file at {config.ckpt_path}; "
-                "correct it, or leave it out to begin anew."
+                expected="a checkpoint, or 'last', as ckpt_path",
+                found=f"no file at {path}",
+                remedy="Correct the path, or leave it out to begin anew.",
             )
         return None
+
+    before_validate = before_test = before_predict = check_checkpoint
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: a checkpoint's saved arguments must not override the command line."""
 
 
-class Unparsed(StepCLI):
-    """The parsers of all verbs, and nothing is parsed or run."""
+class Parsers(StepCLI):
+    """The parsers of all verbs; nothing is parsed or run."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Leave the arguments."""
+        """Parse nothing."""
         self.config = Namespace(subcommand=None)
 
-    def _set_seed(self) -> None:
-        """Leave the seed."""
-
     def before_instantiate_classes(self) -> None:
-        """Begin nothing."""
+        """Do nothing."""
 
-    def instantiate_classes(self) -> None:
-        """Make nothing."""
+    instantiate_classes = _set_seed = before_instantiate_classes
 
 
 SETTINGS: dict[str, Any] = {
@@ -240,88 +229,62 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def parser(verb: str) -> LightningArgumentParser:
+    """Return the parser of one of the verbs."""
+    return Parsers(args=[], **SETTINGS)._parser(verb)
+
+
 def run(arguments: list[str]) -> None:
     """Run one of the verbs that need a Trainer; ``arguments`` begin with it.
 
     Raises:
-        InputError: A setting is unknown or does not fit, or what the step itself raises.
-        Interrupted: The user stopped it; the sentence has the command that goes on.
+        InputError: A setting is unknown or does not fit, or the step itself raises it.
+        Interrupted: The user stopped it; the message has the command that goes on.
     """
     quiet()
-    check_configs(arguments)
     handler = signal.getsignal(signal.SIGINT)
+    words = ["--help" if word == WHOLE else word for word in arguments]
     try:
-        with commented(arguments, f"r4t {arguments[0]}") as words:
-            _run(["--help" if word == WHOLE else word for word in words])
+        StepCLI(args=words, **SETTINGS)
     except Interrupted as stop:
-        raise Interrupted(f"{stop}; go on with: {again(arguments, kept=True)}") from None
-    except SystemExit as stop:  # as Lightning leaves after a Ctrl-C that nobody took down
+        raise Interrupted(f"{stop}; go on with: {resuming(arguments, True)}") from None
+    except SystemExit as stop:  # as Lightning leaves after a Ctrl-C that no callback handled
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
         kept = isinstance(stop.__context__, AtOnce)
-        told = "from the last checkpoint" if kept and arguments[0] == "fit" else "again"
-        raise Interrupted(f"stopped at once; {told}: {again(arguments, kept)}") from None
+        start = "from the last checkpoint" if kept and arguments[0] == "fit" else "again"
+        raise Interrupted(f"stopped at once; {start}: {resuming(arguments, kept)}") from None
     except ValueError as error:
         # jsonargparse wraps what a class raises when it is built from a config.
-        found = _input_error(error)
-        if found is None or found is error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or cause is error:
             raise
-        raise found from found.__cause__
+        raise cause from cause.__cause__
     finally:
         if handler == signal.default_int_handler and signal.getsignal(signal.SIGINT) != handler:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
 
 def fill_dims(config: Namespace, run: Run) -> None:
-    """Give the networks of a generator the width of the run's catalog, where a config gives none."""
+    """Give a generator's networks the width of the run's catalog, where the config gives none."""
     keys = [
         key
         for key, value in config.items()
         if key.startswith("model.init_args.generator.") and key.endswith(".dim") and value is None
     ]
-    if keys:
-        width = Catalog.load(run.catalog).dim
-        for key in keys:
-            config[key] = width
+    for key in keys:
+        config[key] = Catalog.load(run.catalog).dim
 
 
-def _run(arguments: list[str]) -> None:
-    StepCLI(args=arguments, **SETTINGS)
-
-
-def options(verb: str) -> dict[str, str]:
-    """Return the options of a verb, but for help on classes, with the first line of their help."""
-    found = {}
-    for action in Unparsed(args=[], **SETTINGS)._parser(verb)._actions:
-        for name in action.option_strings:
-            if name.startswith("--") and not name.endswith(("+", ".help", "help", "print_shtab")):
-                found[name] = (action.help or "").split("\n")[0]
-    return found
-
-
-def again(arguments: Sequence[str], kept: bool) -> str:
-    """Return the command that goes on after a stop, as a shell takes it.
-
-    Args:
-        arguments: Of the program.
-        kept: Whether a fit left a checkpoint of its own.
+def resuming(arguments: Sequence[str], kept: bool) -> str:
+    """Return the command that goes on after a stop; ``kept`` if a fit left a checkpoint of its own.
 
     Examples:
-        >>> again(["fit", "--config", "my tune.yaml", "--ckpt_path", "a.ckpt"], kept=True)
+        >>> resuming(["fit", "--config", "my tune.yaml"], kept=True)
         "r4t fit --config 'my tune.yaml' --ckpt_path last"
     """
-    words = list(arguments)
-    if kept and words[0] == "fit":
-        while "--ckpt_path" in words:
-            place = words.index("--ckpt_path")
-            del words[place : place + 2]
-        words = [word for word in words if not word.startswith("--ckpt_path=")]
-        words += ["--ckpt_path", "last"]
-    return shlex.join(["r4t", *words])
-
-
-def _input_error(error: BaseException | None) -> InputError | None:
-    """Return the ``InputError`` that ``error`` is or came from, if there is one."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__ or error.__context__
-    return error
+    last = ["--ckpt_path", "last"]
+    more = last if kept and arguments[0] == "fit" and [*arguments[-2:]] != last else []
+    return shlex.join(["r4t", *arguments, *more])

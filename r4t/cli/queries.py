@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
-from r4t.errors import InputError, nearest
+from r4t.errors import InputError
 
 if TYPE_CHECKING:
     from r4t.catalog import Catalog
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Splits = dict[str, list[Query]]
 
 LEAST = 10  # queries, for a split 8:1:1
+NEEDED = {"endpoint": "model", "model": "endpoint", "folds": "sets", "slot": "recompose"}
 EXAMPLES = (
     "r4t queries runs/catalog --out runs/queries",
     "r4t queries runs/catalog --out runs/queries --wardrobe oar",
@@ -28,173 +29,153 @@ EXAMPLES = (
     "      --slot category",
     "r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b",
 )
+FOLDS = "write fold_0, fold_1, … instead of one split (--sets; 5 is usual)"
+ENDPOINT = "OpenAI-compatible address (key: OPENAI_API_KEY)"
+RECOMPOSE = """add training queries with recomposed sets: a share of the training queries (0.5) or a count
+(200)"""
+SLOT = "metadata column whose value a swapped item keeps (--recompose)"
+GROUPS = {
+    "What comes in": {"catalog": {"metavar": "CATALOG", "help": "catalog folder"}},
+    "What is written": {
+        "--out": {"metavar": "FOLDER", "required": True, "help": "train, val and test.jsonl"},
+        "--overwrite": {"action": "store_true", "help": "replace existing queries"},
+        "--count": {
+            "metavar": "N",
+            "type": int,
+            "default": 2000,
+            "help": "how many (2000; phrases and endpoint)",
+        },
+        "--folds": {"metavar": "N", "type": int, "help": FOLDS},
+        "--seed": {"metavar": "N", "type": int, "default": 0, "help": "of phrases and splits (0)"},
+    },
+    "Where queries come from, if not from the catalog's phrases": {
+        "--sets": {
+            "metavar": "SOURCE",
+            "help": "source with reference sets of the catalog's items",
+        },
+        "--wardrobe": {
+            "metavar": "TASK",
+            "choices": ("oar", "wscr"),
+            "help": "oar or wscr, for a catalog of the wardrobe",
+        },
+        "--endpoint": {"metavar": "URL", "help": ENDPOINT},
+        "--model": {"metavar": "NAME", "help": "name of the endpoint's model"},
+    },
+    "Recomposed sets": {
+        "--recompose": {"metavar": "N", "help": RECOMPOSE},
+        "--slot": {"metavar": "NAME", "help": SLOT},
+    },
+}
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    verb = verb_parser(
-        "queries",
+    what = (
         "Write broad queries for a catalog, split 8:1:1: from its own phrases (default), by a\n"
-        "language model, from reference sets, or those of the generated wardrobe.",
-        EXAMPLES,
+        "language model, from reference sets, or those of the generated wardrobe."
     )
-    source = verb.add_argument_group("What comes in")
-    source.add_argument("catalog", metavar="CATALOG", type=str, help="catalog folder")
-    written = verb.add_argument_group("What is written")
-    written.add_argument(
-        "--out", metavar="FOLDER", type=str, required=True, help="train, val and test.jsonl"
-    )
-    written.add_argument("--overwrite", action="store_true", help="replace queries that are there")
-    written.add_argument(
-        "--count",
-        metavar="N",
-        type=int,
-        default=2000,
-        help="how many (2000; phrases and endpoint)",
-    )
-    written.add_argument(
-        "--folds",
-        metavar="N",
-        type=int,
-        help="write fold_0, fold_1, … instead of one split (--sets; 5 is usual)",
-    )
-    written.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="of phrases and splits (0)"
-    )
-    origin = verb.add_argument_group("Where queries come from, if not from the catalog's phrases")
-    origin.add_argument(
-        "--sets",
-        metavar="SOURCE",
-        type=str,
-        help="source with reference sets of the catalog's items",
-    )
-    origin.add_argument(
-        "--wardrobe", metavar="TASK", type=str, help="oar or wscr, for a catalog of the wardrobe"
-    )
-    origin.add_argument(
-        "--endpoint",
-        metavar="URL",
-        type=str,
-        help="OpenAI-compatible address (key: OPENAI_API_KEY)",
-    )
-    origin.add_argument("--model", metavar="NAME", type=str, help="name of the endpoint's model")
-    recomposed = verb.add_argument_group("Recomposed sets")
-    recomposed.add_argument(
-        "--recompose",
-        metavar="N",
-        type=str,
-        help="add training queries with recomposed sets: a share of the training queries (0.5) or "
-        "a count (200)",
-    )
-    recomposed.add_argument(
-        "--slot",
-        metavar="NAME",
-        type=str,
-        help="metadata column whose value a swapped item keeps (--recompose)",
-    )
-    return verb
+    return verb_parser("queries", what, EXAMPLES, groups=GROUPS)
 
 
-def run(argv: list[str]) -> None:
-    """Run the verb with its arguments and print what was written.
+def run(arguments: list[str]) -> None:
+    """Write the queries and print how many there are of each split and kind.
 
     Raises:
-        InputError: Two origins are asked for, the catalog or the origin is at fault, or the folder
+        InputError: Options contradict each other, the catalog or the origin is at fault, or the folder
             holds queries already.
     """
-    args = parse(parser(), argv)
+    args = parse(parser(), arguments)
     from r4t.catalog import Catalog
     from r4t.data.queries import write_queries
 
-    there = _check(args)
+    replaced = _check(args)
     catalog = Catalog.load(args.catalog)
-    made, origin, note = _make(catalog, args)
-    added = [] if args.recompose is None else _recompose(catalog, made, args)
-    for path in there:
+    folders, origin, note = _make(catalog, args)
+    added = [] if args.recompose is None else _recompose(catalog, folders, args)
+    for path in replaced:
         path.unlink()
-    for name, splits in made.items():
+    for name, splits in folders.items():
         write_queries(Path(args.out) / name, splits)
     print(f"queries   {args.out} ({origin})")
-    for name, splits in made.items():
+    for name, splits in folders.items():
         sizes = ", ".join(f"{split} {len(queries):,}" for split, queries in splits.items())
         print(f"{name or 'splits':<9} {sizes}")
-    # Every fold holds the same queries: those of the first tell the kinds of all.
-    kinds = Counter(q.kind for queries in next(iter(made.values())).values() for q in queries)
-    print("kinds     " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(kinds.items())))
+    # Every fold holds the same queries, so the first one stands for all.
+    queries = [query for part in next(iter(folders.values())).values() for query in part]
+    kinds = sorted(Counter(query.kind for query in queries).items())
+    print("kinds     " + ", ".join(f"{kind} {count:,}" for kind, count in kinds))
     for line in added:
         print(f"recompose {line}")
     if note:
         print(f"left out  {note}")
-    told = unknown_words(catalog, [q for s in next(iter(made.values())).values() for q in s])
-    if told is not None:
-        print(f"unknown   {told}")
+    unknown = unknown_words(catalog, queries)
+    if unknown is not None:
+        print(f"unknown   {unknown}")
 
 
 def unknown_words(catalog: Catalog, queries: Sequence[Query]) -> str | None:
-    """Say how many queries have words that the catalog's own encoder cannot know; None for none."""
+    """Say how many queries have words that an LSA encoder does not know; None if none has any."""
     if not (catalog.info["encoder"] or "").startswith("LSA"):  # others know parts of any word
         return None
     from r4t.encoder import load_encoder
 
     encoder: Any = load_encoder(catalog.folder / "encoder")
-    found = [encoder.unknown(query.text) for query in queries]
-    count = sum(bool(words) for words in found)
-    if count == 0:
+    unknown = [words for words in (encoder.unknown(query.text) for query in queries) if words]
+    if not unknown:
         return None
-    common = Counter(word for words in found for word in words).most_common(5)
-    shown = ", ".join(f"{word} ({times:,})" for word, times in common)
+    common = Counter(word for words in unknown for word in words).most_common(5)
+    examples = ", ".join(f"{word} ({times:,})" for word, times in common)
     return (
-        f"{count:,} of {len(queries):,} queries have words that no text of the catalog has, and that "
-        f"LSA cannot search: {shown}; put them into the texts, or take a pretrained --encoder"
+        f"{len(unknown):,} of {len(queries):,} queries have words that no text of the catalog has, and "
+        f"that LSA cannot search: {examples}; put them into the texts, or use a pretrained --encoder"
     )
 
 
 def _check(args: Any) -> list[Path]:
-    """Refuse what does not go together; return the files that will be replaced."""
-    origins = ("sets", "wardrobe", "endpoint")
-    named = [f"--{name}" for name in origins if getattr(args, name) is not None]
-    if len(named) > 1:
+    """Refuse options that contradict each other; return the files that will be replaced."""
+    origins = [f"--{name}" for name in ("sets", "wardrobe", "endpoint") if args[name] is not None]
+    if len(origins) > 1:
         raise InputError(
-            f"Queries come from one origin — found {' and '.join(named)} — leave out all but one."
+            expected="one origin of the queries",
+            found=" and ".join(origins),
+            remedy="Leave out all but one.",
         )
-    if (args.endpoint is None) != (args.model is None):
-        raise InputError(
-            "An endpoint is asked with --endpoint and --model — found only one of them — give both."
-        )
+    for option, other in NEEDED.items():
+        if args[option] is not None and args[other] is None:
+            raise InputError(
+                expected=f"--{other} with --{option}",
+                found=f"--{option} alone",
+                remedy=f"Add --{other}, or leave out --{option}.",
+            )
     if args.count < LEAST:
         raise InputError(
-            f"--count must be at least {LEAST}, for a split 8:1:1 — found {args.count} — ask for more."
-        )
-    if args.folds is not None and args.sets is None:
-        raise InputError(
-            "Folds are made of reference sets — found --folds without --sets — name their source "
-            "with --sets."
-        )
-    if args.slot is not None and args.recompose is None:
-        raise InputError(
-            "--slot says what recomposing keeps — found it without --recompose — add --recompose "
-            "or leave it out."
+            expected=f"--count of at least {LEAST}, for a split 8:1:1",
+            found=str(args.count),
+            remedy="Ask for more.",
         )
     out = Path(args.out)
-    there = sorted([*out.glob("*.jsonl"), *out.glob("fold_*/*.jsonl")])
-    if there and not args.overwrite:
-        names = ", ".join(str(path.relative_to(out)) for path in there[:4])
+    existing = sorted([*out.glob("*.jsonl"), *out.glob("fold_*/*.jsonl")])
+    if existing and not args.overwrite:
+        names = ", ".join(str(path.relative_to(out)) for path in existing[:4])
         raise InputError(
-            f"Queries are not overwritten unasked — found {names} in {args.out} "
-            "— name a new folder or add --overwrite."
+            expected="a folder without queries, which are not overwritten by default",
+            found=f"{names} in {args.out}",
+            remedy="Name a new folder, or add --overwrite.",
         )
-    return there
+    return existing
 
 
 def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
-    """Folder below the one to write → splits; where they come from; what was left out."""
+    """Return folder below the one to write → splits; where they come from; what was left out."""
     from r4t.data.phrases import find_phrases, make_queries, split_queries
 
     if args.sets is not None:
         return _from_sets(catalog, args)
     if args.wardrobe is not None:
-        splits, origin = _from_wardrobe(catalog, args.wardrobe)
-        return {"": splits}, origin, ""
+        origin = (
+            f"{args.wardrobe} of the wardrobe, seed {(catalog.info['origin'] or {}).get('seed')}"
+        )
+        return {"": _from_wardrobe(catalog, args.wardrobe)}, origin, ""
     if args.endpoint is not None:
         from r4t.data.endpoint import ask_queries
 
@@ -204,9 +185,9 @@ def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
     queries, note = make_queries(phrases, args.count, args.seed)
     if len(queries) < LEAST:
         raise InputError(
-            f"A catalog's own queries are phrases that several of its texts share, at least {LEAST} — "
-            f"found {len(queries)} in {len(catalog)} items — bring more items, or bring queries with "
-            "--sets or --endpoint."
+            expected=f"at least {LEAST} phrases that several texts of the catalog share",
+            found=f"{len(queries)} in {len(catalog)} items",
+            remedy="Bring more items, or bring queries with --sets or --endpoint.",
         )
     return {"": split_queries(queries, args.seed)}, "from the catalog's phrases", note
 
@@ -221,8 +202,9 @@ def _from_sets(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str
     sets, note = collect_sets(source.sets, set(catalog.ids))
     if not sets:
         raise InputError(
-            f"Queries are made of reference sets of the catalog's items — found none in {args.sets} "
-            "— name the source that the catalog was made of."
+            expected="reference sets of the catalog's items",
+            found=f"none in {args.sets}",
+            remedy="Name the source that the catalog was made from.",
         )
     origin, note = f"reference sets of {source.name}", join_notes(source.note, note)
     if args.folds is None:
@@ -231,89 +213,82 @@ def _from_sets(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str
     return {f"fold_{n}": splits for n, splits in enumerate(folds)}, origin, note
 
 
-def _refuse_collections(catalog: Catalog, asked: str) -> None:
+def _refuse_collections(catalog: Catalog, option: str) -> None:
     if (catalog.info["origin"] or {}).get("collections") is not None:
         raise InputError(
-            f"Reference sets are sets of items — found {asked} for {catalog.folder}, whose entries "
-            "are collections — leave it out, or write a catalog of items."
+            expected=f"a catalog of items for {option}, which brings sets of items",
+            found=f"{catalog.folder}, whose entries are collections",
+            remedy=f"Leave out {option}, or write a catalog of items.",
         )
 
 
-def _from_wardrobe(catalog: Catalog, task: str) -> tuple[Splits, str]:
+def _from_wardrobe(catalog: Catalog, task: str) -> Splits:
     origin = catalog.info["origin"] or {}
     if origin.get("name") != "wardrobe" or "seed" not in origin:
         raise InputError(
-            f"--wardrobe needs a catalog of the wardrobe — found one of {origin.get('name')!r} in "
-            f"{catalog.folder} — write one with `r4t catalog wardrobe --out FOLDER`."
-        )
-    if task not in ("oar", "wscr"):
-        raise InputError(
-            f"--wardrobe must be oar or wscr — found {task!r} — name one of the two."
-            f"{nearest(task, ('oar', 'wscr'))}"
+            expected="a catalog of the wardrobe for --wardrobe",
+            found=f"one of {origin.get('name')!r} in {catalog.folder}",
+            remedy="Write one with `r4t catalog wardrobe --out FOLDER`.",
         )
     if task == "wscr":
         _refuse_collections(catalog, "--wardrobe wscr")
     from r4t.data.wardrobe import generate
 
-    wardrobe = generate(origin["seed"], origin["size"])
-    splits: Splits = getattr(wardrobe, task)
-    for queries in splits.values():
+    splits: Splits = getattr(generate(origin["seed"], origin["size"]), task)
+    for queries in splits.values():  # raises if the catalog lacks a reference
         catalog.rows(item for query in queries for item in query.references)
-    return splits, f"{task} of the wardrobe, seed {origin['seed']}"
+    return splits
 
 
-def _recompose(catalog: Catalog, made: dict[str, Splits], args: Any) -> list[str]:
+def _recompose(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[str]:
     """Add recomposed queries to the training splits; return a line about each."""
     from r4t.catalog import text_encoder
-    from r4t.data.queries import SPLITS
     from r4t.data.recompose import Recomposer, recompose
 
     encoder = text_encoder(catalog)
     slots = None if args.slot is None else catalog.column(args.slot)
     rows = {item: row for row, item in enumerate(catalog.ids)}
     lines = []
-    for name, splits in made.items():
-        train = [query for query in splits[SPLITS[0]] if query.references]
+    for name, splits in folders.items():
+        train = [query for query in splits["train"] if query.references]
         if not train:
             raise InputError(
-                "Recomposing needs training queries with reference sets — found none — add --sets "
-                "or --wardrobe wscr, or leave out --recompose."
+                expected="training queries with reference sets to recompose",
+                found="none",
+                remedy="Add --sets or --wardrobe wscr, or leave out --recompose.",
             )
         wanted = how_many(args.recompose, len(train))
         vectors = encoder.encode([query.text for query in train])
         recomposer = Recomposer(train, vectors, rows, catalog.embeddings, slots)
-        others = [query for split in SPLITS[1:] for query in splits[split]]
-        further = recompose(recomposer, wanted, args.seed, others)
-        made[name] = {**splits, SPLITS[0]: [*splits[SPLITS[0]], *further]}
+        others = [query for split in ("val", "test") for query in splits[split]]
+        recomposed = recompose(recomposer, wanted, args.seed, others)
+        folders[name] = {**splits, "train": [*splits["train"], *recomposed]}
         bare = len(train) - len(recomposer.bases())
-        lines.append(
-            f"{name + ': ' if name else ''}{len(further):,} of {wanted:,} asked for"
-            + (
-                f"; {bare:,} training queries of one item or without a known word cannot be"
-                if bare
-                else ""
-            )
-        )
+        line = f"{name + ': ' if name else ''}{len(recomposed):,} of {wanted:,} requested"
+        if bare:
+            line += f"; {bare:,} training queries have one item or no known word"
+        lines.append(line)
     return lines
 
 
-def how_many(asked: str, queries: int) -> int:
-    """Number of recomposed queries: a share of the training queries, or a count.
+def how_many(amount: str, queries: int) -> int:
+    """Return the number of recomposed queries for a share of the training queries, or a count.
 
     Raises:
-        InputError: It is neither.
+        InputError: ``amount`` is neither.
 
     Examples:
         >>> how_many("0.5", 300), how_many("200", 300)
         (150, 200)
     """
     try:
-        count = round(float(asked) * queries) if "." in asked else int(asked)
+        count = round(float(amount) * queries) if "." in amount else int(amount)
     except (ValueError, OverflowError):
         count = 0
     if count < 1:
         raise InputError(
-            f"--recompose must be a share with a point (0.5) or a count (200) — found {asked!r} for "
-            f"{queries} training queries — ask for at least one."
+            expected="--recompose as a share with a point (0.5) or a count (200), for one query or more",
+            found=f"{amount!r} for {queries} training queries",
+            remedy="Ask for at least one.",
         )
     return count

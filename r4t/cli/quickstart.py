@@ -6,21 +6,43 @@ import shlex
 import time
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
+from tqdm import tqdm
 
 from r4t.cli.arguments import parse, verb_parser
-from r4t.errors import InputError, nearest
+from r4t.errors import InputError
 from r4t.support.configs import configs_folder
 from r4t.support.files import write_text
 from r4t.support.interruption import Interrupted
-from r4t.support.progress import duration
 
 EXAMPLES = (
     "r4t quickstart --run runs/quickstart",
     "r4t quickstart --run runs/quickstart --smoke      every step in seconds, to see that it runs",
     "r4t quickstart --run runs/quickstart --resume     after a Ctrl-C",
 )
-TASKS = ("oar", "wscr")
+OPTIONS = {
+    "--run": {"metavar": "FOLDER", "help": "run folder (runs/quickstart)"},
+    "--task": {
+        "choices": ("oar", "wscr"),
+        "default": "oar",
+        "help": "oar (default), or wscr (reference sets)",
+    },
+    "--source": {"help": "items and sets; the generated wardrobe by default"},
+    "--overlay": {"metavar": "FILE", "help": "config to lay over that of every training step"},
+    "--seed": {"type": int, "default": 0, "help": "of data, split and training (0)"},
+    "--smoke": {"action": "store_true", "help": "a few seconds a step: does it run at all?"},
+    "--resume": {
+        "action": "store_true",
+        "help": "go on where a quickstart with the same settings was stopped",
+    },
+}
+STEPS = (
+    ("fit", "0_warm_start"),
+    ("fit", "1_tune"),
+    ("synthesize", "2_synthesize"),
+    ("fit", "3_distill"),
+    ("fit", "4_accelerate"),
+)
 JOURNAL = "quickstart.json"
 NEXT = """
 What to try next
@@ -31,37 +53,14 @@ What to try next
   r4t new-objective thrift             # an objective of your own, as a package
   r4t init my-project                  # the configs, to be edited
   r4t catalog ITEMS.jsonl --out my-project/catalog
-The run folder: {run}/README.md says what is what.
+{run}/README.md explains what the run folder holds.
 """
 
 
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
-    made = verb_parser(
-        "quickstart",
-        "The whole method on the embedded data, or on any source of items and sets.",
-        EXAMPLES,
-    )
-    made.add_argument("--run", type=str, default=None, help="Run folder (runs/quickstart).")
-    made.add_argument(
-        "--task", type=str, default="oar", help="oar (default), or wscr (reference sets)."
-    )
-    made.add_argument(
-        "--source", type=str | None, default=None, help="Items and sets; the wardrobe by default."
-    )
-    made.add_argument(
-        "--overlay", type=str | None, default=None, help="Config laid over every training step's."
-    )
-    made.add_argument("--seed", type=int, default=0, help="Of data, split and training (0).")
-    made.add_argument(
-        "--smoke", action="store_true", help="A few seconds a step: does it run at all?"
-    )
-    made.add_argument(
-        "--resume",
-        action="store_true",
-        help="Go on where a quickstart of the same settings was stopped.",
-    )
-    return made
+    what = "The whole method on the embedded data, or on any source of items and sets."
+    return verb_parser("quickstart", what, EXAMPLES, OPTIONS)
 
 
 def run(arguments: list[str]) -> None:
@@ -69,28 +68,22 @@ def run(arguments: list[str]) -> None:
 
     Raises:
         InputError: A setting does not fit, or the run was begun on other data.
-        Interrupted: The user stopped it; the sentence has the command that goes on.
+        Interrupted: The user stopped it; the message has the command that goes on.
     """
     options = parse(parser(), arguments)
-    if options.task not in TASKS:
-        raise InputError(
-            f"--task must be oar or wscr, found '{options.task}'; choose one."
-            f"{nearest(options.task, TASKS)}"
-        )
-    default = "runs/quickstart" if options.task == "oar" else "runs/quickstart-wscr"
-    folder = options.run if options.run is not None else default
-    steps = commands(
-        folder, options.task, options.source, options.seed, options.smoke, options.overlay
-    )
+    if options.run is None:
+        options.run = "runs/quickstart" if options.task == "oar" else "runs/quickstart-wscr"
     if options.overlay is not None and not Path(options.overlay).is_file():
         raise InputError(
-            f"--overlay names a config to lay over every training step's — found none at "
-            f"{options.overlay} — correct the path."
+            expected="a config to lay over those of the training steps, as --overlay",
+            found=f"none at {options.overlay}",
+            remedy="Correct the path.",
         )
-    begun = is_begun(folder, options.source, options.seed)
-    journal = Journal(Path(folder) / JOURNAL, options.resume)
+    steps = commands(options)
+    begun = is_begun(options.run, options.source, options.seed)
+    journal = Journal(Path(options.run) / JOURNAL, options.resume)
     if begun and journal.state(steps[0]) != "done":
-        print(f"{folder} is a run already: its catalog stays, the steps are made again")
+        print(f"{options.run} is a run already: its catalog stays, the steps are run again")
         del steps[0]
     started = time.monotonic()
     try:
@@ -99,46 +92,43 @@ def run(arguments: list[str]) -> None:
     except (Interrupted, KeyboardInterrupt):
         again = [word for word in arguments if word != "--resume"]
         raise Interrupted(
-            f"stopped in step {number} of {len(steps)} ({_named(command)}); the steps before "
-            f"are kept; go on with: {shlex.join(['r4t', 'quickstart', *again, '--resume'])}"
+            f"stopped in step {number} of {len(steps)} ({_name(command)}); the steps before are "
+            f"kept; go on with: {shlex.join(['r4t', 'quickstart', *again, '--resume'])}"
         ) from None
-    what = "What was left of it" if options.resume else "The whole method"
-    print(f"\n{what} took {duration(time.monotonic() - started)}.")
+    what = "The rest of it" if options.resume else "The whole method"
+    print(f"\n{what} took {tqdm.format_interval(time.monotonic() - started)}.")
     from r4t.run import Run
 
-    query = Run.open(folder).read_queries("test")[0].text
-    print(NEXT.format(run=folder, query=query, configs=configs_folder()))
+    query = Run.open(options.run).read_queries("test")[0].text
+    print(NEXT.format(run=options.run, query=query, configs=configs_folder()))
 
 
 class Journal:
-    """Which steps of a quickstart are done, and which was begun, in a file of the run.
+    """Records in a file of the run which steps of a quickstart are done, and which has begun.
 
-    A step is known by its arguments and the content of its configs: of others it knows nothing.
+    A step is identified by its arguments and the content of its configs.
 
     Args:
         path: The file.
-        resumed: Whether to go on from what it says; else it begins anew.
+        resumed: Whether to continue from the file; otherwise the journal starts empty.
     """
 
     def __init__(self, path: Path, resumed: bool) -> None:
         self.path = path
         self._passed: list[str] = []
-        there = resumed and path.is_file()
-        self.entries: dict[str, str] = json.loads(path.read_text("utf-8")) if there else {}
+        read = resumed and path.is_file()
+        self.entries: dict[str, str] = json.loads(path.read_text("utf-8")) if read else {}
 
     def state(self, command: list[str]) -> str:
-        """Return ``"done"``, ``"begun"`` or, of a step that it does not know, nothing."""
+        """Return ``"done"``, ``"begun"`` or, for an unknown step, an empty string."""
         return self.entries.get(_digest(command), "")
 
     def keep(self, command: list[str]) -> None:
-        """Leave a step as it is."""
+        """Leave the entry of a step in the journal."""
         self._passed.append(_digest(command))
 
     def note(self, command: list[str], state: str) -> None:
-        """Write down that a step is begun or done.
-
-        All steps that come after it are made from it, and so are to be made again.
-        """
+        """Record that a step has begun or is done; later steps, which build on it, are forgotten."""
         name = _digest(command)
         self.entries = {step: self.entries[step] for step in self._passed} | {name: state}
         if state == "done":
@@ -147,114 +137,92 @@ class Journal:
 
 
 def _digest(command: list[str]) -> str:
-    """The step by name, and a hash of what it runs with."""
-    found = hashlib.sha256("\0".join(command).encode())
+    """Return the name of a step, and a hash of its arguments and configs."""
+    digest = hashlib.sha256("\0".join(command).encode())
     for word in command:
         if word.endswith(".yaml") and Path(word).is_file():
-            found.update(Path(word).read_bytes())
-    return f"{_named(command)} {found.hexdigest()[:12]}"
+            digest.update(Path(word).read_bytes())
+    return f"{_name(command)} {digest.hexdigest()[:12]}"
 
 
-def _named(command: list[str]) -> str:
+def _name(command: list[str]) -> str:
     configs = [Path(word).stem for word in command if word.endswith(".yaml")]
     return " ".join([command[0], *configs[:1]])
 
 
 def is_begun(run: str, source: str | None, seed: int) -> bool:
-    """Whether ``run`` has been begun, on this very data.
+    """Whether ``run`` has begun, with the same data.
 
     Raises:
-        InputError: It has been begun on other data: its catalog must not be replaced.
+        InputError: It has begun with other data, and its catalog must not be replaced.
     """
     if not (Path(run) / "run.json").is_file():
         return False
     path = Path(run) / "catalog" / "catalog.json"
     origin = json.loads(path.read_text(encoding="utf-8")).get("origin") if path.is_file() else None
-    found = origin if isinstance(origin, dict) else {}
-    same = (
-        (found.get("name"), found.get("seed")) == ("wardrobe", seed)
-        if source is None
-        else found.get("name") != "wardrobe"
-    )
+    origin = origin if isinstance(origin, dict) else {}
+    if source is None:
+        same = (origin.get("name"), origin.get("seed")) == ("wardrobe", seed)
+    else:
+        same = origin.get("name") != "wardrobe"
     if not same:
-        wanted = f"the wardrobe of seed {seed}" if source is None else source
         raise InputError(
-            f"A run keeps its catalog — {run} was begun on {found or 'other data'}, found a wish for "
-            f"{wanted}; name another folder with --run."
+            expected=f"{run} to keep its catalog, made from {origin or 'other data'}",
+            found=f"a request for {f'the wardrobe of seed {seed}' if source is None else source}",
+            remedy="Name another folder with --run.",
         )
     return True
 
 
-def commands(
-    run: str, task: str, source: str | None, seed: int, smoke: bool, overlay: str | None = None
-) -> list[list[str]]:
-    """Return the verbs of the whole method, each as its arguments."""
-    catalog, queries = f"{run}/catalog", f"{run}/queries"
-    origin = "wardrobe" if source is None else source
-    made = ["catalog", origin, "--out", catalog, "--overwrite"]
-    asked = ["queries", catalog, "--out", queries, "--seed", str(seed), "--overwrite"]
-    if source is None:
-        made += ["--seed", str(seed)]
-        asked = ["queries", catalog, "--out", queries, "--wardrobe", task, "--overwrite"]
-    elif task == "wscr":
-        asked += ["--sets", source]
-    steps = [
-        _step(verb, name, run, task, seed, smoke, overlay)
-        for verb, name in (
-            ("fit", "0_warm_start"),
-            ("fit", "1_tune"),
-            ("synthesize", "2_synthesize"),
-            ("fit", "3_distill"),
-            ("fit", "4_accelerate"),
-        )
-    ]
+def commands(options: Namespace) -> list[list[str]]:
+    """Return the verbs of the whole method with their arguments, from the options of this verb."""
+    run, seed = options.run, ["--seed", str(options.seed)]
+    catalog = ["catalog", options.source or "wardrobe", "--out", f"{run}/catalog", "--overwrite"]
+    queries = ["queries", f"{run}/catalog", "--out", f"{run}/queries", "--overwrite"]
+    if options.source is None:
+        catalog += seed
+        queries += ["--wardrobe", options.task]
+    else:
+        queries += seed + (["--sets", options.source] if options.task == "wscr" else [])
     evaluate = ["evaluate", run, "--config", str(configs_folder() / "toy" / "5_evaluate.yaml")]
-    if smoke:
+    if options.smoke:
         evaluate += ["--queries", "16", "--across_runs", "2"]
         evaluate += ["--latency_calls", "1", "--latency_batches", "[1, 8]"]
-    return [made, asked, *steps, evaluate]
+    return [catalog, queries, *(_step(verb, name, options) for verb, name in STEPS), evaluate]
 
 
-def _step(
-    verb: str, name: str, run: str, task: str, seed: int, smoke: bool, overlay: str | None
-) -> list[str]:
-    folder = configs_folder()
-    layers = [folder / "toy" / f"{name}.yaml"]
-    if task == "wscr":
-        layers.append(folder / "wscr" / f"{name}.yaml")
-    if overlay is not None:
-        layers.append(Path(overlay))
-    if smoke:
-        layers.append(folder / "toy" / "smoke.yaml")
-    configs = [word for layer in layers for word in ("--config", _shown(layer))]
-    # Models of a few steps learn nothing that a gate could ask for.
-    free = ["--model.init_args.gate", "0.0"] if smoke and name == "4_accelerate" else []
-    return [verb, *configs, "--run", run, "--seed_everything", str(seed), *free]
-
-
-def _shown(path: Path) -> str:
+def _step(verb: str, name: str, options: Namespace) -> list[str]:
+    layers = [configs_folder() / "toy" / f"{name}.yaml"]
+    if options.task == "wscr":
+        layers.append(configs_folder() / "wscr" / f"{name}.yaml")
+    if options.overlay is not None:
+        layers.append(Path(options.overlay))
+    if options.smoke:
+        layers.append(configs_folder() / "toy" / "smoke.yaml")
     here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    shown = [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in layers]
+    configs = [word for path in shown for word in ("--config", path)]
+    # A model that was trained for a few steps cannot pass a gate.
+    gate = ["--model.init_args.gate", "0.0"] if options.smoke and name == "4_accelerate" else []
+    return [verb, *configs, "--run", options.run, "--seed_everything", str(options.seed), *gate]
 
 
 def _call(command: list[str], journal: Journal, place: str, started: float) -> None:
     from r4t.__main__ import run as run_verb
 
-    shown = f"{place} {shlex.join(['r4t', *command])}"
+    title = f"{place} {shlex.join(['r4t', *command])}"
     state = journal.state(command)
     if state == "done":
-        print(f"\n{shown}\n(done before)", flush=True)
+        print(f"\n{title}\n(done before)", flush=True)
         journal.keep(command)
         return
-    if state == "begun" and command[0] == "fit":
-        shown, goes_on = f"{shown} --ckpt_path last", ["--ckpt_path", "last"]
-    else:
-        goes_on = []
-    print(f"\n{shown}", flush=True)
+    resumed = state == "begun" and command[0] == "fit"
+    print(f"\n{title}{' --ckpt_path last' if resumed else ''}", flush=True)
     began = time.monotonic()
-    if command[0] == "fit":  # the others go on, or begin anew, by themselves
+    if command[0] == "fit":  # other verbs resume or start again by themselves
         journal.note(command, "begun")
-    run_verb([*command, *goes_on])
+    run_verb([*command, *(["--ckpt_path", "last"] if resumed else [])])
     journal.note(command, "done")
     now = time.monotonic()
-    print(f"({now - began:.0f} s; {duration(now - started)} since the start)", flush=True)
+    total = tqdm.format_interval(now - started)
+    print(f"({now - began:.0f} s; {total} since the start)", flush=True)

@@ -10,7 +10,7 @@ from r4t.chat import Chat, Failure, endpoint_error
 from r4t.data.kinds import KINDS, WORDS
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.support.progress import Progress
+from r4t.support.progress import progress
 from r4t.support.text import normalize_text
 
 BATCH = 40  # queries an answer
@@ -49,7 +49,7 @@ def ask_queries(
     rng = random.Random(seed)
     queries: dict[str, Query] = {}
     dropped = fruitless = 0
-    with Progress("writing queries", count) as progress:
+    with progress("writing queries", total=count) as bar:
         while len(queries) < count and fruitless < FRUITLESS:
             examples = rng.sample(list(texts), min(EXAMPLES, len(texts)))
             before = len(queries)
@@ -61,7 +61,7 @@ def ask_queries(
                 else:
                     queries[key] = Query(f"q{len(queries):05d}", text, kind)
             fruitless = fruitless + 1 if len(queries) == before else 0
-            progress.reach(len(queries))
+            bar.update(len(queries) - before)
     if len(queries) < count:
         raise InputError(
             expected=f"JSON lines with a kind and a query of {WORDS[0]} to {WORDS[1]} words",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r4t.errors import InputError
 from r4t.geometry import normalize
-from r4t.support.progress import track
+from r4t.support.progress import progress
 
 
 class ModelEncoder(ABC):
@@ -52,7 +52,7 @@ class ModelEncoder(ABC):
         starts = range(0, len(rows), self.batch_size)
         batches = [rows[start : start + self.batch_size] for start in starts]
         with torch.inference_mode():
-            for batch in track(batches, "encoding texts", len):
+            for batch in progress("encoding texts", batches):
                 vectors = self._vectors([texts[row] for row in batch])
                 result[batch] = normalize(vectors[:, : self.dim]).float().cpu()
         return result

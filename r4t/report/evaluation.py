@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from tqdm import tqdm
 
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
@@ -23,7 +24,7 @@ from r4t.run import RUN_FILE, Run
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.fingerprints import to_plain
-from r4t.support.progress import Progress
+from r4t.support.progress import progress
 from r4t.support.stopwatch import Stopwatch
 
 SETS_FILE = "sets.jsonl"
@@ -141,8 +142,8 @@ class Evaluation:
         audited, left_out = self.audited(reward)
         directions, items = scores_by_block(reward, audited)
         columns = short_columns(searcher.catalog)
-        progress = Progress("evaluate", len(lineup.methods) * len(queries))
-        with progress, answer_writer(self.folder / SETS_FILE, columns) as writer:
+        bar = progress("evaluate", total=len(lineup.methods) * len(queries))
+        with bar, answer_writer(self.folder / SETS_FILE, columns) as writer:
             results = evaluate(
                 lineup.methods,
                 queries,
@@ -150,7 +151,7 @@ class Evaluation:
                 Scores(directions, items, set(audited)),
                 GroundTruth(searcher, queries, context.truth, self.subtopic_field),
                 self.plan(lineup),
-                _observer(writer, lineup, progress),
+                _observer(writer, lineup, bar),
             )
             results.settings.update(self._settings(context, lineup, options))
             results.settings["left_out"] = left_out | results.settings["left_out"]
@@ -216,7 +217,7 @@ class Evaluation:
         }
 
 
-def _observer(writer: WriteAnswers, lineup: Lineup, progress: Progress) -> OnSets:
+def _observer(writer: WriteAnswers, lineup: Lineup, bar: tqdm) -> OnSets:
     """Advance the progress, and write the sets of all methods but the points of curves."""
     points = {name for curve in lineup.curves.values() for name, _ in curve}
 
@@ -229,6 +230,6 @@ def _observer(writer: WriteAnswers, lineup: Lineup, progress: Progress) -> OnSet
     ) -> None:
         if method not in points:
             writer(method, queries, sets, scores, reasons)
-        progress.advance(len(queries), method)
+        bar.update(len(queries))
 
     return observe

@@ -31,7 +31,7 @@ from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.files import write_text
-from r4t.support.progress import track
+from r4t.support.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,7 +129,7 @@ def measure_headroom(
     values: dict[tuple[str, str], list[float | None]] = {}
     starts = range(0, len(queries), evaluation.batch_size)
     batches = [queries[start : start + evaluation.batch_size] for start in starts]
-    for batch in track(batches, "headroom", len):
+    for batch in progress("headroom", batches):
         for column, method in methods.items():
             if method is not None:
                 for term, scores in _scored(reward, _as_fanout(method, batch, searcher)).items():

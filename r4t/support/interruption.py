@@ -1,4 +1,4 @@
-"""Ctrl-C → a stop at the next safe point of long work, and what the user is told then."""
+"""Ctrl-C → a stop at the next safe point of long work."""
 
 import signal
 import sys
@@ -8,18 +8,18 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """Work stopped because the user wished so; the program prints the sentence alone, code 130."""
+    """The user stopped the work; the program prints this message alone and exits with code 130."""
 
 
 class AtOnce(KeyboardInterrupt):
-    """The user wished a second time: there was no wait for a safe point."""
+    """The user pressed Ctrl-C twice: the work stops without waiting for a safe point."""
 
 
 class Interruption:
-    """Takes down the first Ctrl-C of work that listens; the second one raises ``AtOnce``.
+    """Records the first Ctrl-C while it listens; the second one raises ``AtOnce``.
 
     Attributes:
-        asked: Whether there was one since the work began to listen.
+        asked: Whether Ctrl-C was pressed since ``listen``.
 
     Examples:
         >>> interruption = Interruption()
@@ -32,30 +32,27 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: Any = None
+        self._previous: Any = None
 
     def listen(self) -> None:
-        """Begin; nothing where signals are another's matter (a thread, a process of ``nohup``)."""
+        """Take over Ctrl-C, except in a thread and where it is ignored (``nohup``)."""
         self.asked = False
         ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-        if self._before is None and not ignored and _is_main_thread():
-            self._before = signal.signal(signal.SIGINT, self._take)
+        if self._previous is None and not ignored and _is_main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._record)
 
     def leave(self) -> None:
-        """Stop to listen."""
-        if self._before is not None and _is_main_thread():
-            signal.signal(signal.SIGINT, self._before)
-        self._before = None
+        """Give Ctrl-C back."""
+        if self._previous is not None and _is_main_thread():
+            signal.signal(signal.SIGINT, self._previous)
+        self._previous = None
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise AtOnce
         self.asked = True
-        print(
-            "\nr4t: stopping after this step; Ctrl-C again stops at once",
-            file=sys.stderr,
-            flush=True,
-        )
+        message = "\nr4t: stopping after this step; Ctrl-C again stops at once"
+        print(message, file=sys.stderr, flush=True)
 
 
 def _is_main_thread() -> bool:

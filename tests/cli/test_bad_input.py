@@ -465,7 +465,7 @@ def test_text_queries_to_own_vectors_without_an_encoder(refused, run, small_item
 
 def test_an_unknown_verb_names_the_nearest(refused):
     sentence = refused("retreive", "runs/toy", "red linen")
-    assert "found 'retreive'; see 'r4t --help'. Did you mean 'retrieve'?" in sentence
+    assert "found 'retreive'. See 'r4t --help'. Did you mean 'retrieve'?" in sentence
 
 
 def test_a_folder_that_is_no_run(refused, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import ArgumentError
 
 import numpy as np
 import pytest
@@ -75,7 +76,9 @@ def test_own_vectors_without_encoder(source, tmp_path, capsys):
     verb.run([*arguments, str(tmp_path / "b"), "--dim", "2"])
     short = vectors[:, :2] / np.linalg.norm(vectors[:, :2], axis=1, keepdims=True)
     np.testing.assert_allclose(Catalog.load(tmp_path / "b").embeddings, short, atol=1e-6)
-    with pytest.raises(InputError, match=r"--dim must lie in 1\.\.5, .* — found 6"):
+    with pytest.raises(
+        InputError, match=r"--dim in 1\.\.5, the width of the vectors, but found 6\."
+    ):
         verb.run([*arguments, str(tmp_path / "c"), "--dim", "6"])
     with pytest.raises(InputError, match=r"found lsa, which has a space of its own"):
         verb.run([*arguments, str(tmp_path / "c"), "--encoder", "lsa"])
@@ -99,7 +102,9 @@ def test_own_vectors_with_an_encoder_class(source, tmp_path, monkeypatch, capsys
     # Without vectors, the class makes those of the items too.
     verb.run([str(source), "--encoder", "own_color:Color", "--out", "made"])
     assert torch.equal(Catalog.load("made").embeddings, catalog.embeddings)
-    with pytest.raises(InputError, match=r"pretrained --encoder — found 9 with the encoder own_c"):
+    with pytest.raises(
+        InputError, match=r"pretrained --encoder, but found 9 with the encoder own_c"
+    ):
         verb.run([*arguments, "--overwrite", "--max_length", "9"])
 
 
@@ -197,7 +202,7 @@ def test_collections_of_own_vectors(outfits, tmp_path):
     expected[0, [0, 4]] = expected[1, [4, 8]] = half
     expected[2, 1] = 1
     torch.testing.assert_close(Catalog.load(tmp_path / "out").embeddings, expected)
-    with pytest.raises(InputError, match=r"found --vectors with --collections text — use"):
+    with pytest.raises(InputError, match=r"found --vectors with --collections text.* Use --coll"):
         verb.run([*arguments, "--overwrite", "--collections", "text"])
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
     with pytest.raises(
@@ -221,7 +226,7 @@ def test_collections_of_the_wardrobe(tmp_path):
     truth = FacetTruth(load_truth(tmp_path / "w" / "truth"), catalog.ids)
     # Of rare combinations of style, occasion and color family there is no outfit among 800.
     assert truth.fits(asked).any(1).float().mean() == pytest.approx(0.681, abs=0.001)
-    with pytest.raises(InputError, match=r"found --wardrobe wscr for .* entries are collections"):
+    with pytest.raises(InputError, match=r"for --wardrobe wscr.* entries are collections"):
         queries.run([str(tmp_path / "w"), "--out", str(tmp_path / "r"), "--wardrobe", "wscr"])
 
 
@@ -247,11 +252,11 @@ def test_first_values_and_verbatim_texts(source, tmp_path):
 
 def test_refused_collections(source, tmp_path):
     out = ["--out", str(tmp_path / "out")]
-    with pytest.raises(InputError, match=r"found 'means' — name .* Did you mean 'mean'\?"):
+    with pytest.raises(ArgumentError, match=r"--collections: .*'means' .*'text', 'mean'"):
         verb.run([str(source), *out, "--collections", "means"])
     (source / "sets.jsonl").unlink()
     with pytest.raises(InputError, match=r"found none in shop\. Name a source with sets"):
         verb.run([str(source), *out, "--collections", "text"])
-    with pytest.raises(InputError, match=r"found 64 with the encoder lsa — leave it out"):
+    with pytest.raises(InputError, match=r"found 64 with the encoder lsa\. Leave it out"):
         verb.run([str(source), *out, "--max_length", "64"])
     assert not (tmp_path / "out").exists()

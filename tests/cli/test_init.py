@@ -19,7 +19,9 @@ def test_nothing_is_overwritten(tmp_path):
     mine = tmp_path / "configs" / "toy" / "1_tune.yaml"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine\n")
-    with pytest.raises(InputError, match="where none are yet, found .*1_tune.yaml; choose another"):
+    with pytest.raises(
+        InputError, match="without configs .* found the file .*1_tune.yaml. Choose another"
+    ):
         init.run([str(tmp_path)])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
     assert mine.read_text() == "mine\n"

@@ -209,5 +209,5 @@ def test_a_verb_without_checkpoints_says_the_same_command(program, monkeypatch):
     code, _, err = program("evaluate", "runs/my run")
     assert code == 130
     assert err == (
-        "r4t: stopped; nothing is left half-written; begin again with: r4t evaluate 'runs/my run'\n"
+        "r4t: stopped; no file is half-written; start again with: r4t evaluate 'runs/my run'\n"
     )

@@ -213,7 +213,7 @@ def test_a_fit_that_begins_anew_is_not_led_astray(program, small_run, arguments)
 def test_what_cannot_be_resumed_from_is_refused(program, small_run, arguments, tmp_path):
     code, _, err = program(*arguments, "--ckpt_path", tmp_path / "no.ckpt")
     assert code == 2
-    assert f"ckpt_path must be a checkpoint or 'last', found no file at {tmp_path}/no.ckpt;" in err
+    assert f"a checkpoint, or 'last', as ckpt_path, but found no file at {tmp_path}/no.ckpt." in err
     options = [
         "--trainer.max_steps",
         "2",

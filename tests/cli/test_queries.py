@@ -1,6 +1,7 @@
 """r4t queries: the four origins of queries, and what each refuses."""
 
 import json
+from argparse import ArgumentError
 from collections import Counter
 
 import pytest
@@ -93,17 +94,17 @@ def test_endpoint(shop, tmp_path, monkeypatch):
 
 def test_refusals(shop, wardrobe, tmp_path):
     catalog, out = str(tmp_path / "catalog"), ["--out", str(tmp_path / "q")]
-    with pytest.raises(InputError, match=r"one origin — found --sets and --wardrobe — leave out"):
+    with pytest.raises(InputError, match=r"one origin .* found --sets and --wardrobe\. Leave out"):
         verb.run([catalog, *out, "--sets", "x", "--wardrobe", "oar"])
-    with pytest.raises(InputError, match=r"--endpoint and --model — found only one"):
+    with pytest.raises(InputError, match=r"--endpoint with --model, but found --model alone"):
         verb.run([catalog, *out, "--model", "m"])
-    with pytest.raises(InputError, match=r"--count must be at least 10, .* — found 3"):
+    with pytest.raises(InputError, match=r"--count of at least 10, .* but found 3\."):
         verb.run([catalog, *out, "--count", "3"])
-    with pytest.raises(InputError, match=r"a catalog of the wardrobe — found one of 'shop' in"):
+    with pytest.raises(InputError, match=r"a catalog of the wardrobe .* found one of 'shop' in"):
         verb.run([catalog, *out, "--wardrobe", "oar"])
-    with pytest.raises(InputError, match=r"oar or wscr — found 'ora'"):
+    with pytest.raises(ArgumentError, match=r"--wardrobe: .*'ora' .*'oar', 'wscr'"):
         verb.run([str(wardrobe), *out, "--wardrobe", "ora"])
-    with pytest.raises(InputError, match=r"found none in .*shop — name the source"):
+    with pytest.raises(InputError, match=r"found none in .*shop\. Name the source"):
         verb.run([str(wardrobe), *out, "--sets", str(shop)])
     verb.run([catalog, *out, "--sets", str(shop)])
     with pytest.raises(InputError, match=r"found test\.jsonl, train\.jsonl, val\.jsonl in"):
@@ -150,7 +151,7 @@ def test_recomposed_training_queries(wardrobe, tmp_path, capsys):
     assert (more["val"], more["test"]) == (plain["val"], plain["test"])
     assert {query.kind for query in added} == {"recomposed"}
     assert len(added) == round(total / 2)
-    assert f"recompose {len(added):,} of {round(total / 2):,} asked for" in capsys.readouterr().out
+    assert f"recompose {len(added):,} of {round(total / 2):,} requested" in capsys.readouterr().out
     before = {frozenset(query.references) for part in plain.values() for query in part}
     assert not {frozenset(query.references) for query in added} & before
     everything = [query for split in SPLITS for query in plain[split]]
@@ -177,28 +178,30 @@ def test_recomposed_queries_of_folds(shop, tmp_path):
         assert {item for query in splits["train"] for item in query.references} == lent
 
 
-@pytest.mark.parametrize("asked", ["0", "-3", "0.0", "many", "1e9", "-0.5", ".", "0.001"])
-def test_no_number_of_recomposed_queries(asked):
-    with pytest.raises(InputError, match=r"with a point .* — found '.*' for 100 training queries"):
-        verb.how_many(asked, 100)
+@pytest.mark.parametrize("amount", ["0", "-3", "0.0", "many", "1e9", "-0.5", ".", "0.001"])
+def test_no_number_of_recomposed_queries(amount):
+    with pytest.raises(InputError, match=r"with a point .* found '.*' for 100 training queries"):
+        verb.how_many(amount, 100)
 
 
 def test_refused_folds_and_recomposition(shop, wardrobe, tmp_path):
     catalog, out = str(tmp_path / "catalog"), ["--out", str(tmp_path / "q")]
-    with pytest.raises(InputError, match=r"found --folds without --sets — name"):
+    with pytest.raises(
+        InputError, match=r"--sets with --folds, but found --folds alone\. Add --sets"
+    ):
         verb.run([catalog, *out, "--folds", "5"])
     with pytest.raises(InputError, match=r"at least 3 folds .* found 2\."):
         verb.run([catalog, *out, "--sets", str(shop), "--folds", "2"])
-    with pytest.raises(InputError, match=r"found it without --recompose — add --recompose"):
+    with pytest.raises(InputError, match=r"found --slot alone\. Add --recompose"):
         verb.run([catalog, *out, "--sets", str(shop), "--slot", "category"])
     with pytest.raises(InputError, match=r"found 'catgory'\. .* Did you mean 'category'\?"):
         verb.run(
             [str(wardrobe), *out, "--wardrobe", "wscr", "--recompose", "9", "--slot", "catgory"]
         )
-    with pytest.raises(InputError, match=r"with reference sets — found none — add --sets"):
+    with pytest.raises(InputError, match=r"with reference sets .* found none\. Add --sets"):
         verb.run([str(wardrobe), *out, "--recompose", "0.5"])
     collections = str(tmp_path / "collections")
     catalog_verb.run([str(shop), "--out", collections, "--collections", "mean", "--dim", "2"])
-    with pytest.raises(InputError, match=r"found --sets for .* whose entries are collections"):
+    with pytest.raises(InputError, match=r"for --sets.* whose entries are collections"):
         verb.run([collections, *out, "--sets", str(shop)])
     assert not (tmp_path / "q").exists()

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from r4t.cli.quickstart import commands, is_begun, run
+from r4t.cli.quickstart import commands, is_begun, parser, run
 from r4t.errors import InputError
 from r4t.run import Run
 from r4t.support.interruption import Interrupted
@@ -27,16 +27,16 @@ def test_a_run_on_other_data_is_never_replaced(tmp_path):
         (wardrobe, "items.jsonl", 0),
         (mine, None, 0),
     ):
-        with pytest.raises(InputError, match="A run keeps its catalog — .* name another folder"):
+        with pytest.raises(InputError, match="to keep its catalog, .* Name another folder"):
             is_begun(folder, source, seed)
 
 
 def test_the_steps_of_the_method_in_order():
-    found = commands("runs/x", "wscr", "folder", seed=3, smoke=False)
-    verbs = ["catalog", "queries", "fit", "fit", "synthesize", "fit", "fit", "evaluate"]
-    assert [command[0] for command in found] == verbs
-    assert found[1][-2:] == ["--sets", "folder"]
-    for step in found[2:7]:
+    words = ["--run", "runs/x", "--task", "wscr", "--source", "folder", "--seed", "3"]
+    steps = commands(parser().parse_args(words))
+    assert [command[0] for command in steps] == STEPS
+    assert steps[1][-2:] == ["--sets", "folder"]
+    for step in steps[2:7]:
         assert step[step.index("--run") + 1] == "runs/x"
         assert step[step.index("--seed_everything") + 1] == "3"
         assert sum("wscr" in word for word in step) == 1
