@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,20 @@ from r4t.index import Index
 from r4t.sets import Popularity, SetBatch, pad_rows
 from r4t.support.cache import Cache
 from r4t.support.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How a step of a run retrieves.
+
+    Args:
+        pool_size: Distinct items retrieved for each set, for objectives that need a pool.
+        cached: How many texts' vectors, and how many sub-queries' items, the searcher keeps; 0 for
+            none.
+    """
+
+    pool_size: int | None = None
+    cached: int = 0
 
 
 class Searcher:

@@ -24,6 +24,8 @@ class RateSchedule(ABC):
         InputError: If ``warmup`` is negative.
     """
 
+    ends = True  # whether ``factor`` reads ``last``
+
     def __init__(self, warmup: int) -> None:
         check_least({"warmup": (warmup, 0)})
         self.warmup = warmup
@@ -49,6 +51,8 @@ class WarmupConstant(RateSchedule):
         >>> [WarmupConstant(4).factor(step, math.inf) for step in (0, 3, 9)]
         [0.25, 1.0, 1.0]
     """
+
+    ends = False
 
     def __init__(self, warmup: int = 10) -> None:
         super().__init__(warmup)
@@ -118,12 +122,16 @@ class ScheduledModule(LightningModule):
     Args:
         optimizer: Builds the optimizer from parameters, at the peak learning rate.
         schedule: Share of the peak rate by optimizer step.
+
+    Attributes:
+        slowdown: Factor of every learning rate in this fit; 1 unless a callback lowers it.
     """
 
     def __init__(self, optimizer: OptimizerCallable, schedule: RateSchedule) -> None:
         super().__init__()
         self.build_optimizer = optimizer
         self.rate_schedule = schedule
+        self.slowdown = 1.0
         self._configured: list[dict[str, Any]] = []
 
     def trained_parameters(self) -> Sequence[nn.Parameter]:
@@ -134,10 +142,18 @@ class ScheduledModule(LightningModule):
         """Return the optimizer, and its schedule in optimizer steps.
 
         Raises:
-            InputError: If the learning rate is not a finite number above 0, or the schedule needs an
-                end that training does not have.
+            InputError: If the optimizer refuses its settings, the learning rate is not a finite
+                number above 0, or the schedule needs an end that training does not have.
         """
-        optimizer = self.build_optimizer(self.trained_parameters())
+        self.slowdown = 1.0
+        try:
+            optimizer = self.build_optimizer(self.trained_parameters())
+        except ValueError as error:  # torch's, which names the setting
+            raise InputError(
+                expected="settings that the optimizer accepts",
+                found=f"'{error}'",
+                remedy="Correct them.",
+            ) from error
         self._configured = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
@@ -152,11 +168,21 @@ class ScheduledModule(LightningModule):
         schedule = LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @property
+    def last_step(self) -> float:
+        """Optimizer step at which training ends; infinite if the trainer sets no end."""
+        return self.trainer.estimated_stepping_batches
+
     def _factor(self, step: int) -> float:
-        return self.rate_schedule.factor(step, self.trainer.estimated_stepping_batches)
+        last = self.last_step if self.rate_schedule.ends else math.inf  # loads the data
+        return self.slowdown * self.rate_schedule.factor(step, last)
 
     def on_train_start(self) -> None:
-        """Let the config win over a checkpoint: its optimizer settings, at the step reached."""
+        """Let the config win over a checkpoint."""
+        self.apply_settings()
+
+    def apply_settings(self) -> None:
+        """Give the optimizer the settings of the config, with the rate of the step reached."""
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LambdaLR)  # configured above
         schedule.base_lrs = [group["lr"] for group in self._configured]

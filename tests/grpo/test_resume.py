@@ -11,10 +11,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from r4t.fanout.formats import Expand
-from r4t.grpo.module import FanoutTuner, WarmStart
+from r4t.grpo.module import FanoutTuner
 from r4t.grpo.monitor.collapse import Rule
 from r4t.grpo.monitor.rollout_tables import SampleTable
 from r4t.grpo.monitor.watchdog import RollBack, Watchdog
+from r4t.grpo.training import Sampling, adamw
+from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Ramp, Reward
 from r4t.training.callbacks import KeepLast
 
@@ -32,7 +34,8 @@ class Curve(Callback):
         found = {"queries": [query.id for query in batch], "weights": self.flat(pl_module)}
         found["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         if isinstance(pl_module, FanoutTuner):
-            found |= {"texts": pl_module.rollout.texts, "rewards": pl_module.rollout.rewards}
+            rollout = pl_module.rollout
+            found |= {"texts": rollout.fanouts.texts, "rewards": rollout.rewards}
         self.steps.append(found)
 
 
@@ -62,7 +65,7 @@ def tuner(tiny):
 def warm_start(tiny):
     seed_everything(3, verbose=False)
     lm = tiny.Dropout(width=32, layers=1, vocabulary=300)
-    arguments = {"learning_rate": 1e-2, "max_new_tokens": 12}
+    arguments = {"optimizer": adamw(1e-2), "sampling": Sampling(max_new_tokens=12)}
     return WarmStart(
         str(tiny.run.folder), Reward({"diversity": 1.0}), lm, Expand(set_size=3), **arguments
     )
@@ -144,12 +147,8 @@ class After(Rule):
 
     rollouts: int
 
-    @property
-    def metrics(self):
-        return frozenset()
-
-    def found(self, history):
-        return "enough seen" if len(history.rows) >= self.rollouts else ""
+    def evidence(self, detector):
+        return "enough seen" if len(detector.rows) >= self.rollouts else ""
 
 
 @pytest.mark.parametrize("killed", [3, 4, 5, 6])
@@ -161,7 +160,7 @@ def test_a_watchdog_that_rolls_back_and_the_samples_go_on(fit, tmp_path, killed)
         return [dog, SampleTable(1, folder=str(tmp_path / name / "samples"))]
 
     settings = steps_of(tuner) | VALIDATES["every 5 steps"]
-    with pytest.warns(UserWarning, match="after rollout 5 .* are those after rollout 0, and"):
+    with pytest.warns(UserWarning, match="after rollout 5, .* are those after rollout 0, and"):
         whole, log = fit("whole", tuner, *watched("whole"), **settings)
     callbacks = watched("killed")
     begun, head = fit("killed", tuner, *callbacks, KeepLast(2), Kill(after=killed), **settings)
