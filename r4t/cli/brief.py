@@ -19,7 +19,7 @@ CHECKPOINT = """  --ckpt_path FILE       Weights to use: the .ckpt file of a fit
 """
 SETTINGS = """
 Settings: every key of a config is an option too, its parts joined by points
-  --model.init_args.KEY VALUE          Of the model, such as learning_rate or group_size.
+  --model.init_args.KEY VALUE          Of the model, such as grpo.group_size.
   --data.init_args.batch_size N        Queries or target sets a step.
 """
 TRAINER = {

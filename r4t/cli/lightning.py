@@ -31,7 +31,8 @@ import r4t.filters
 import r4t.grpo.data
 import r4t.grpo.module
 import r4t.grpo.monitor.rollout_tables
-import r4t.grpo.monitor.watchdog  # noqa: F401  (so that configs can name these rooms' classes bare)
+import r4t.grpo.monitor.watchdog
+import r4t.grpo.warm_start  # noqa: F401  (so that configs can name these classes bare)
 from r4t.catalog import Catalog
 from r4t.cli.brief import WHOLE, examples
 from r4t.cli.mistakes import check_configs, sentence

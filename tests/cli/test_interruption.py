@@ -24,7 +24,13 @@ from r4t.support.configs import configs_folder
 from r4t.support.interruption import AtOnce, Interruption
 
 TUNE = {
-    "model": {"init_args": {"group_size": 4, "max_new_tokens": 20, "learning_rate": 1e-2}},
+    "model": {
+        "init_args": {
+            "grpo": {"group_size": 4},
+            "sampling": {"max_new_tokens": 20},
+            "optimizer": {"init_args": {"lr": 1e-2}},
+        }
+    },
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {
         "max_steps": 60,  # 30 rollouts

@@ -23,14 +23,20 @@ from r4t.support.configs import configs_folder
 
 ROLLOUTS = 9  # an epoch is 6 of them
 SETTINGS = {
-    "model": {"init_args": {"group_size": 4, "max_new_tokens": 20, "learning_rate": 1e-2}},
+    "model": {
+        "init_args": {
+            "grpo": {"group_size": 4},
+            "sampling": {"max_new_tokens": 20},
+            "optimizer": {"init_args": {"lr": 1e-2}},
+        }
+    },
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {
         "max_steps": 2 * ROLLOUTS,
         "val_check_interval": 4,
         "log_every_n_steps": 1,
         "callbacks": [
-            {"class_path": "r4t.grpo.monitor.rollout_tables.FanoutStatistics"},
+            {"class_path": "FanoutStatistics"},
             {
                 "class_path": "r4t.grpo.monitor.rollout_tables.SampleTable",
                 "init_args": {"every": 1},

@@ -22,6 +22,7 @@ from r4t.objective import Objective
 from r4t.reward import Ramp, Reward
 from r4t.run import Run
 from r4t.training.callbacks import Export
+from r4t.training.learning_rate import WarmupLinear
 
 SIZE, TOKENS = 4, 16
 
@@ -484,6 +485,35 @@ def test_ranks_without_anything_to_tell_count_their_steps(run, tmp_path):
         assert report["steps"] == 4
         assert report["gradients"] == [None] * 4
         assert report["weights"] == before
+
+
+def test_a_schedule_without_an_end_asks_for_none(run, monkeypatch):
+    """To count the steps of a fit loads its data before a checkpoint has said where it goes on."""
+
+    def fail(trainer):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(Trainer, "estimated_stepping_batches", property(fail))
+    fit(run, tuner(run, Says("boots"), group_size=2), max_steps=2)
+    module = FanoutTuner(str(run.folder), Reward({"diversity": 1.0}), schedule=WarmupLinear(0))
+    with pytest.raises(AssertionError, match="asked"):
+        fit(run, module, max_steps=2)
+
+
+@pytest.mark.parametrize("limit", [-1, 4])
+def test_a_schedule_ends_at_the_last_update_of_the_last_epoch(run, limit):
+    """24 queries in batches of 8: 3 rollouts of 2 updates, or the 4 updates that are allowed."""
+    rates = []
+
+    class Rates(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append(optimizer.param_groups[0]["lr"])
+
+    reward = Reward({"diversity": 1.0})
+    module = FanoutTuner(str(run.folder), reward, schedule=WarmupLinear(0), optimizer=adamw(1e-3))
+    fit(run, module, Rates(), max_epochs=1, max_steps=limit)
+    last = 6 if limit == -1 else limit
+    assert rates == pytest.approx([1e-3 * (1 - step / last) for step in range(last)])
 
 
 def test_settings_too_small_are_refused(run):
