@@ -253,7 +253,7 @@ BROKEN = [
     (
         Composite,
         "name",
-        "means nothing else in logs and tables — found 'composite'.*choose another",
+        "no other meaning in logs and tables, but found 'composite'.*Choose another",
     ),
     (
         Unread,

@@ -143,7 +143,7 @@ def test_ranks_stop_at_one_step_and_one_of_them_tells(run, tmp_path):
     assert "Traceback" not in told
     kept = torch.load(last, weights_only=False)
     assert kept["global_step"] == int(sentences[0]) < 60
-    assert len(kept["kept"]["random"]) == 2
+    assert len(kept["r4t"]["random"]) == 2
     wait(lambda: not any(map(running, ranks)))
     assert ranks
     assert not any(map(running, ranks))

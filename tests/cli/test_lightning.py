@@ -234,4 +234,4 @@ def test_what_cannot_be_resumed_from_is_refused(program, small_run, arguments, t
     other = small_run.step("warm_start") / "checkpoints" / "last.ckpt"
     code, _, err = program(*arguments, "--ckpt_path", other)
     assert code == 2
-    assert "A fit of FanoutTuner must resume from a checkpoint of its own, found one of Warm" in err
+    assert "a checkpoint of FanoutTuner to resume from, but found one of WarmStart at" in err

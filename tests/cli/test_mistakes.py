@@ -63,8 +63,8 @@ MISTAKES = {
         "--config configs/toy/2_synthesize.yaml --run run": r"needs a model with validation_step",
         "--config configs/toy/0_warm_start.yaml --run run --ckpt_path no.ckpt": r"^ckpt_path must be "
         r"a checkpoint or 'last', found no file at no.ckpt",
-        "--config configs/toy/1_tune.yaml --model.init_args.temperature hot": r"^model.init_args."
-        r"temperature must be a number — found 'hot' — correct it",
+        "--config configs/toy/1_tune.yaml --model.init_args.sampling.temperature hot": r"model.init"
+        r"_args.sampling.temperature must be a number — found 'hot' — correct it",
         "--config configs/toy/1_tune.yaml --run new": r"found no catalog.json in new/catalog",
     },
     "test": {
@@ -220,17 +220,17 @@ def test_a_mistake_gives_a_sentence_that_mends_it(program, project, verb, argume
             r"found trainner.max_steps in x.yaml — .* Did you mean 'trainer.max_steps'\?$",
         ),
         (
-            {"model": {"init_args": {"learnign_rate": 1.0}}},
-            r"^r4t.grpo.module.FanoutTuner takes the settings .*, learning_rate, .* — found "
-            r"model.init_args.learnign_rate in x.yaml — .* Did you mean 'learning_rate'\?$",
+            {"model": {"init_args": {"retreival": {}}}},
+            r"^r4t.grpo.module.FanoutTuner takes the settings .*, retrieval, .* — found "
+            r"model.init_args.retreival in x.yaml — .* Did you mean 'retrieval'\?$",
         ),
         (
             {"model": {"init_args": {"reward": {"init_args": {"wieghts": {"diversity": 1.0}}}}}},
             r"found model.init_args.reward.init_args.wieghts in x.yaml .* Did you mean 'weights'\?$",
         ),
         (
-            {"model": {"init_args": {"loss": {"init_args": {"kl_new_odl": 0.1}}}}},
-            r"^r4t.grpo.loss.SoftGRPO takes .* found model.init_args.loss.* mean 'kl_new_old'\?$",
+            {"model": {"init_args": {"grpo": {"kl_new_odl": 0.1}}}},
+            r"found model.init_args.grpo.kl_new_odl in x.yaml .* mean 'kl_new_old'\?$",
         ),
         (
             {
@@ -260,8 +260,8 @@ def test_a_mistake_gives_a_sentence_that_mends_it(program, project, verb, argume
             r"found 'rft.grpo.module.FanoutTuner' .* Did you mean 'r4t.grpo.module.FanoutTuner'\?$",
         ),
         (
-            {"model": {"init_args": {"learning_rate": "fast"}}},
-            r"^model.init_args.learning_rate must be a number — found 'fast' in x.yaml — correct it",
+            {"model": {"init_args": {"sampling": {"temperature": "hot"}}}},
+            r"model.init_args.sampling.temperature must be a number — found 'hot' in x.yaml",
         ),
         (
             {"trainer": {"max_steps": "many"}},

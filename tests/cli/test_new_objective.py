@@ -204,7 +204,7 @@ def test_a_catalog_without_the_column_is_told(installed_package, program, untrai
         ("torch", "found a module 'torch' that Python imports already — choose another name"),
         (
             "reward",
-            "means nothing else in logs and tables — found 'reward' among .* choose another",
+            "no other meaning in logs and tables, but found 'reward' as .* Choose another",
         ),
     ],
 )

@@ -141,7 +141,7 @@ def test_two_processes_resume_bit_for_bit(tiny, reports, tmp_path):
     whole = reports("whole", KeepLast(100), module=drawing(), rollouts=5, **kept)
     reports("part", KeepLast(2), module=drawing(), rollouts=2, **kept)
     path = tmp_path / "checkpoints" / "last.ckpt"
-    states = torch.load(path, weights_only=True)["kept"]["random"]
+    states = torch.load(path, weights_only=True)["r4t"]["random"]
     assert not torch.equal(states[0]["torch"], states[1]["torch"])
     rest = reports("rest", KeepLast(2), module=drawing(), rollouts=5, ckpt_path=path, **kept)
     for found, expected in zip(rest, whole, strict=True):
