@@ -48,8 +48,8 @@ def test_each_key_has_one_sentence_and_defaults_of_the_trainer_are_left_out(prin
     assert "run: runs/toy" in lines
     assert "  check_val_every_n_epoch:" in lines  # set to null, which is not its default
     assert lines[0] == "# r4t fit --config FILE"
-    place = lines.index("    group_size: 8")
-    assert lines[place - 1].startswith("    # ")
+    place = lines.index("      group_size: 8")
+    assert lines[place - 1].startswith("      # ")
     assert lines[place - 1].endswith("(int, default: 8)")
     assert max(map(len, lines)) <= 100
     assert "" not in lines
