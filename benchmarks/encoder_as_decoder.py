@@ -25,9 +25,11 @@ from r4t.fanout.encoder_as_decoder import EncoderAsDecoder
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import LanguageModelSource, TinyQwen3
 from r4t.fanout.teachers import ReferenceWords
+from r4t.grpo.training import Sampling, adamw
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.run import Run
+from r4t.search import Retrieval
 
 POOL = 150
 
@@ -73,9 +75,9 @@ def warm_start(
         lm,
         Expand(set_size=10, words=3),
         ReferenceWords(words=3),
-        learning_rate=rate,
-        max_new_tokens=64,
-        pool_size=POOL,
+        Sampling(max_new_tokens=64),
+        Retrieval(POOL, cached=2**16),
+        optimizer=adamw(rate),
     )
     clock = Clock(seconds)
     teach(run, module, batch_size, max_steps=100_000, callbacks=[clock])

@@ -37,7 +37,9 @@ from benchmarks.made_up import EvenTokens, Forced, Random, small_world
 from r4t.fanout.formats import Full
 from r4t.fanout.lora import LoRA
 from r4t.grpo.data import QueryData
+from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.module import FanoutTuner
+from r4t.grpo.training import Sampling, adamw
 from r4t.reward import Reward
 from r4t.support.stopwatch import Stopwatch
 
@@ -164,17 +166,16 @@ def measure(size: Size, rollouts: int, rank: int, last_layers: int, folder: Path
         Reward({"even": 1.0}, {"even": EvenTokens()}),
         source if last_layers else LoRA(source, rank=rank),
         Full(Forced(size.entry), SET_SIZE),
-        group_size=size.group,
-        micro_batch=size.micro_batch,
-        learning_rate=1e-4,
-        max_new_tokens=SET_SIZE * size.entry,
+        SoftGRPO(group_size=size.group, micro_batch=size.micro_batch),
+        Sampling(max_new_tokens=SET_SIZE * size.entry),
+        optimizer=adamw(1e-4),
     )
     tuner.watch = tuner.searcher.watch = Meter()
     record = Record()
     trainer = Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=1,
-        max_steps=rollouts * tuner.updates,
+        max_steps=rollouts * tuner.grpo.updates,
         limit_val_batches=0,
         callbacks=[record],
         logger=False,

@@ -23,6 +23,7 @@ from r4t.fanout.language_model import TinyQwen3
 from r4t.grpo.data import QueryData
 from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.module import FanoutTuner
+from r4t.grpo.training import Sampling, adamw
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.run import Run
@@ -125,18 +126,22 @@ def ours(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) -
     """Make our side: ``FanoutTuner`` in a Lightning trainer."""
     record = Record()
     rows = arguments.queries * arguments.group_size
+    grpo = SoftGRPO(
+        clip=CLIP,
+        kl_new_old=0.0,
+        kl_old_new=0.0,
+        group_size=arguments.group_size,
+        updates=updates,
+        micro_batch=rows // arguments.passes,
+    )
     tuner = FanoutTuner(
         str(run.folder),
         Reward({"letters": 1.0}, {"letters": Letters()}),
         lm=model,
         form=FORM,
-        loss=SoftGRPO(clip=CLIP, kl_new_old=0.0, kl_old_new=0.0),
-        group_size=arguments.group_size,
-        updates=updates,
-        micro_batch=rows // arguments.passes,
-        learning_rate=LEARNING_RATE,
-        max_new_tokens=arguments.tokens,
-        temperature=TEMPERATURE,
+        grpo=grpo,
+        sampling=Sampling(TEMPERATURE, arguments.tokens),
+        optimizer=adamw(LEARNING_RATE),
     )
 
     class Tells(Callback):

@@ -76,7 +76,7 @@ class HeldOut(Callback):
     def _measure(self, trainer: Trainer, module: Any) -> None:
         texts = [query.text for query in self.asked]
         seeds = [query_seed(query.id, 0) for query in self.asked]
-        fanouts = module.fanout.sample(texts, seeds, 1, module.temperature)
+        fanouts = module.fanout.sample(texts, seeds, 1, module.sampling.temperature)
         form = module.fanout.form
         sets = module.searcher.retrieve_groups(
             self.asked, fanouts.subqueries, form.set_size, self.pool_size, form.anchor

@@ -24,6 +24,7 @@ from r4t.data.queries import Query
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.teachers import NearbyWords
+from r4t.grpo.training import Sampling, adamw
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.run import Run
@@ -41,8 +42,8 @@ def taught(run: Run, word_length: float, steps: int, seed: int) -> WarmStart:
         TinyQwen3(width=128, layers=3, vocabulary=4096, seed=seed, word_length=word_length),
         Expand(set_size=10, words=3),
         NearbyWords(near=5, words=3),
-        learning_rate=3e-3,
-        max_new_tokens=48,
+        Sampling(max_new_tokens=48),
+        optimizer=adamw(3e-3),
     )
     teach(run, module, batch_size=32, max_steps=steps)
     return module

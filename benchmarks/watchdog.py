@@ -23,7 +23,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from r4t.grpo.monitor.collapse import Alarm, Judge
+from r4t.grpo.monitor.collapse import Alarm
 from r4t.grpo.monitor.watchdog import Watchdog
 
 HALF, PARSED, IN_A_ROW = 0.5, 0.7, 2
@@ -66,9 +66,9 @@ def alarms(run: dict[str, Any], watchdog: Watchdog) -> list[Alarm]:
     """Return what a watchdog would have raised over a run's rollouts."""
     names = [name for name, weight in run["weights"].items() if weight == 0]
     audited = [f"train/{name}/mean" for name in sorted(names)]
-    judge = Judge(watchdog.rules, watchdog.window, watchdog.patience, watchdog.reference, audited)
+    detector = watchdog.detector.anew(audited)
     rows = [{f"train/{name}": value for name, value in row.items()} for row in run["rollouts"]]
-    return [alarm for row in rows for alarm in judge.see(row)]
+    return [alarm for row in rows for alarm in detector.see(row)]
 
 
 def verdict(run: dict[str, Any], watchdog: Watchdog) -> dict[str, Any]:

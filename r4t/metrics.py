@@ -1,4 +1,4 @@
-"""Objectives → torchmetrics metrics, reduced across ranks: the third door."""
+"""Objectives → torchmetrics metrics, reduced across ranks: the third use."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,12 +14,11 @@ Score = Callable[[SetBatch], Tensor]  # an Objective, or any function to (B,) nu
 class ObjectiveMetric(Metric):
     """Mean of an objective, or of any measure of sets, over all queries seen on every rank.
 
-    Queries without a score (NaN) are left out and counted. The state names carry the objective's
-    name, because ``MetricCollection`` merges metrics whose states look alike.
+    Queries without a score (NaN) are skipped and counted.
 
     Args:
         objective: What to average: an ``Objective``, or a function from B sets to (B,) numbers.
-        name: What the states are called; the objective's own name by default.
+        name: Part of the state names; the objective's own name by default.
     """
 
     full_state_update = False
@@ -30,40 +29,29 @@ class ObjectiveMetric(Metric):
         super().__init__()
         self.objective = objective
         own = getattr(objective, "name", getattr(objective, "__name__", type(objective).__name__))
-        self.state_name = str(own) if name is None else name
-        zero = torch.zeros((), dtype=torch.float64)
-        self.add_state(f"{self.state_name}_scores_sum", default=zero, dist_reduce_fx="sum")
-        self.add_state(
-            f"{self.state_name}_scores_count", default=zero.clone(), dist_reduce_fx="sum"
-        )
-        self.add_state(
-            f"{self.state_name}_scores_unscored", default=zero.clone(), dist_reduce_fx="sum"
-        )
+        # MetricCollection merges metrics whose states look alike.
+        prefix = f"{own if name is None else name}_scores"
+        self._states = [f"{prefix}_{part}" for part in ("sum", "count", "unscored")]
+        for state in self._states:
+            self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, sets: SetBatch | Tensor) -> None:
-        """Add the scores of B queries.
-
-        Args:
-            sets: What to score, or scores (B,) that were computed already (``Reward.components``).
-        """
+        """Add B queries: sets to score, or scores (B,) that were computed already."""
         scores = sets if isinstance(sets, Tensor) else self.objective(sets)
-        total = getattr(self, f"{self.state_name}_scores_sum")
-        count = getattr(self, f"{self.state_name}_scores_count")
-        unscored = getattr(self, f"{self.state_name}_scores_unscored")
         missing = scores.isnan()
-        total += scores.double().nansum()
-        count += (~missing).sum()
-        unscored += missing.sum()
+        parts = scores.double().nansum(), (~missing).sum(), missing.sum()
+        for state, part in zip(self._states, parts):
+            setattr(self, state, getattr(self, state) + part)
 
     @property
     def unscored(self) -> int:
-        """Queries that were left out because they had no score, on this rank."""
-        return int(getattr(self, f"{self.state_name}_scores_unscored"))
+        """Queries without a score, on this rank."""
+        return int(getattr(self, self._states[2]))
 
     def compute(self) -> Tensor:
-        """Return the mean over the queries with a score; NaN where there was none."""
-        count = getattr(self, f"{self.state_name}_scores_count")
-        return (getattr(self, f"{self.state_name}_scores_sum") / count).float()
+        """Return the mean over the queries with a score; NaN if there is none."""
+        total, count, _ = (getattr(self, state) for state in self._states)
+        return (total / count).float()
 
 
 def objective_metrics(

@@ -37,13 +37,14 @@ def take_turns(rankings: Tensor, size: int) -> Tensor:
     return distinct_first(rankings.transpose(1, 2).flatten(1), size)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Retrieval:
-    """How many items are retrieved for a set, and how much of it is kept for the next time.
+    """How a step of a run retrieves.
 
     Args:
-        pool_size: Distinct items retrieved a set, for objectives that need a pool; none by default.
-        cached: How many texts' vectors and sub-queries' items to keep; 0 for none.
+        pool_size: Distinct items retrieved for each set, for objectives that need a pool.
+        cached: How many texts' vectors, and how many sub-queries' items, the searcher keeps; 0 for
+            none.
     """
 
     pool_size: int | None = None

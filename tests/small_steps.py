@@ -6,7 +6,7 @@ import yaml
 
 SIZES = ["--set_size", "4", "--pool_size", "8", "--curves", "[]", "--across_runs", "2"]
 EVALUATE = [*SIZES, "--latency_batches", "[]", "--plots", "false", "--queries", "4"]
-TUNE = {"group_size": 2, "max_new_tokens": 8, "micro_batch": 8}
+TUNE = {"grpo": {"group_size": 2, "micro_batch": 8}, "sampling": {"max_new_tokens": 8}}
 FEW = {
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {"max_steps": 2, "val_check_interval": 2, "log_every_n_steps": 1},

@@ -168,11 +168,13 @@ def test_paper(place, build, step, stack):
     assert type(cli.model).step == STEP_FOLDERS[step]
     if step == "1_tune":
         tuner = cli.model
-        per_gpu = cli.datamodule.batch_size * tuner.group_size
+        per_gpu = cli.datamodule.batch_size * tuner.grpo.group_size
         assert per_gpu * cli.config["fit"].trainer.devices == 512
         assert f"# {' '.join(PER_GPU)}" in (CONFIGS / stack[0]).read_text().replace("#     ", "# ")
-        assert (tuner.micro_batch, tuner.learning_rate, tuner.loss.clip) == (64, 1e-7, 0.2)
-        assert (tuner.loss.kl_new_old, tuner.loss.kl_old_new) == (0.05, 0.05)
+        assert (tuner.grpo.micro_batch, tuner.grpo.clip) == (64, 0.2)
+        assert (tuner.grpo.kl_new_old, tuner.grpo.kl_old_new) == (0.05, 0.05)
+        (group,) = tuner.build_optimizer(tuner.trained_parameters()).param_groups
+        assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-7, (0.9, 0.95), 0.01)
     if step == "3_distill":
         generator = cli.model.generator
         assert sum(w.numel() for w in generator.parameters()) == pytest.approx(53.9e6, rel=0.02)
@@ -240,12 +242,12 @@ def test_evaluate(monkeypatch, folder, overlay):
         ("model: {init_args: {grop_size: 3}}", r"^r4t.grpo.module.FanoutTuner takes .*grop_size"),
         ("data: {init_args: {batchsize: 3}}", r"^r4t.grpo.data.QueryData takes .*batchsize"),
         ("rum: runs/toy", r"knows — found rum in .* Did you mean 'run'"),
-        ("model: {init_args: {group_size: many}}", r"group_size must be a whole number"),
+        ("model: {init_args: {grpo: {group_size: many}}}", r"group_size must be a whole number"),
         (
             "model: {class_path: r4t.grpo.module.Tuner}",
             r"Did you mean 'r4t.grpo.module.FanoutTuner'",
         ),
-        ("model: {init_args: {group_size: 1}}", r"^group_size must be at least 2, found 1"),
+        ("model: {init_args: {grpo: {group_size: 1}}}", r"a group_size of at least 2, .* found 1"),
         (
             "model: {init_args: {form: {class_path: r4t.fanout.formats.Full, "
             "init_args: {set_size: 0}}}}",
@@ -267,9 +269,7 @@ def test_a_server_that_writes_is_named_in_a_config(place, build, tmp_path, step)
     place([f"toy/{step}.yaml"])
     path = tmp_path / "server.yaml"
     server = "{class_path: r4t.fanout.vllm.VllmServer, init_args: {host: gpu7, port: 8001}}"
-    setting = f"backend: {server}"
-    if step == "2_synthesize":
-        setting = f"sampling: {{{setting}}}"
+    setting = f"sampling: {{backend: {server}}}"
     path.write_text(f"model: {{init_args: {{{setting}}}}}\n", encoding="utf-8")
     model = build(step, [f"toy/{step}.yaml", path]).model
     assert model.fanout.backend.url == "http://gpu7:8001"

@@ -56,9 +56,13 @@ def test_reward_refuses_unknown_and_unweighted_names():
         InputError, match=r"objective, but found 'diversty'. Installed: .*Did you mean 'div"
     ):
         Reward({"diversty": 1.0})
-    with pytest.raises(InputError, match=r"needs a weight — \['mine'\] have none"):
+    with pytest.raises(
+        InputError, match=r"a weight for each objective, but found none for \['mine'\] among"
+    ):
         Reward({"diversity": 1.0}, {"mine": Given()})
-    with pytest.raises(InputError, match="at least one objective"):
+    with pytest.raises(
+        InputError, match=r"a weight other than 0, but found no weight\. Weight at least one"
+    ):
         Reward({})
 
 
@@ -165,18 +169,21 @@ def test_a_ramp_moves_a_weight_over_the_steps():
     assert reward(batch_of(4.0))[0].item() == 6.0
     assert reward.weighted(components, 4)["late"].item() == pytest.approx(0.8)
     assert reward.weights == {"first": 1.0, "late": 0.5}
-    with pytest.raises(InputError, match="at least 1 step, found 0"):
+    with pytest.raises(InputError, match="steps must be at least 1, found 0"):
         Ramp(0.0, 1.0, steps=0)
 
 
 @pytest.mark.parametrize(
     "weights, sentence",
     [
-        ({"given": math.nan}, r"finite numbers, found \{'given': nan\}; correct"),
-        ({"given": math.inf}, r"finite numbers, found \{'given': inf\}; correct"),
-        ({"given": Ramp(1.0, 0.0, steps=5)}, r"weight other than 0, found 0 for all of"),
-        ({"a.b": 1.0}, r"begins with a letter, .* found 'a.b' among the weights; choose"),
-        ({"items": 1.0}, r"means nothing else in logs and tables — found 'items'"),
+        ({"given": math.nan}, r"finite weights, but found \{'given': nan\}\. Correct"),
+        ({"given": math.inf}, r"finite weights, but found \{'given': inf\}\. Correct"),
+        (
+            {"given": Ramp(1.0, 0.0, steps=5)},
+            r"weight other than 0, but found 0 for all of \['given'\]",
+        ),
+        ({"a.b": 1.0}, r"begins with a letter .* found 'a.b' as an objective's name\. Choose"),
+        ({"items": 1.0}, r"no other meaning in logs and tables, but found 'items'"),
         ({"compute": 1.0}, r"found 'compute'"),
         ({"reward": 1.0}, r"found 'reward'"),
         ({"1st": 1.0}, r"found '1st'"),
@@ -196,7 +203,7 @@ def test_all_other_names_become_metrics():
 
 
 def test_ramps_and_floors_are_finite():
-    with pytest.raises(InputError, match="from one finite weight to another, found 0.0 and nan"):
+    with pytest.raises(InputError, match="a ramp of finite weights, but found 0.0 and nan"):
         Ramp(0.0, math.nan, steps=3)
     with pytest.raises(InputError, match="a number as a filter's floor, but found nan"):
         Filter(floor=math.nan)
@@ -223,7 +230,7 @@ def test_a_metric_without_scores_is_nan():
 
 def test_a_reward_with_only_audited_objectives_is_refused():
     with pytest.raises(
-        InputError, match=r"weight other than 0, found 0 for all of \['diversity'\]"
+        InputError, match=r"other than 0, but found 0 for all of \['diversity'\], which only audits"
     ):
         Reward({"diversity": 0.0})
 

@@ -23,13 +23,13 @@ class QueryData(LightningDataModule):
 
     Args:
         run: Run folder.
-        batch_size: Queries B a step and rank.
-        val_queries: How many validation queries to use, the first ones; all by default.
-        synthesize_queries: How many training queries to synthesize for; all by default.
+        batch_size: Queries B per step and rank.
+        val_queries: Number of validation queries, from the first; all by default.
+        synthesize_queries: Number of training queries to synthesize for; all by default.
         seed: Of the order of the training queries; that of ``seed_everything`` by default.
 
     Raises:
-        InputError: A number is below 1.
+        InputError: If a number is below 1.
     """
 
     def __init__(
@@ -42,10 +42,8 @@ class QueryData(LightningDataModule):
     ) -> None:
         super().__init__()
         numbers = {"val_queries": val_queries, "synthesize_queries": synthesize_queries}
-        check_least(
-            {name: (1 if number is None else number, 1) for name, number in numbers.items()}
-            | {"batch_size": (batch_size, 1)}
-        )
+        numbers["batch_size"] = batch_size
+        check_least({name: (count, 1) for name, count in numbers.items() if count is not None})
         self.run = run
         self.batch_size = batch_size
         self.val_queries = val_queries
@@ -67,31 +65,30 @@ class QueryData(LightningDataModule):
         return self._loader(self._queries("test", None))
 
     def predict_dataloader(self) -> DataLoader:
-        """Return batches of training queries, in order: what ``synthesize`` reads.
-
-        Each query goes to one rank, once.
+        """Return batches of training queries, in order, each on one rank: what ``synthesize`` reads.
 
         Raises:
-            InputError: There are fewer queries than processes.
+            InputError: If there are fewer queries than processes.
         """
         queries, ranks = self._queries("train", self.synthesize_queries), self._ranks()
         if len(queries) < ranks["ranks"]:
             raise InputError(
-                f"Synthesis on {ranks['ranks']} processes needs a query for each, found "
-                f"{len(queries)}: use fewer processes."
+                expected=f"a query for each of the {ranks['ranks']} processes that synthesize",
+                found=f"{len(queries)} queries",
+                remedy="Use fewer processes.",
             )
         return self._loader(queries, Unrepeated(queries, **ranks))
 
     def transfer_batch_to_device(
         self, batch: list[Query], device: torch.device, dataloader_idx: int
     ) -> list[Query]:
-        """Return the batch as it is: queries are text (and Lightning refuses frozen classes)."""
+        """Return the batch unchanged: queries are text (and Lightning refuses frozen classes)."""
         return batch
 
     def _ranks(self) -> dict[str, int]:
-        if self.trainer is None:
-            return {"rank": 0, "ranks": 1}
-        return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
+        trainer = self.trainer
+        rank, ranks = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        return {"rank": rank, "ranks": ranks}
 
     def _loader(self, queries: list[Query], sampler: Sampler | None = None) -> DataLoader:
         return DataLoader(
@@ -107,7 +104,7 @@ class QueryData(LightningDataModule):
         queries, unknown = run.searcher().searchable(run.read_queries(split))
         if unknown:
             rank_zero_warn(
-                f"{len(unknown)} of {len(unknown) + len(queries)} {split} queries are left out, "
-                f"because the encoder knows none of their words: {[q.text for q in unknown[:3]]} …"
+                f"Skipping {len(unknown)} of {len(unknown) + len(queries)} {split} queries, because "
+                f"the encoder knows none of their words: {[q.text for q in unknown[:3]]} …"
             )
         return queries[:count]

@@ -3,58 +3,47 @@
 from collections.abc import Mapping
 
 import torch
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.errors import InputError, check_least
-from r4t.fanout.backend import Backend
 from r4t.fanout.formats import FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained
-from r4t.fanout.model import Fanouts
-from r4t.grpo.loss import SoftGRPO, TokenCounts, policy_statistics
-from r4t.grpo.policy import without_dropout
-from r4t.grpo.rollout import (
-    Rollout,
-    UpdateBatch,
+from r4t.grpo.loss import SoftGRPO, TokenCounts
+from r4t.grpo.monitor.statistics import (
     backend_gap,
-    component_numbers,
-    rollout_numbers,
-    speed_numbers,
+    policy_statistics,
+    rollout_statistics,
+    speed_statistics,
 )
-from r4t.grpo.training import CACHED, FanoutModule
-from r4t.grpo.warm_start import WarmStart
+from r4t.grpo.policy import without_dropout
+from r4t.grpo.rollout import Rollout
+from r4t.grpo.training import RETRIEVAL, SAMPLING, FanoutModule, Sampling, adamw
 from r4t.reward import Reward
+from r4t.search import Retrieval
 from r4t.support.seeds import query_seed
+from r4t.training.learning_rate import RateSchedule, WarmupConstant
 
-__all__ = ["FanoutModule", "FanoutTuner", "WarmStart"]  # configs name all of step 0 and 1 here
+GRPO = SoftGRPO()
 
 
 class FanoutTuner(FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
-    Each training step samples G fan-outs a query, retrieves, scores, and makes ``updates``
-    optimizer steps on them. ``global_step`` and ``max_steps`` count optimizer steps. Dropout of the
-    model is off: the policy that learns is the one that sampled.
+    Each training step samples G fan-outs per query, retrieves, scores, and makes ``updates``
+    optimizer steps on them. ``global_step``, ``max_steps`` and the schedule count optimizer steps.
+    Dropout of the model is off, so that the policy that learns is the one that sampled.
 
     Args:
         run: Run folder.
-        reward: Trained on.
-        lm: Where the language model comes from; the warm-started one by default.
+        reward: What to maximize.
+        lm: Where the language model comes from; by default the warm-started one.
         form: What it reads and writes; by default what the model was saved with, or ``Expand``.
-        loss: Clip and KL coefficients, normalization, and which rollouts have a part in it.
-        group_size: Rollouts G a query, at least 2.
-        updates: Optimizer steps a rollout; from the second on the KL terms act.
-        micro_batch: Rollouts in one forward pass; gradients are accumulated over all of them.
-        learning_rate: Peak, of AdamW.
-        max_new_tokens: Longest completion in tokens.
-        temperature: Of the sampling policy; log-probabilities are taken at the same one.
-        pool_size: Distinct items retrieved a set, for objectives that need a pool.
-        cached: How many texts' vectors and sub-queries' items to keep, because most sub-queries
-            are written again; the ones unused for longest go first. 0 for none.
-        backend: What runs the model while it writes; ``Transformers`` by default.
-
-    Raises:
-        InputError: ``group_size`` is below 2, ``updates`` or ``micro_batch`` below 1.
+        grpo: Loss, group size and updates.
+        sampling: How the model writes.
+        retrieval: How its sub-queries are searched with. Most of them repeat, so that caching pays.
+        optimizer: By default ``adamw(3e-4)``.
+        schedule: By default ``WarmupConstant(10)``.
     """
 
     step = "tune"
@@ -65,148 +54,139 @@ class FanoutTuner(FanoutModule):
         reward: Reward,
         lm: LanguageModelSource | None = None,
         form: FanoutFormat | None = None,
-        loss: SoftGRPO | None = None,
-        group_size: int = 8,
-        updates: int = 2,
-        micro_batch: int = 64,
-        learning_rate: float = 3e-4,
-        max_new_tokens: int = 64,
-        temperature: float = 0.9,
-        pool_size: int | None = None,
-        cached: int = CACHED,
-        backend: Backend | None = None,
+        grpo: SoftGRPO = GRPO,
+        sampling: Sampling = SAMPLING,
+        retrieval: Retrieval = RETRIEVAL,
+        optimizer: OptimizerCallable | None = None,
+        schedule: RateSchedule | None = None,
     ) -> None:
-        if group_size < 2:
-            raise InputError(
-                f"group_size must be at least 2, found {group_size}; an advantage compares the "
-                "rollouts of one query with each other."
-            )
-        check_least({"updates": (updates, 1), "micro_batch": (micro_batch, 1)})
         super().__init__(
             run,
+            reward,
             Pretrained("warm_start/model") if lm is None else lm,
             form,
-            reward,
-            learning_rate,
-            max_new_tokens,
-            temperature,
-            pool_size,
-            cached,
-            backend,
+            sampling,
+            retrieval,
+            adamw(3e-4) if optimizer is None else optimizer,
+            WarmupConstant(10) if schedule is None else schedule,
         )
         without_dropout(self.fanout.lm)
-        self.loss = SoftGRPO() if loss is None else loss
-        self.group_size = group_size
-        self.updates = updates
-        self.micro_batch = micro_batch
+        self.grpo = grpo
         self.automatic_optimization = False
         self.rollout: Rollout | None = None
 
+    @property
+    def last_step(self) -> float:
+        """Optimizer step at which training ends: Lightning's estimate counts each rollout once."""
+        steps, limit = self.trainer.estimated_stepping_batches, self.trainer.max_steps
+        steps *= self.grpo.updates
+        return min(steps, limit) if limit >= 0 else steps
+
     def on_train_start(self) -> None:
-        """Check what is read, and let what writes take over the weights that training begins with."""
+        """Check settings, prompts and reward, and give the backend the weights to begin with."""
         super().on_train_start()
         self.fanout.backend.sync(self.fanout)
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Roll out, score, and step the policy ``updates`` times."""
-        watch, size = self.watch, len(batch)
+        step, size = self.global_step, len(batch)
+        self.rollout = rollout = self._roll_out(batch)
+        self._log_all(rollout_statistics(rollout, self.reward, step), size)
+        with self.watch.part("update"):
+            self._log_all(self._update(rollout), size)
+            self.fanout.backend.sync(self.fanout)
+        tokens = int(rollout.fanouts.completion_mask.sum())
+        self._log_all(speed_statistics(self.watch.take(), tokens, self.searcher), size)
+
+    def _roll_out(self, batch: list[Query]) -> Rollout:
+        """Sample, retrieve and score G fan-outs of each query."""
         texts = [query.text for query in batch]
         seeds = [query_seed(query.id, self.global_step + 1) for query in batch]
-        with watch.part("generate"):
-            fanouts = self.fanout.sample(texts, seeds, self.group_size, self.temperature)
+        with self.watch.part("generate"):
+            fanouts = self.fanout.sample(
+                texts, seeds, self.grpo.group_size, self.sampling.temperature
+            )
             truncated = self.fanout.truncated(fanouts)
         sets = self.retrieve(batch, fanouts)
-        with watch.part("score"):
+        with self.watch.part("score"):
             components = self.reward.components(sets)
             rewards = self.reward.total(components, self.global_step)
-        grouped = rewards.view(size, self.group_size)
-        advantages = self.loss.advantages(grouped).flatten()
-        self.rollout = Rollout(
-            batch, fanouts.texts, fanouts.subqueries, rewards, components, advantages
-        )
-        part = self.loss.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
-        mask = fanouts.completion_mask * part.view(-1, 1).to(self.device)
-        self._log_all(rollout_numbers(self.rollout, fanouts, sets, truncated), size)
-        self._log_all(component_numbers(self.rollout, self.reward, self.global_step), size)
-        with watch.part("update"):
-            self._update(fanouts, advantages.to(self.device), mask, size)
-            self.fanout.backend.sync(self.fanout)
-        self._log_all(speed_numbers(watch.take(), int(fanouts.completion_mask.sum())), size)
-        self._log_all(self._hits(), size)
+        grouped = rewards.view(len(batch), -1)
+        advantages = self.grpo.advantages(grouped).flatten().to(self.device)
+        included = self.grpo.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
+        mask = fanouts.completion_mask * included.view(-1, 1).to(self.device)
+        return Rollout(batch, fanouts, sets.items, truncated, rewards, components, advantages, mask)
 
-    def _update(self, fanouts: Fanouts, advantages: Tensor, mask: Tensor, batch_size: int) -> None:
-        """Step the policy ``updates`` times on what ``mask`` (n, T) leaves of a rollout.
+    def _update(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Step the policy ``updates`` times on a rollout; return what to log.
 
-        Where no rank has an advantage there is nothing to learn: the policy stays where it sampled
+        If no rank has an advantage there is nothing to learn: the policy stays where it sampled
         from, and there the KL terms push nowhere on average. Such a step is counted, but no weight
         moves, neither by the optimizer's momentum nor by its decay.
         """
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        mask, sampled = rollout.mask, rollout.fanouts.completion_mask
         lengths = mask.sum(1)
-        telling = ((advantages != 0) & (lengths > 0)).sum()
-        # Ranks go backward together or not at all; one with nothing to tell gives zeros.
-        tokens, telling = self.trainer.strategy.reduce(
-            torch.stack([lengths.sum(), telling]), reduce_op="sum"
+        informative = ((rollout.advantages != 0) & (lengths > 0)).sum()
+        # All ranks go backward or none does; one with nothing to learn adds zeros.
+        tokens, informative = self.trainer.strategy.reduce(
+            torch.stack([lengths.sum(), informative]), reduce_op="sum"
         )
-        extent = TokenCounts(lengths, tokens, self.trainer.world_size, self.fanout.max_new_tokens)
-        lesson = UpdateBatch(fanouts, advantages, mask, self.loss.weights(extent))
-        old: Tensor | None = None  # log π_old: of the policy before the first step
-        for _ in range(self.updates):
+        counts = TokenCounts(lengths, tokens, self.trainer.world_size, self.fanout.max_new_tokens)
+        weights = self.grpo.weights(counts)
+        old: Tensor | None = None  # log π_old, of the policy before the first step
+        for _ in range(self.grpo.updates):
             optimizer.zero_grad()  # type: ignore[union-attr]
-            with torch.set_grad_enabled(bool(telling)):
-                loss, log_probs, spread = self._pass(lesson, old)
+            with torch.set_grad_enabled(bool(informative)):
+                loss, log_probs, entropies = self._pass(rollout, weights, old)
             if old is None:
-                old, entropy = log_probs, spread
-                gap = backend_gap(self.fanout.backend.log_probs, old, fanouts.completion_mask)
-            statistics = policy_statistics(log_probs, old, mask, self.loss.clip)
+                old, entropy = log_probs, entropies
+                gap = backend_gap(self.fanout.backend.log_probs, old, sampled)
             self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
             optimizer.step()  # type: ignore[union-attr]
             schedule.step()  # type: ignore[union-attr]
-        sampled = fanouts.completion_mask
-        statistics["entropy"] = (entropy * sampled).sum() / sampled.sum().clamp(min=1)
-        statistics["loss"] = loss
-        statistics |= gap
-        for name, value in statistics.items():
-            self._log(f"train/{name}/mean", value, batch_size, bar=False)
+        assert old is not None  # updates is at least 1
+        mean_entropy = (entropy * sampled).sum() / sampled.sum().clamp(min=1)
+        return {
+            **policy_statistics(log_probs, old, mask, self.grpo.clip),
+            "train/entropy/mean": mean_entropy,
+            "train/loss/mean": loss,
+            **gap,
+        }
 
-    def _pass(self, lesson: UpdateBatch, old: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Go through the micro-batches once, and add up their gradients where there are any.
+    def _pass(
+        self, rollout: Rollout, weights: Tensor, old: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Go through the micro-batches once, accumulating gradients if they are enabled.
 
         Args:
-            lesson: n completions.
-            old: (n, T) log π_old; none in the first pass, which is over the policy that sampled.
+            rollout: n completions.
+            weights: (n,) of the tokens of each completion.
+            old: (n, T) log π_old; None in the first pass, which is over the policy that sampled.
 
         Returns:
             The loss, log π_θ (n, T) and the entropy (n, T), all without gradient.
         """
         losses, log_probs, entropies = [], [], []
-        for start in range(0, len(lesson.mask), self.micro_batch):
-            part = slice(start, start + self.micro_batch)
-            fanouts = lesson.fanouts.rows(part)
-            found, entropy = self.fanout.log_probs_and_entropy(fanouts, self.temperature)
-            before = found.detach() if old is None else old[part]
-            loss = self.loss(
-                found, before, lesson.advantages[part], lesson.mask[part], lesson.weights[part]
+        for start in range(0, len(weights), self.grpo.micro_batch):
+            part = slice(start, start + self.grpo.micro_batch)
+            new, entropy = self.fanout.log_probs_and_entropy(
+                rollout.fanouts.rows(part), self.sampling.temperature
+            )
+            before = new.detach() if old is None else old[part]
+            loss = self.grpo(
+                new, before, rollout.advantages[part], rollout.mask[part], weights[part]
             )
             if loss.requires_grad:
                 self.manual_backward(loss)
             losses.append(loss.detach())
-            log_probs.append(found.detach())
+            log_probs.append(new.detach())
             entropies.append(entropy)
         return torch.stack(losses).sum(), torch.cat(log_probs), torch.cat(entropies)
 
-    def _hits(self) -> dict[str, float]:
-        """Share of this step's sub-queries whose vectors and items were there already."""
-        caches = {"encode": self.searcher.vectors, "search": self.searcher.found}
-        found = {}
-        for part, cache in caches.items():
-            if cache is not None:
-                asked, made = cache.take()
-                found[f"train/{part}/hits"] = 1 - made / asked if asked else 0.0
-        return found
-
     def _log_all(self, numbers: Mapping[str, Tensor | float], batch_size: int) -> None:
-        shown = {"train/reward/mean", "train/distinct_items/mean"}
-        shown |= {f"train/{name}/mean" for name in self.reward.objectives}
+        shown = {
+            f"train/{name}/mean" for name in ("reward", "distinct_items", *self.reward.objectives)
+        }
         for name, value in numbers.items():
             self._log(name, value, batch_size, bar=name in shown)

@@ -12,8 +12,8 @@ from r4t.errors import InputError
 def without_dropout(model: nn.Module) -> None:
     """Set every dropout of a model to 0, in place.
 
-    A model samples in evaluation mode and learns in training mode (where alone it checkpoints). With
-    dropout those would be two policies, and ρ = π_θ / π_old would tell of chance.
+    A model samples in evaluation mode and learns in training mode, the only one in which it
+    checkpoints activations. With dropout these are two policies, and ρ = π_θ / π_old is noise.
     """
     for part in model.modules():
         if isinstance(part, nn.Dropout):
@@ -23,14 +23,14 @@ def without_dropout(model: nn.Module) -> None:
 
 
 def stuck(parameters: Iterable[Tensor], learning_rate: float) -> Tensor:
-    """Count weights in low precision that a step of ``learning_rate`` leaves exactly where they are.
+    """Count low-precision weights that a step of ``learning_rate`` leaves exactly where they are.
 
     A step of AdamW is about as long as its rate. A bfloat16 number has 8 significant bits, so that
-    w + step rounds back to w for all steps below |w| · 2⁻⁹. Of weights that processes share each
-    counts its own.
+    w + step rounds back to w for all steps below |w| · 2⁻⁹. Each process counts its own share of
+    sharded weights.
 
     Returns:
-        (2,): those stuck, and all in bfloat16 or float16.
+        (2,): stuck weights, and all weights in bfloat16 or float16.
 
     Examples:
         >>> weights = torch.tensor([1.0, 0.001, 0.0]).bfloat16()
@@ -49,23 +49,24 @@ def stuck(parameters: Iterable[Tensor], learning_rate: float) -> Tensor:
 
 
 def check_moves(counts: Tensor, parameters: Iterable[Tensor], learning_rate: float) -> None:
-    """Refuse to train weights of which most would never move.
+    """Refuse to train if most low-precision weights would never move.
 
     Args:
-        counts: What ``stuck`` found, over all processes.
+        counts: (2,) of ``stuck``, over all processes.
         parameters: The weights.
         learning_rate: Peak.
 
     Raises:
-        InputError: Over half of those in low precision are stuck.
+        InputError: If over half of the low-precision weights are stuck.
     """
     still, low = counts.tolist()
     if still <= low / 2:
         return
-    kinds = {str(found.dtype).removeprefix("torch.") for found in parameters}
-    names = " and ".join(sorted(kinds & {"bfloat16", "float16"}))
+    dtypes = {str(weight.dtype).removeprefix("torch.") for weight in parameters}
+    names = " and ".join(sorted(dtypes & {"bfloat16", "float16"}))
     raise InputError(
-        f"Weights trained in {names} need a learning rate that moves them, found {learning_rate:g}, "
-        f"at which {still / low:.0%} of them round back to what they are; take LoRA, whose weights "
-        "are float32, or float32 weights with precision bf16-mixed, or a larger rate."
+        expected=f"a learning rate that moves weights trained in {names}",
+        found=f"{learning_rate:g}, at which {still / low:.0%} of them round back to their values",
+        remedy="Use LoRA, whose weights are float32, or float32 weights with precision bf16-mixed, "
+        "or raise the rate.",
     )

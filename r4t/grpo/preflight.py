@@ -1,4 +1,4 @@
-"""A reward → tried on a few sets before any model writes, so that one that cannot score is refused."""
+"""A reward → tried on a few sets before any model writes, so that a fit fails early or not at all."""
 
 from collections.abc import Sequence
 
@@ -18,33 +18,30 @@ def try_reward(
     form: FanoutFormat,
     pool_size: int | None,
 ) -> None:
-    """Score what the texts of nearby items find, as sub-queries: k of them, one, and none.
+    """Score sets retrieved by the texts of nearby items: k sub-queries, one, and none per query.
 
-    Objectives that cost money or minutes are not tried. Counts, times and random states are left as
-    they were.
+    Objectives that cost money or minutes are not tried. Counters, times and random states are left
+    as they were.
 
     Args:
-        reward: Each of its objectives scores, those that are only audited too.
+        reward: All its objectives are tried, audited ones too.
         searcher: Retrieves.
-        queries: To try it on.
-        form: Says how many sub-queries k there are, and how they are searched with.
-        pool_size: Distinct items retrieved a set, for objectives that need a pool.
+        queries: What to try it on.
+        form: Sets the number k of sub-queries and the anchor.
+        pool_size: Distinct items retrieved for each set.
 
     Raises:
-        InputError: An objective cannot score these sets, or breaks its contract.
-        PluginError: It raises anything else.
+        InputError: If an objective cannot score these sets, or breaks its contract.
+        PluginError: If an objective raises anything else.
     """
     if not queries:
         return
     states = random_states(torch.device("cpu"))
     vectors = searcher.encode_queries([query.text for query in queries])
-    depth = min(form.set_size, len(searcher.catalog))
-    _, rows = searcher.index.search(vectors, depth)
+    _, rows = searcher.index.search(vectors, min(form.set_size, len(searcher.catalog)))
     texts = searcher.catalog.texts
-    subqueries: list[list[str]] = []
-    for nearby in rows.tolist():
-        found = [texts[row] for row in nearby]
-        subqueries += [found, found[:1], []]
+    nearby = [[texts[row] for row in items] for items in rows.tolist()]
+    subqueries = [list(part) for items in nearby for part in (items, items[:1], ())]
     sets = searcher.retrieve_groups(
         list(queries), subqueries, form.set_size, pool_size, form.anchor
     )
@@ -52,6 +49,6 @@ def try_reward(
         if not objective.costly:
             objective(sets)
     set_random_states(states, torch.device("cpu"))
-    for counting in (searcher.watch, searcher.vectors, searcher.found):
-        if counting is not None:
-            counting.take()
+    for counter in (searcher.watch, searcher.vectors, searcher.found):
+        if counter is not None:
+            counter.take()

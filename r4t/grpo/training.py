@@ -1,17 +1,16 @@
-"""What both trainings of a fan-out model share: model, retriever, AdamW, validation by reward."""
+"""A run, a reward and settings → what warm start and tuning share: model, retriever, validation."""
 
 import json
-import math
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor, nn
+from torch.optim import AdamW
 
 from r4t.data.queries import Query
-from r4t.errors import InputError
 from r4t.fanout.backend import Backend
 from r4t.fanout.checks import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
@@ -24,28 +23,41 @@ from r4t.grpo.preflight import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
+from r4t.search import Retrieval
 from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
 from r4t.support.stopwatch import Stopwatch
+from r4t.training.learning_rate import RateSchedule, ScheduledModule
 
-CACHED = 2**16  # texts; about 100 MB at width 384
 
-
-class FanoutModule(LightningModule):
-    """What both modes share: the language model, the frozen retriever, validation by reward.
+@dataclass(frozen=True)
+class Sampling:
+    """How a model writes.
 
     Args:
-        run: Run folder.
-        lm: Where the language model comes from.
-        form: What it reads and writes.
-        reward: Scored in validation (and trained on by ``FanoutTuner``).
-        learning_rate: Peak, of AdamW with β = (0.9, 0.95), reached after a linear warm-up.
+        temperature: Above 0; tuning takes log-probabilities at the same one.
         max_new_tokens: Longest completion in tokens.
-        temperature: Of sampling, above 0.
-        pool_size: Distinct items retrieved a set, for objectives that need a pool.
-        cached: How many texts' vectors and sub-queries' items to keep for the next time that they
-            are written; 0 for none.
-        backend: What runs the model while it writes; ``Transformers`` by default.
+        backend: What runs the model while it writes; by default ``Transformers``.
+    """
+
+    temperature: float = 0.9
+    max_new_tokens: int = 64
+    backend: Backend | None = None
+
+
+SAMPLING = Sampling()
+RETRIEVAL = Retrieval(cached=2**16)  # about 100 MB at width 384
+
+
+def adamw(rate: float) -> OptimizerCallable:
+    """Return what builds AdamW with β = (0.9, 0.95) and weight decay 0.01."""
+    return partial(AdamW, lr=rate, betas=(0.9, 0.95), weight_decay=0.01)
+
+
+class FanoutModule(ScheduledModule):
+    """The language model, the frozen retriever, and validation by reward.
+
+    The arguments are those of ``FanoutTuner`` and ``WarmStart``.
     """
 
     step: str
@@ -53,33 +65,26 @@ class FanoutModule(LightningModule):
     def __init__(
         self,
         run: str,
+        reward: Reward,
         lm: LanguageModelSource,
         form: FanoutFormat | None,
-        reward: Reward,
-        learning_rate: float,
-        max_new_tokens: int,
-        temperature: float,
-        pool_size: int | None,
-        cached: int = CACHED,
-        backend: Backend | None = None,
+        sampling: Sampling,
+        retrieval: Retrieval,
+        optimizer: OptimizerCallable,
+        schedule: RateSchedule,
     ) -> None:
-        super().__init__()
-        if not (math.isfinite(learning_rate) and learning_rate > 0):
-            raise InputError(
-                f"learning_rate must be a finite number above 0, found {learning_rate}; 3e-4 suits "
-                "small models and LoRA."
-            )
+        super().__init__(optimizer, schedule)
         self.run = Run.open(run)
-        self.searcher = self.run.searcher(cached=cached)
+        self.searcher = self.run.searcher(cached=retrieval.cached)
         self.watch = self.searcher.watch = Stopwatch()
-        source, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
+        model, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
         form = form or lm.saved_form(self.run.folder) or Expand()
-        self.fanout = FanoutModel(source, tokenizer, form, max_new_tokens, backend)
-        check_list(tokenizer, form, max_new_tokens)
+        limit = sampling.max_new_tokens
+        self.fanout = FanoutModel(model, tokenizer, form, limit, sampling.backend)
+        check_list(tokenizer, form, limit)
         self.reward = reward
-        self.learning_rate = learning_rate
-        self.temperature = temperature
-        self.pool_size = pool_size
+        self.sampling = sampling
+        self.retrieval = retrieval
         self.val_metrics = objective_metrics(reward.objectives, prefix="val/")
         self.val_weighted = objective_metrics(reward.objectives, prefix="val/", stat="weighted")
         self.val_reward = ObjectiveMetric(reward.score, "reward")
@@ -94,24 +99,22 @@ class FanoutModule(LightningModule):
         """Whether ranks share the weights; then all of them have to call ``export``."""
         return is_sharded(self.fanout.lm)
 
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Return the language model's parameters that require a gradient."""
+        return [weight for weight in self.fanout.parameters() if weight.requires_grad]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, and a schedule in optimizer steps.
+        """Return the optimizer, and its schedule in optimizer steps.
 
         Raises:
-            InputError: Most weights would round back to what they are at each step.
+            InputError: As ``ScheduledModule``, or if most weights would round back to their values
+                at each step.
         """
-        trained = [found for found in self.fanout.parameters() if found.requires_grad]
-        counts = self.trainer.strategy.reduce(stuck(trained, self.learning_rate), reduce_op="sum")
-        check_moves(counts, trained, self.learning_rate)
-        optimizer = torch.optim.AdamW(
-            trained, lr=self.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
-        )
-        schedule = LambdaLR(optimizer, self.rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def rate(self, step: int) -> float:
-        """Return the share of the peak rate at an optimizer step: linear over 10, then 1."""
-        return min(1.0, (step + 1) / 10)
+        configured = super().configure_optimizers()
+        trained, rate = self.trained_parameters(), self._configured[0]["lr"]
+        counts = self.trainer.strategy.reduce(stuck(trained, rate), reduce_op="sum")
+        check_moves(counts, trained, rate)
+        return configured
 
     def on_train_start(self) -> None:
         """Refuse prompts and objectives that do not fit, before any completion is written.
@@ -119,41 +122,43 @@ class FanoutModule(LightningModule):
         Raises:
             InputError: As ``check_prompts`` and ``try_reward``.
         """
+        super().on_train_start()
         examples = getattr(self.trainer.train_dataloader, "dataset", ())
         queries = [query for query in examples if isinstance(query, Query)]
         check_prompts(self.fanout, [query.text for query in queries])
-        try_reward(self.reward, self.searcher, queries[:16], self.fanout.form, self.pool_size)
+        form, pool_size = self.fanout.form, self.retrieval.pool_size
+        try_reward(self.reward, self.searcher, queries[:16], form, pool_size)
 
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
-        form = self.fanout.form
+        form, pool_size = self.fanout.form, self.retrieval.pool_size
         return self.searcher.retrieve_groups(
-            queries, fanouts.subqueries, form.set_size, self.pool_size, form.anchor
+            queries, fanouts.subqueries, form.set_size, pool_size, form.anchor
         )
 
     def validation_step(self, batch: list[Query], batch_idx: int) -> None:
-        """Sample one fan-out a query with a fixed seed; log reward, objectives, distinct items."""
-        texts = [query.text for query in batch]
+        """Sample one fan-out per query with a fixed seed; log reward, objectives, distinct items."""
+        size, texts = len(batch), [query.text for query in batch]
         seeds = [query_seed(query.id, 0) for query in batch]
-        sets = self.retrieve(batch, self.fanout.sample(texts, seeds, 1, self.temperature))
+        sets = self.retrieve(batch, self.fanout.sample(texts, seeds, 1, self.sampling.temperature))
         reward, components = self.reward(sets)
-        weighted = self.reward.weighted(components)
-        for name, scores in components.items():
-            self.val_metrics[name].update(scores)
-            self.val_weighted[name].update(weighted[name])
+        for name, weighted in self.reward.weighted(components).items():
+            self.val_metrics[name].update(components[name])
+            self.val_weighted[name].update(weighted)
             if self.reward.objectives[name].partial:
-                unscored = scores.isnan().float().mean()
-                self._log(f"val/{name}/unscored", unscored, len(batch), bar=False)
+                unscored = components[name].isnan().float().mean()
+                self._log(f"val/{name}/unscored", unscored, size, bar=False)
         self.val_reward.update(reward)
-        self.log_dict(self.val_metrics, batch_size=len(batch))
-        self.log_dict(self.val_weighted, batch_size=len(batch))
-        self.log("val/reward/mean", self.val_reward, prog_bar=True, batch_size=len(batch))
-        self._log("val/distinct_items/mean", distinct_count(sets.items).float().mean(), len(batch))
+        self.log_dict(self.val_metrics, batch_size=size)
+        self.log_dict(self.val_weighted, batch_size=size)
+        self.log("val/reward/mean", self.val_reward, prog_bar=True, batch_size=size)
+        self._log("val/distinct_items/mean", distinct_count(sets.items).float().mean(), size)
 
     def export(self, folder: str | None = None) -> None:
-        """Write the model; by default where later steps and the retriever look for it.
+        """Write the model, by default where later steps and the retriever look for it.
 
-        What the objectives tell of their scores (a judge's model, tokens and cost) goes beside it.
+        Facts about the objectives' scores (a judge's model, tokens and cost) go into the same
+        folder, as ``objectives.json``.
         """
         folder = str(self.run.step(self.step) / "model") if folder is None else folder
         self.fanout.save(folder)

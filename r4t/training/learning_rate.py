@@ -119,6 +119,9 @@ class ScheduledModule(LightningModule):
     Args:
         optimizer: Builds the optimizer from parameters, at the peak learning rate.
         schedule: Share of the peak rate by optimizer step.
+
+    Attributes:
+        slowdown: Factor of every learning rate in this fit; 1 unless a callback lowers it.
     """
 
     def __init__(self, optimizer: OptimizerCallable, schedule: RateSchedule) -> None:
@@ -126,6 +129,7 @@ class ScheduledModule(LightningModule):
         self.build_optimizer = optimizer
         self.rate_schedule = schedule
         self._last_step = math.inf
+        self.slowdown = 1.0
         self._configured: list[dict[str, Any]] = []
 
     def trained_parameters(self) -> Sequence[nn.Parameter]:
@@ -136,18 +140,26 @@ class ScheduledModule(LightningModule):
         """Return the optimizer, and its schedule in optimizer steps.
 
         Raises:
-            InputError: If the learning rate is not a finite number above 0, or the schedule needs an
-                end that training does not have.
+            InputError: If the optimizer refuses its settings, the learning rate is not a finite
+                number above 0, or the schedule needs an end that training does not have.
         """
         if self.rate_schedule.needs_end:
-            self._last_step = self.trainer.estimated_stepping_batches
+            self._last_step = self.last_step
             if not math.isfinite(self._last_step):
                 raise InputError(
                     expected="a training with a last step, at which the learning rate reaches 0",
                     found="a trainer without end",
                     remedy="Set max_steps or max_epochs, or give WarmupCosine an end.",
                 )
-        optimizer = self.build_optimizer(self.trained_parameters())
+        self.slowdown = 1.0
+        try:
+            optimizer = self.build_optimizer(self.trained_parameters())
+        except ValueError as error:  # torch's, which names the setting
+            raise InputError(
+                expected="settings that the optimizer accepts",
+                found=f"'{error}'",
+                remedy="Correct them.",
+            ) from error
         self._configured = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
@@ -162,11 +174,20 @@ class ScheduledModule(LightningModule):
         schedule = LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @property
+    def last_step(self) -> float:
+        """Optimizer step at which training ends; infinite if the trainer sets no end."""
+        return self.trainer.estimated_stepping_batches
+
     def _factor(self, step: int) -> float:
-        return self.rate_schedule.factor(step, self._last_step)
+        return self.slowdown * self.rate_schedule.factor(step, self._last_step)
 
     def on_train_start(self) -> None:
-        """Let the config win over a checkpoint: its optimizer settings, at the step reached."""
+        """Let the config win over a checkpoint."""
+        self.apply_settings()
+
+    def apply_settings(self) -> None:
+        """Give the optimizer the settings of the config, with the rate of the step reached."""
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LambdaLR)  # configured above
         factor = self._factor(schedule.last_epoch)

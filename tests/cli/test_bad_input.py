@@ -29,7 +29,12 @@ GOOD = [
     {"id": f"i{row}", "text": f"{word} hat"} for row, word in enumerate(("red", "blue", "tall"))
 ]
 QUICK = {
-    "model": {"init_args": {"group_size": 2, "max_new_tokens": 20, "micro_batch": 8}},
+    "model": {
+        "init_args": {
+            "grpo": {"group_size": 2, "micro_batch": 8},
+            "sampling": {"max_new_tokens": 20},
+        }
+    },
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {"max_steps": 4, "val_check_interval": 2, "log_every_n_steps": 1},
 }
@@ -268,17 +273,17 @@ def json_list(**arguments):
     [
         (
             # A word and a line break, ten times.
-            {"max_new_tokens": 19},
+            {"sampling": {"max_new_tokens": 19}},
             r"at least 20, for a list of 10 sub-queries of one token each, but found 19\. "
             r"Raise it or lower set_size\.$",
         ),
         (
-            {"max_new_tokens": 19, "form": json_list()},
+            {"sampling": {"max_new_tokens": 19}, "form": json_list()},
             r"at least \d\d, for a list of 10 sub-queries .*, but found 19\. Raise",
         ),
-        ({"group_size": 1}, r"^group_size must be at least 2, found 1; an advantage compares the"),
+        ({"grpo": {"group_size": 1}}, r"a group_size of at least 2, because .*, but found 1\. The"),
         (
-            {"temperature": 0.0},
+            {"sampling": {"max_new_tokens": 20, "temperature": 0.0}},
             r"a temperature above 0, but found 0\.0\. Take the paper's 0\.9\.$",
         ),
     ],
@@ -297,7 +302,7 @@ def test_a_prompt_template_without_the_query(refused, run, silent, tmp_path):
 
 def test_prompts_longer_than_the_model_reads(refused, run, start, silent, tmp_path):
     start(max_length=40)
-    arguments = {"form": json_list(), "max_new_tokens": 39}
+    arguments = {"form": json_list(), "sampling": {"max_new_tokens": 39}}
     sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, **arguments))
     assert re.search(r"into the model's 40 tokens, but found \d+ of the prompt without a", sentence)
     # The longest of the training queries decides, whichever batch it comes in.
@@ -332,7 +337,7 @@ def test_a_tokenizer_without_a_pad_token_or_a_chat_template_will_do(program, run
     [
         (
             {"class_path": "r4t.reward.Reward", "init_args": {"weights": {"diversity": 0}}},
-            r"weight other than 0, found 0 for all of \['diversity'\]; such objectives are only",
+            r"other than 0, but found 0 for all of \['diversity'\], which only audits them\. W",
         ),
         (
             weighted(
@@ -382,12 +387,12 @@ def test_coverage_of_queries_without_references(refused, run, silent, tmp_path):
     for split in ("train", "val"):
         asked = [Query(f"q{row}", "red linen", "mood") for row in range(8)]
         write_queries(run.queries, {split: asked})
-    sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, pool_size=20))
+    sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, retrieval={"pool_size": 20}))
     assert "sets with ['pool', 'references'] for objective 'coverage', but found sets" in sentence
     # Some have references, one has none.
     asked[3] = Query("q3", "blue wool", "set", ("i1",))
     write_queries(run.queries, {"train": asked, "val": asked})
-    sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, pool_size=20))
+    sentence = refused(*tune(tmp_path, run, {"coverage": 1.0}, retrieval={"pool_size": 20}))
     assert re.search(
         r"at least one reference item per query, .* found none for query \d+ of", sentence
     )
@@ -408,7 +413,7 @@ def test_tuning_goes_on_over_completions_that_cannot_be_parsed(program, run, tmp
         "class_path": "r4t.fanout.formats.Full",
         "init_args": {"list_format": {"class_path": "r4t.fanout.formats.JsonList"}, "set_size": 2},
     }
-    limit = {"max_new_tokens": 40}
+    limit = {"sampling": {"max_new_tokens": 40}}
     code, _, err = program(*tune(tmp_path, run, {"diversity": 1.0}, form=form, **limit))
     assert (code, "Traceback" in err) == (0, False)
     (log,) = run.step("tune").glob("logs/*/metrics.csv")

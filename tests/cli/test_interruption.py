@@ -24,7 +24,13 @@ from r4t.support.configs import configs_folder
 from r4t.support.interruption import AtOnce, Interruption
 
 TUNE = {
-    "model": {"init_args": {"group_size": 4, "max_new_tokens": 20, "learning_rate": 1e-2}},
+    "model": {
+        "init_args": {
+            "grpo": {"group_size": 4},
+            "sampling": {"max_new_tokens": 20},
+            "optimizer": {"init_args": {"lr": 1e-2}},
+        }
+    },
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {
         "max_steps": 60,  # 30 rollouts
@@ -142,7 +148,7 @@ def test_ranks_stop_at_one_step_and_one_of_them_tells(run, tmp_path):
     assert "Traceback" not in told
     kept = torch.load(last, weights_only=False)
     assert kept["global_step"] == int(sentences[0]) < 60
-    assert len(kept["kept"]["random"]) == 2
+    assert len(kept["r4t"]["random"]) == 2
     wait(lambda: not any(map(running, ranks)))
     assert ranks
     assert not any(map(running, ranks))

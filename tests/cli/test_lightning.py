@@ -23,14 +23,20 @@ from r4t.support.configs import configs_folder
 
 ROLLOUTS = 9  # an epoch is 6 of them
 SETTINGS = {
-    "model": {"init_args": {"group_size": 4, "max_new_tokens": 20, "learning_rate": 1e-2}},
+    "model": {
+        "init_args": {
+            "grpo": {"group_size": 4},
+            "sampling": {"max_new_tokens": 20},
+            "optimizer": {"init_args": {"lr": 1e-2}},
+        }
+    },
     "data": {"init_args": {"batch_size": 4, "val_queries": 4}},
     "trainer": {
         "max_steps": 2 * ROLLOUTS,
         "val_check_interval": 4,
         "log_every_n_steps": 1,
         "callbacks": [
-            {"class_path": "r4t.grpo.monitor.rollout_tables.FanoutStatistics"},
+            {"class_path": "FanoutStatistics"},
             {
                 "class_path": "r4t.grpo.monitor.rollout_tables.SampleTable",
                 "init_args": {"every": 1},
@@ -228,4 +234,4 @@ def test_what_cannot_be_resumed_from_is_refused(program, small_run, arguments, t
     other = small_run.step("warm_start") / "checkpoints" / "last.ckpt"
     code, _, err = program(*arguments, "--ckpt_path", other)
     assert code == 2
-    assert "A fit of FanoutTuner must resume from a checkpoint of its own, found one of Warm" in err
+    assert "a checkpoint of FanoutTuner to resume from, but found one of WarmStart at" in err

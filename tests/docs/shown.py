@@ -75,10 +75,10 @@ def of_the_watchdog(lines: Sequence[str], place: Path) -> list[str]:
     file = ROOT / "benchmarks" / "results" / "figure4" / "groundedness-seed0.json"
     first = alarms(json.loads(file.read_text(encoding="utf-8")), Watchdog())[0]
     (line,) = lines
-    found = (
-        f"after rollout {first.rollout} the watchdog found, in means of 5 rollouts, {first.found};"
+    said = (
+        f"after rollout {first.rollout}, in means over 5 rollouts: {first.evidence}. The run goes"
     )
-    return [] if found in line else [line]
+    return [] if said in line else [line]
 
 
 def of_a_trained_run(lines: Sequence[str], place: Path) -> list[str]:
@@ -92,7 +92,7 @@ def of_a_trained_run(lines: Sequence[str], place: Path) -> list[str]:
 ELSEWHERE = {
     ("docs/recipes/catalog.md", "│  1 │ "): of_a_trained_run,
     ("docs/recipes/objective.md", "r4t.testing.contract.ContractError: "): of_the_contract,
-    ("docs/recipes/weights.md", "UserWarning: Tuning should "): of_the_watchdog,
+    ("docs/recipes/weights.md", "UserWarning: Tuning shows "): of_the_watchdog,
 }
 
 

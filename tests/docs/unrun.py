@@ -76,7 +76,7 @@ def build(verb: str, rest: list[str], monkeypatch) -> None:
     rest = ["warm_start/model" if HUB.match(word) else word for word in rest]
     if "configs/paper/1_tune.yaml" in rest:
         rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]
-        rest += ["--model.init_args.max_new_tokens", "64"]
+        rest += ["--model.init_args.sampling.max_new_tokens", "64"]
     with monkeypatch.context() as patched:
         patched.setattr(lightning.StepCLI, "_run_subcommand", lambda self, name: None)
         run_verb([verb, *rest, "--trainer.accelerator", "cpu"])

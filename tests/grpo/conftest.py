@@ -9,7 +9,9 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.grpo.data import QueryData
+from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.module import FanoutTuner
+from r4t.grpo.training import Sampling, adamw
 from r4t.objective import Objective
 from r4t.reward import Reward
 
@@ -84,8 +86,9 @@ class Tiny:
         seed_everything(0, verbose=False)
         reward = Reward({"letters": 1.0, "diversity": 0.0}, {"letters": Letters()})
         lm = TinyQwen3(width=32, layers=1, vocabulary=300) if lm is None else lm
-        settings = {"group_size": 2, "max_new_tokens": 12, "learning_rate": 1e-2}
-        settings |= {"reward": reward, "lm": lm, "form": Expand(set_size=3)}
+        settings = {"grpo": SoftGRPO(group_size=2), "sampling": Sampling(max_new_tokens=12)}
+        settings |= {"optimizer": adamw(1e-2), "form": Expand(set_size=3)}
+        settings |= {"reward": reward, "lm": lm}
         return FanoutTuner(str(self.run.folder), **{**settings, **arguments})
 
     def fit(self, *callbacks, rollouts=6, batch_size=4, ckpt_path=None, module=None, **arguments):

@@ -13,9 +13,12 @@ from r4t.fanout.model import FanoutModel
 from r4t.fanout.vllm import VllmServer
 from r4t.filters import Filter
 from r4t.grpo.data import QueryData
+from r4t.grpo.monitor.collapse import CollapseDetector, standard_rules
 from r4t.grpo.monitor.watchdog import RollBack
+from r4t.grpo.training import Sampling
 from r4t.reward import Reward
-from r4t.synthesis import Sampling, SynthesisTrainer, Synthesizer, Writing
+from r4t.synthesis import Sampling as SynthesisSampling
+from r4t.synthesis import SynthesisTrainer, Synthesizer, Writing
 from tests.vllm_server import SeedsOfServer, replace_broadcast, sampled, serving
 
 pytest.importorskip("openai", reason="the extra vllm is not installed")
@@ -36,6 +39,10 @@ def connected(seen, **arguments):
     return VllmServer("127.0.0.1", seen.port, start_timeout=0.0, **arguments)
 
 
+def tuner(tiny, backend):
+    return tiny.tuner(sampling=Sampling(max_new_tokens=12, backend=backend))
+
+
 class Kept(Callback):
     """The plain weights that training begins with, and those after each rollout; the log."""
 
@@ -47,7 +54,7 @@ class Kept(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, *_):
         self.on_train_start(trainer, pl_module)
-        self.texts.append(pl_module.rollout.texts)
+        self.texts.append(pl_module.rollout.fanouts.texts)
         self.gaps.append(trainer.callback_metrics.get("train/backend_gap/mean"))
 
 
@@ -61,11 +68,11 @@ def same(first, second):
 
 def test_tuning_through_a_server_is_tuning(tiny, served):
     alone, through = Kept(), Kept()
-    tiny.fit(alone, module=tiny.tuner(backend=SeedsOfServer()), rollouts=3)
+    tiny.fit(alone, module=tuner(tiny, SeedsOfServer()), rollouts=3)
     with torch.no_grad():  # the server was started with other weights
         served.lm.model.norm.weight.mul_(2.0)
     with serving(served) as seen:
-        tiny.fit(through, module=tiny.tuner(backend=connected(seen)), rollouts=3)
+        tiny.fit(through, module=tuner(tiny, connected(seen)), rollouts=3)
     assert through.texts == alone.texts
     assert same(through.weights[-1], alone.weights[-1])
     # Sent: what training begins with, and exactly what each rollout's updates made of it.
@@ -85,7 +92,7 @@ def test_the_gap_between_server_and_model_is_logged(tiny, served):
 
     kept = Kept()
     with serving(served, apart) as seen:
-        tiny.fit(kept, module=tiny.tuner(backend=connected(seen)), rollouts=1)
+        tiny.fit(kept, module=tuner(tiny, connected(seen)), rollouts=1)
     assert kept.gaps[0].item() == pytest.approx(0.25, abs=1e-5)
 
 
@@ -95,16 +102,15 @@ def test_what_a_watchdog_restores_reaches_the_server(tiny, served):
 
         def on_train_start(self, trainer, pl_module):
             self.action = RollBack(slower=0.5)
-            self.judge = type("Judge", (), {"rollouts": 0, "forget": lambda self, rows: None})()
-            self.judge.history = type("History", (), {"rows": []})()
-            self.action.begin(trainer, pl_module, self.judge)
+            self.detector = CollapseDetector(standard_rules(), window=5, patience=3)
+            self.action.begin(trainer, pl_module, self.detector)
 
         def on_train_batch_end(self, trainer, pl_module, batch, outputs, batch_idx):
             if batch_idx == 1:
-                self.action.act(trainer, pl_module, self.judge)
+                self.action.act(trainer, pl_module, self.detector)
 
     with serving(served) as seen:
-        tiny.fit(Back(), module=tiny.tuner(backend=connected(seen)), rollouts=3)
+        tiny.fit(Back(), module=tuner(tiny, connected(seen)), rollouts=3)
     start, _, two, restored, three = seen.received  # the second of them by the first rollout
     assert same(restored, start)
     assert not same(two, restored)
@@ -113,7 +119,7 @@ def test_what_a_watchdog_restores_reaches_the_server(tiny, served):
 
 def test_a_tuner_needs_a_server_that_takes_weights(tiny, served):
     with serving(served) as seen:
-        module = tiny.tuner(backend=connected(seen, send_weights=False))
+        module = tuner(tiny, connected(seen, send_weights=False))
         with pytest.raises(
             InputError,
             match="takes the weights of the model in training.*found send_weights: false",
@@ -132,7 +138,7 @@ class Ranks(Callback):
         self.folder, self.texts = folder, []
 
     def on_train_batch_end(self, trainer, pl_module, *_):
-        self.texts += pl_module.rollout.texts
+        self.texts += pl_module.rollout.fanouts.texts
 
     def on_fit_end(self, trainer, pl_module):
         weights = {name: value.tolist() for name, value in named(pl_module)}
@@ -144,7 +150,7 @@ def test_of_two_ranks_one_sends_and_both_wait(tiny, served, tmp_path):
     """4 queries on each rank: 8 requests between one update and the next."""
     ranks = {"strategy": "ddp_fork", "devices": 2}
     with serving(served, slow=0.3) as seen:
-        tiny.fit(Ranks(tmp_path), module=tiny.tuner(backend=connected(seen)), rollouts=2, **ranks)
+        tiny.fit(Ranks(tmp_path), module=tuner(tiny, connected(seen)), rollouts=2, **ranks)
     paths = [path for path in seen.paths if path in ("/broadcast", "/v1/completions", END)]
     update = ["/broadcast", END]
     assert paths == update + 2 * [*["/v1/completions"] * 8, *update]
@@ -164,7 +170,7 @@ def test_synthesis_through_a_server_that_has_the_model(small_run, served):
     def write(backend):
         reward = Reward({"diversity": 1.0})
         settings = {"set_size": 3, "writing": Writing(overwrite=True), "keep": Filter()}
-        sampling = Sampling(samples=4, backend=backend)
+        sampling = SynthesisSampling(samples=4, backend=backend)
         module = Synthesizer(str(small_run.folder), reward, sampling, **settings)
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = SynthesisTrainer(accelerator="cpu", limit_predict_batches=1, **off)

@@ -21,7 +21,7 @@ def test_held_out_queries_are_measured_before_and_along_the_way(tiny):
     searcher, queries = tiny.run.searcher(), asked.asked
     texts = [query.text for query in queries]
     seeds = [query_seed(query.id, 0) for query in queries]
-    written = module.fanout.sample(texts, seeds, 1, module.temperature).subqueries
+    written = module.fanout.sample(texts, seeds, 1, module.sampling.temperature).subqueries
     sets = searcher.retrieve_groups(queries, written, 3, 20)
     shares = []
     for row, query in enumerate(queries):

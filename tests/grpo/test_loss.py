@@ -13,7 +13,6 @@ from r4t.grpo.loss import (
     TokenCounts,
     flat_groups,
     group_advantage,
-    policy_statistics,
 )
 
 
@@ -118,26 +117,9 @@ def test_at_ratio_one_equal_kl_terms_cancel_token_by_token():
     assert logits.grad.abs().max() < 1e-15
 
 
-def test_policy_statistics_by_hand():
-    old = torch.tensor([[0.5, 0.5, 0.5]]).log()
-    new = torch.tensor([[0.5, 0.75, 0.1]]).log()
-    mask = torch.tensor([[1, 1, 0]])
-    found = policy_statistics(new, old, mask, clip=0.2)
-    # Ratios 1 and 1.5: k3 of KL(new, old) = 1.5 ln 1.5 - 0.5; of KL(old, new) = 0.5 - ln 1.5.
-    assert found["kl_new_old"].item() == pytest.approx((1.5 * math.log(1.5) - 0.5) / 2, abs=1e-6)
-    assert found["kl_old_new"].item() == pytest.approx((0.5 - math.log(1.5)) / 2, abs=1e-6)
-    assert found["clipped"].item() == 0.5
-
-
-def test_statistics_do_not_look_at_tokens_that_do_not_count():
-    old = torch.tensor([[-1.0, -200.0]])
-    found = policy_statistics(torch.tensor([[-1.0, 0.0]]), old, torch.tensor([[1, 0]]), clip=0.2)
-    assert {name: value.item() for name, value in found.items()} == dict.fromkeys(found, 0.0)
-
-
 def test_each_normalization_by_hand():
     # Three completions of 3, 1 and (it left the loss) 0 tokens; another rank has 4 more.
-    extent = TokenCounts(torch.tensor([3, 1, 0]), tokens=torch.tensor(8), ranks=2, limit=5)
+    counts = TokenCounts(torch.tensor([3, 1, 0]), tokens=torch.tensor(8), ranks=2, limit=5)
     expected = {
         "grpo": [1 / 9, 1 / 3, 1 / 3],  # 1 / (3 · |o|); the last has no token to weigh
         "bnpo": [1 / 4] * 3,
@@ -146,7 +128,7 @@ def test_each_normalization_by_hand():
     }
     assert expected.keys() == NORMALIZATIONS.keys()
     for name, weights in expected.items():
-        assert SoftGRPO(normalization=name).weights(extent).tolist() == pytest.approx(weights)
+        assert SoftGRPO(normalization=name).weights(counts).tolist() == pytest.approx(weights)
     nothing = TokenCounts(torch.tensor([0, 0]), tokens=torch.tensor(0), ranks=1, limit=5)
     for name in NORMALIZATIONS:
         assert SoftGRPO(normalization=name).weights(nothing).isfinite().all()
@@ -168,9 +150,9 @@ def gradient_in_parts(loss, parts, tokens=None, ranks=1):
     new, old, advantages, mask = uneven_rollout()
     rank = slice(parts[0].start, parts[-1].stop)
     lengths = mask[rank].sum(1)
-    extent = TokenCounts(lengths, lengths.sum() if tokens is None else tokens, ranks, mask.shape[1])
+    counts = TokenCounts(lengths, lengths.sum() if tokens is None else tokens, ranks, mask.shape[1])
     weights = torch.zeros(len(mask))
-    weights[rank] = loss.weights(extent)
+    weights[rank] = loss.weights(counts)
     new.requires_grad_()
     value = 0.0
     for part in parts:
@@ -226,16 +208,16 @@ def test_tokens_that_do_not_count_may_be_anything():
 
 def test_choices_that_cannot_work_are_refused():
     with pytest.raises(
-        InputError, match=r"one of \['bnpo', 'dapo', 'dr_grpo', 'grpo'\], found 'gr"
+        InputError, match=r"among \['bnpo', 'dapo', 'dr_grpo', 'grpo'\], but found 'gropo'"
     ):
         SoftGRPO(normalization="gropo")
-    with pytest.raises(InputError, match="'dr-grpo'; correct it. Did you mean 'dr_grpo'?"):
+    with pytest.raises(InputError, match="'dr-grpo'. Choose one of them. Did you mean 'dr_grpo'?"):
         SoftGRPO(normalization="dr-grpo")
-    with pytest.raises(InputError, match="clip must be above 0, found 0.0; 0.2 is the paper's"):
+    with pytest.raises(InputError, match="a clip above 0, but found 0.0. The paper uses 0.2"):
         SoftGRPO(clip=0.0)
-    with pytest.raises(InputError, match="kl_old_new must be at least 0, found -0.1; 0.05 is"):
+    with pytest.raises(InputError, match="kl_old_new of at least 0, but found -0.1. The paper"):
         SoftGRPO(kl_old_new=-0.1)
-    with pytest.raises(InputError, match="kl_new_old must be at least 0, found nan"):
+    with pytest.raises(InputError, match="kl_new_old of at least 0, but found nan"):
         SoftGRPO(kl_new_old=math.nan)
 
 
@@ -304,9 +286,9 @@ def test_eq8_without_kl_equals_trl(peer, name, left_out):
     theirs = trainer._compute_loss(trainer.model, inputs)
     theirs.backward()
     loss = SoftGRPO(kl_new_old=0.0, kl_old_new=0.0, normalization=name)
-    extent = TokenCounts(mask.sum(1), tokens=mask.sum(), ranks=1, limit=LIMIT)
+    counts = TokenCounts(mask.sum(1), tokens=mask.sum(), ranks=1, limit=LIMIT)
     model.zero_grad()
-    ours = loss(log_probs, old, advantages, mask, loss.weights(extent))
+    ours = loss(log_probs, old, advantages, mask, loss.weights(counts))
     ours.backward()
     assert abs(theirs.item()) > 1e-3
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)

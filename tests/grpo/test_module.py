@@ -15,11 +15,14 @@ from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.grpo.data import QueryData
 from r4t.grpo.loss import NORMALIZATIONS, SoftGRPO
-from r4t.grpo.module import FanoutTuner, WarmStart
+from r4t.grpo.module import FanoutTuner
+from r4t.grpo.training import Sampling, adamw
+from r4t.grpo.warm_start import WarmStart
 from r4t.objective import Objective
 from r4t.reward import Ramp, Reward
 from r4t.run import Run
 from r4t.training.callbacks import Export
+from r4t.training.learning_rate import WarmupLinear
 
 SIZE, TOKENS = 4, 16
 
@@ -90,9 +93,8 @@ def run(small_run, warm) -> Run:
     if "record" not in warm:
         seed_everything(0, verbose=False)
         lm, record = TinyQwen3(width=64, layers=2, vocabulary=300), Record()
-        form = Expand(set_size=SIZE)
-        reward, rate = Reward({"diversity": 1.0}), 5e-3
-        module = WarmStart(str(small_run.folder), reward, lm, form, learning_rate=rate)
+        reward, form = Reward({"diversity": 1.0}), Expand(set_size=SIZE)
+        module = WarmStart(str(small_run.folder), reward, lm, form, optimizer=adamw(5e-3))
         data = QueryData(str(small_run.folder), batch_size=24)
         trainer(record, Export(str(warm["folder"])), max_steps=70).fit(module, data)
         warm["record"] = record
@@ -100,10 +102,20 @@ def run(small_run, warm) -> Run:
     return small_run
 
 
-def tuner(run, objective, **arguments):
-    settings = {"max_new_tokens": TOKENS, "learning_rate": 1e-3, "temperature": 1.0}
-    reward = Reward({"wanted": 1.0}, {"wanted": objective})
-    return FanoutTuner(str(run.folder), reward, **{**settings, **arguments})
+def tuner(run, objective, lm=None, rate=1e-3, temperature=1.0, tokens=TOKENS, **grpo):
+    return FanoutTuner(
+        str(run.folder),
+        Reward({"wanted": 1.0}, {"wanted": objective}),
+        lm,
+        grpo=SoftGRPO(**grpo),
+        sampling=Sampling(temperature, tokens),
+        optimizer=adamw(rate),
+    )
+
+
+def tuner_of(run, reward, **grpo):
+    grpo = SoftGRPO(group_size=4, **grpo)
+    return FanoutTuner(str(run.folder), reward, grpo=grpo, sampling=Sampling(0.9, TOKENS))
 
 
 def fit(run, module, *callbacks, seed=0, batch_size=8, **arguments):
@@ -133,7 +145,7 @@ def test_a_warm_start_lowers_the_likelihood_and_writes_lists(run, warm):
 
 def test_tuning_raises_the_reward(run):
     record = Record()
-    module = tuner(run, Says("boots"), group_size=8, learning_rate=2e-3)
+    module = tuner(run, Says("boots"), group_size=8, rate=2e-3)
     fit(run, module, record, max_steps=40)  # 20 rollouts of 2 updates
     reward = record.column("train/reward/mean")
     assert len(reward) == 20
@@ -147,8 +159,9 @@ def test_every_component_is_logged_raw_and_weighted_along_the_ramp(run):
     reward = Reward(
         {"wanted": Ramp(0.0, 1.0, steps=4), "same": 0.5}, {"wanted": Says("boots"), "same": Same()}
     )
-    module = FanoutTuner(str(run.folder), reward, group_size=4, max_new_tokens=TOKENS)
-    fit(run, module, record, max_steps=6)  # 3 rollouts, at optimizer steps 0, 2 and 4
+    fit(
+        run, tuner_of(run, reward), record, max_steps=6
+    )  # 3 rollouts, at optimizer steps 0, 2 and 4
     raw, weighted = record.column("train/wanted/mean"), record.column("train/wanted/weighted")
     assert torch.allclose(weighted, raw * torch.tensor([0.0, 0.5, 1.0]))
     same = record.column("train/same/weighted")
@@ -173,12 +186,10 @@ class Moody(Says):
 def test_unscored_rollouts_are_counted_and_teach_nothing(run, tmp_path):
     record = Record()
     reward = Reward({"wanted": 1.0}, {"wanted": Moody("boots")})
-    module = FanoutTuner(str(run.folder), reward, group_size=4, max_new_tokens=TOKENS)
-    seen = []
-    update = module._update
-    module._update = lambda *found: (seen.append(found), update(*found))
+    module = tuner_of(run, reward)
     fit(run, module, record, Export(str(tmp_path / "out")), max_steps=2)
-    fanouts, advantages, mask, _ = seen[0]
+    rollout = module.rollout
+    fanouts, advantages, mask = rollout.fanouts, rollout.advantages, rollout.mask
     silent = mask.sum(1) == 0
     assert torch.equal(mask[~silent], fanouts.completion_mask[~silent])
     # Every second one, but for those without a member: they get the lower bound, unasked.
@@ -201,9 +212,9 @@ class Mute(Moody):
 
 
 def test_rollouts_that_nobody_could_score_are_counted_and_nothing_moves(run):
-    record, weighed = Record(), SoftGRPO(0.2, 0.05, 0.5)
+    record = Record()
     reward = Reward({"wanted": 1.0}, {"wanted": Mute("boots")})
-    module = FanoutTuner(str(run.folder), reward, group_size=4, max_new_tokens=TOKENS, loss=weighed)
+    module = tuner_of(run, reward, kl_old_new=0.5)
     before = weights(module)
     fit(run, module, record, max_steps=4)
     assert torch.equal(weights(module), before)
@@ -218,9 +229,7 @@ def test_without_any_spread_steps_are_counted_and_nothing_moves(run):
     reward = Reward({"wanted": Ramp(1.0, 0.0, steps=2), "same": 1.0}, {
         "wanted": Says("boots"), "same": Same()
     })  # fmt: skip
-    module = FanoutTuner(
-        str(run.folder), reward, group_size=4, max_new_tokens=TOKENS, loss=SoftGRPO(0.2, 0.05, 0.5)
-    )
+    module = tuner_of(run, reward, kl_old_new=0.5)
     record, ends = Record(), []
 
     class Weights(Callback):
@@ -252,13 +261,11 @@ class FirstOnly(Says):
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_flat_groups_keep_their_kl_terms_unless_skipped(run, skip):
-    record, seen = Record(), []
-    loss = SoftGRPO(0.2, 0.0, 0.05, skip_flat_groups=skip)
-    module = tuner(run, FirstOnly("boots"), group_size=8, loss=loss)
-    update = module._update
-    module._update = lambda *found: (seen.append(found), update(*found))
+    record = Record()
+    module = tuner(run, FirstOnly("boots"), kl_new_old=0.0, skip_flat_groups=skip)
     fit(run, module, record, batch_size=8, max_steps=2)
-    fanouts, advantages, mask, _ = seen[0]
+    rollout = module.rollout
+    fanouts, advantages, mask = rollout.fanouts, rollout.advantages, rollout.mask
     share = record.column("train/zero_variance/share").item()
     assert 0.5 <= share < 1
     flat = (advantages.view(8, 8) == 0).all(1)
@@ -272,16 +279,10 @@ def test_flat_groups_keep_their_kl_terms_unless_skipped(run, skip):
 def test_completions_without_an_end_are_counted_and_may_leave_the_loss(run):
     """Within 9 tokens some lists of four are complete or ended; the reference reads the text."""
     for masked in (False, True):
-        record, seen = Record(), []
-        loss = SoftGRPO(mask_truncated=masked)
-        module = tuner(run, Says("boots"), group_size=4, max_new_tokens=9, loss=loss)
-        update = module._update
-        module._update = lambda *found, update=update, seen=seen: (
-            seen.append(found),
-            update(*found),
-        )
+        record = Record()
+        module = tuner(run, Says("boots"), tokens=9, group_size=4, mask_truncated=masked)
         fit(run, module, record, max_steps=2)
-        fanouts, _, mask, _ = seen[0]
+        fanouts, mask = module.rollout.fanouts, module.rollout.mask
         eos = module.fanout.tokenizer.eos_token_id
         cut = torch.tensor([
             text.count("\n") < SIZE and eos not in ids[real.bool()].tolist()
@@ -299,13 +300,11 @@ def test_completions_without_an_end_are_counted_and_may_leave_the_loss(run):
 
 
 def test_the_entropy_is_that_of_the_policy_that_sampled(run):
-    record, seen = Record(), []
+    record = Record()
     module = tuner(run, Says("boots"), group_size=4, micro_batch=7, temperature=0.8)
     start = copy.deepcopy(module.fanout)
-    update = module._update
-    module._update = lambda *found: (seen.append(found[0]), update(*found))
     fit(run, module, record, max_steps=2)
-    fanouts, total, tokens = seen[0], 0.0, 0
+    fanouts, total, tokens = module.rollout.fanouts, 0.0, 0
     with torch.no_grad():  # one completion at a time, without padding
         for row in range(len(fanouts.texts)):
             prompt = fanouts.prompt_ids[row][fanouts.prompt_mask[row] > 0]
@@ -332,8 +331,7 @@ def test_same_seed_same_weights(run):
 def test_micro_batches_add_up_to_one_batch(run, name):
     whole, parts = Record(), Record()
     for record, size in ((whole, 1000), (parts, 5)):  # 8 queries x 4 rollouts: 7 parts, one of 2
-        loss = SoftGRPO(normalization=name)
-        module = tuner(run, Says("boots"), group_size=4, micro_batch=size, loss=loss)
+        module = tuner(run, Says("boots"), group_size=4, micro_batch=size, normalization=name)
         fit(run, module, record, max_steps=2)
     assert len(whole.gradients) == 2
     for name in ("loss", "entropy", "kl_new_old", "kl_old_new", "clipped"):
@@ -349,13 +347,11 @@ def test_micro_batches_add_up_to_one_batch(run, name):
 
 def test_the_first_update_is_the_policy_gradient(run):
     record = Record()
-    module = tuner(run, Says("boots"), group_size=4, updates=1, loss=SoftGRPO(0.2, 0.0, 0.0))
-    seen = {}
-    update = module._update
-    module._update = lambda *found: (seen.update(found=found), update(*found))
+    settings = {"group_size": 4, "updates": 1, "kl_new_old": 0.0, "kl_old_new": 0.0}
+    module = tuner(run, Says("boots"), **settings)
     before = [p.detach().clone() for p in module.fanout.parameters()]
     fit(run, module, record, max_steps=1)
-    fanouts, advantages, _, _ = seen["found"]
+    fanouts, advantages = module.rollout.fanouts, module.rollout.advantages
     with torch.no_grad():
         for parameter, value in zip(module.fanout.parameters(), before):
             parameter.copy_(value)
@@ -372,8 +368,8 @@ def test_the_first_update_is_the_policy_gradient(run):
 def test_equal_kl_terms_act_from_the_second_update_on(run):
     records = [Record(), Record()]
     for record, weight in zip(records, (0.0, 0.4)):
-        loss = SoftGRPO(0.2, weight, weight)
-        fit(run, tuner(run, Says("boots"), group_size=4, loss=loss), record, max_steps=2)
+        module = tuner(run, Says("boots"), group_size=4, kl_new_old=weight, kl_old_new=weight)
+        fit(run, module, record, max_steps=2)
     without, with_kl = (record.gradients for record in records)
     # At ρ = 1 token by token what one adds, the other takes away, up to float32.
     assert (with_kl[0] - without[0]).abs().max() < 1e-5 * without[0].abs().max()
@@ -451,7 +447,7 @@ def reports(run, folder, ranks, objective, batch_size, max_steps, **arguments):
 def test_two_processes_equal_one_at_the_same_global_batch(run, tmp_path, name):
     """All 24 queries in one batch, or 12 on each of two ranks that sample unevenly long."""
     # So high a weight of one KL term makes a loss whose scale shows the normalization.
-    arguments = {"loss": SoftGRPO(0.2, 0.0, 0.5, name), "updates": 1}
+    arguments = {"kl_new_old": 0.0, "kl_old_new": 0.5, "normalization": name, "updates": 1}
     two = reports(run, tmp_path, 2, Says("boots"), batch_size=12, max_steps=1, **arguments)
     [one] = reports(run, tmp_path, 1, Says("boots"), batch_size=24, max_steps=1, **arguments)
     assert abs(two[0]["tokens"][0] - two[1]["tokens"][0]) > 0.1
@@ -474,8 +470,7 @@ class OneRank(Says):
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_rank_without_anything_to_tell_does_not_hang_the_others(run, tmp_path, skip):
-    loss = SoftGRPO(skip_flat_groups=skip)
-    found = reports(run, tmp_path, 2, OneRank("boots"), 4, max_steps=4, loss=loss)
+    found = reports(run, tmp_path, 2, OneRank("boots"), 4, max_steps=4, skip_flat_groups=skip)
     assert [report["steps"] for report in found] == [4, 4]
     assert found[1]["flat"] == [1.0, 1.0]
     assert max(found[0]["flat"]) < 1
@@ -492,6 +487,35 @@ def test_ranks_without_anything_to_tell_count_their_steps(run, tmp_path):
         assert report["weights"] == before
 
 
+def test_a_schedule_without_an_end_asks_for_none(run, monkeypatch):
+    """To count the steps of a fit loads its data before a checkpoint has said where it goes on."""
+
+    def fail(trainer):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(Trainer, "estimated_stepping_batches", property(fail))
+    fit(run, tuner(run, Says("boots"), group_size=2), max_steps=2)
+    module = FanoutTuner(str(run.folder), Reward({"diversity": 1.0}), schedule=WarmupLinear(0))
+    with pytest.raises(AssertionError, match="asked"):
+        fit(run, module, max_steps=2)
+
+
+@pytest.mark.parametrize("limit", [-1, 4])
+def test_a_schedule_ends_at_the_last_update_of_the_last_epoch(run, limit):
+    """24 queries in batches of 8: 3 rollouts of 2 updates, or the 4 updates that are allowed."""
+    rates = []
+
+    class Rates(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append(optimizer.param_groups[0]["lr"])
+
+    reward = Reward({"diversity": 1.0})
+    module = FanoutTuner(str(run.folder), reward, schedule=WarmupLinear(0), optimizer=adamw(1e-3))
+    fit(run, module, Rates(), max_epochs=1, max_steps=limit)
+    last = 6 if limit == -1 else limit
+    assert rates == pytest.approx([1e-3 * (1 - step / last) for step in range(last)])
+
+
 def test_settings_too_small_are_refused(run):
     with pytest.raises(InputError, match="updates must be at least 1, found 0; raise it"):
         tuner(run, Same(), updates=0)
@@ -500,7 +524,7 @@ def test_settings_too_small_are_refused(run):
 
 
 def test_a_group_of_one_is_refused(run):
-    with pytest.raises(InputError, match="group_size must be at least 2, found 1; an advantage"):
+    with pytest.raises(InputError, match=r"a group_size of at least 2, .* but found 1\. The paper"):
         tuner(run, Same(), group_size=1)
 
 

@@ -12,6 +12,8 @@ from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
 from r4t.fanout.sampling import SeededSampling
 from r4t.grpo.policy import check_moves, stuck, without_dropout
+from r4t.grpo.training import adamw
+from r4t.training.learning_rate import WarmupConstant
 
 
 @pytest.fixture
@@ -39,9 +41,9 @@ def watched(monkeypatch, module):
 
     go_through = module._pass
 
-    def recorded(lesson, old):
-        found = go_through(lesson, old)
-        kept = lesson.fanouts.completion_mask.bool()
+    def recorded(rollout, weights, old):
+        found = go_through(rollout, weights, old)
+        kept = rollout.fanouts.completion_mask.bool()
         passes.append(found[1].masked_fill(~kept, 0.0))
         return found
 
@@ -63,8 +65,8 @@ def test_each_precision_learns_the_policy_that_sampled(
     tiny, start, monkeypatch, dtype, adapters, precision
 ):
     source = Pretrained(start, dtype)
-    module = tiny.tuner(LoRA(source, rank=4) if adapters else source, learning_rate=1e-2)
-    module.rate = lambda step: 1.0
+    lm = LoRA(source, rank=4) if adapters else source
+    module = tiny.tuner(lm, optimizer=adamw(1e-2), schedule=WarmupConstant(0))
     before = trained(module)
     frozen = {name: weight.clone() for name, weight in module.fanout.state_dict().items()}
     sampled, passes = watched(monkeypatch, module)
@@ -103,22 +105,25 @@ def test_stuck_weights_are_those_that_a_step_of_adamw_leaves():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_rate_that_moves_nothing_is_refused_before_any_rollout(tiny, start, dtype):
     """1e-7 is the paper's rate."""
-    said = rf"trained in {dtype} need a learning rate.*found 1e-07, at which (98|100)% of them.*take LoRA"
-    module = tiny.tuner(Pretrained(start, dtype), learning_rate=1e-7)
+    said = (
+        rf"a learning rate that moves weights trained in {dtype}, but found 1e-07, at which "
+        r"(98|100)% of them round back to their values\. Use LoRA"
+    )
+    module = tiny.tuner(Pretrained(start, dtype), optimizer=adamw(1e-7))
     with pytest.raises(InputError, match=said):
         tiny.fit(module=module)
     assert module.rollout is None
 
 
 def test_weights_that_the_trainer_rounds_are_looked_at_too(tiny, start):
-    module = tiny.tuner(Pretrained(start), learning_rate=1e-7)
-    with pytest.raises(InputError, match="trained in bfloat16 need a learning rate"):
+    module = tiny.tuner(Pretrained(start), optimizer=adamw(1e-7))
+    with pytest.raises(InputError, match="a learning rate that moves weights trained in bfloat16"):
         tiny.fit(module=module, precision="bf16-true")
 
 
 def test_adapters_and_whole_float32_move_at_any_rate(tiny, start):
     for source in (LoRA(Pretrained(start, "bfloat16"), rank=2), Pretrained(start)):
-        module = tiny.tuner(source, learning_rate=1e-7)
+        module = tiny.tuner(source, optimizer=adamw(1e-7))
         before = trained(module)
         tiny.fit(module=module, rollouts=1)
         assert (trained(module) != before).any()
@@ -131,10 +136,19 @@ def test_half_of_the_weights_may_be_stuck():
         check_moves(torch.tensor([2.0, 3.0]), weights, 1e-4)
 
 
-@pytest.mark.parametrize("rate", [0.0, -1e-3, float("nan"), float("inf")])
-def test_a_learning_rate_that_is_none_is_refused(tiny, rate):
-    with pytest.raises(InputError, match=rf"a finite number above 0, found {rate}; 3e-4 suits"):
-        tiny.tuner(learning_rate=rate)
+@pytest.mark.parametrize(
+    "rate, message",
+    [
+        (0.0, r"finite and above 0, but found 0\.0\. 3e-4 suits"),
+        (float("inf"), r"finite and above 0, but found inf\. 3e-4 suits"),
+        (-1e-3, r"the optimizer accepts, but found 'Invalid learning rate: -0.001'"),
+        (float("nan"), r"the optimizer accepts, but found 'Invalid learning rate: nan'"),
+    ],
+)
+def test_an_impossible_learning_rate_is_refused(tiny, rate, message):
+    module = tiny.tuner(optimizer=adamw(rate))
+    with pytest.raises(InputError, match=message):
+        tiny.fit(module=module)
 
 
 @pytest.mark.parametrize(

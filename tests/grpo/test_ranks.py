@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 
 from r4t.fanout.backend import Transformers
 from r4t.grpo.loss import SoftGRPO
+from r4t.grpo.training import adamw
 from r4t.reward import Reward
 from r4t.training.callbacks import KeepLast
 
@@ -53,15 +54,19 @@ class Report(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, *_):
         rollout = pl_module.rollout
-        parsed = [len(texts) for texts in rollout.subqueries]
+        parsed = [len(texts) for texts in rollout.fanouts.subqueries]
         asked = [query.id for query in rollout.queries]
-        self.steps.append({"queries": asked, "texts": rollout.texts, "parsed": parsed})
+        self.steps.append({"queries": asked, "texts": rollout.fanouts.texts, "parsed": parsed})
 
     def on_fit_end(self, trainer, pl_module):
         found = {"steps": self.steps, "losses": self.losses, "global": trainer.global_step}
         found["weights"] = self.flat(pl_module).tolist()
         self.folder.mkdir(exist_ok=True)
         (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(found))
+
+
+def tuner(tiny, skip_flat_groups=False, **arguments):
+    return tiny.tuner(grpo=SoftGRPO(group_size=4, skip_flat_groups=skip_flat_groups), **arguments)
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def reports(tiny, tmp_path):
 def test_the_loss_curve_of_two_is_that_of_one(tiny, reports):
     """Four rollouts of two updates each, over the end of an epoch, as the loader deals."""
     one, two = (
-        reports(f"{len(more)}", module=tiny.tuner(group_size=4, learning_rate=1e-3), rollouts=4,
+        reports(f"{len(more)}", module=tuner(tiny, optimizer=adamw(1e-3)), rollouts=4,
                 batch_size=size, **more)
         for size, more in ((8, {}), (4, TWO))
     )  # fmt: skip
@@ -97,7 +102,7 @@ def test_the_loss_curve_of_two_is_that_of_one(tiny, reports):
     assert len({round(loss, 4) for loss in one["losses"]}) > 4  # it is a curve
     assert two[0]["weights"] == two[1]["weights"]
     difference = torch.tensor(two[0]["weights"]) - torch.tensor(one["weights"])
-    start = tiny.flat(tiny.tuner(group_size=4))
+    start = tiny.flat(tuner(tiny))
     moved = (torch.tensor(one["weights"]) - start).abs().max()
     assert difference.abs().max() < 1e-2 * moved
 
@@ -114,7 +119,7 @@ class Silent(Transformers):
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_rank_that_writes_nothing_to_parse_keeps_no_other_waiting(tiny, reports, skip):
-    module = tiny.tuner(group_size=4, loss=SoftGRPO(skip_flat_groups=skip))
+    module = tuner(tiny, skip_flat_groups=skip)
     before = tiny.flat(module)
     module.fanout.backend = Silent()
     speaks, silent = reports("silent", module=module, rollouts=3, **TWO)
@@ -129,16 +134,16 @@ def test_a_rank_that_writes_nothing_to_parse_keeps_no_other_waiting(tiny, report
 def test_two_processes_resume_bit_for_bit(tiny, reports, tmp_path):
     """With an objective that draws: each rank has a random state of its own."""
 
-    def tuner():
+    def drawing():
         return tiny.tuner(reward=Reward({"letters": 1.0}, {"letters": tiny.Noisy()}))
 
     kept = {"default_root_dir": str(tmp_path), "enable_checkpointing": None, **TWO}
-    whole = reports("whole", KeepLast(100), module=tuner(), rollouts=5, **kept)
-    reports("part", KeepLast(2), module=tuner(), rollouts=2, **kept)
+    whole = reports("whole", KeepLast(100), module=drawing(), rollouts=5, **kept)
+    reports("part", KeepLast(2), module=drawing(), rollouts=2, **kept)
     path = tmp_path / "checkpoints" / "last.ckpt"
-    states = torch.load(path, weights_only=True)["kept"]["random"]
+    states = torch.load(path, weights_only=True)["r4t"]["random"]
     assert not torch.equal(states[0]["torch"], states[1]["torch"])
-    rest = reports("rest", KeepLast(2), module=tuner(), rollouts=5, ckpt_path=path, **kept)
+    rest = reports("rest", KeepLast(2), module=drawing(), rollouts=5, ckpt_path=path, **kept)
     for found, expected in zip(rest, whole, strict=True):
         assert found["steps"] == expected["steps"][2:]
         assert found["losses"] == expected["losses"][4:]

@@ -3,20 +3,29 @@
 import csv
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.optim import AdamW
 
+from r4t.__main__ import run as run_verb
 from r4t.fanout.formats import Expand
-from r4t.grpo.module import FanoutTuner, WarmStart
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.grpo.module import FanoutTuner
 from r4t.grpo.monitor.collapse import Rule
 from r4t.grpo.monitor.rollout_tables import SampleTable
 from r4t.grpo.monitor.watchdog import RollBack, Watchdog
+from r4t.grpo.training import Sampling, adamw
+from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Ramp, Reward
+from r4t.support.configs import configs_folder
 from r4t.training.callbacks import KeepLast
+from r4t.training.learning_rate import WarmupLinear
 
 TIMED = ("seconds", "tokens_per_second", "hits")  # what differs from one run to the next
 STEPS = 8  # 24 queries in batches of 4: an epoch ends after the sixth, or is cut after the fourth
@@ -32,8 +41,22 @@ class Curve(Callback):
         found = {"queries": [query.id for query in batch], "weights": self.flat(pl_module)}
         found["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         if isinstance(pl_module, FanoutTuner):
-            found |= {"texts": pl_module.rollout.texts, "rewards": pl_module.rollout.rewards}
+            rollout = pl_module.rollout
+            found |= {"texts": rollout.fanouts.texts, "rewards": rollout.rewards}
         self.steps.append(found)
+
+
+class Rates(Callback):
+    """Keeps the settings that the optimizer uses at each step."""
+
+    def __init__(self):
+        self.rates, self.betas, self.decays = [], [], []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        (group,) = optimizer.param_groups
+        self.rates.append(group["lr"])
+        self.betas.append(group["betas"])
+        self.decays.append(group["weight_decay"])
 
 
 class Killed(Exception):
@@ -52,19 +75,23 @@ class Kill(Checkpoint):
         self.left -= 1
 
 
-def tuner(tiny):
+def tuner(tiny, **arguments):
     seed_everything(3, verbose=False)
     ramp = Ramp(1.0, 0.2, steps=12)
     reward = Reward({"letters": ramp, "diversity": 0.1}, {"letters": tiny.Noisy()})
-    return tiny.tuner(reward=reward)
+    return tiny.tuner(reward=reward, **arguments)
 
 
-def warm_start(tiny):
+def warm_start(tiny, **changes):
     seed_everything(3, verbose=False)
     lm = tiny.Dropout(width=32, layers=1, vocabulary=300)
-    arguments = {"learning_rate": 1e-2, "max_new_tokens": 12}
+    arguments = {"optimizer": adamw(1e-2), "sampling": Sampling(max_new_tokens=12)}
     return WarmStart(
-        str(tiny.run.folder), Reward({"diversity": 1.0}), lm, Expand(set_size=3), **arguments
+        str(tiny.run.folder),
+        Reward({"diversity": 1.0}),
+        lm,
+        Expand(set_size=3),
+        **(arguments | changes),
     )
 
 
@@ -111,7 +138,7 @@ def same(steps, expected):
 
 
 def steps_of(make):
-    return {"max_steps": STEPS * (2 if make is tuner else 1)}  # a tuner's counts 2 a rollout
+    return {"max_steps": STEPS * (2 if make is tuner else 1)}  # a tuner makes 2 per rollout
 
 
 EPOCHS = {"max_steps": -1, "max_epochs": 2, "limit_train_batches": 4}
@@ -144,12 +171,8 @@ class After(Rule):
 
     rollouts: int
 
-    @property
-    def metrics(self):
-        return frozenset()
-
-    def found(self, history):
-        return "enough seen" if len(history.rows) >= self.rollouts else ""
+    def evidence(self, detector):
+        return "enough seen" if len(detector.rows) >= self.rollouts else ""
 
 
 @pytest.mark.parametrize("killed", [3, 4, 5, 6])
@@ -161,7 +184,7 @@ def test_a_watchdog_that_rolls_back_and_the_samples_go_on(fit, tmp_path, killed)
         return [dog, SampleTable(1, folder=str(tmp_path / name / "samples"))]
 
     settings = steps_of(tuner) | VALIDATES["every 5 steps"]
-    with pytest.warns(UserWarning, match="after rollout 5 .* are those after rollout 0, and"):
+    with pytest.warns(UserWarning, match="after rollout 5, .* are those after rollout 0, and"):
         whole, log = fit("whole", tuner, *watched("whole"), **settings)
     callbacks = watched("killed")
     begun, head = fit("killed", tuner, *callbacks, KeepLast(2), Kill(after=killed), **settings)
@@ -199,3 +222,88 @@ def test_gradients_that_add_up_are_whole_in_a_checkpoint(fit, tmp_path):
     path = last(tmp_path, "killed")
     rest, _ = fit("killed", warm_start, KeepLast(3), ckpt_path=path, **settings)
     same(rest, whole[4:])
+
+
+def resumed(fit, tmp_path, make, steps, more, **arguments):
+    """The settings used by a fit of so many steps, and by one that resumes it with ``arguments``."""
+    first, second = Rates(), Rates()
+    settings = {"limit_val_batches": 0}
+    fit("part", make, KeepLast(100), first, max_steps=steps, **settings)
+    changed = partial(make, **arguments)
+    path = last(tmp_path, "part")
+    fit("part", changed, KeepLast(100), second, max_steps=more, ckpt_path=path, **settings)
+    return first, second
+
+
+def test_a_resumed_tuning_takes_the_optimizer_of_the_config(fit, tmp_path):
+    optimizer = partial(AdamW, lr=1e-5, betas=(0.8, 0.9), weight_decay=0.1)
+    first, second = resumed(fit, tmp_path, tuner, 6, 12, optimizer=optimizer)
+    # A warm-up of 10 steps; the fit resumes at step 6.
+    assert first.rates == pytest.approx([1e-2 * step / 10 for step in range(1, 7)])
+    shares = [0.7, 0.8, 0.9, 1.0, 1.0, 1.0]
+    assert second.rates == pytest.approx([1e-5 * share for share in shares])
+    assert second.betas == [(0.8, 0.9)] * 6
+    assert second.decays == [0.1] * 6
+
+
+def test_a_resumed_tuning_takes_the_schedule_of_the_config(fit, tmp_path):
+    _, second = resumed(fit, tmp_path, tuner, 6, 12, schedule=WarmupLinear(0))
+    assert second.rates == pytest.approx([1e-2 * (1 - step / 12) for step in range(6, 12)])
+
+
+def test_a_resumed_warm_start_takes_the_rate_of_the_config(fit, tmp_path):
+    first, second = resumed(fit, tmp_path, warm_start, 4, 8, optimizer=adamw(1e-5))
+    # Up over 20 steps, down to 0 at the end that each fit has.
+    assert first.rates == pytest.approx([1e-2 * (n + 1) / 20 * (1 - n / 4) for n in range(4)])
+    assert second.rates == pytest.approx([1e-5 * (n + 1) / 20 * (1 - n / 8) for n in range(4, 8)])
+
+
+def test_a_finished_warm_start_that_is_extended_trains_from_its_first_step_on(fit, tmp_path):
+    _, second = resumed(fit, tmp_path, warm_start, 4, 8)
+    whole = Rates()
+    fit("whole", warm_start, whole, max_steps=8, limit_val_batches=0)
+    assert second.rates == whole.rates[4:]
+    assert second.rates[0] == pytest.approx(1e-2 * 5 / 20 * (1 - 4 / 8))
+
+
+def test_a_rollback_that_slowed_a_run_holds_after_a_resume_at_another_rate(fit, tmp_path):
+    """Back to step 0 after the fifth rollout, at half the rate; resumed after the sixth."""
+    first, second = Rates(), Rates()
+
+    def dog():
+        return Watchdog(RollBack(slower=0.5), window=2, patience=2, rules=[After(4)])
+
+    with pytest.warns(UserWarning, match="goes on with 0.5 of the learning rate"):
+        fit("part", tuner, dog(), KeepLast(100), first, max_steps=12)
+    path = last(tmp_path, "part")
+    changed = partial(tuner, optimizer=adamw(1e-4))
+    fit("part", changed, dog(), KeepLast(100), second, max_steps=14, ckpt_path=path)
+    assert first.rates[10:] == pytest.approx([1e-2 * 0.1 / 2, 1e-2 * 0.2 / 2])
+    assert second.rates == pytest.approx([1e-4 * 0.3 / 2, 1e-4 * 0.4 / 2])
+
+
+def test_the_program_resumes_at_the_rate_of_its_command(tiny, tmp_path):
+    """The checkpoint keeps the rate of the step after its last: here the fourth of the warm-up."""
+    lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red linen shirt"], None)
+    model = FanoutModel(lm, tokenizer, Expand(set_size=3), 12)
+    model.save(tiny.run.step("warm_start") / "model")
+    toy = str(configs_folder() / "toy" / "1_tune.yaml")
+    words = [
+        "fit",
+        "--config",
+        toy,
+        "--run",
+        str(tiny.run.folder),
+        "--data.init_args.batch_size",
+        "4",
+    ]
+    words += ["--trainer.limit_val_batches", "0", "--trainer.enable_progress_bar", "false"]
+    words += ["--model.init_args.sampling.max_new_tokens", "12"]
+    path = tiny.run.step("tune") / "checkpoints" / "last.ckpt"
+    rates = []
+    resume = ["--ckpt_path", "last", "--model.init_args.optimizer.init_args.lr", "1e-5"]
+    for steps, more in (("2", []), ("4", resume)):
+        run_verb([*words, "--trainer.max_steps", steps, *more])
+        (state,) = torch.load(path, weights_only=True)["optimizer_states"]
+        rates.append(state["param_groups"][0]["lr"])
+    assert rates == pytest.approx([2e-4 * 0.3, 1e-5 * 0.5])

@@ -20,7 +20,9 @@ from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
 from r4t.fanout.sharding import shard
-from r4t.grpo.module import WarmStart
+from r4t.grpo.loss import SoftGRPO
+from r4t.grpo.training import adamw
+from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.training.callbacks import Export, KeepLast
 
@@ -112,8 +114,10 @@ def sources(tiny):
 def test_tuning_on_shares_equals_tuning_on_the_whole(tiny, sources, tmp_path, name):
     """All 24 queries in one batch, or 12 on each of two ranks that write unevenly long."""
 
+    grpo = SoftGRPO(group_size=4, micro_batch=20)
+
     def tune(folder, batch_size, *callbacks, **arguments):
-        module = tiny.tuner(sources[name], group_size=4, micro_batch=20, learning_rate=1e-3)
+        module = tiny.tuner(sources[name], grpo=grpo, optimizer=adamw(1e-3))
         callbacks = [Export(str(folder)), *callbacks]
         tiny.fit(*callbacks, module=module, rollouts=2, batch_size=batch_size, **arguments)
 
@@ -140,7 +144,7 @@ def test_a_warm_start_on_shares_equals_one_on_the_whole(tiny, sources, tmp_path)
         seed_everything(0, verbose=False)
         reward = Reward({"diversity": 1.0})
         module = WarmStart(
-            str(tiny.run.folder), reward, sources["checkpointed"], learning_rate=1e-3
+            str(tiny.run.folder), reward, sources["checkpointed"], optimizer=adamw(1e-3)
         )
         module.teacher = Everything()
         tiny.fit(
@@ -174,7 +178,7 @@ class SaveAt(Callback):
 
 def test_a_sharded_run_goes_on_from_its_checkpoint(tiny, sources, tmp_path):
     def tune(name, *callbacks, ckpt_path=None):
-        module = tiny.tuner(sources["adapters"], learning_rate=1e-3)
+        module = tiny.tuner(sources["adapters"], optimizer=adamw(1e-3))
         callbacks = [Export(str(tmp_path / name)), *callbacks]
         tiny.fit(*callbacks, module=module, rollouts=3, ckpt_path=ckpt_path, **shared())
         return tiny.last.global_step
@@ -192,7 +196,7 @@ def test_the_last_checkpoint_of_a_sharded_run_is_a_folder_that_takes_the_place_o
     tiny, sources, tmp_path
 ):
     def tune(name, rollouts, *keeps, ckpt_path=None):
-        module = tiny.tuner(sources["whole"], learning_rate=1e-3)
+        module = tiny.tuner(sources["whole"], optimizer=adamw(1e-3))
         arguments = {"default_root_dir": str(tmp_path), "enable_checkpointing": bool(keeps)}
         arguments |= {"rollouts": rollouts, "ckpt_path": ckpt_path, **shared()}
         tiny.fit(Export(str(tmp_path / name)), *keeps, module=module, **arguments)

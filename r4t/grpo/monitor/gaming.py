@@ -1,62 +1,65 @@
-"""Sub-queries of one rollout → how much of them games a reward: repeats, copies, universal answers."""
+"""Sub-queries of one rollout → how many of them game a reward: repeats, copies, universal answers."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 from r4t.support.text import normalize_text
 
-spelled = lru_cache(maxsize=2**16)(normalize_text)
+normalized = lru_cache(maxsize=2**16)(normalize_text)
 
 
 def gaming(queries: Sequence[str], subqueries: Sequence[Sequence[str]]) -> dict[str, float]:
     """Return shares of the sub-queries written for one batch, by log key.
 
-    Texts are compared by their words (``r4t.support.text``). What a sub-query *adds* is its words that
-    its query lacks, in their order: formats that repeat the query and those that do not are
-    measured alike.
+    Texts are compared by their normalized words (``r4t.support.text``). What a sub-query *adds* is
+    the words that its query lacks, in their order, so that formats that repeat the query and
+    formats that do not are measured alike.
 
     Args:
         queries: B texts.
         subqueries: B·G lists; list b·G + g is fan-out g of query b, empty where unparsable.
 
     Returns:
-        ``train/subqueries/mean``: sub-queries a fan-out, unparsable ones (0) among them.
-        ``train/duplicate_subqueries/share``: repeats an earlier one of its fan-out.
-        ``train/query_copies/share``: has the words of its query and no other.
-        ``train/universal_subqueries/share``: adds what more than half of the queries get in more
+        ``train/subqueries/mean``: sub-queries per fan-out; unparsable ones count 0.
+        ``train/duplicate_subqueries/share``: repeat an earlier one of their fan-out.
+        ``train/query_copies/share``: have the words of their query and no others.
+        ``train/universal_subqueries/share``: add what more than half of the queries get in more
         than half of their G fan-outs; NaN for fewer than two distinct queries.
-        ``train/commonest_word/share``: adds the one word that most sub-queries add.
-        The four shares lie in [0, 1] and are NaN where no sub-query was written.
+        ``train/commonest_word/share``: add the word that most sub-queries add.
+        The four shares are in [0, 1], or NaN if there is no sub-query.
 
     Examples:
-        >>> found = gaming(["red hat", "blue coat"], [["red hat", "Red hat!"], ["blue coat wool"]])
-        >>> found["train/duplicate_subqueries/share"], found["train/query_copies/share"]
+        >>> shares = gaming(["red hat", "blue coat"], [["red hat", "Red hat!"], ["blue coat wool"]])
+        >>> shares["train/duplicate_subqueries/share"], shares["train/query_copies/share"]
         (0.3333333333333333, 0.6666666666666666)
     """
-    asked = [spelled(query) for query in queries]
-    owners = [asked[place] for place in _owners(len(asked), len(subqueries))]
-    written = [[spelled(text) for text in texts] for texts in subqueries]
+    group = len(subqueries) // len(queries)
+    owners = [normalized(query) for query in queries for _ in range(group)]
+    written = [[normalized(text) for text in texts] for texts in subqueries]
     added = [[addition(query, text) for text in texts] for query, texts in zip(owners, written)]
     count = sum(map(len, written))
     pairs = [(query, text) for query, texts in zip(owners, written) for text in texts]
     repeats = sum(len(texts) - len(set(texts)) for texts in written)
     copies = sum(set(query.split()) == set(text.split()) for query, text in pairs)
     common = universal(owners, added)
-    spread = sum(text in common for texts in added for text in texts)
-    word = Counter(word for texts in added for text in texts for word in set(text.split()))
-    several = len(set(asked)) > 1
+    additions = list(chain.from_iterable(added))
+    words = Counter(word for text in additions for word in set(text.split()))
+    several = len(set(owners)) > 1
     return {
         "train/subqueries/mean": count / len(written),
         "train/duplicate_subqueries/share": _share(repeats, count),
         "train/query_copies/share": _share(copies, count),
-        "train/universal_subqueries/share": _share(spread, count if several else 0),
-        "train/commonest_word/share": _share(max(word.values(), default=0), count),
+        "train/universal_subqueries/share": _share(
+            sum(text in common for text in additions), count if several else 0
+        ),
+        "train/commonest_word/share": _share(max(words.values(), default=0), count),
     }
 
 
 def addition(query: str, text: str) -> str:
-    """Return the words of ``text`` that ``query`` lacks; both spelled by ``words``.
+    """Return the words of ``text`` that ``query`` lacks; both are normalized.
 
     Examples:
         >>> addition("red hat", "wool hat red warm")
@@ -67,35 +70,30 @@ def addition(query: str, text: str) -> str:
 
 
 def universal(owners: Sequence[str], added: Sequence[Sequence[str]]) -> set[str]:
-    """Return the additions with which the model answers whatever it is asked.
+    """Return the additions with which the model answers any query.
 
     Args:
         owners: Query of each fan-out; fan-outs of equal queries are one group.
-        added: What each fan-out adds; "" stands for nothing and is never universal.
+        added: What each fan-out adds; "" means nothing and is never universal.
 
     Returns:
-        Additions that stand in more than half of the fan-outs of more than half of the queries.
+        Additions in more than half of the fan-outs of more than half of the queries.
 
     Examples:
         >>> universal(["a", "a", "b", "b"], [["x"], ["x", "y"], ["x"], ["x"]])
         {'x'}
     """
     sizes = Counter(owners)
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for query, texts in zip(owners, added):
-        found[query].update({text for text in texts if text})
+        counts[query].update({text for text in texts if text})
     habits = Counter(
         text
-        for query, counts in found.items()
-        for text, count in counts.items()
-        if 2 * count > sizes[query]
+        for query, fanouts in counts.items()
+        for text, number in fanouts.items()
+        if 2 * number > sizes[query]
     )
-    return {text for text, count in habits.items() if 2 * count > len(sizes)}
-
-
-def _owners(queries: int, fanouts: int) -> Iterator[int]:
-    group = fanouts // queries
-    return (place for place in range(queries) for _ in range(group))
+    return {text for text, number in habits.items() if 2 * number > len(sizes)}
 
 
 def _share(part: int, whole: int) -> float:

@@ -6,28 +6,27 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning_utilities.core.apply_func import apply_to_collection
 
 from r4t.errors import InputError
-from r4t.grpo.monitor.collapse import Alarm, Judge, Rule, standard_rules
-from r4t.grpo.monitor.history import Reference
-from r4t.grpo.monitor.rollout_tables import check_tuner, signs
-from r4t.grpo.snapshot import Snapshot, base_rates, set_base_rates
+from r4t.grpo.monitor.collapse import Alarm, CollapseDetector, Reference, Rule, standard_rules
+from r4t.grpo.monitor.statistics import RolloutCallback, gaming_statistics
 
 
 class Action(ABC):
     """What a watchdog does about an alarm; every rank does the same."""
 
     @abstractmethod
-    def act(self, trainer: Trainer, module: LightningModule, judge: Judge) -> str:
-        """Act on an alarm; return what was done, as the end of a sentence."""
+    def act(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> str:
+        """Act on an alarm; return a sentence that says what was done."""
 
-    def begin(self, trainer: Trainer, module: LightningModule, judge: Judge) -> None:  # noqa: B027
+    def begin(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:  # noqa: B027
         """Prepare, before the first rollout and after each resume."""
 
-    def watch(self, trainer: Trainer, module: LightningModule, judge: Judge) -> None:  # noqa: B027
+    def watch(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:  # noqa: B027
         """Look at the run after a rollout without a new alarm."""
 
     def state(self) -> dict[str, Any]:
@@ -35,103 +34,120 @@ class Action(ABC):
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
-        """Go on from what ``state`` returned; from an empty one, begin anew."""
+        """Continue from what ``state`` returned; from an empty one, begin anew."""
 
 
 class Warn(Action):
     """Leaves the run alone: the warning is all."""
 
-    def act(self, trainer: Trainer, module: LightningModule, judge: Judge) -> str:
+    def act(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> str:
         """Do nothing."""
-        return "the run goes on"
+        return "The run goes on."
 
 
 class Stop(Action):
-    """Ends the run after this rollout, with the weights as they are."""
+    """Ends the run after this rollout, with the current weights."""
 
-    def act(self, trainer: Trainer, module: LightningModule, judge: Judge) -> str:
+    def act(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> str:
         """Ask the trainer to stop."""
         trainer.should_stop = True
-        return "the run stops"
+        return "The run stops."
 
 
 class RollBack(Action):
     """Restores the last healthy weights, optimizer and schedule, then stops or goes on slower.
 
     A snapshot is taken before the first rollout, and after every ``window`` rollouts while no rule
-    holds. It counts as healthy once the ``window`` rollouts after it passed without a rule that
-    holds: what an alarm is raised about began before it. Two snapshots at most lie in CPU memory
-    (trained weights and the optimizer's moments: with LoRA the adapters' alone, otherwise about
-    six times the model), and in checkpoints, so that a resumed run can roll back too; there not
-    under strategies that shard the model, where a resumed run begins with a snapshot of its own.
+    holds. It counts as healthy once no rule held in the ``window`` rollouts after it: what an alarm
+    is raised about began later. At most two snapshots are kept, in CPU memory (trained weights and
+    the optimizer's moments: with LoRA of the adapters alone, otherwise about six times the model)
+    and in checkpoints, so that a resumed run can roll back too. Strategies that shard the model
+    keep none in checkpoints; there a resumed run begins with a new snapshot.
 
     The count of optimizer steps and the order of the data are not turned back: a run that goes on
     sees other rollouts than those that led astray.
 
     Args:
-        slower: Factor in (0, 1) of the learning rate to go on with; without one, the run stops,
-            and what is exported is the healthy model.
+        slower: Factor in (0, 1) of the learning rate to go on with. Without one the run stops, and
+            the healthy model is exported.
 
     Raises:
-        InputError: ``slower`` lies outside (0, 1).
+        InputError: If ``slower`` is outside (0, 1).
     """
 
     def __init__(self, slower: float | None = None) -> None:
         if slower is not None and not 0 < slower < 1:
             raise InputError(
-                f"RollBack goes on with a share of the learning rate, slower in (0, 1), found "
-                f"{slower}; leave it out to stop."
+                expected="slower as a share of the learning rate in (0, 1)",
+                found=f"{slower}",
+                remedy="Leave it out to stop after a rollback.",
             )
         self.slower = slower
-        self.healthy: Snapshot | None = None
-        self.candidate: Snapshot | None = None
-        self.whole = True
+        self.in_checkpoints = True
+        self.restore({})
 
-    def begin(self, trainer: Trainer, module: LightningModule, judge: Judge) -> None:
-        """Take the first snapshot, unless a checkpoint brought some."""
-        self.whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+    def begin(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:
+        """Take the first snapshot, unless a checkpoint has one."""
+        module.slowdown = self.slowdown
+        self.in_checkpoints = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         if self.healthy is None:
-            self.healthy = self.candidate = _snapshot(trainer, module, judge)
+            self.healthy = self.candidate = _snapshot(trainer, module, detector)
 
-    def watch(self, trainer: Trainer, module: LightningModule, judge: Judge) -> None:
-        """Take a snapshot when its time has come; drop one that a rule casts doubt on."""
-        if judge.suspicious:
+    def watch(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:
+        """Take a snapshot when it is due; drop one that a rule casts doubt on."""
+        if detector.suspicious:
             self.candidate = None
-        elif judge.rollouts % judge.history.window == 0:
-            if self.candidate is not None:
-                self.healthy = self.candidate
-            self.candidate = _snapshot(trainer, module, judge)
+        elif detector.rollouts % detector.window == 0:
+            self.healthy = self.healthy if self.candidate is None else self.candidate
+            self.candidate = _snapshot(trainer, module, detector)
 
-    def act(self, trainer: Trainer, module: LightningModule, judge: Judge) -> str:
+    def act(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> str:
         """Restore the healthy snapshot; windows forget what came after it."""
         assert self.healthy is not None  # since begin
-        begun = base_rates(trainer)
-        self.healthy.restore(trainer, module)
-        fanout: Any = module.fanout
-        fanout.backend.sync(fanout)  # what writes must go back too
-        self.candidate = None
-        judge.forget(self.healthy.rows)
-        done = f"weights, optimizer and schedule are those after rollout {self.healthy.rollout}"
+        healthy, self.candidate = self.healthy, None
+        module.load_state_dict(healthy["weights"], strict=False)
+        # An optimizer goes on in the very tensors that it loads.
+        trainer.optimizers[0].load_state_dict(_copied(healthy["optimizer"]))
+        trainer.lr_scheduler_configs[0].scheduler.load_state_dict(_copied(healthy["schedule"]))
+        module.fanout.backend.sync(module.fanout)
+        detector.forget(healthy["rows"])
+        done = f"Weights, optimizer and schedule are those after rollout {healthy['rollout']}"
         if self.slower is None:
             trainer.should_stop = True
-            return f"{done}, and the run stops"
-        set_base_rates(trainer, [[rate * self.slower for rate in rates] for rates in begun])
-        return f"{done}, and the run goes on with {self.slower:g} of the learning rate"
+            return f"{done}, and the run stops."
+        module.slowdown = self.slowdown = self.slowdown * self.slower
+        module.apply_settings()
+        return f"{done}, and the run goes on with {self.slower:g} of the learning rate."
 
     def state(self) -> dict[str, Any]:
-        """Return both snapshots."""
-        if not self.whole:
-            return {}
-        found = {"healthy": self.healthy, "candidate": self.candidate}
-        return {name: kept.state() for name, kept in found.items() if kept is not None}
+        """Return both snapshots, and the factor of the learning rate so far."""
+        both = [self.healthy, self.candidate] if self.in_checkpoints else [None, None]
+        return {"slowdown": self.slowdown, "snapshots": both}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take both snapshots back."""
-        found = {name: Snapshot(**kept) for name, kept in state.items()}
-        self.healthy, self.candidate = found.get("healthy"), found.get("candidate")
+        """Take them back."""
+        self.slowdown: float = state.get("slowdown", 1.0)
+        self.healthy, self.candidate = state.get("snapshots", [None, None])
 
 
-class Watchdog(Callback):
+def _snapshot(trainer: Trainer, module: Any, detector: CollapseDetector) -> dict[str, Any]:
+    """Copy what the next update will change, to the CPU."""
+    trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+    content = {
+        "rollout": detector.rollouts,
+        "rows": len(detector.rows),
+        "weights": {name: weight.detach() for name, weight in trained.items()},
+        "optimizer": trainer.optimizers[0].state_dict(),
+        "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+    }
+    return _copied(content)
+
+
+def _copied(content: dict[str, Any]) -> dict[str, Any]:
+    return apply_to_collection(content, torch.Tensor, lambda tensor: tensor.to("cpu", copy=True))
+
+
+class Watchdog(RolloutCallback):
     """Recognizes a collapse while a model is tuned (``r4t.grpo.monitor.collapse``), and acts.
 
     Its numbers are means over the ranks, the same on each, so that all act together.
@@ -139,18 +155,16 @@ class Watchdog(Callback):
     kept in checkpoints.
 
     Args:
-        action: What to do about an alarm: ``Warn`` (by default), ``Stop`` or ``RollBack``. All warn.
-        window: Rollouts in a mean, at least 1; a run is judged from rollout 2·window on.
+        action: What to do about an alarm besides the warning: ``Warn`` (by default), ``Stop`` or
+            ``RollBack``.
+        window: Rollouts in a mean, at least 1; rules are checked from rollout 2·window on.
         patience: Rollouts in a row for which a rule must hold, at least 1.
         reference: What the last window is compared with: ``FirstWindow`` (by default) or
             ``BestWindow``.
         rules: What counts as a collapse; ``standard_rules`` by default.
 
-    Attributes:
-        alarms: Those raised so far.
-
     Raises:
-        InputError: ``window`` or ``patience`` is below 1, or ``rules`` is empty.
+        InputError: If ``window`` or ``patience`` is below 1, or ``rules`` is empty.
     """
 
     def __init__(
@@ -162,62 +176,51 @@ class Watchdog(Callback):
         rules: list[Rule] | None = None,
     ) -> None:
         self.action = Warn() if action is None else action
-        self.window = window
-        self.patience = patience
-        self.reference = reference
-        self.rules = standard_rules() if rules is None else rules
-        self.judge = Judge(self.rules, window, patience, reference)
+        rules = standard_rules() if rules is None else rules
+        self.detector = CollapseDetector(rules, window, patience, reference)
         self.alarms: list[Alarm] = []
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin anew, and learn which objectives of the reward are audited.
-
-        Raises:
-            InputError: The module is not a tuner.
-        """
-        if stage != "fit":
-            return
-        check_tuner(self, pl_module)
-        reward: Any = pl_module.reward
-        names = set(reward.weights) - set(reward.weighted_objectives)
-        audited = [f"train/{name}/mean" for name in sorted(names)]
-        self.judge = Judge(self.rules, self.window, self.patience, self.reference, audited)
+    def reset(self, module: Any) -> None:
+        """Begin anew, with the objectives that the reward audits."""
+        audited = set(module.reward.weights) - set(module.reward.weighted_objectives)
+        self.detector = self.detector.anew([f"train/{name}/mean" for name in sorted(audited)])
         self.alarms = []
         self.action.restore({})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the action prepare."""
-        self.action.begin(trainer, pl_module, self.judge)
+        self.action.begin(trainer, pl_module, self.detector)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Judge the last rollout."""
+        """Check the last rollout."""
         rollout: Any = pl_module.rollout
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        alarms = self.judge.see(self._reduced(trainer, pl_module, logged | signs(rollout)))
-        count, size = float(self.judge.raised), len(rollout.queries)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics |= gaming_statistics(rollout)
+        alarms = self.detector.see(self._reduced(trainer, pl_module, metrics))
+        count, size = float(self.detector.raised), len(rollout.queries)
         pl_module.log("train/alarms/count", count, batch_size=size)
         if not alarms:
-            self.action.watch(trainer, pl_module, self.judge)
+            self.action.watch(trainer, pl_module, self.detector)
             return
         self.alarms += alarms
-        done = self.action.act(trainer, pl_module, self.judge)
+        done = self.action.act(trainer, pl_module, self.detector)
         rank_zero_warn(
-            "Tuning should raise the reward without narrowing or repeating what is found; after "
-            f"rollout {alarms[0].rollout} the watchdog found, in means of {self.window} rollouts, "
-            f"{'; '.join(alarm.found for alarm in alarms)}; {done}: read the samples, weight an "
-            "objective that pays for spread, or lower learning_rate."
+            f"Tuning shows signs of a collapse after rollout {alarms[0].rollout}, in means over "
+            f"{self.detector.window} rollouts: {'; '.join(alarm.evidence for alarm in alarms)}. "
+            f"{done} Read the samples, weight an objective that rewards spread, or lower the "
+            "learning rate."
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Return windows, alarms and the action's state."""
         alarms = [asdict(alarm) for alarm in self.alarms]
-        return {"judge": self.judge.state(), "alarms": alarms, "action": self.action.state()}
+        return {"detector": self.detector.state(), "alarms": alarms, "action": self.action.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.judge.restore(state_dict["judge"])
+        """Continue from a checkpoint."""
+        self.detector.restore(state_dict["detector"])
         self.alarms = [Alarm(**alarm) for alarm in state_dict["alarms"]]
         self.action.restore(state_dict["action"])
 
@@ -225,14 +228,10 @@ class Watchdog(Callback):
         self, trainer: Trainer, module: LightningModule, row: Mapping[str, float]
     ) -> dict[str, float]:
         """Return the mean over the ranks that have a finite value, the same on every rank."""
-        names = self.judge.metrics
+        names = self.detector.metrics
         values = torch.tensor([row.get(name, torch.nan) for name in names], device=module.device)
-        there = values.isfinite()
-        parts = torch.stack([torch.where(there, values, 0.0), there.float()])
+        finite = values.isfinite()
+        parts = torch.stack([torch.where(finite, values, 0.0), finite.float()])
         total, count = trainer.strategy.reduce(parts, reduce_op="sum")
         means = trainer.strategy.broadcast((total / count).tolist())
         return dict(zip(names, means))
-
-
-def _snapshot(trainer: Trainer, module: LightningModule, judge: Judge) -> Snapshot:
-    return Snapshot.take(trainer, module, judge.rollouts, len(judge.history.rows))

@@ -1,45 +1,90 @@
 """Every rule on series whose windows are worked out by hand: a hit, and what just misses it."""
 
-import re
+import math
 
 import pytest
+import torch
 
 from r4t.errors import InputError
 from r4t.grpo.monitor.collapse import (
     REWARD,
     AuditGap,
+    BestWindow,
+    CollapseDetector,
     Fades,
-    Judge,
+    FirstWindow,
     Narrows,
     Rises,
     standard_rules,
 )
-from r4t.grpo.monitor.history import BestWindow, FirstWindow, History
 
 AUDIT = "train/alignment/mean"
 
 
-def told(rule, reference=None, audited=(), **series):
-    """What a rule finds in windows of two."""
-    history = History(2, FirstWindow() if reference is None else reference, audited)
+def detector_of(rows, window=2, reference=None, audited=()):
+    """A detector that has seen ``rows``, whatever its rule thinks of them."""
+    detector = CollapseDetector(standard_rules(), window, 1, reference, audited)
+    detector.rows = rows
+    return detector
+
+
+def evidence(rule, reference=None, audited=(), **series):
+    """What a rule says about windows of two."""
     names = {"reward": REWARD, "audit": AUDIT}
     columns = {names.get(name, name): values for name, values in series.items()}
-    history.rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    return rule.found(history)
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    return rule.evidence(detector_of(rows, 2, reference, audited))
+
+
+def of_x(values, window=2, reference=None):
+    """A detector that has seen one metric, which was not logged where it is None."""
+    rows = [{} if value is None else {"x": value} for value in values]
+    return detector_of(rows, window, reference)
+
+
+def test_the_mean_of_a_window_skips_missing_values():
+    detector = of_x([1.0, 3.0, math.nan, 5.0, None, math.inf])
+    assert detector.mean("x", 0) == 2
+    assert detector.mean("x", 1) == 3
+    assert detector.mean("x", 2) == 5
+    assert math.isnan(detector.mean("x", 4))
+    assert math.isnan(detector.mean("y", 0))
+
+
+def test_rules_are_checked_once_two_windows_do_not_overlap():
+    detector = CollapseDetector([Rises("x", rise=0.5)], window=2, patience=1)
+    values = [0.0, 0.0, 9.0, 9.0]
+    assert [len(detector.see({"x": value})) for value in values] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "reference, sign, before",
+    # Means of the windows that end before the last two: 2, 6, 7, 3 (the last would be 5.5, 9).
+    [(FirstWindow(), 1, 2), (BestWindow(), 1, 7), (BestWindow(), -1, 2)],
+)
+def test_the_reference_never_overlaps_with_the_latest_window(reference, sign, before):
+    detector = of_x([1.0, 3.0, 9.0, 5.0, 1.0, 10.0, 8.0], reference=reference)
+    assert detector.compare("x", sign) == (before, 9.0, "")
+
+
+def test_the_best_window_is_not_one_without_a_value():
+    assert BestWindow().place(torch.tensor([torch.nan, -3.0, -2.0])) == 2
+    detector = of_x([None, None, 1.0, 1.0, 0.0, 0.0], reference=BestWindow())
+    assert detector.compare("x") == (1.0, 0.0, "")
 
 
 def test_narrows():
     rule = Narrows("items", fall=0.25)
     # Means of two: reward 0.25 → 0.45; items 8 → 5.9, below 0.75 · 8 = 6.
     up = [0.2, 0.3, 0.4, 0.5]
-    assert told(rule, reward=up, items=[7, 9, 6, 5.8]) == (
+    assert evidence(rule, reward=up, items=[7, 9, 6, 5.8]) == (
         "train/reward/mean 0.25 → 0.45 while items 8 → 5.9 (lost 26%, more than 25%)"
     )
-    assert told(rule, reward=up, items=[7, 9, 6, 6]) == ""  # 6: just the share that it may lose
-    assert told(rule, reward=[0.2, 0.3, 0.3, 0.2], items=[7, 9, 1, 1]) == ""  # reward level
-    assert told(rule, reward=up[::-1], items=[7, 9, 1, 1]) == ""  # reward down
-    assert told(rule, reward=up, items=[0, 0, -1, -1]) == ""  # no share of nothing
-    assert told(rule, reward=up, other=[7, 9, 1, 1]) == ""  # not logged
+    assert evidence(rule, reward=up, items=[7, 9, 6, 6]) == ""  # 6: just the share that it may lose
+    assert evidence(rule, reward=[0.2, 0.3, 0.3, 0.2], items=[7, 9, 1, 1]) == ""  # reward level
+    assert evidence(rule, reward=up[::-1], items=[7, 9, 1, 1]) == ""  # reward down
+    assert evidence(rule, reward=up, items=[0, 0, -1, -1]) == ""  # no share of nothing
+    assert evidence(rule, reward=up, other=[7, 9, 1, 1]) == ""  # not logged
 
 
 def test_narrows_from_a_peak():
@@ -48,34 +93,37 @@ def test_narrows_from_a_peak():
     # is compared with what it was at the peak (0.35).
     items = [4, 4, 8, 8, 5, 5]
     reward = [0.1, 0.1, 0.3, 0.4, 0.5, 0.5]
-    assert told(rule, reward=reward, items=items) == ""
-    assert told(rule, BestWindow(), reward=reward, items=items) == (
+    assert evidence(rule, reward=reward, items=items) == ""
+    assert evidence(rule, BestWindow(), reward=reward, items=items) == (
         "train/reward/mean 0.35 → 0.5 while items 8 → 5 (lost 38%, more than 25%)"
     )
-    assert told(rule, BestWindow(), reward=[0.1, 0.1, 0.6, 0.6, 0.5, 0.5], items=items) == ""
+    assert evidence(rule, BestWindow(), reward=[0.1, 0.1, 0.6, 0.6, 0.5, 0.5], items=items) == ""
 
 
 def test_rises():
     rule = Rises("copies", rise=0.25)
     # 0.125 → 0.5: up 0.375, whether or not the reward rises.
     assert (
-        told(rule, copies=[0.25, 0.0, 0.5, 0.5]) == "copies 0.125 → 0.5 (up 0.375, more than 0.25)"
+        evidence(rule, copies=[0.25, 0.0, 0.5, 0.5])
+        == "copies 0.125 → 0.5 (up 0.375, more than 0.25)"
     )
-    assert told(rule, copies=[0.25, 0.0, 0.25, 0.5]) == ""  # 0.375: up just 0.25
-    assert told(rule, copies=[0.5, 0.5, 0.0, 0.0]) == ""
+    assert evidence(rule, copies=[0.25, 0.0, 0.25, 0.5]) == ""  # 0.375: up just 0.25
+    assert evidence(rule, copies=[0.5, 0.5, 0.0, 0.0]) == ""
     # From its lowest, 0 in the second window: up 0.375; from the first, up 0.125.
     dip = [0.25, 0.25, 0.0, 0.0, 0.25, 0.5]
-    assert told(rule, copies=dip) == ""
-    assert told(rule, BestWindow(), copies=dip) != ""
+    assert evidence(rule, copies=dip) == ""
+    assert evidence(rule, BestWindow(), copies=dip) != ""
 
 
 def test_fades():
     rule = Fades("entropy", least=0.5)
     # 2 → 0.9: 45 % left.
-    assert told(rule, entropy=[1.5, 2.5, 0.8, 1.0]) == "entropy 2 → 0.9 (45% left, less than 50%)"
-    assert told(rule, entropy=[1.5, 2.5, 0.8, 1.2]) == ""  # 1: just half
-    assert told(rule, entropy=[0.0, 0.0, -1.0, -1.0]) == ""
-    assert told(rule, other=[1.5, 2.5, 0.8, 1.0]) == ""
+    assert (
+        evidence(rule, entropy=[1.5, 2.5, 0.8, 1.0]) == "entropy 2 → 0.9 (45% left, less than 50%)"
+    )
+    assert evidence(rule, entropy=[1.5, 2.5, 0.8, 1.2]) == ""  # 1: just half
+    assert evidence(rule, entropy=[0.0, 0.0, -1.0, -1.0]) == ""
+    assert evidence(rule, other=[1.5, 2.5, 0.8, 1.0]) == ""
 
 
 def test_audit_gap():
@@ -83,23 +131,25 @@ def test_audit_gap():
     up = [0.2, 0.3, 0.4, 0.5]
     # 0 → −0.375: an audited objective may be 0 or negative.
     falls = [0.25, -0.25, -0.25, -0.5]
-    assert told(rule, audited=[AUDIT], reward=up, audit=falls) == (
+    assert evidence(rule, audited=[AUDIT], reward=up, audit=falls) == (
         "train/reward/mean 0.25 → 0.45 while audited train/alignment/mean 0 → -0.375 "
         "(down 0.375, more than 0.25)"
     )
-    assert told(rule, audited=[AUDIT], reward=up, audit=[0.25, -0.25, -0.25, -0.25]) == ""
-    assert told(rule, audited=[AUDIT], reward=up[::-1], audit=falls) == ""
-    assert told(rule, reward=up, audit=falls) == ""  # trained on, not audited
+    assert evidence(rule, audited=[AUDIT], reward=up, audit=[0.25, -0.25, -0.25, -0.25]) == ""
+    assert evidence(rule, audited=[AUDIT], reward=up[::-1], audit=falls) == ""
+    assert evidence(rule, reward=up, audit=falls) == ""  # trained on, not audited
     second = "train/novelty/mean"
-    both = told(rule, audited=[AUDIT, second], reward=up, audit=falls, **{second: [1, 1, 0.5, 0.5]})
+    both = evidence(
+        rule, audited=[AUDIT, second], reward=up, audit=falls, **{second: [1, 1, 0.5, 0.5]}
+    )
     assert len(both.split("; ")) == 2
 
 
 def test_missing_values_never_raise_an_alarm():
-    judge = Judge(standard_rules(), window=1, patience=1, audited=[AUDIT])
+    detector = CollapseDetector(standard_rules(), window=1, patience=1, audited=[AUDIT])
     for _ in range(4):
-        assert judge.see({}) == []
-        assert judge.see({name: float("nan") for name in judge.metrics}) == []
+        assert detector.see({}) == []
+        assert detector.see({name: float("nan") for name in detector.metrics}) == []
 
 
 def test_each_standard_rule_is_raised_by_its_own_series():
@@ -126,39 +176,39 @@ def test_each_standard_rule_is_raised_by_its_own_series():
     }
     assert len(sick) == len(standard_rules())
     for rule, (name, value) in zip(standard_rules(), sick.items()):
-        judge = Judge(standard_rules(), window=2, patience=1, audited=[AUDIT])
+        detector = CollapseDetector(standard_rules(), window=2, patience=1, audited=[AUDIT])
         rows = [healthy] * 2 + [healthy | {REWARD: 0.5, name: value}] * 2
-        alarms = [alarm for row in rows for alarm in judge.see(row)]
+        alarms = [alarm for row in rows for alarm in detector.see(row)]
         assert [alarm.rule for alarm in alarms] == [str(rule)]
-        assert name in alarms[0].found
+        assert name in alarms[0].evidence
         # Trained without a collapse: none.
-        calm = Judge(standard_rules(), window=2, patience=1, audited=[AUDIT])
+        calm = CollapseDetector(standard_rules(), window=2, patience=1, audited=[AUDIT])
         assert [calm.see(row | {name: healthy[name]}) for row in rows] == [[]] * 4
 
 
 def test_an_alarm_needs_patience_and_comes_once():
-    judge = Judge([Rises("x", rise=0.5)], window=1, patience=2)
+    detector = CollapseDetector([Rises("x", rise=0.5)], window=1, patience=2)
     # Windows of one, first value 0: above 0.5 at rollouts 2, 4 to 7, and 9.
     values = [0.0, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9, 0.0, 0.9]
     alarms, raised, suspicious = [], [], []
     for value in values:
-        alarms += judge.see({"x": value})
-        raised.append(judge.raised)
-        suspicious.append(judge.suspicious)
+        alarms += detector.see({"x": value})
+        raised.append(detector.raised)
+        suspicious.append(detector.suspicious)
     assert [(alarm.rollout, alarm.rule) for alarm in alarms] == [(5, "Rises(metric='x', rise=0.5)")]
     assert raised == [0, 0, 0, 0, 1, 1, 1, 0, 0]
     assert suspicious == [False, True, False, True, True, True, True, False, True]
-    assert [alarm.rollout for alarm in judge.see({"x": 0.9})] == [10]  # again, after it was over
+    assert [alarm.rollout for alarm in detector.see({"x": 0.9})] == [10]  # again, after it was over
 
 
-def test_a_judge_goes_on_from_its_state_as_if_never_interrupted():
+def test_a_detector_continues_from_its_state_as_if_never_interrupted():
     rules = [Rises("x", rise=0.5), Narrows("items")]
     rows = [{"x": x, "items": 9 - 8 * x, REWARD: x} for x in (0.0, 0.1, 0.7, 0.8, 0.9, 0.95, 1.0)]
-    whole = Judge(rules, window=2, patience=2)
+    whole = CollapseDetector(rules, window=2, patience=2)
     expected = [whole.see(row) for row in rows]
     assert sum(map(len, expected)) == 2
     for cut in range(len(rows)):
-        first, second = (Judge(rules, window=2, patience=2) for _ in range(2))
+        first, second = (CollapseDetector(rules, window=2, patience=2) for _ in range(2))
         seen = [first.see(row) for row in rows[:cut]]
         second.restore(first.state())
         assert seen + [second.see(row) for row in rows[cut:]] == expected
@@ -166,25 +216,25 @@ def test_a_judge_goes_on_from_its_state_as_if_never_interrupted():
 
 
 def test_what_is_forgotten_has_no_part_in_later_windows():
-    judge = Judge([Rises("x", rise=0.5)], window=1, patience=1)
+    detector = CollapseDetector([Rises("x", rise=0.5)], window=1, patience=1)
     for value in (0.0, 0.1, 0.9):
-        judge.see({"x": value})
-    judge.forget(2)
-    assert not judge.suspicious
-    assert judge.see({"x": 0.2}) == []
-    assert [row["x"] for row in judge.history.rows] == [0.0, 0.1, 0.2]
-    assert judge.rollouts == 4  # rollouts of the run are counted on
-    assert [alarm.rollout for alarm in judge.see({"x": 0.8})] == [5]
+        detector.see({"x": value})
+    detector.forget(2)
+    assert not detector.suspicious
+    assert detector.see({"x": 0.2}) == []
+    assert [row["x"] for row in detector.rows] == [0.0, 0.1, 0.2]
+    assert detector.rollouts == 4  # rollouts of the run are counted on
+    assert [alarm.rollout for alarm in detector.see({"x": 0.8})] == [5]
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
-        ({"window": 0}, "A watchdog's window is a number of rollouts, at least 1, found 0; 5"),
-        ({"patience": 0}, "A watchdog's patience is a number of rollouts, at least 1, found 0; 5"),
-        ({"rules": []}, "A watchdog needs at least one rule, found none; leave out rules"),
+        ({"window": 0}, "window must be at least 1, found 0"),
+        ({"patience": 0}, "patience must be at least 1, found 0"),
+        ({"rules": []}, "at least one rule of a collapse, but found none. Leave out rules to use"),
     ],
 )
-def test_bad_input(arguments, said):
-    with pytest.raises(InputError, match=re.escape(said)):
-        Judge(**{"rules": standard_rules(), "window": 2, "patience": 1, **arguments})
+def test_bad_input(arguments, message):
+    with pytest.raises(InputError, match=message):
+        CollapseDetector(**{"rules": standard_rules(), "window": 2, "patience": 1, **arguments})

@@ -1,17 +1,13 @@
-import csv
 import json
 from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.grpo.monitor.gaming import gaming
 from r4t.grpo.monitor.rollout_tables import (
-    FanoutStatistics,
     SampleTable,
     extremes,
     markdown,
@@ -24,13 +20,19 @@ NAN = float("nan")
 
 def rollout():
     """Two queries of two fan-outs; the last could be neither parsed nor scored."""
+    fanouts = SimpleNamespace(
+        texts=["wool\n", "straw\nsilk\n", "a|b", ""],
+        subqueries=[["red hat wool"], ["red hat straw", "red hat silk"], ["blue coat a|b"], []],
+    )
     return Rollout(
-        [Query("q1", "red hat", "set"), Query("q2", "blue coat", "set")],
-        ["wool\n", "straw\nsilk\n", "a|b", ""],
-        [["red hat wool"], ["red hat straw", "red hat silk"], ["blue coat a|b"], []],
-        torch.tensor([0.25, 0.75, 0.5, NAN]),
-        {"diversity": torch.tensor([1.0, 0.5, 0.0, NAN])},
-        torch.tensor([-1.0, 1.0, 0.0, 0.0]),
+        queries=[Query("q1", "red hat", "set"), Query("q2", "blue coat", "set")],
+        fanouts=fanouts,
+        items=torch.zeros(4, 2),
+        truncated=torch.zeros(4),
+        rewards=torch.tensor([0.25, 0.75, 0.5, NAN]),
+        components={"diversity": torch.tensor([1.0, 0.5, 0.0, NAN])},
+        advantages=torch.tensor([-1.0, 1.0, 0.0, 0.0]),
+        mask=torch.ones(4, 1),
     )
 
 
@@ -92,7 +94,7 @@ def test_tables_are_what_the_model_wrote(tiny):
         rows, made = table(folder / name), ends.rollouts[number - 1]
         assert rows == sample_rows(made, number, 2 * number)
         assert len(rows) == 8
-        assert [row["completion"] for row in rows] == made.texts
+        assert [row["completion"] for row in rows] == made.fanouts.texts
         assert [row["reward"] for row in rows] == made.rewards.tolist()
         assert [row["score/diversity"] for row in rows] == made.components["diversity"].tolist()
 
@@ -182,28 +184,13 @@ def test_tensorboard_takes_the_text(tiny, tmp_path):
     assert text.startswith("| reward | query | subqueries | completion |")
 
 
-def test_statistics_are_logged_of_each_rollout(tiny, tmp_path):
-    ends = tiny.Ends()
-    logger = CSVLogger(str(tmp_path), name="logs", version=0)
-    tiny.fit(FanoutStatistics(), ends, rollouts=3, logger=logger)
-    with (tmp_path / "logs" / "version_0" / "metrics.csv").open() as file:
-        written = list(csv.DictReader(file))
-    assert len(written) == 3
-    for made, logged, row in zip(ends.rollouts, ends.logged, written):
-        expected = gaming([query.text for query in made.queries], made.subqueries)
-        assert {name: logged[name] for name in expected} == pytest.approx(expected, nan_ok=True)
-        assert {name: float(row[name]) for name in expected} == pytest.approx(expected, nan_ok=True)
-
-
-@pytest.mark.parametrize("callback", [SampleTable(), FanoutStatistics()])
-def test_a_module_without_rollouts_is_refused(callback):
-    trainer = Trainer(callbacks=[callback], logger=False, enable_checkpointing=False)
-    said = f"{type(callback).__name__} reads the rollouts of a FanoutTuner, found a LightningModule"
-    with pytest.raises(InputError, match=said):
-        callback.setup(trainer, LightningModule(), "fit")
-
-
-@pytest.mark.parametrize("arguments", [{"every": 0}, {"shown": -1}])
-def test_bad_input(arguments):
-    with pytest.raises(InputError, match="SampleTable needs every of at least 1 .* no tables"):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"every": 0}, "every must be at least 1, found 0"),
+        ({"shown": -1}, "shown must be at least 0, found -1"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(InputError, match=message):
         SampleTable(**arguments)

@@ -11,9 +11,8 @@ from lightning.pytorch import Callback, LightningModule
 
 from r4t.errors import InputError
 from r4t.fanout.model import FanoutModel
-from r4t.grpo.monitor.collapse import REWARD, AuditGap, Narrows, Rises, Rule
+from r4t.grpo.monitor.collapse import REWARD, AuditGap, BestWindow, Narrows, Rises, Rule
 from r4t.grpo.monitor.gaming import gaming
-from r4t.grpo.monitor.history import BestWindow
 from r4t.grpo.monitor.watchdog import RollBack, Stop, Warn, Watchdog
 from r4t.training.callbacks import Export
 
@@ -24,12 +23,8 @@ class After(Rule):
 
     rollouts: int
 
-    @property
-    def metrics(self):
-        return frozenset()
-
-    def found(self, history):
-        return "enough seen" if len(history.rows) >= self.rollouts else ""
+    def evidence(self, detector):
+        return "enough seen" if len(detector.rows) >= self.rollouts else ""
 
 
 def dog(rollouts, action=None, patience=2, window=2):
@@ -37,7 +32,7 @@ def dog(rollouts, action=None, patience=2, window=2):
 
 
 def told(caught):
-    return [str(one.message) for one in caught if "watchdog" in str(one.message)]
+    return [str(one.message) for one in caught if "collapse" in str(one.message)]
 
 
 def test_a_warning_tells_what_was_found_and_the_run_goes_on(tiny):
@@ -48,9 +43,9 @@ def test_a_warning_tells_what_was_found_and_the_run_goes_on(tiny):
     assert len(ends.rollouts) == 7
     # The rule holds from rollout 4 on, for the second time after 5; said once.
     assert told(caught) == [
-        "Tuning should raise the reward without narrowing or repeating what is found; after "
-        "rollout 5 the watchdog found, in means of 2 rollouts, enough seen; the run goes on: "
-        "read the samples, weight an objective that pays for spread, or lower learning_rate."
+        "Tuning shows signs of a collapse after rollout 5, in means over 2 rollouts: enough seen. "
+        "The run goes on. Read the samples, weight an objective that rewards spread, or lower the "
+        "learning rate."
     ]
     assert [(a.rollout, a.rule) for a in watchdog.alarms] == [(5, "After(rollouts=4)")]
     assert type(watchdog.action) is Warn
@@ -58,7 +53,7 @@ def test_a_warning_tells_what_was_found_and_the_run_goes_on(tiny):
 
 def test_alarms_are_logged(tiny):
     ends = tiny.Ends()
-    with pytest.warns(UserWarning, match="the watchdog found"):
+    with pytest.warns(UserWarning, match="signs of a collapse"):
         tiny.fit(dog(4), ends, rollouts=6)
     assert [row["train/alarms/count"] for row in ends.logged] == [0, 0, 0, 0, 1, 1]
 
@@ -66,19 +61,19 @@ def test_alarms_are_logged(tiny):
 def test_it_sees_what_was_logged_and_what_was_written(tiny):
     watchdog, ends = Watchdog(window=2), tiny.Ends()
     tiny.fit(watchdog, ends, rollouts=3)
-    assert watchdog.judge.history.audited == ("train/diversity/mean",)
-    rows = watchdog.judge.history.rows
+    assert watchdog.detector.audited == ("train/diversity/mean",)
+    rows = watchdog.detector.rows
     assert len(rows) == 3
     for row, logged, made in zip(rows, ends.logged, ends.rollouts):
         assert {"train/diversity/mean", "train/distinct_items/mean", REWARD} <= row.keys()
-        written = gaming([query.text for query in made.queries], made.subqueries)
+        written = gaming([query.text for query in made.queries], made.fanouts.subqueries)
         expected = {name: (logged | written).get(name, torch.nan) for name in row}
         assert row == pytest.approx(expected, nan_ok=True)
 
 
 def test_stop(tiny):
     ends = tiny.Ends()
-    with pytest.warns(UserWarning, match="; the run stops: read the samples"):
+    with pytest.warns(UserWarning, match=r"The run stops\. Read the samples"):
         tiny.fit(dog(4, Stop()), ends, rollouts=8)
     assert len(ends.rollouts) == 5
     assert tiny.last.global_step == 10
@@ -173,11 +168,11 @@ def test_windows_alarms_and_snapshots_survive_a_resume(tiny, tmp_path):
     tiny.last.save_checkpoint(tmp_path / "sixth.ckpt")
     second, more = dog(7, RollBack()), tiny.Ends()
     module = tiny.tuner()
-    with pytest.warns(UserWarning, match="after rollout 8 .* are those after rollout 4, and"):
+    with pytest.warns(UserWarning, match="after rollout 8, .* are those after rollout 4, and"):
         tiny.fit(second, more, rollouts=12, ckpt_path=tmp_path / "sixth.ckpt", module=module)
     # Rollouts 7 and 8 raise the alarm; the snapshot of 4 was taken before the resume.
     assert len(more.rollouts) == 2
-    assert second.judge.history.rows == first.judge.history.rows[:4]
+    assert second.detector.rows == first.detector.rows[:4]
     assert torch.equal(tiny.flat(module), ends.weights[4])
     same(optimizer_of(tiny.last), moments.kept[4])
     tiny.last.save_checkpoint(tmp_path / "end.ckpt")
@@ -186,7 +181,7 @@ def test_windows_alarms_and_snapshots_survive_a_resume(tiny, tmp_path):
         torch.load(tmp_path / "end.ckpt", weights_only=True)["callbacks"]["Watchdog"]
     )
     assert third.alarms == second.alarms
-    assert third.judge.state() == second.judge.state()
+    assert third.detector.state() == second.detector.state()
 
 
 def test_the_same_watchdog_begins_anew_in_a_new_fit(tiny):
@@ -208,7 +203,7 @@ class Report(Callback):
     def on_fit_end(self, trainer, pl_module):
         content = {
             "rollouts": len(self.ends.rollouts),
-            "rows": self.watchdog.judge.history.rows,
+            "rows": self.watchdog.detector.rows,
             "own": [row[REWARD] for row in self.ends.logged],
             "alarms": [alarm.rollout for alarm in self.watchdog.alarms],
             "healthy": self.ends.weights[0].tolist(),
@@ -222,12 +217,8 @@ class Report(Callback):
 class Shift(Rule):
     """Holds where the reward of the last rollout differs from that of the first."""
 
-    @property
-    def metrics(self):
-        return frozenset()
-
-    def found(self, history):
-        before, now = history.mean(REWARD, 0), history.now(REWARD)
+    def evidence(self, detector):
+        before, now = (detector.mean(REWARD, place) for place in (0, len(detector.rows) - 1))
         return f"{before} → {now}" if before != now else ""
 
 
@@ -259,7 +250,7 @@ def test_means_of_two_processes(tiny, tmp_path):
 WRITTEN = """
 watchdog:
   window: 5
-  reference: r4t.grpo.monitor.history.BestWindow
+  reference: r4t.grpo.monitor.collapse.BestWindow
   action: {class_path: r4t.grpo.monitor.watchdog.RollBack, init_args: {slower: 0.5}}
   rules:
   - {class_path: r4t.grpo.monitor.collapse.Narrows, init_args: {metric: train/diversity/mean, fall: 0.2}}
@@ -271,23 +262,34 @@ def test_a_config_names_its_classes():
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Watchdog, "watchdog")
     built = parser.instantiate(parser.parse_string(WRITTEN)).watchdog
-    assert (built.window, built.patience, built.action.slower) == (5, 3, 0.5)
-    assert type(built.reference) is BestWindow
-    assert built.rules == [Narrows("train/diversity/mean", fall=0.2), AuditGap(fall=0.05)]
+    assert (built.detector.window, built.detector.patience, built.action.slower) == (5, 3, 0.5)
+    assert type(built.detector.reference) is BestWindow
+    assert built.detector.rules == [Narrows("train/diversity/mean", fall=0.2), AuditGap(fall=0.05)]
 
 
 def test_a_module_without_rollouts_is_refused():
-    with pytest.raises(InputError, match="Watchdog reads the rollouts of a FanoutTuner, found a"):
+    with pytest.raises(
+        InputError, match="a FanoutTuner, whose rollouts Watchdog reads, but found a L"
+    ):
         Watchdog().setup(None, LightningModule(), "fit")
 
 
 @pytest.mark.parametrize("slower", [0.0, 1.0, -0.5])
 def test_a_factor_that_is_no_share_is_refused(slower):
-    with pytest.raises(InputError, match=r"slower in \(0, 1\), found .*; leave it out to stop"):
+    with pytest.raises(
+        InputError, match=rf"rate in \(0, 1\), but found {slower}. Leave it out to stop"
+    ):
         RollBack(slower)
 
 
-@pytest.mark.parametrize("arguments", [{"window": 0}, {"patience": 0}, {"rules": []}])
-def test_bad_input_is_refused_before_the_fit(arguments):
-    with pytest.raises(InputError, match="A watchdog"):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"window": 0}, "window must be at least 1, found 0"),
+        ({"patience": 0}, "patience must be at least 1, found 0"),
+        ({"rules": []}, "at least one rule of a collapse, but found none"),
+    ],
+)
+def test_bad_input_is_refused_before_the_fit(arguments, message):
+    with pytest.raises(InputError, match=message):
         Watchdog(**arguments)

@@ -1,0 +1,171 @@
+"""A rollout and the updates on it → numbers to log, by log key."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from r4t.errors import InputError
+from r4t.geometry import distinct_count
+from r4t.grpo.loss import flat_groups, group_spread
+from r4t.grpo.monitor.gaming import gaming
+from r4t.grpo.rollout import Rollout
+from r4t.reward import Reward
+from r4t.search import Searcher
+
+
+def rollout_statistics(rollout: Rollout, reward: Reward, step: int) -> dict[str, Tensor]:
+    """Return means over a rollout.
+
+    Args:
+        rollout: What was written, and its scores.
+        reward: What it was scored with.
+        step: Optimizer steps made, on which weights may depend.
+
+    Returns:
+        ``train/reward/mean`` and, in the unit of the reward, ``train/reward/spread``, the mean
+        deviation within a group; ``train/zero_variance/share`` of groups without any. For each
+        objective ``mean``, ``weighted`` (its part of the reward) and ``spread``; for partial ones,
+        and for a reward with one, the share ``unscored``. ``train/tokens/mean`` per completion,
+        ``train/truncated/share``, ``train/parsed/share`` of completions with a sub-query, and
+        ``train/distinct_items/mean`` per set.
+    """
+    queries, fanouts = len(rollout.queries), rollout.fanouts
+    grouped = rollout.rewards.view(queries, -1)
+    parsed = torch.tensor([float(bool(texts)) for texts in fanouts.subqueries])
+    numbers = {
+        "train/reward/mean": grouped.nanmean(),
+        "train/reward/spread": group_spread(grouped).mean(),
+        "train/zero_variance/share": flat_groups(grouped).float().mean(),
+        "train/tokens/mean": fanouts.completion_mask.sum(1).float().mean(),
+        "train/truncated/share": rollout.truncated.float().mean(),
+        "train/parsed/share": parsed.mean(),
+        "train/distinct_items/mean": distinct_count(rollout.items).float().mean(),
+    }
+    for name, part in reward.weighted(rollout.components, step).items():
+        scores = rollout.components[name]
+        numbers[f"train/{name}/mean"] = scores.nanmean()
+        numbers[f"train/{name}/weighted"] = part.nanmean()
+        numbers[f"train/{name}/spread"] = group_spread(scores.view(queries, -1)).mean()
+        if reward.objectives[name].partial:
+            numbers[f"train/{name}/unscored"] = scores.isnan().float().mean()
+    if reward.partial:
+        numbers["train/reward/unscored"] = rollout.rewards.isnan().float().mean()
+    return numbers
+
+
+def policy_statistics(
+    log_probs: Tensor, old_log_probs: Tensor, mask: Tensor, clip: float
+) -> dict[str, Tensor]:
+    """Return token means of both KL divergences (k3 estimates under π_old) and the clipped share.
+
+    Args:
+        log_probs: (n, T) log π_θ.
+        old_log_probs: (n, T) log π_old.
+        mask: (n, T), 1 for a token that counts.
+        clip: ε; a token is clipped if ρ leaves [1 − ε, 1 + ε].
+    """
+    log_ratio = (log_probs - old_log_probs).detach()
+    ratio = log_ratio.exp()
+    terms = {
+        "kl_new_old": ratio * log_ratio - (ratio - 1),
+        "kl_old_new": (ratio - 1) - log_ratio,
+        "clipped": ((ratio - 1).abs() > clip).float(),
+    }
+    tokens, zero = mask.sum().clamp(min=1), torch.zeros_like(ratio)
+    return {
+        f"train/{name}/mean": torch.where(mask > 0, term, zero).sum() / tokens
+        for name, term in terms.items()
+    }
+
+
+def backend_gap(sampled: Tensor | None, model: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Return how far the policy that sampled is from the one that the loss takes for it.
+
+    Args:
+        sampled: (n, T) log-probabilities from the backend; None if the model itself wrote.
+        model: (n, T) log π_old of the model.
+        mask: (n, T), 1 for a sampled token.
+
+    Returns:
+        ``train/backend_gap/mean``, the mean absolute difference in nats; empty if the model itself
+        wrote.
+
+    Examples:
+        >>> sampled, model = torch.tensor([[-1.0, -2.0, 0.0]]), torch.tensor([[-1.5, -1.9, -9.0]])
+        >>> backend_gap(sampled, model, torch.tensor([[1, 1, 0]]))  # (0.5 + 0.1) / 2
+        {'train/backend_gap/mean': tensor(0.3000)}
+    """
+    if sampled is None:
+        return {}
+    gaps = (sampled - model).abs() * mask
+    return {"train/backend_gap/mean": gaps.sum() / mask.sum().clamp(min=1)}
+
+
+def speed_statistics(
+    seconds: Mapping[str, float], tokens: int, searcher: Searcher
+) -> dict[str, float]:
+    """Return where the time of a step went.
+
+    Args:
+        seconds: Part → seconds; "generate" is one of them.
+        tokens: Sampled in all completions.
+        searcher: Its caches are read, and count anew.
+
+    Returns:
+        ``train/{part}/seconds``; their sum ``train/step/seconds``;
+        ``train/generate/tokens_per_second``; and, if there are caches,
+        ``train/{encode, search}/hits``, the share of sub-queries that were cached.
+    """
+    numbers = {f"train/{part}/seconds": spent for part, spent in seconds.items()}
+    numbers["train/step/seconds"] = sum(seconds.values())
+    numbers["train/generate/tokens_per_second"] = tokens / max(seconds["generate"], 1e-9)
+    for part, cache in (("encode", searcher.vectors), ("search", searcher.found)):
+        if cache is not None:
+            asked, computed = cache.take()
+            numbers[f"train/{part}/hits"] = 1 - computed / asked if asked else 0.0
+    return numbers
+
+
+def gaming_statistics(rollout: Rollout) -> dict[str, float]:
+    """Return the shares of ``r4t.grpo.monitor.gaming`` for a rollout."""
+    return gaming([query.text for query in rollout.queries], rollout.fanouts.subqueries)
+
+
+class RolloutCallback(Callback):
+    """Reads the rollouts of a ``FanoutTuner``, and refuses any other module."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin a fit.
+
+        Raises:
+            InputError: If the module is not a tuner.
+        """
+        if stage != "fit":
+            return
+        if not hasattr(pl_module, "rollout"):
+            raise InputError(
+                expected=f"a FanoutTuner, whose rollouts {type(self).__name__} reads",
+                found=f"a {type(pl_module).__name__}, which has none",
+                remedy="Remove the callback from this step.",
+            )
+        self.reset(pl_module)
+
+    def reset(self, module: Any) -> None:
+        """Forget an earlier fit."""
+
+
+class FanoutStatistics(RolloutCallback):
+    """Logs what shows that a reward is gamed (``r4t.grpo.monitor.gaming``), for each rollout.
+
+    Each process logs its own queries.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Log the shares of the last rollout."""
+        rollout: Any = pl_module.rollout
+        pl_module.log_dict(gaming_statistics(rollout), batch_size=len(rollout.queries))
