@@ -321,7 +321,7 @@ def test_the_composite_needs_what_its_objectives_need(sets_from):
 def test_refusals(wardrobe_run, console):
     with pytest.raises(InputError, match="writes 5 sub-queries, found set_size 6; set it to that"):
         evaluation(wardrobe_run).measure(methods(set_size=6), console)
-    with pytest.raises(InputError, match=r"found splits \['test', 'train', 'val'\] in"):
+    with pytest.raises(InputError, match=r"found the splits \['test', 'train', 'val'\] in"):
         evaluation(wardrobe_run, split="tests").measure(methods(), console)
     with pytest.raises(InputError, match=r"without the references, .*found \['coverage'\] among"):
         evaluation(wardrobe_run, weights={"coverage": 1.0}).measure(methods(), console)
