@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from r4t.errors import InputError, nearest
-from r4t.plugins import OBJECTIVES, load, plugin_error
+from r4t.plugins import OBJECTIVES, load, plugin_errors
 from r4t.sets import OPTIONAL, SetBatch
 
 TOLERANCE = 1e-4  # float32 round-off allowed beyond the bounds
@@ -26,8 +26,7 @@ class Objective(ABC):
 
     Attributes:
         bounds: Lowest and highest value that ``score`` can return, both finite.
-        needs: Names of the optional ``SetBatch`` fields it reads (``directions``, ``texts``,
-            ``pool``, ``references``, ``query_texts``, ``catalog``, ``popularity``).
+        needs: Names of the optional ``SetBatch`` fields that it reads.
         differentiable: Whether gradients flow from the scores to the float tensors it reads.
         partial: Whether NaN may stand for a set that could not be scored (a judge that did not
             answer). Rewards leave such a set out, filters drop it, metrics skip it, and all count
@@ -94,13 +93,10 @@ class Objective(ABC):
                 found=f"sets without {sorted(self.needs - sets.present)}",
                 remedy="Use it where these fields are available, or leave it out here.",
             )
-        try:
+        expected = f"objective '{self.name}' of {type(self).__module__} to score the sets"
+        with plugin_errors(expected, pass_on=(torch.OutOfMemoryError,)):
             low, high = self.bounds
             scores = self.score(sets)
-        except (InputError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise plugin_error(f"{self._origin} to score the sets", error) from error
         if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
             returned = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise InputError(
@@ -131,15 +127,10 @@ class Objective(ABC):
             InputError: As ``check_declarations`` does.
             PluginError: If one of them is a property that raises.
         """
-        try:
+        origin = f"objective '{self.name}' of {type(self).__module__}"
+        with plugin_errors(f"{origin} to declare its bounds and needs"):
             bounds, needs = getattr(self, "bounds", None), getattr(self, "needs", None)
-        except Exception as error:
-            raise plugin_error(f"{self._origin} to declare bounds and needs", error) from error
         check_declarations(self.name, bounds, needs)
-
-    @property
-    def _origin(self) -> str:
-        return f"objective '{self.name}' of {type(self).__module__}"
 
 
 def check_declarations(name: str, bounds: Any, needs: Any) -> None:
@@ -199,13 +190,6 @@ def load_objective(name: str, **arguments: Any) -> Objective:
         PluginError: As ``objective_class`` does, or if the constructor raises anything else.
     """
     plugin = objective_class(name)
-    try:
+    expected = f"objective '{name}' of {plugin.__module__} to accept these arguments"
+    with plugin_errors(expected, "Pass the arguments that it needs, or report this to its author."):
         return plugin(**arguments)
-    except InputError:
-        raise
-    except Exception as error:
-        raise plugin_error(
-            f"objective '{name}' of {plugin.__module__} to accept these arguments",
-            error,
-            "Pass the arguments that it needs, or report this to its author.",
-        ) from error

@@ -1,5 +1,7 @@
 """Entry-point group and name → what an installed package registered there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -41,22 +43,27 @@ def load(group: str, name: str) -> Any:
             found=f"'{name}'",
             remedy=f"Installed: {options}.{nearest(name, points)}",
         )
-    try:
+    remedy = "Repair or uninstall its package; if you have just installed it, restart the program."
+    with plugin_errors(
+        f"{kind(group)} '{name}' to be importable from {points[name].value}", remedy
+    ):
         return points[name].load()
+
+
+@contextmanager
+def plugin_errors(
+    expected: str,
+    remedy: str = "Remove it, or report this to its author.",
+    pass_on: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
+    """Raise a ``PluginError`` from any error of a plug-in but ``InputError`` and those in ``pass_on``."""
+    try:
+        yield
+    except (InputError, *pass_on):
+        raise
     except Exception as error:
-        raise plugin_error(
-            f"{kind(group)} '{name}' to be importable from {points[name].value}",
-            error,
-            "Repair or uninstall its package; if you have just installed it, restart the program.",
-        ) from error
-
-
-def plugin_error(
-    expected: str, error: Exception, remedy: str = "Remove it, or report this to its author."
-) -> PluginError:
-    """Return the error for a plug-in that raised ``error``; raise it from that error."""
-    found = f"{type(error).__name__}: {error}".rstrip(".")
-    return PluginError(expected=expected, found=found, remedy=remedy)
+        found = f"{type(error).__name__}: {error}".rstrip(".")
+        raise PluginError(expected=expected, found=found, remedy=remedy) from error
 
 
 def kind(group: str) -> str:

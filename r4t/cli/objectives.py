@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, PluginError
-from r4t.plugins import OBJECTIVES, installed, plugin_error
+from r4t.plugins import OBJECTIVES, installed, plugin_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,14 +117,9 @@ def read(plugin: "type[Objective]", name: str, point: EntryPoint) -> Entry:
             remedy="Add it.",
         )
     fields = ("bounds", "needs", "differentiable")
-    try:
+    with plugin_errors(f"objective '{name}' of {_origin(point)} to declare its bounds and needs"):
         source = _built(plugin) or plugin
         declared: list[Any] = [getattr(source, field, None) for field in fields]
-    except InputError:
-        raise
-    except Exception as error:
-        expected = f"objective '{name}' of {_origin(point)} to declare its bounds and needs"
-        raise plugin_error(expected, error) from error
     decided = [not hasattr(type(value), "__get__") for value in declared]  # a class has properties
     bounds, needs, differentiable = declared
     check_declarations(name, bounds if decided[0] else (0, 1), needs if decided[1] else set())

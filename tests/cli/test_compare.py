@@ -197,7 +197,7 @@ def test_refusals(run, small_run, compared, tmp_path):
     (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
     with pytest.raises(InputError, match=r"in UTF-8 — found other bytes at position 3 of .*latin"):
         compared(folder, "--queries", tmp_path / "latin.txt")
-    with pytest.raises(InputError, match=r"from gone.jsonl — found splits"):
+    with pytest.raises(InputError, match=r"in gone.jsonl, but found the splits"):
         compared(folder, "--queries", tmp_path / "gone.jsonl")
     with pytest.raises(InputError, match="A run is a folder with run.json, found none in"):
         compared(tmp_path / "nowhere", "red linen")

@@ -323,7 +323,7 @@ def test_refusals(wardrobe_run, console):
         InputError, match="set_size 5, the number .* found set_size 6. Set set_size to 5"
     ):
         evaluation(wardrobe_run).measure(methods(set_size=6), console)
-    with pytest.raises(InputError, match=r"found splits \['test', 'train', 'val'\] in"):
+    with pytest.raises(InputError, match=r"found the splits \['test', 'train', 'val'\] in"):
         evaluation(wardrobe_run, split="tests").measure(methods(), console)
     with pytest.raises(InputError, match=r"without the references, .* found \['coverage'\] among"):
         evaluation(wardrobe_run, weights={"coverage": 1.0}).measure(methods(), console)
