@@ -173,13 +173,7 @@ def evaluate(
             pools differ in size.
     """
     plan = Plan() if plan is None else plan
-    names = [method.name for method in methods]
-    if not queries or not methods or len(set(names)) < len(names):
-        raise InputError(
-            expected="methods with different names and at least one query",
-            found=f"methods {names} and {len(queries)} queries",
-            remedy="Correct the methods or the split.",
-        )
+    names = _names(methods, queries)
     truth = GroundTruth(searcher, queries) if ground_truth is None else ground_truth
     values: dict[str, dict[str, Values]] = {name: {} for name in names}
     sizes: dict[str, tuple[int, int]] = {}
@@ -205,8 +199,20 @@ def evaluate(
     settings["left_out"] = truth.left_out | scores.left_out
     ids, texts = [query.id for query in queries], [query.text for query in queries]
     by_method = {name: scores.without_left_out(measured) for name, measured in values.items()}
-    latency = _latency(methods, searcher, queries, plan)
-    return Results(settings, ids, by_method, latency, texts=texts)
+    return Results(
+        settings, ids, by_method, _latency(methods, searcher, queries, plan), texts=texts
+    )
+
+
+def _names(methods: Sequence[Method], queries: Sequence[Query]) -> list[str]:
+    names = [method.name for method in methods]
+    if not queries or not methods or len(set(names)) < len(names):
+        raise InputError(
+            expected="methods with different names and at least one query",
+            found=f"methods {names} and {len(queries)} queries",
+            remedy="Correct the methods or the split.",
+        )
+    return names
 
 
 def _latency(

@@ -87,8 +87,7 @@ def compare_answers(
     searcher = evaluation.searcher(run)
     columns = short_columns(searcher.catalog) if fields is None else fields
     metadata = checked_columns(searcher.catalog, columns)
-    distinct = {(query.id, query.text): query for query in run.as_queries(queries)}
-    asked = list(distinct.values())
+    asked = list({(query.id, query.text): query for query in run.as_queries(queries)}.values())
     searcher.encode_queries([query.text for query in asked])  # refuses before models are loaded
     check_least({"size": (size, 1)})
     searcher.check_pool(size)
