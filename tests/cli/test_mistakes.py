@@ -141,10 +141,10 @@ MISTAKES = {
     },
     "new-objective": {
         "": r"^'r4t new-objective' needs NAME — found none — add it \(example: r4t new-objective pri",
-        "PriceSpread": r"^An objective's name has small letters, .* found 'PriceSpread' — write for",
-        "diversity": r"needs a name of its own — found 'diversity' installed, as r4t_objectives",
+        "PriceSpread": r"found 'PriceSpread', which is not lower-case letters",
+        "diversity": r"a new name .* found 'diversity', which is installed as r4t_objectives",
         "price spread": r"takes NAME — found 'spread' besides — put words with spaces between them",
-        "json": r"must not hide another — found a module 'json' that Python imports already",
+        "json": r"a new name .* found 'json', a module that Python can already import",
         "thrift --out taken": r"found 'Not a directory' at taken/thrift — name another path",
         "thrift --otu x": r"found --otu — correct it .* Did you mean '--out'\?$",
     },
