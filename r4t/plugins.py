@@ -54,14 +54,14 @@ def load(group: str, name: str) -> Any:
 def plugin_errors(
     expected: str,
     remedy: str = "Remove it, or report this to its author.",
-    pass_on: tuple[type[Exception], ...] = (),
+    pass_on: tuple[type[BaseException], ...] = (),
 ) -> Iterator[None]:
     """Raise a ``PluginError`` from any error of a plug-in but ``InputError`` and those in ``pass_on``."""
     try:
         yield
-    except (InputError, *pass_on):
-        raise
     except Exception as error:
+        if isinstance(error, (InputError, *pass_on)):
+            raise
         found = f"{type(error).__name__}: {error}".rstrip(".")
         raise PluginError(expected=expected, found=found, remedy=remedy) from error
 
