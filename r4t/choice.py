@@ -25,9 +25,9 @@ class Choice(ABC):
     """Keeps k directions of M generated sets.
 
     Args:
-        by: Scores sets; it may read ``known`` fields only and must be cheap.
+        by: Scores sets; it may read ``fields`` only and must be cheap.
         draws: Sets M generated a query, at least 1.
-        known: Fields that a set has when directions are chosen.
+        fields: Fields that a set has when directions are chosen.
 
     Raises:
         InputError: If ``by`` reads other fields or is costly, or ``draws`` is below 1.
@@ -35,7 +35,7 @@ class Choice(ABC):
 
     pools_rows: bool  # whether k may exceed the L rows of a set
 
-    def __init__(self, by: Reward, draws: int, known: frozenset[str] = KNOWN) -> None:
+    def __init__(self, by: Reward, draws: int, fields: frozenset[str] = KNOWN) -> None:
         check_least({"draws": (draws, 1)})
         names = sorted(by.weighted_objectives)
         if by.costly:
@@ -44,9 +44,9 @@ class Choice(ABC):
                 found=f"{names}, of which one costs money or minutes a set",
                 remedy="Choose by others.",
             )
-        if not by.deciding_needs <= known:
+        if not by.deciding_needs <= fields:
             raise InputError(
-                expected=f"objectives that read only {sorted(known)}, as a set has nothing else when "
+                expected=f"objectives that read only {sorted(fields)}, as a set has nothing else when "
                 "its directions are chosen",
                 found=f"{names}, which need {sorted(by.deciding_needs)}",
                 remedy="Choose by others.",
@@ -205,9 +205,9 @@ def best_members(
     """
     batch, members = sets.items.shape
     device = sets.items.device
-    kept = torch.arange(members, device=device).expand(batch, members)
+    rest = torch.arange(members, device=device).expand(batch, members)
     for left in range(rounds, 0, -1):
-        count = kept.shape[1]
+        count = rest.shape[1]
         target = size + (count - size) * (left - 1) // left
         if target == count:
             continue
@@ -215,18 +215,18 @@ def best_members(
         places = torch.arange(count, device=device)
         others = places.expand(count, count)[others].view(count, count - 1)
         owner = torch.arange(batch, device=device).repeat_interleave(count)
-        alone = score(at_members(sets, owner, kept[:, others].reshape(-1, count - 1)))
-        missing = ~sets.mask.gather(1, kept)
+        alone = score(at_members(sets, owner, rest[:, others].reshape(-1, count - 1)))
+        missing = ~sets.mask.gather(1, rest)
         alone = alone.view(batch, count).masked_fill(missing, torch.inf)
         needed = alone.argsort(dim=1, stable=True)  # most needed first
-        waits = _waits(sets.items.gather(1, kept).gather(1, needed)) & ~missing.gather(1, needed)
+        waits = _waits(sets.items.gather(1, rest).gather(1, needed)) & ~missing.gather(1, needed)
         order = needed.gather(1, waits.int().argsort(dim=1, descending=True, stable=True))
-        kept = kept.gather(1, order[:, :target])
-    return kept
+        rest = rest.gather(1, order[:, :target])
+    return rest
 
 
 def _waits(items: Tensor) -> Tensor:
-    """Which members (B, M), most needed first, are the first of several with their item."""
+    """Return which of the items (B, M), most needed first, are the first of several equal ones."""
     same = items.unsqueeze(2) == items.unsqueeze(1)
     later = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device)
     return (same & later.triu(1)).any(-1) & ~(same & later.tril(-1)).any(-1)

@@ -69,7 +69,7 @@ class Writing:
 
     Args:
         overwrite: Whether finished target sets of the run, or unfinished ones that were begun with
-            other settings, may be replaced; unfinished ones of the same settings always go on.
+            other settings, may be replaced; those of the same settings are always continued.
         shard_size: Sets from which a process writes a shard, at least 1; a kill can cost as many.
     """
 
@@ -171,7 +171,9 @@ class Synthesizer(LightningModule):
             folder, origin, shard_size=self.writing.shard_size, rank=trainer.global_rank
         )
         if self.writer.done:
-            rank_zero_info(f"{len(self.writer.done)} queries are done in {folder}: skipped.")
+            rank_zero_info(
+                f"Skipping {len(self.writer.done)} queries that are already in {folder}."
+            )
 
     def predict_step(self, batch: list[Query], batch_idx: int) -> None:
         """Write the kept samples of B queries; those of committed shards are skipped."""

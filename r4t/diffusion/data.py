@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from r4t.data.loader import ResumableLoader, Unrepeated
@@ -99,15 +98,18 @@ class TargetData(LightningDataModule):
                 found=f"{len(answered)} in {self.folder}",
                 remedy="Synthesize more, or set val_share to 0.",
             )
-        self.train = Subset(sets, (~is_held_out).nonzero().flatten().numpy())
-        self.val = Subset(sets, is_held_out.nonzero().flatten().numpy())
+        self.train, self.val = (
+            Subset(sets, side.nonzero().flatten().numpy())  # type: ignore[arg-type]
+            for side in (~is_held_out, is_held_out)
+        )
         self.queries = self._queries()
 
     def sigma_data(self) -> float:
         """Root mean square of the coordinates of training rows, from up to 4,096 sets."""
         step = max(1, len(self.train) // MEASURED)
-        rows: Tensor = self.train.__getitems__(list(range(0, len(self.train), step))[:MEASURED])[1]
-        return float(rows.double().square().mean().sqrt())
+        numbers = list(range(0, len(self.train), step))[:MEASURED]
+        batch: Any = self.train.__getitems__(numbers)
+        return float(batch[1].double().square().mean().sqrt())
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches; a short last one is dropped unless it is the only one."""

@@ -25,25 +25,25 @@ class GateReport:
     gate: float  # share of the teacher's scores that must be kept
     queries: int
 
-    def kept(self, name: str) -> dict[str, float]:
+    def shares(self, name: str) -> dict[str, float]:
         """Share of the teacher's composite and Vendi score that a generator keeps."""
         return {measure: self.scores[name][measure] / self.teacher[measure] for measure in MEASURES}
 
     @property
     def best(self) -> str:
         """The generator whose lower share is highest; the first of equals."""
-        return max(self.scores, key=lambda name: min(self.kept(name).values()))
+        return max(self.scores, key=lambda name: min(self.shares(name).values()))
 
     @property
     def passed(self) -> bool:
         """Whether the best one keeps enough of both."""
-        return min(self.kept(self.best).values()) >= self.gate
+        return min(self.shares(self.best).values()) >= self.gate
 
     def __str__(self) -> str:
         parts = []
         for name, scores in self.scores.items():
-            shares = " and ".join(f"{share:.1%} of {m}" for m, share in self.kept(name).items())
-            parts.append(f"the {name} keeps {shares} in {scores['evaluations']:g} evaluations")
+            kept = " and ".join(f"{share:.1%} of {m}" for m, share in self.shares(name).items())
+            parts.append(f"the {name} keeps {kept} in {scores['evaluations']:g} evaluations")
         return (
             f"On {self.queries} validation queries, the teacher in "
             f"{self.teacher['evaluations']:g} evaluations: {'; '.join(parts)} (the gate is "
@@ -58,7 +58,7 @@ class GateReport:
             "best": self.best,
             "queries": self.queries,
             "teacher": self.teacher,
-            **{name: {**scores, "kept": self.kept(name)} for name, scores in self.scores.items()},
+            **{name: {**scores, "kept": self.shares(name)} for name, scores in self.scores.items()},
         }
 
 
@@ -70,18 +70,18 @@ def measure(
     pool_size: int | None = None,
     anchor: float = 0.0,
 ) -> dict[str, dict[str, float]]:
-    """Measure generators on the same queries, of which the encoder knows a word, and seeds.
+    """Measure generators on the same queries with the same seeds.
 
     Args:
         generators: By name.
         searcher: Retrieves.
         reward: Its weighted sum is the composite.
-        queries: At least one.
+        queries: At least one; the encoder must know a word of each.
         pool_size: Distinct items retrieved a set, for objectives that need a pool.
         anchor: Share of the query in each direction.
 
     Returns:
-        Of each generator by name mean composite and Vendi score, and evaluations a query.
+        Generator → mean composite, mean Vendi score, and evaluations a query.
 
     Raises:
         InputError: If the reward reads a field that a generated set does not have.

@@ -101,15 +101,15 @@ class DiffusionRetriever(GeneratorTraining):
         """Return loss (9) on one batch, rows in a random order, some conditions dropped."""
         condition, rows = batch
         random, device = self.random(0, self.global_step, batch_idx), rows.device
-        every, own = self.shared(len(rows))
-        order = torch.rand(every, rows.shape[1], generator=random, device=device)[own]
+        every, mine = self.shared(len(rows))
+        order = torch.rand(every, rows.shape[1], generator=random, device=device)[mine]
         rows = rows.take_along_dim(order.argsort(dim=1)[..., None], dim=1)
-        draws = torch.rand(every, generator=random, device=device)[own]
+        draws = torch.rand(every, generator=random, device=device)[mine]
         # One time per stratum of [0, 1]: each is uniform, and a batch covers the whole range.
         t = torch.arange(every, device=device) + torch.rand(every, generator=random, device=device)
-        noise = torch.randn(every, *rows.shape[1:], generator=random, device=device)[own]
+        noise = torch.randn(every, *rows.shape[1:], generator=random, device=device)[mine]
         dropped = draws < self.noise.condition_drop
-        loss = self.loss(condition, rows, dropped, (t / every)[own], noise).mean()
+        loss = self.loss(condition, rows, dropped, (t / every)[mine], noise).mean()
         self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
         return loss
 

@@ -86,7 +86,7 @@ class Denoiser(nn.Module):
         return skip * noisy + out * raw.to(noisy.dtype)
 
     def bind(self, condition: Tensor, dropped: Tensor | None = None) -> DenoiseFn:
-        """Bind the queries (B, d), of which some (B,) may be dropped for the null condition.
+        """Bind the queries (B, d); ``dropped`` (B,) bool marks those replaced by the null condition.
 
         What depends on the queries alone is computed here, once.
         """

@@ -138,8 +138,8 @@ class FewStepStudent(GeneratorTraining):
         random = self.random(0, self.global_step, batch_idx)
         shape = (every, self.generator.set_size, self.generator.dim)
         noise = torch.randn(shape, generator=random, device=self.device)[mine]
-        own = torch.rand(every, generator=random, device=self.device)[mine] < self.own_share
-        loss = self.losses(condition, noise, own).mean()
+        own_landing = torch.rand(every, generator=random, device=self.device)[mine] < self.own_share
+        loss = self.losses(condition, noise, own_landing).mean()
         self.log("train/loss/mean", loss, batch_size=len(condition), prog_bar=True)
         return loss
 
@@ -147,23 +147,23 @@ class FewStepStudent(GeneratorTraining):
         """Return the mean loss of all steps, with all sets on the student's own way."""
         self.check_shape(rows)
         _, noise = self.held_out_noise(first, rows)
-        own = torch.ones(len(condition), dtype=torch.bool, device=self.device)
-        return self.losses(condition, noise, own).mean(0)
+        own_landing = torch.ones(len(condition), dtype=torch.bool, device=self.device)
+        return self.losses(condition, noise, own_landing).mean(0)
 
-    def losses(self, condition: Tensor, noise: Tensor, own: Tensor) -> Tensor:
+    def losses(self, condition: Tensor, noise: Tensor, own_landing: Tensor) -> Tensor:
         """Return the loss (S, B) of each step of the student, see ``distillation_loss``.
 
         Args:
             condition: Query embeddings (B, d).
             noise: Standard normal (B, L, d).
-            own: (B,) bool, whether a set continues from the student's own landing.
+            own_landing: (B,) bool, whether a set continues from the student's own landing.
         """
         with torch.no_grad():
             guide = self.teacher.denoise_fn(condition)
         denoiser, levels = self.generator.denoiser, self.levels.to(self.device)
         start, unit = levels[0] * noise, denoiser.sigma_data
         bound = denoiser.bind(condition)
-        return distillation_loss(bound, guide, start, levels, self.segments, unit, own)
+        return distillation_loss(bound, guide, start, levels, self.segments, unit, own_landing)
 
     def export(self, folder: str | Path | None = None) -> None:
         """Measure student and hybrid, and write the better one if it passes the gate.

@@ -40,7 +40,7 @@ class CompileNetwork(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile the network of the module's generator."""
-        pl_module.generator.network.compile()  # type: ignore[union-attr, operator]
+        pl_module.generator.network.compile()  # type: ignore[union-attr]
 
 
 class GeneratorTraining(ScheduledModule, ABC):

@@ -68,7 +68,7 @@ def distillation_loss(
     levels: Tensor,
     inner: list[Tensor],
     sigma_data: float,
-    own: Tensor,
+    own_landing: Tensor,
 ) -> Tensor:
     """Return how far each step of the student lands from where its teacher's trajectory leads.
 
@@ -82,7 +82,7 @@ def distillation_loss(
         levels: The student's (S + 1,), decreasing to 0.
         inner: The teacher's levels of each of the S segments.
         sigma_data: Unit of the distance.
-        own: (B,) bool, whether a set continues from the student's landing.
+        own_landing: (B,) bool, whether a set continues from the student's landing.
 
     Returns:
         (S, B): mean squared distance over coordinates, in units of sigma_data².
@@ -92,5 +92,5 @@ def distillation_loss(
         target = follow(teacher, x, fine)
         landing = step(student, x, now, after)
         losses.append((landing - target).square().mean(dim=(1, 2)) / sigma_data**2)
-        x = torch.where(own[:, None, None], landing.detach(), target)
+        x = torch.where(own_landing[:, None, None], landing.detach(), target)
     return torch.stack(losses)

@@ -1,7 +1,6 @@
 """An object ↔ its class name and arguments, as a saved model holds them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from r4t.errors import InputError, nearest
@@ -9,12 +8,12 @@ from r4t.errors import InputError, nearest
 
 def describe(part: Any) -> dict[str, Any]:
     """Return the class name and arguments of a dataclass, or of an object with a ``config``."""
-    arguments = asdict(part) if is_dataclass(part) else part.config
+    arguments = part.config if hasattr(part, "config") else vars(part)
     plain = {key: describe(x) if hasattr(x, "config") else x for key, x in arguments.items()}
     return {"name": type(part).__name__, **plain}
 
 
-def build(base: type, description: Mapping[str, Any]) -> Any:
+def build(base: type[Any], description: Mapping[str, Any]) -> Any:
     """Build what ``describe`` described.
 
     Args:
@@ -43,7 +42,7 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     return classes[name](**arguments)
 
 
-def _subclasses(base: type) -> Iterator[type]:
+def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
     for each in base.__subclasses__():
         yield each
         yield from _subclasses(each)

@@ -1,4 +1,4 @@
-"""A shard of target sets ↔ its files, of which all or none count; and what a folder was begun with.
+"""A shard of target sets ↔ its files, which count together or not at all; how a folder is begun.
 
 A shard ``shard-RRR-NNNNN`` of rank RRR is a ``.safetensors``, a ``.jsonl`` and, renamed into place
 last, a ``.json``: its record of sizes, counts and finished queries. Files without a record belong to
@@ -115,7 +115,7 @@ def check_begin(folder: Path, origin: Origin, overwrite: bool) -> bool:
 def begin(folder: Path, origin: Origin, goes_on: bool) -> None:
     """Make a folder ready for sets of this origin, with ``goes_on`` from ``check_begin``.
 
-    The committed shards of an unfinished folder stay if it goes on; otherwise it is emptied.
+    If it goes on, its committed shards stay; otherwise the folder is emptied.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not goes_on:

@@ -112,11 +112,11 @@ class TargetWriter:
             InputError: If no process kept a sample.
         """
         self.flush()
-        asked, empty, shards = set[str](), set[str](), []
+        queries, empty, shards = set[str](), set[str](), []
         dropped, drawn = Counter[str](), 0
         for path in committed_shards(self.folder):
             record = read_record(path)
-            asked.update(record["queries"])
+            queries.update(record["queries"])
             empty.update(record["empty"])
             dropped.update(record["dropped"])
             drawn += record["drawn"]
@@ -125,7 +125,7 @@ class TargetWriter:
         if not shards:
             raise InputError(
                 expected="at least one sample that passes the filter",
-                found=f"none of {drawn} samples of {len(asked)} queries in {self.folder} (dropped: "
+                found=f"none of {drawn} samples of {len(queries)} queries in {self.folder} (dropped: "
                 f"{dict(dropped)})",
                 remedy="Loosen the filter, and set overwrite to begin again.",
             )
@@ -134,8 +134,8 @@ class TargetWriter:
             config_fingerprint=fingerprint(self.origin.config),
             sets=sum(shard["sets"] for shard in shards),
             drawn=drawn,
-            asked=len(asked),
-            queries=len(asked - empty),
+            asked=len(queries),
+            queries=len(queries - empty),
             dropped=dict(dropped),
             objectives={} if objectives is None else objectives,
             shards=shards,

@@ -32,9 +32,9 @@ def test_another_seed_gives_another_set(generator, queries):
 
 
 def test_directions_are_unit_rows(generator, queries):
-    found = generator(queries, range(4))
-    assert found.shape == (4, 5, 8)
-    assert torch.allclose(found.norm(dim=-1), torch.ones(4, 5), atol=1e-5)
+    directions = generator(queries, range(4))
+    assert directions.shape == (4, 5, 8)
+    assert torch.allclose(directions.norm(dim=-1), torch.ones(4, 5), atol=1e-5)
 
 
 def test_it_samples_with_its_own_settings(queries):
@@ -57,9 +57,9 @@ def test_no_guidance_equals_guidance_zero_in_the_limit(queries):
 
 def test_dropout_is_off_even_in_training_mode(queries):
     generator = DirectionGenerator(build_network(dropout=0.5)).train()
-    found = generator(queries, range(4))
+    directions = generator(queries, range(4))
     assert generator.training
-    assert torch.equal(found, generator.eval()(queries, range(4)))
+    assert torch.equal(directions, generator.eval()(queries, range(4)))
 
 
 def test_the_result_may_enter_autograd(generator, queries):

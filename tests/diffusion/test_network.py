@@ -28,8 +28,8 @@ def test_permuting_the_rows_permutes_the_output(queries):
     network = build_network().double().eval()
     rows, order = torch.randn(4, 5, 8, dtype=torch.float64), torch.tensor([3, 0, 4, 1, 2])
     noise, memory = torch.zeros(1, dtype=torch.float64), network.memory(queries.double())
-    found = network(rows[:, order], noise, memory)
-    assert torch.allclose(found, network(rows, noise, memory)[:, order], atol=1e-12)
+    output = network(rows[:, order], noise, memory)
+    assert torch.allclose(output, network(rows, noise, memory)[:, order], atol=1e-12)
 
 
 def test_rows_see_each_other(network, queries):
@@ -88,9 +88,9 @@ def test_attention_weights_are_dropped_too():
     query = key = torch.zeros(1, 4, 5, 8)
     value = torch.ones(1, 4, 5, 8)
     # Without dropout the mean of five ones is 1; weights dropped at 1/2 and doubled give n · 0.4.
-    found = block._attend(query, key, value)
-    assert set((found / 0.4).round().unique().tolist()) > {2.0, 3.0}
-    assert torch.allclose(found / 0.4, (found / 0.4).round(), atol=1e-5)
+    output = block._attend(query, key, value)
+    assert set((output / 0.4).round().unique().tolist()) > {2.0, 3.0}
+    assert torch.allclose(output / 0.4, (output / 0.4).round(), atol=1e-5)
 
 
 def test_noise_features_by_hand():

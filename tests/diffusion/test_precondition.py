@@ -40,7 +40,7 @@ def test_eq9_loss_equals_a_loop():
     def denoise(noisy, level):
         return noisy / (1 + level[:, None, None]) + 0.1
 
-    found = denoising_loss(denoise, rows, sigma, noise, SIGMA_DATA)
+    loss = denoising_loss(denoise, rows, sigma, noise, SIGMA_DATA)
     for b in range(3):
         s, total = sigma[b].item(), 0.0
         for i in range(2):
@@ -49,7 +49,7 @@ def test_eq9_loss_equals_a_loop():
                 guess = (z + s * noise[b, i, j].item()) / (1 + s) + 0.1
                 total += (guess - z) ** 2
         want = (s**2 + SIGMA_DATA**2) / (s * SIGMA_DATA) ** 2 * total / 8
-        assert found[b].item() == pytest.approx(want, rel=1e-12)
+        assert loss[b].item() == pytest.approx(want, rel=1e-12)
 
 
 def test_eq9_a_network_of_zeros_loses_one_at_every_sigma():
@@ -69,14 +69,14 @@ def test_eq9_a_network_of_zeros_loses_one_at_every_sigma():
 def test_denoiser_is_skip_times_input_plus_out_times_network(network, queries):
     denoiser = Denoiser(network, SIGMA_DATA)
     noisy, sigma = torch.randn(4, 5, 8), torch.tensor([0.01, 0.1, 1.0, 7.0])
-    found = denoiser.bind(queries)(noisy, sigma)
+    estimate = denoiser.bind(queries)(noisy, sigma)
     for b in range(4):
         s = sigma[b].item()
         root = math.sqrt(s**2 + SIGMA_DATA**2)
         memory = network.memory(queries[b : b + 1])
         raw = network(noisy[b : b + 1] / root, torch.tensor([math.log(s) / 4]), memory)
         want = SIGMA_DATA**2 / root**2 * noisy[b] + s * SIGMA_DATA / root * raw[0]
-        assert torch.allclose(found[b], want, atol=1e-6)
+        assert torch.allclose(estimate[b], want, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [torch.tensor(0.3), torch.tensor([0.3, 0.3, 0.3, 0.3])])

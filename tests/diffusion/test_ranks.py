@@ -113,8 +113,8 @@ class Record(Callback):
     def on_fit_end(self, trainer, pl_module):
         logged = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         weights = [p.flatten() for p in pl_module.generator.network.parameters()]
-        told = {"losses": self.losses, "val": logged, "weights": torch.cat(weights).tolist()}
-        (self.folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(told))
+        seen = {"losses": self.losses, "val": logged, "weights": torch.cat(weights).tolist()}
+        (self.folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(seen))
 
 
 def fit(run, folder, ranks, batch_size, model=module, **arguments):
@@ -144,8 +144,8 @@ def test_two_processes_train_and_validate_as_one_does(run, tmp_path):
 def test_validation_of_the_same_weights_is_the_same_on_two_processes(run, tmp_path):
     class Keep(Callback):
         def on_validation_end(self, trainer, pl_module):
-            told = {key: value.item() for key, value in trainer.callback_metrics.items()}
-            (tmp_path / f"{trainer.world_size}-{trainer.global_rank}").write_text(json.dumps(told))
+            seen = {key: value.item() for key, value in trainer.callback_metrics.items()}
+            (tmp_path / f"{trainer.world_size}-{trainer.global_rank}").write_text(json.dumps(seen))
 
     data = {"run": str(run.folder), "batch_size": 4, "val_share": 0.5}
     trainer(Keep()).validate(module(run), TargetData(**data), verbose=False)

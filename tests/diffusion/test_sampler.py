@@ -47,10 +47,10 @@ def two_modes(x, sigma):
 )
 def test_ode_samplers_follow_the_closed_form_on_gaussian_data(sample, schedule):
     sigmas = schedule.scaled(SD).steps(200).double()
-    found = sample(gaussian, noise(50, 1, 4), sigmas)
+    samples = sample(gaussian, noise(50, 1, 4), sigmas)
     top = sigmas[0]
     want = top * noise(50, 1, 4)() * (SD**2 / (SD**2 + top**2)) ** 0.5
-    assert torch.allclose(found, want, rtol=2e-3)
+    assert torch.allclose(samples, want, rtol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_ode_samplers_follow_the_closed_form_on_gaussian_data(sample, schedule):
 )
 def test_every_sampler_ends_at_the_standard_deviation_of_the_data(sample, steps):
     sigmas = Karras().scaled(SD).steps(steps).double()
-    found = sample(gaussian, noise(10000, 1, 1), sigmas)
-    assert found.std().item() == pytest.approx(SD, rel=0.02)
+    samples = sample(gaussian, noise(10000, 1, 1), sigmas)
+    assert samples.std().item() == pytest.approx(SD, rel=0.02)
 
 
 def test_sde_variance_follows_its_recursion_by_hand():
@@ -70,8 +70,8 @@ def test_sde_variance_follows_its_recursion_by_hand():
         passed = now**2 - after**2
         kept = 1 + passed / now**2 * (SD**2 / (SD**2 + now**2) - 1)
         variance = kept**2 * variance + (passed if after > 0 else 0.0)
-    found = sample_sde(gaussian, noise(40000, 1, 4), sigmas)
-    assert found.var().item() == pytest.approx(variance, rel=0.015)
+    samples = sample_sde(gaussian, noise(40000, 1, 4), sigmas)
+    assert samples.var().item() == pytest.approx(variance, rel=0.015)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_the_error_falls_at_the_order_of_the_solver(sample, order):
     def error(n):
         t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
         sigmas = Karras(0.1, 20.0).scaled(SD).sigma(t)  # ends above 0: the last jump is order 1
-        found = sample(gaussian, lambda: torch.ones(1, 1, 1, dtype=torch.float64), sigmas)
+        samples = sample(gaussian, lambda: torch.ones(1, 1, 1, dtype=torch.float64), sigmas)
         first, last = sigmas[0], sigmas[-1]
         want = first * ((SD**2 + last**2) / (SD**2 + first**2)) ** 0.5
-        return (found - want).abs().item()
+        return (samples - want).abs().item()
 
     # Halving the steps halves the error at order 1, and quarters it at order 2.
     assert error(64) / error(128) == pytest.approx(2**order, rel=0.1)
@@ -121,8 +121,10 @@ def test_heun_follows_a_fine_run_on_a_mixture():
 
 @pytest.mark.parametrize("sample", [sample_heun, sample_multistep, sample_sde, sample_euler])
 def test_a_mixture_keeps_both_modes(sample):
-    found = sample(two_modes, noise(4000, 1, 1), Karras().scaled(SD).steps(200).double()).flatten()
-    upper, lower = found[found > 0], found[found < 0]
+    samples = sample(
+        two_modes, noise(4000, 1, 1), Karras().scaled(SD).steps(200).double()
+    ).flatten()
+    upper, lower = samples[samples > 0], samples[samples < 0]
     assert len(upper) / 4000 == pytest.approx(0.5, abs=0.04)
     for mode, part in [(MODE, upper), (-MODE, lower)]:
         assert part.mean().item() == pytest.approx(mode, abs=0.01)
@@ -145,8 +147,8 @@ def test_multistep_equals_diffusers_dpm_solver():
         root = (sigma**2 + SD**2) ** 0.5
         raw = (two_modes(x, sigma) - SD**2 / root**2 * x) / (sigma * SD / root)
         x = peer.step(raw, t, x).prev_sample
-    found = sample_multistep(two_modes, lambda: start, sigmas.double())
-    assert torch.allclose(found, x.double(), atol=1e-5)
+    samples = sample_multistep(two_modes, lambda: start, sigmas.double())
+    assert torch.allclose(samples, x.double(), atol=1e-5)
 
 
 def test_evaluations_per_sampler():
@@ -176,8 +178,8 @@ def test_noise_depends_on_the_querys_seed_alone():
 
 def test_the_hash_is_splitmix64():
     """The first five outputs of its authors' C code for the seed 1234567."""
-    found = splitmix(torch.tensor(1234567), torch.arange(1, 6))
-    assert [bits % 2**64 for bits in found.tolist()] == [
+    samples = splitmix(torch.tensor(1234567), torch.arange(1, 6))
+    assert [bits % 2**64 for bits in samples.tolist()] == [
         6457827717110365317,
         3203168211198807973,
         9817491932198370423,
@@ -198,7 +200,7 @@ def test_noise_is_a_slow_loop_over_seed_and_place():
     gamma = 0x9E3779B97F4A7C15
     noise = seeded_noise([7, -3], (3, 3))  # 9 numbers: the tenth of 5 pairs is not used
     for draw in range(2):
-        found = noise()
+        samples = noise()
         for row, seed in enumerate((7, -3)):
             start = mixed((seed + gamma) & mask)
             cosines, sines = [], []
@@ -208,7 +210,7 @@ def test_noise_is_a_slow_loop_over_seed_and_place():
                 angle = 2 * math.pi * ((bits & (2**32 - 1)) + 0.5) / 2**32
                 cosines.append(radius * math.cos(angle))
                 sines.append(radius * math.sin(angle))
-            assert found[row].flatten().tolist() == pytest.approx((cosines + sines)[:9], abs=1e-5)
+            assert samples[row].flatten().tolist() == pytest.approx((cosines + sines)[:9], abs=1e-5)
 
 
 def test_seeds_may_be_a_tensor():

@@ -49,7 +49,7 @@ def test_karras_equals_equation_5_of_edm():
     assert Karras(low, high, rho).steps(n).tolist() == pytest.approx([*want, 0.0], rel=1e-6)
 
 
-def test_the_range_counts_in_sigma_data_unless_told_otherwise():
+def test_the_range_counts_in_sigma_data_by_default():
     sigma_data = 1 / math.sqrt(128)  # 0.0884
     top = Tangent().scaled(sigma_data).steps(4)[0].item()
     assert top == pytest.approx(80 / math.sqrt(128), rel=1e-6)  # 7.07

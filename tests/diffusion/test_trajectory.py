@@ -77,8 +77,8 @@ def test_the_loss_of_the_students_ideal_is_zero_and_its_sets_are_the_teachers(le
 def test_a_step_by_hand():
     # x = 3 at sigma 2, clean estimate 1: on the way to sigma 1 half of the distance is left.
     x = torch.full((1, 1, 1), 3.0)
-    found = step(lambda x, sigma: torch.ones_like(x), x, torch.tensor(2.0), torch.tensor(1.0))
-    assert found.item() == 2.0
+    end = step(lambda x, sigma: torch.ones_like(x), x, torch.tensor(2.0), torch.tensor(1.0))
+    assert end.item() == 2.0
 
 
 def test_the_loss_by_hand():
