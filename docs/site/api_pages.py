@@ -37,7 +37,6 @@ ROOMS = {
         "randomness",
         "seeds",
         "stopwatch",
-        "time_left",
     ],
 }
 """Title of a page → the modules (below r4t) and packages on it, in the order of the corridor."""

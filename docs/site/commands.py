@@ -21,8 +21,8 @@ generated when the site was built.
 
 ## A config with comments
 
-`r4t fit --config configs/toy/1_tune.yaml --print_config > mine.yaml` writes what would run, each key with a
-sentence and its type. The file loads again: edit it and say `r4t fit --config mine.yaml`.
+`r4t fit --config configs/toy/1_tune.yaml --print_config=comments > mine.yaml` writes what would run, each key
+with its documentation and type. The file loads again: edit it and say `r4t fit --config mine.yaml`.
 
 ## Stop, and go on
 
