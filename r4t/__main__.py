@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> None:
     """Run one verb.
 
     Raises:
-        InputError: There is no such verb, or the verb raises it.
+        InputError: If there is no such verb, or the verb raises it.
     """
     if not arguments or arguments[0] in (*HELP, "help"):
         print(usage())

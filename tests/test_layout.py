@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
 errors support chat geometry encoder data catalog index sets search run plugins objective reward choice
 filters metrics training testing targets fanout grpo diffusion synthesis methods retriever evaluation report
-time_left cli __main__
+cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
 PURE += ["diffusion.trajectory"]
 PURE += ["fanout.sharding", "grpo.policy"]
-WITH_LIGHTNING = ["training", "time_left", "synthesis", "cli.lightning"]
+WITH_LIGHTNING = ["training", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]

@@ -26,7 +26,7 @@ TOPICS = {
     "Methods": ["methods"],
     "Evaluation": ["evaluation", "report"],
     "Language models as judges": ["chat"],
-    "Training and support": ["training", "time_left", "errors", "support"],
+    "Training and support": ["training", "errors", "support"],
 }
 """Title of a page → its modules (below r4t) and packages, in the order of the data flow."""
 NO_API = {"cli", "__main__", "__init__"}  # the command line has pages of its own

@@ -8,16 +8,12 @@ from jsonargparse import ArgumentParser, Namespace
 
 from r4t.cli.mistakes import explain
 
-Options = Mapping[str, Mapping[str, Any]]
-"""Option or positional → what ``add_argument`` takes; the type is str by default."""
-
 
 def verb_parser(
     verb: str,
     description: str,
     examples: Sequence[str],
-    options: Options | None = None,
-    groups: Mapping[str, Options] | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ArgumentParser:
     """Return the parser of a verb, built without importing anything heavy.
 
@@ -25,8 +21,8 @@ def verb_parser(
         verb: Its name.
         description: What it does.
         examples: Commands to show below its options.
-        options: The options outside of any group.
-        groups: Title of a group of options → its options.
+        groups: Title of a group, empty for none → option or positional → the keyword arguments of
+            ``add_argument``; the type is str by default.
     """
     parser = ArgumentParser(
         prog=f"r4t {verb}",
@@ -35,13 +31,11 @@ def verb_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         exit_on_error=False,
     )
-    sections = [(parser, options if options is not None else {})]
-    for title, table in (groups if groups is not None else {}).items():
-        sections.append((parser.add_argument_group(title), table))
-    for section, table in sections:
-        for name, settings in table.items():
+    for title, options in (groups or {}).items():
+        section = parser.add_argument_group(title) if title else parser
+        for name, settings in options.items():
             typed = {} if {"action", "choices"} & settings.keys() else {"type": str}
-            section.add_argument(name, **typed | settings)
+            section.add_argument(name, **{**typed, **settings})
     return parser
 
 
@@ -49,8 +43,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Return the options of a verb.
 
     Raises:
-        InputError: An option is unknown, a value is of another type, or a config is wrong.
-        ArgumentError: Anything else that the parser refuses.
+        InputError: If an option is unknown, a value is of another type, or a config is wrong.
+        ArgumentError: If the parser refuses anything else.
     """
     try:
         return parser.parse_args(list(arguments))

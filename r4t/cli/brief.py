@@ -4,33 +4,15 @@
 """
 
 WHOLE = "--help-all"
-STEPS = {  # what a verb does, a config for it, and a second example
-    "fit": (
-        "Train one step of a run. The config says which: 0 warm start, 1 tune, 3 distill, 4 accelerate.",
-        "configs/toy/1_tune.yaml",
-        "--ckpt_path last",
-    ),
-    "validate": (
-        "Measure a step on the validation queries, without training it.",
-        "configs/toy/1_tune.yaml",
-        "--ckpt_path runs/toy/tune/checkpoints/last.ckpt",
-    ),
-    "test": (
-        "Run the test steps of a model of your own; r4t evaluate measures the shipped ones.",
-        "mine.yaml",
-        "--run runs/mine",
-    ),
-    "predict": (
-        "Run the prediction steps of a model, as r4t synthesize does to write target sets.",
-        "configs/toy/2_synthesize.yaml",
-        "--trainer.limit_predict_batches 4",
-    ),
-    "synthesize": (
-        "Write target sets (step 2). After a stop the same command goes on where it was.",
-        "configs/toy/2_synthesize.yaml",
-        "--config mine.yaml",
-    ),
+STEPS = {
+    "fit": "Train one step of a run; its config says which: 0 warm start, 1 tune, 3 distill, 4 accelerate.",
+    "validate": "Measure a step on the validation queries, without training it.",
+    "test": "Run the test steps of a model of your own; r4t evaluate measures the shipped ones.",
+    "predict": "Run the prediction steps of a model, as r4t synthesize does to write target sets.",
+    "synthesize": "Write target sets (step 2). After a stop the same command goes on where it was.",
 }
+SYNTHESIS = "configs/toy/2_synthesize.yaml"
+CONFIGS = {"test": "mine.yaml", "predict": SYNTHESIS, "synthesize": SYNTHESIS}
 STEP = {
     "The run": {
         "--config FILE": "Config of the step. Each further one is laid over those before it.",
@@ -41,7 +23,7 @@ STEP = {
         "--ckpt_path FILE": "Checkpoint to use; of a fit, where to resume: a .ckpt file, or last.",
     },
     "Settings: every key of a config is an option too, its parts joined by points": {
-        "--model.init_args.KEY VALUE": "A setting of the model, such as group_size.",
+        "--model.init_args.KEY VALUE": "A setting of the model.",
         "--data.init_args.batch_size N": "Queries or target sets a step.",
         "--trainer.max_steps N": "Where a fit stops, in optimizer steps.",
         "--trainer.val_check_interval N": "Steps from one validation to the next.",
@@ -97,11 +79,11 @@ EVALUATE = {
         f"--print_config, {WHOLE}": "The settings as a file; every option, as the parser has it.",
     },
 }
-EXAMPLES = (
+EXAMPLES = [
     "r4t evaluate runs/toy --config configs/toy/5_evaluate.yaml",
     'r4t evaluate runs/clothing --split all --methods "[No fan-out, MMR, DPP]"',
     "r4t evaluate runs/toy --headroom",
-)
+]
 
 
 def brief_help(verb: str) -> str:
@@ -111,9 +93,9 @@ def brief_help(verb: str) -> str:
         what = "Compare baselines and a run's models on held-out queries: tables, plots, every set."
     else:
         usage, sections = "--config FILE [--config FILE ...] [--SETTING VALUE ...]", STEP
-        what, config, more = STEPS[verb]
-        command = f"r4t {verb} --config {config}"
-        examples = (f"{command} --run runs/toy", f"{command} {more}", f"{command} --print_config")
+        what = STEPS[verb]
+        command = f"r4t {verb} --config {CONFIGS.get(verb, 'configs/toy/1_tune.yaml')}"
+        examples = [f"{command} --run runs/toy", f"{command} --print_config > mine.yaml"]
     lines = [f"usage: r4t {verb} {usage}", "", what]
     for title, rows in sections.items():
         width = max(map(len, rows))

@@ -39,8 +39,9 @@ coordinates of other models"""
 HOW = """one entry a set instead of one an item, embedded as text (its own and its items' titles) or as
 mean (of its items' embeddings)"""
 FIRST = "metadata column of lists: also write its first values, as first_NAME"
+CUT = "where a text is cut (256; pretrained models)"
 VERBATIM = "leave HTML entities in the texts of bundle CSVs"
-GROUPS = {
+GROUPS: dict[str, Any] = {
     "What comes in": {
         "source": {"metavar": "SOURCE", "help": SOURCE},
         "--id_field": {"metavar": "NAME", "default": "id", "help": "id column of a file of items"},
@@ -60,11 +61,7 @@ GROUPS = {
         "--encoder": {"metavar": "NAME", "help": ENCODER},
         "--vectors": {"metavar": "FILE", "help": "own vectors of the items, .npy or .safetensors"},
         "--dim": {"metavar": "D", "type": int, "help": DIM},
-        "--max_length": {
-            "metavar": "TOKENS",
-            "type": int,
-            "help": "where a text is cut (256; pretrained models)",
-        },
+        "--max_length": {"metavar": "TOKENS", "type": int, "help": CUT},
     },
     "Collections": {
         "--collections": {"metavar": "HOW", "choices": ("text", "mean"), "help": HOW},
@@ -79,14 +76,14 @@ GROUPS = {
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
     what = "Write a catalog folder: items or collections, embeddings, encoder and fingerprint."
-    return verb_parser("catalog", what, EXAMPLES, groups=GROUPS)
+    return verb_parser("catalog", what, EXAMPLES, GROUPS)
 
 
 def run(arguments: list[str]) -> None:
     """Write the catalog and print what it holds.
 
     Raises:
-        InputError: The source, the encoder or the vectors are at fault, or the folder is taken.
+        InputError: If the source, the encoder or the vectors are unusable, or the folder is taken.
     """
     args = parse(parser(), arguments)
     _check(args)
@@ -198,7 +195,7 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
         raise InputError(
             expected=f"--dim in 1..{width}, the width of the vectors",
             found=str(args.dim),
-            remedy="Give a width in that range, or none.",
+            remedy="Correct it, or leave it out.",
         )
     vectors = vectors if args.dim is None else vectors[:, : args.dim]
     if args.encoder is None:

@@ -45,7 +45,7 @@ def parser() -> ArgumentParser:
     """Return the parser of the verb."""
     shell = {"metavar": "SHELL", "choices": SHELLS, "help": f"{', '.join(SHELLS[:-1])} or fish"}
     what = "Print a script with which a shell completes verbs, options, files and objectives."
-    return verb_parser("completion", what, EXAMPLES, {"shell": shell})
+    return verb_parser("completion", what, EXAMPLES, {"": {"shell": shell}})
 
 
 def run(arguments: list[str]) -> None:

@@ -14,14 +14,14 @@ def parser() -> ArgumentParser:
     """Return the parser of the verb."""
     folder = {"metavar": "FOLDER", "help": "made if missing"}
     what = "Copy the configs into a folder, to edit them there."
-    return verb_parser("init", what, ["r4t init my-project"], {"folder": folder})
+    return verb_parser("init", what, ["r4t init my-project"], {"": {"folder": folder}})
 
 
 def run(arguments: list[str]) -> None:
     """Copy the configs; nothing that exists is overwritten.
 
     Raises:
-        InputError: The folder is a file, or holds one of the configs already.
+        InputError: If the folder is a file, or holds one of the configs already.
     """
     source, folder = configs_folder(), Path(parse(parser(), arguments).folder)
     names = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))

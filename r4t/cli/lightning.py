@@ -93,8 +93,8 @@ class StepCLI(LightningCLI):
         """Parse.
 
         Raises:
-            InputError: There is no config, or an option, a config or a value in it is wrong.
-            ArgumentError: Anything else that the parser refuses.
+            InputError: If there is no config, or an option, a config or a value in it is wrong.
+            ArgumentError: If the parser refuses anything else.
         """
         verb, *words = args if isinstance(args, list) else sys.argv[1:]
         try:
@@ -115,7 +115,7 @@ class StepCLI(LightningCLI):
         """Begin or check the run, and point the trainer to the step's folder.
 
         Raises:
-            InputError: The model does not fit the verb, or ``Run.begin`` raises it.
+            InputError: If the model does not fit the verb, or ``Run.begin`` raises it.
         """
         config = self.config[self.subcommand]
         step = self._step(config.model.class_path)
@@ -151,7 +151,7 @@ class StepCLI(LightningCLI):
         """Return the trainer, with ``StepBar`` unless the config names a bar or wants none.
 
         Raises:
-            InputError: Its settings do not fit the machine or each other.
+            InputError: If its settings do not fit the machine or each other.
         """
         chosen = config.get("callbacks")
         chosen = chosen if isinstance(chosen, list) else [chosen]
@@ -181,7 +181,7 @@ class StepCLI(LightningCLI):
         """Return where ``KeepLast`` keeps the checkpoint called ``last``, and name it to the trainer.
 
         Raises:
-            InputError: ``--ckpt_path`` names a file that does not exist.
+            InputError: If ``--ckpt_path`` names a file that does not exist.
         """
         config = self.config_init[self.subcommand]
         keepers = [c for c in self.trainer.checkpoint_callbacks if isinstance(c, KeepLast)]
@@ -238,8 +238,8 @@ def run(arguments: list[str]) -> None:
     """Run one of the verbs that need a Trainer; ``arguments`` begin with it.
 
     Raises:
-        InputError: A setting is unknown or does not fit, or the step itself raises it.
-        Interrupted: The user stopped it; the message has the command that goes on.
+        InputError: If a setting is unknown or does not fit, or the step itself raises it.
+        Interrupted: If the user stops it; the message has the command that resumes.
     """
     quiet()
     handler = signal.getsignal(signal.SIGINT)

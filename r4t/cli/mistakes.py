@@ -28,8 +28,8 @@ def explain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     """Look for a mistake in the words that ``parser`` refused.
 
     Raises:
-        InputError: A config cannot be read; an option, a key or a class does not exist; or a value is
-            of another type. Names the first one.
+        InputError: If a config cannot be read, an option, a key or a class does not exist, or a value
+            is of another type. Names the first one.
     """
     config: Config = {}
     for origin, layer in _layers(arguments):
@@ -165,5 +165,6 @@ def _bases(hint: Any) -> list[type]:
 
 def _subclasses(base: type) -> Iterator[type]:
     yield base
+    kind: type
     for kind in base.__subclasses__():
         yield from _subclasses(kind)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 
 from r4t.cli.arguments import parse, verb_parser
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 
 if TYPE_CHECKING:
     from r4t.catalog import Catalog
@@ -29,22 +29,19 @@ EXAMPLES = (
     "      --slot category",
     "r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b",
 )
+COUNT = "how many (2000; phrases and endpoint)"
+WARDROBE = "oar or wscr, for a catalog of the wardrobe"
 FOLDS = "write fold_0, fold_1, … instead of one split (--sets; 5 is usual)"
 ENDPOINT = "OpenAI-compatible address (key: OPENAI_API_KEY)"
 RECOMPOSE = """add training queries with recomposed sets: a share of the training queries (0.5) or a count
 (200)"""
 SLOT = "metadata column whose value a swapped item keeps (--recompose)"
-GROUPS = {
+GROUPS: dict[str, Any] = {
     "What comes in": {"catalog": {"metavar": "CATALOG", "help": "catalog folder"}},
     "What is written": {
         "--out": {"metavar": "FOLDER", "required": True, "help": "train, val and test.jsonl"},
         "--overwrite": {"action": "store_true", "help": "replace existing queries"},
-        "--count": {
-            "metavar": "N",
-            "type": int,
-            "default": 2000,
-            "help": "how many (2000; phrases and endpoint)",
-        },
+        "--count": {"metavar": "N", "type": int, "default": 2000, "help": COUNT},
         "--folds": {"metavar": "N", "type": int, "help": FOLDS},
         "--seed": {"metavar": "N", "type": int, "default": 0, "help": "of phrases and splits (0)"},
     },
@@ -53,11 +50,7 @@ GROUPS = {
             "metavar": "SOURCE",
             "help": "source with reference sets of the catalog's items",
         },
-        "--wardrobe": {
-            "metavar": "TASK",
-            "choices": ("oar", "wscr"),
-            "help": "oar or wscr, for a catalog of the wardrobe",
-        },
+        "--wardrobe": {"metavar": "TASK", "choices": ("oar", "wscr"), "help": WARDROBE},
         "--endpoint": {"metavar": "URL", "help": ENDPOINT},
         "--model": {"metavar": "NAME", "help": "name of the endpoint's model"},
     },
@@ -74,15 +67,15 @@ def parser() -> ArgumentParser:
         "Write broad queries for a catalog, split 8:1:1: from its own phrases (default), by a\n"
         "language model, from reference sets, or those of the generated wardrobe."
     )
-    return verb_parser("queries", what, EXAMPLES, groups=GROUPS)
+    return verb_parser("queries", what, EXAMPLES, GROUPS)
 
 
 def run(arguments: list[str]) -> None:
     """Write the queries and print how many there are of each split and kind.
 
     Raises:
-        InputError: Options contradict each other, the catalog or the origin is at fault, or the folder
-            holds queries already.
+        InputError: If options contradict each other, the catalog or the origin is unusable, or the
+            folder holds queries already.
     """
     args = parse(parser(), arguments)
     from r4t.catalog import Catalog
@@ -120,7 +113,7 @@ def unknown_words(catalog: Catalog, queries: Sequence[Query]) -> str | None:
     from r4t.encoder import load_encoder
 
     encoder: Any = load_encoder(catalog.folder / "encoder")
-    unknown = [words for words in (encoder.unknown(query.text) for query in queries) if words]
+    unknown = [words for query in queries if (words := encoder.unknown(query.text))]
     if not unknown:
         return None
     common = Counter(word for words in unknown for word in words).most_common(5)
@@ -136,9 +129,7 @@ def _check(args: Any) -> list[Path]:
     origins = [f"--{name}" for name in ("sets", "wardrobe", "endpoint") if args[name] is not None]
     if len(origins) > 1:
         raise InputError(
-            expected="one origin of the queries",
-            found=" and ".join(origins),
-            remedy="Leave out all but one.",
+            expected="one origin", found=" and ".join(origins), remedy="Leave out all but one."
         )
     for option, other in NEEDED.items():
         if args[option] is not None and args[other] is None:
@@ -147,12 +138,7 @@ def _check(args: Any) -> list[Path]:
                 found=f"--{option} alone",
                 remedy=f"Add --{other}, or leave out --{option}.",
             )
-    if args.count < LEAST:
-        raise InputError(
-            expected=f"--count of at least {LEAST}, for a split 8:1:1",
-            found=str(args.count),
-            remedy="Ask for more.",
-        )
+    check_least({"--count": (args.count, LEAST)})
     out = Path(args.out)
     existing = sorted([*out.glob("*.jsonl"), *out.glob("fold_*/*.jsonl")])
     if existing and not args.overwrite:
@@ -172,10 +158,7 @@ def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
     if args.sets is not None:
         return _from_sets(catalog, args)
     if args.wardrobe is not None:
-        origin = (
-            f"{args.wardrobe} of the wardrobe, seed {(catalog.info['origin'] or {}).get('seed')}"
-        )
-        return {"": _from_wardrobe(catalog, args.wardrobe)}, origin, ""
+        return _from_wardrobe(catalog, args.wardrobe)
     if args.endpoint is not None:
         from r4t.data.endpoint import ask_queries
 
@@ -222,7 +205,7 @@ def _refuse_collections(catalog: Catalog, option: str) -> None:
         )
 
 
-def _from_wardrobe(catalog: Catalog, task: str) -> Splits:
+def _from_wardrobe(catalog: Catalog, task: str) -> tuple[dict[str, Splits], str, str]:
     origin = catalog.info["origin"] or {}
     if origin.get("name") != "wardrobe" or "seed" not in origin:
         raise InputError(
@@ -237,7 +220,7 @@ def _from_wardrobe(catalog: Catalog, task: str) -> Splits:
     splits: Splits = getattr(generate(origin["seed"], origin["size"]), task)
     for queries in splits.values():  # raises if the catalog lacks a reference
         catalog.rows(item for query in queries for item in query.references)
-    return splits
+    return {"": splits}, f"{task} of the wardrobe, seed {origin['seed']}", ""
 
 
 def _recompose(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[str]:
@@ -275,7 +258,7 @@ def how_many(amount: str, queries: int) -> int:
     """Return the number of recomposed queries for a share of the training queries, or a count.
 
     Raises:
-        InputError: ``amount`` is neither.
+        InputError: If ``amount`` is neither.
 
     Examples:
         >>> how_many("0.5", 300), how_many("200", 300)

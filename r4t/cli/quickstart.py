@@ -60,15 +60,15 @@ What to try next
 def parser() -> ArgumentParser:
     """Return the parser of the verb."""
     what = "The whole method on the embedded data, or on any source of items and sets."
-    return verb_parser("quickstart", what, EXAMPLES, OPTIONS)
+    return verb_parser("quickstart", what, EXAMPLES, {"": OPTIONS})
 
 
 def run(arguments: list[str]) -> None:
     """Run every step with the shipped configs.
 
     Raises:
-        InputError: A setting does not fit, or the run was begun on other data.
-        Interrupted: The user stopped it; the message has the command that goes on.
+        InputError: If a setting does not fit, or the run was begun on other data.
+        Interrupted: If the user stops it; the message has the command that resumes.
     """
     options = parse(parser(), arguments)
     if options.run is None:
@@ -154,7 +154,7 @@ def is_begun(run: str, source: str | None, seed: int) -> bool:
     """Whether ``run`` has begun, with the same data.
 
     Raises:
-        InputError: It has begun with other data, and its catalog must not be replaced.
+        InputError: If it has begun with other data, so that its catalog must not be replaced.
     """
     if not (Path(run) / "run.json").is_file():
         return False

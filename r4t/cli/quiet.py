@@ -1,4 +1,4 @@
-"""Notices of the libraries beneath that tell a user of ``r4t`` nothing → not shown."""
+"""Notices of the libraries below that do not help a user of ``r4t`` → hidden."""
 
 import logging
 import warnings
@@ -7,7 +7,7 @@ HIDDEN = (
     "does not have many workers",  # queries and target sets load faster than they are used
     "predict returned None",  # target sets go to disk
     "smaller than the logging interval",
-    "LightningCLI's args parameter",  # the program hands its own arguments on
+    "LightningCLI's args parameter",  # the program passes its own arguments
     "treespec",
     "LeafSpec",
 )
@@ -20,10 +20,10 @@ def quiet() -> None:
     disable_progress_bar()
     for words in HIDDEN:
         warnings.filterwarnings("ignore", message=f".*{words}.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_tells_something)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_useful)
 
 
-def _tells_something(record: logging.LogRecord) -> bool:
+def _is_useful(record: logging.LogRecord) -> bool:
     return not any(
         words in record.getMessage() for words in ("Tip:", "TPU", "was configured so 100%")
     )

@@ -98,7 +98,7 @@ def test_refusals(shop, wardrobe, tmp_path):
         verb.run([catalog, *out, "--sets", "x", "--wardrobe", "oar"])
     with pytest.raises(InputError, match=r"--endpoint with --model, but found --model alone"):
         verb.run([catalog, *out, "--model", "m"])
-    with pytest.raises(InputError, match=r"--count of at least 10, .* but found 3\."):
+    with pytest.raises(InputError, match=r"--count .*at least 10,.* found 3"):
         verb.run([catalog, *out, "--count", "3"])
     with pytest.raises(InputError, match=r"a catalog of the wardrobe .* found one of 'shop' in"):
         verb.run([catalog, *out, "--wardrobe", "oar"])
