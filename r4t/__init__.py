@@ -19,14 +19,14 @@ __version__ = "0.1.0"
 __getattr__, __all__ = lazily(  # no torch until a name is used
     __name__,
     {
-        "Catalog": "r4t.catalog",
-        "Filter": "r4t.filters",
-        "Method": "r4t.methods.method",
-        "Objective": "r4t.objective",
-        "Query": "r4t.data.queries",
-        "Retriever": "r4t.retriever",
-        "Reward": "r4t.reward",
-        "Run": "r4t.run",
-        "SetBatch": "r4t.sets",
+        "catalog": "Catalog",
+        "data.queries": "Query",
+        "filters": "Filter",
+        "methods.method": "Method",
+        "objective": "Objective",
+        "retriever": "Retriever",
+        "reward": "Reward",
+        "run": "Run",
+        "sets": "SetBatch",
     },
 )

@@ -21,8 +21,8 @@ when the site was built.
 
 ## A config with comments
 
-`r4t fit --config configs/toy/1_tune.yaml --print_config=comments > mine.yaml` writes the whole config, with the
-documentation and type of each key. Edit the file and pass it back: `r4t fit --config mine.yaml`.
+`r4t fit --config configs/toy/1_tune.yaml --print_config=comments > mine.yaml` writes the whole config, with
+the documentation and type of each key. Edit the file and pass it back: `r4t fit --config mine.yaml`.
 
 ## Stop and resume
 

@@ -21,18 +21,9 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-import r4t.diffusion.data
-import r4t.diffusion.module
-import r4t.diffusion.student
-import r4t.fanout.encoder_as_decoder
-import r4t.fanout.lora
-import r4t.fanout.vllm
-import r4t.filters
-import r4t.grpo.data
-import r4t.grpo.module
-import r4t.grpo.monitor.rollout_tables
-import r4t.grpo.monitor.watchdog
-import r4t.grpo.warm_start  # noqa: F401  (so that configs can name these classes bare)
+import r4t.diffusion
+import r4t.fanout
+import r4t.grpo
 from r4t.catalog import Catalog
 from r4t.cli.brief import WHOLE
 from r4t.cli.mistakes import explain
@@ -44,6 +35,10 @@ from r4t.synthesis import SynthesisTrainer
 from r4t.training.callbacks import KeepLast
 from r4t.training.step_bar import StepBar
 
+# Configs name classes bare: jsonargparse finds those that are imported.
+for package in (r4t.diffusion, r4t.fanout, r4t.grpo):
+    for name in package.__all__:
+        getattr(package, name)
 # What a model must define for a verb, and what to run instead if it does not.
 NEEDED = {
     "fit": ("training_step", "r4t synthesize"),

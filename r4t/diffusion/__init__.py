@@ -1,1 +1,17 @@
-"""Target sets → a diffusion retriever that emits all L directions of a set together (stage 3)."""
+"""Stages 3 and 4: directions generated together by a diffusion transformer."""
+
+from r4t.support.lazy import lazily
+
+__getattr__, __all__ = lazily(
+    __name__,
+    {
+        "diffusion.data": "TargetData",
+        "diffusion.generator": "DirectionGenerator",
+        "diffusion.module": "DiffusionRetriever TrainingNoise",
+        "diffusion.network": "AdaptiveSetTransformer SetTransformer",
+        "diffusion.sampler": "Euler Heun Multistep ReverseSde Sampler",
+        "diffusion.schedule": "Exponential Karras Levels LogNormal Schedule Tangent",
+        "diffusion.student": "FewStepStudent Trajectory",
+        "diffusion.training": "CompileNetwork",
+    },
+)

@@ -1,1 +1,17 @@
-"""Query → prompt → language model → completion → sub-queries."""
+"""Broad queries → prompts → a language model → sub-queries."""
+
+from r4t.support.lazy import lazily
+
+__getattr__, __all__ = lazily(
+    __name__,
+    {
+        "fanout.backend": "Backend Transformers",
+        "fanout.encoder_as_decoder": "EncoderAsDecoder",
+        "fanout.formats": "Expand FanoutFormat Full JsonList Lines ListFormat",
+        "fanout.language_model": "LanguageModelSource Pretrained TinyQwen3",
+        "fanout.lora": "LoRA",
+        "fanout.model": "FanoutModel",
+        "fanout.teachers": "FanoutTeacher NearbyWords ReferenceWords",
+        "fanout.vllm": "VllmServer",
+    },
+)

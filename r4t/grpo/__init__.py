@@ -1,1 +1,18 @@
-"""Stage 1: warm start a fan-out language model, then tune it with Soft-GRPO."""
+"""Stage 1: a fan-out language model, taught (warm start) and tuned by Soft-GRPO."""
+
+from r4t.support.lazy import lazily
+
+__getattr__, __all__ = lazily(
+    __name__,
+    {
+        "grpo.data": "QueryData",
+        "grpo.loss": "SoftGRPO",
+        "grpo.module": "FanoutTuner",
+        "grpo.monitor.collapse": "AuditGap BestWindow CollapseDetector Fades FirstWindow Narrows Rises",
+        "grpo.monitor.rollout_tables": "SampleTable",
+        "grpo.monitor.statistics": "FanoutStatistics",
+        "grpo.monitor.watchdog": "RollBack Stop Warn Watchdog",
+        "grpo.training": "Sampling",
+        "grpo.warm_start": "WarmStart",
+    },
+)

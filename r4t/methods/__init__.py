@@ -1,1 +1,22 @@
 """Everything that answers a query, behind one protocol."""
+
+from r4t.support.lazy import lazily
+
+__getattr__, __all__ = lazily(
+    __name__,
+    {
+        "methods.best_of": "BestOf",
+        "methods.bounds": "GreedyBound Oracle RandomItems ReferenceOracle",
+        "methods.context": "MethodContext Unavailable",
+        "methods.diffusion": "DiffusionMethod",
+        "methods.external": "ExternalSubqueries",
+        "methods.fusion": "RankFusion",
+        "methods.kmeans": "KMeansFacets",
+        "methods.language": "LanguageMethod SubqueryWriter",
+        "methods.lineup": "Lineup MethodOptions",
+        "methods.method": "Method",
+        "methods.nearest": "NoFanout",
+        "methods.rerank": "Dpp Mmr",
+        "methods.training_sets": "NearestSets RidgeMap",
+    },
+)
