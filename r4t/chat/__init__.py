@@ -101,8 +101,8 @@ class Chat:
                 address, or two rounds of calls for any reason; or the cache cannot be written.
         """
         requests = [self._request(conversation) for conversation in conversations]
-        keep = self._cache
-        results = self._send(requests) if keep is None else keep.get(requests, self._send)
+        cache = self._cache
+        results = self._send(requests) if cache is None else cache.get(requests, self._send)
         self.usage.cached += sum(isinstance(r, Answer) and r.cached for r in results)
         self.usage.failures += sum(isinstance(r, Failure) for r in results)
         return results
@@ -114,8 +114,8 @@ class Chat:
 
     def _request(self, conversation: Conversation) -> Request:
         messages = [{name: utf8(text) for name, text in row.items()} for row in conversation]
-        asked = {"endpoint": self.base_url, "model": self.model, "messages": messages}
-        return {**asked, "parameters": self.parameters}
+        target = {"endpoint": self.base_url, "model": self.model}
+        return {**target, "messages": messages, "parameters": self.parameters}
 
     def _send(self, requests: Sequence[Request]) -> Results:
         """Send all requests, ``concurrency`` at a time."""

@@ -82,7 +82,7 @@ class JsonList(ListFormat):
     """The paper's prompt: think if you like, then write a JSON list inside ``<queries>``.
 
     Completions are read forgivingly, see ``r4t.fanout.reading``. The template is saved with a model,
-    which is asked later as it was asked in training.
+    which so reads later what it read in training.
 
     Args:
         task: ``oar`` or ``wscr``, for the prompts that ship; or the path of a text file with the

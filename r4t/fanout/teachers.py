@@ -1,4 +1,4 @@
-"""Queries → weak fan-outs made from catalog text alone: what a small model is warm-started on."""
+"""Queries → weak fan-outs made from catalog text alone, to warm-start a small model."""
 
 import random
 import re

@@ -22,7 +22,7 @@ def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield name and value of each weight, adapters merged in (in float32) and shares gathered.
 
     Each is whole and on the model's device, one at a time; all processes that share the weights must
-    iterate. The model stays as it is. Of tied weights only the first name appears.
+    iterate. The model does not change. Of tied weights only the first name appears.
 
     Examples:
         >>> [(name, tuple(weight.shape)) for name, weight in plain_weights(nn.Linear(2, 3))]
