@@ -6,6 +6,7 @@ an update, or when an objective was installed.
 """
 
 import importlib
+from importlib.metadata import entry_points
 
 import shtab
 from jsonargparse import ArgumentParser
@@ -21,17 +22,8 @@ EXAMPLES = (
 )
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 # What an option or a positional takes, by the last part of its name.
-FILES = {
-    "config",
-    "sets",
-    "subqueries",
-    "vectors",
-    "file",
-    "html",
-    "ckpt_path",
-    "source",
-    "overlay",
-}
+FILES = {"config", "sets", "subqueries", "vectors", "file", "html", "ckpt_path"}
+FILES |= {"source", "overlay"}
 FOLDERS = {"run", "runs", "folder", "catalog", "out"}
 CHOICES = {
     "index": ("torch", "faiss"),
@@ -58,7 +50,6 @@ def program() -> ArgumentParser:
     """Return the parser of the whole program, whose actions say what to complete."""
     from r4t.__main__ import LIGHTNING_VERBS, VERBS
     from r4t.cli import lightning
-    from r4t.plugins import installed
 
     whole = ArgumentParser(prog="r4t")
     verbs = whole.add_subcommands()
@@ -72,11 +63,11 @@ def program() -> ArgumentParser:
         for action in part._actions:
             last = action.dest.split(".")[-1]
             if (verb, last) == ("objectives", "name"):
-                action.choices = sorted(installed())
+                action.choices = sorted(entry_points(group="r4t.objectives").names)
             elif action.choices is None:
                 action.choices = CHOICES.get(f"{verb} {last}", CHOICES.get(last))
-            complete = shtab.FILE if last in FILES else shtab.DIRECTORY
             if action.choices is None and last in FILES | FOLDERS:
-                action.complete = complete  # type: ignore[attr-defined]
+                completed = shtab.FILE if last in FILES else shtab.DIRECTORY
+                action.complete = completed  # type: ignore[attr-defined]
         verbs.add_subcommand(verb, part, help=what)
     return whole
