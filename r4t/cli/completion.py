@@ -21,17 +21,8 @@ EXAMPLES = (
 )
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 # What an option or a positional takes, by the last part of its name.
-FILES = {
-    "config",
-    "sets",
-    "subqueries",
-    "vectors",
-    "file",
-    "html",
-    "ckpt_path",
-    "source",
-    "overlay",
-}
+FILES = {"config", "sets", "subqueries", "vectors", "file", "html", "ckpt_path"}
+FILES |= {"source", "overlay"}
 FOLDERS = {"run", "runs", "folder", "catalog", "out"}
 CHOICES = {
     "index": ("torch", "faiss"),
@@ -75,8 +66,8 @@ def program() -> ArgumentParser:
                 action.choices = sorted(installed(OBJECTIVES))
             elif action.choices is None:
                 action.choices = CHOICES.get(f"{verb} {last}", CHOICES.get(last))
-            complete = shtab.FILE if last in FILES else shtab.DIRECTORY
             if action.choices is None and last in FILES | FOLDERS:
-                action.complete = complete  # type: ignore[attr-defined]
+                completed = shtab.FILE if last in FILES else shtab.DIRECTORY
+                action.complete = completed  # type: ignore[attr-defined]
         verbs.add_subcommand(verb, part, help=what)
     return whole

@@ -104,7 +104,7 @@ def _wrong_keys(
         elif name in actions:
             hint = getattr(actions[name], "_typehint", None)
             yield from _wrong_classes(hint, value, f"{place}{key}")
-            if hint is not None and not isinstance(value, dict | list) and not _fits(hint, value):
+            if not isinstance(value, dict | list) and not _fits(hint, value):
                 kind, name = inspect.formatannotation(hint), f"{place}{key}".lstrip("-")
                 yield f"a value of type {kind} for {name}", str(value), "Correct the value."
         else:
@@ -127,15 +127,15 @@ def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Wrong]:
     elif isinstance(value, str) and nearest(value, names):
         yield from _wrong_classes(hint, {"class_path": value}, place)
     elif isinstance(value, dict) and "class_path" in value:
-        name, chosen = str(value["class_path"]), None
-        with suppress(
-            pydoc.ErrorDuringImport
-        ):  # its module exists; jsonargparse says what it raised
+        name = str(value["class_path"])
+        try:
             chosen = classes.get(name) or pydoc.locate(name)
-            if chosen is None:
-                remedy = f"Correct it, or install its package.{nearest(name, names)}"
-                yield f"a class for {place.lstrip('-')}", name, remedy
-        if inspect.isclass(chosen):
+        except pydoc.ErrorDuringImport:  # jsonargparse says what its module raised
+            return
+        if chosen is None:
+            remedy = f"Correct it, or install its package.{nearest(name, names)}"
+            yield f"a class for {place.lstrip('-')}", name, remedy
+        elif inspect.isclass(chosen):
             arguments = {k: v for k, v in value.items() if k not in ("class_path", "dict_kwargs")}
             arguments = _merge(arguments.pop("init_args", None) or {}, arguments)
             parser = ArgumentParser(add_help=False, exit_on_error=False)
@@ -147,6 +147,9 @@ def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Wrong]:
 
 
 def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value is of a type, which is not checked for classes."""
+    if hint is None or _bases(hint):
+        return True
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hint)
     try:
