@@ -68,7 +68,10 @@ def entry_file(folder, text):
 
 
 def test_a_file_without_an_entry_and_an_entry_without_a_file_are_refused(tmp_path):
-    entry = '[{}]\ntitle = "t"\npart = "p"\nfiles = ["{}"]\ncommand = "c"\nhardware = "h"\ndate = 2026-01-01\n'
+    entry = (
+        '[{}]\ntitle = "t"\npart = "p"\nfiles = ["{}"]\n'
+        'command = "c"\nhardware = "h"\ndate = 2026-01-01\n'
+    )
     (tmp_path / "a.json").write_text("{}", "utf-8")
     entry_file(tmp_path, entry.format("one", "a.*"))
     assert [entry.name for entry in read_index(tmp_path).values()] == ["one"]
