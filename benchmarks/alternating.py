@@ -1,4 +1,4 @@
-"""Training loops → the seconds of their steps, taken in turns within one process."""
+"""Training loops → the seconds of their steps, alternating within one process."""
 
 import threading
 import time
@@ -10,18 +10,18 @@ from typing import Any
 
 @dataclass
 class Record:
-    """What a side tells of its steps: tokens sampled, and seconds of each part."""
+    """Statistics of a side's steps: sampled tokens, and seconds of each part."""
 
     tokens: list[int] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 class Side:
-    """A training loop in a thread of its own, which works only while it is its turn.
+    """A training loop in its own thread, which runs only during its turn.
 
     Args:
         loop: Trains, and calls ``rest`` after each rollout's last optimizer step.
-        record: What the loop tells meanwhile.
+        record: Filled by the loop.
     """
 
     def __init__(self, loop: Callable[[], Any], record: Record) -> None:
@@ -33,7 +33,7 @@ class Side:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def step(self) -> tuple[float, float]:
-        """Let the loop make one step; return its seconds, and those that this process computed."""
+        """Let the loop make one step; return its wall-clock seconds and its CPU seconds."""
         if self._ended:
             raise RuntimeError("the loop ended before its last step")
         begin = time.perf_counter(), time.process_time()
@@ -46,7 +46,7 @@ class Side:
         return time.perf_counter() - begin[0], time.process_time() - begin[1]
 
     def rest(self) -> None:
-        """Called by the loop: hand over, and wait for the next turn."""
+        """Called by the loop: end the turn and wait for the next one."""
         self._done.release()
         self._turn.acquire()
 
@@ -59,14 +59,14 @@ class Side:
         self._turn.acquire()
         try:
             self._loop()
-        except BaseException as error:  # it is raised where the step is waited for
+        except BaseException as error:  # ``step`` raises it in the waiting thread
             self._error = error
         self._ended = True
         self._done.release()
 
 
 def alternate(sides: dict[str, Side], rollouts: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each step of each side; who goes first changes from pair to pair."""
+    """Seconds of each step of each side; the order changes from pair to pair."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for pair in range(rollouts):
         for name in list(sides)[:: 1 if pair % 2 == 0 else -1]:

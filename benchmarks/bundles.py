@@ -1,16 +1,16 @@
-"""Does tuning for coverage help on real shopping bundles? Five folds of two sets, run by run.
+"""Does tuning for coverage help on real shopping bundles? Five folds of two data sets.
 
-    python -m benchmarks.bundles                              # every run that is not there yet
+    python -m benchmarks.bundles                              # every missing run
     python -m benchmarks.bundles --sets clothing --folds 0 1
-    python -m benchmarks.bundles --table                      # the tables of what is there
+    python -m benchmarks.bundles --table                      # only the tables of the finished runs
     python -m benchmarks.bundles --why                        # temperature and anchor, no training
 
 Folds keep equal intents (in words) and equal item sets together. A run warm-starts a model on the
-words of the training bundles, tunes it with coverage (eq. 5) as the reward, and answers the test
-intents of its fold: the model before and after tuning (``DRAWS`` fan-outs a query, whose recalls are
-averaged; same seeds for both), and the methods that need no model. It writes
-RESULTS/SET-foldN-seed0.json; a run whose file is there is passed over. The tables pool the queries of
-all folds: recall in a pool of 150 distinct items, Vendi of the first ten, paired differences.
+words of the training bundles and tunes it with coverage (eq. 5) as the reward. Then the model before
+and after tuning, and the methods that need no model, answer the fold's test intents. A model's recall
+is the mean over ``DRAWS`` fan-outs per query, with the same seeds before and after. A run writes
+RESULTS/SET-foldN-seed0.json and is skipped if that file exists. The tables pool the queries of all
+folds: recall in a pool of 150 distinct items, Vendi of the first ten, paired differences.
 """
 
 import argparse
@@ -47,11 +47,11 @@ EVALUATE = ["--latency_batches", "[]", "--curves", "[]", "--across_runs", "0", "
 
 
 def commands(name: str, fold: int, data: Path, runs: Path) -> dict[str, list[str]]:
-    """Return the verbs of one run by what they do."""
-    place, run = runs / name, runs / f"{name}-fold{fold}"
-    catalog, queries, source = place / "catalog", place / "queries", str(data / "bundles" / name)
-    of_run = ["--run", str(run), "--catalog", str(catalog)]
-    of_run += ["--queries", str(queries / f"fold_{fold}"), "--seed_everything", str(SEED)]
+    """Return step → words of its command, for one run."""
+    shared, run = runs / name, runs / f"{name}-fold{fold}"
+    catalog, queries, source = shared / "catalog", shared / "queries", str(data / "bundles" / name)
+    run_options = ["--run", str(run), "--catalog", str(catalog)]
+    run_options += ["--queries", str(queries / f"fold_{fold}"), "--seed_everything", str(SEED)]
     configs = configs_folder()
     layers = {
         step: [
@@ -61,37 +61,37 @@ def commands(name: str, fold: int, data: Path, runs: Path) -> dict[str, list[str
         ]
         for step in ("0_warm_start", "1_tune")
     }
-    named = "[" + ", ".join(PLAIN) + "]"
+    methods = "[" + ", ".join(PLAIN) + "]"
     return {
         "catalog": ["catalog", source, "--out", str(catalog)],
         "queries": [
             *("queries", str(catalog), "--sets", source, "--out", str(queries)),
             *("--folds", str(FOLDS)),
         ],
-        "warm_start": ["fit", *layers["0_warm_start"], *of_run],
-        "tune": ["fit", *layers["1_tune"], *of_run],
-        "evaluate": ["evaluate", str(run), "--methods", named, *EVALUATE],
+        "warm_start": ["fit", *layers["0_warm_start"], *run_options],
+        "tune": ["fit", *layers["1_tune"], *run_options],
+        "evaluate": ["evaluate", str(run), "--methods", methods, *EVALUATE],
     }
 
 
 def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None:
-    """Make one run and write its file, unless it is there."""
+    """Make one run and write its file, unless it exists."""
     path = results / f"{name}-fold{fold}-seed{SEED}.json"
     if path.is_file():
-        print(f"{path} is there")
+        print(f"skipped: {path} exists")
         return
-    made, begun = commands(name, fold, data, runs), time.perf_counter()
+    steps, begun = commands(name, fold, data, runs), time.perf_counter()
     folder = runs / f"{name}-fold{fold}"
     shutil.rmtree(folder, ignore_errors=True)
-    for verb, words in made.items():
-        if verb not in ("catalog", "queries") or not (runs / name / verb).is_dir():
+    for step, words in steps.items():
+        if step not in ("catalog", "queries") or not (runs / name / step).is_dir():
             run_verb(words)
     run = Run.open(folder)
-    found = {
+    content = {
         "setting": f"{name}, fold {fold}",
         "weights": {"coverage": 1.0, "groundedness": 0.0, "diversity": 0.0, "alignment": 0.0},
         "seed": SEED,
-        "commands": [shown(words, runs, RUNS) for words in made.values()],
+        "commands": [shown(words, runs, RUNS) for words in steps.values()],
         "hardware": hardware(),
         "encoder": run.searcher().encoder.describe(),  # type: ignore[union-attr]
         "minutes": round((time.perf_counter() - begun) / 60, 1),
@@ -100,13 +100,13 @@ def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None
         "held_out": json.loads((run.step("tune") / FILE).read_text(encoding="utf-8")),
     }
     results.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump(found), encoding="utf-8")
+    path.write_text(dump(content), encoding="utf-8")
 
 
 def answers(run: Run) -> dict[str, dict[str, list[float]]]:
-    """Return method → measure → a value for each test query that the encoder knows a word of."""
+    """Return method → measure → a value for each test query with a word that the encoder knows."""
     evaluated = json.loads((run.folder / "results" / "results.json").read_text(encoding="utf-8"))
-    found = {
+    by_method = {
         method: {
             measure: [round(value, 5) for value in values[f"items/{measure}"]]
             for measure in ("recall", "vendi")
@@ -121,11 +121,11 @@ def answers(run: Run) -> dict[str, dict[str, list[float]]]:
             drawn(searcher, model, queries[start : start + 64])
             for start in range(0, len(queries), 64)
         ]
-        found[method] = {
+        by_method[method] = {
             measure: [round(value, 5) for part in parts for value in part[measure].tolist()]
             for measure in ("recall", "vendi")
         }
-    return found
+    return by_method
 
 
 def drawn(
@@ -136,17 +136,17 @@ def drawn(
     temperature: float = 0.9,
     anchor: float = 0.0,
 ) -> dict[str, torch.Tensor]:
-    """Recall and Vendi (B,) of a model's answers, means over several fan-outs a query."""
+    """Recall and Vendi (B,) of a model's answers, as means over several fan-outs per query."""
     texts = [query.text for query in queries]
     seeds = [query_seed(query.id, 0) for query in queries]
-    written = model.sample(texts, seeds, draws, temperature).subqueries
-    sets = searcher.retrieve_groups(queries, written, model.form.set_size, POOL, anchor)
-    measured = {"recall": pool_recall(sets), "vendi": item_vendi(first_items(searcher, sets))}
-    return {name: values.view(len(queries), draws).mean(1) for name, values in measured.items()}
+    subqueries = model.sample(texts, seeds, draws, temperature).subqueries
+    sets = searcher.retrieve_groups(queries, subqueries, model.form.set_size, POOL, anchor)
+    measures = {"recall": pool_recall(sets), "vendi": item_vendi(first_items(searcher, sets))}
+    return {name: values.view(len(queries), draws).mean(1) for name, values in measures.items()}
 
 
 def first_items(searcher: Searcher, sets: SetBatch) -> SetBatch:
-    """The first k distinct items of each pool, as every method's set is measured."""
+    """Sets of the first k distinct items of each pool, which is how every method is measured."""
     assert sets.pool is not None
     items = distinct_first(sets.pool, SIZE)
     return sets.extended(
@@ -155,12 +155,11 @@ def first_items(searcher: Searcher, sets: SetBatch) -> SetBatch:
 
 
 def why(name: str, runs: Path, results: Path) -> None:
-    """Write how recall depends on temperature and anchor, for the runs of a set that are there.
+    """Write how recall depends on temperature and anchor, for the finished runs of a data set.
 
-    One fan-out a query of the test intents of each fold, answered by the models as they are: neither
-    is trained again.
+    The models answer each fold's test intents with one fan-out per query, without further training.
     """
-    found: dict[str, list[float]] = {}
+    recalls: dict[str, list[float]] = {}
     folds = [fold for fold in range(FOLDS) if (runs / f"{name}-fold{fold}" / "tune/model").is_dir()]
     for fold in folds:
         run = Run.open(runs / f"{name}-fold{fold}")
@@ -171,31 +170,31 @@ def why(name: str, runs: Path, results: Path) -> None:
             for temperature, anchor in ((0.9, 0.0), (0.9, 0.3), (0.2, 0.0), (0.2, 0.3)):
                 key = f"{method}, temperature {temperature}, anchor {anchor}"
                 values = drawn(searcher, model, queries, 1, temperature, anchor)
-                found.setdefault(key, []).extend(values["recall"].tolist())
-    means = {key: round(sum(values) / len(values), 4) for key, values in found.items()}
-    told = {"folds": folds, "queries": len(next(iter(found.values()))), "recall": means}
+                recalls.setdefault(key, []).extend(values["recall"].tolist())
+    means = {key: round(sum(values) / len(values), 4) for key, values in recalls.items()}
+    content = {"folds": folds, "queries": len(next(iter(recalls.values()))), "recall": means}
     path = results / f"{name}-why.json"
-    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(path, json.dumps(told, indent=1))
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(path, json.dumps(content, indent=1))
 
 
 def tables(results: Path) -> None:
-    """Print and write, for each set, means and paired differences over the folds that are there."""
-    lines, told = [], {}
+    """Print and write, for each data set, means and paired differences over the finished folds."""
+    lines, summaries = [], {}
     for name in SETS:
         files = sorted(results.glob(f"{name}-fold*-seed{SEED}.json"))
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         if not runs:
             continue
-        found = pooled(runs)
-        told[name] = {"folds": len(runs), **summary(found)}
-        queries = len(next(iter(found.values()))["recall"])
+        values = pooled(runs)
+        summaries[name] = {"folds": len(runs), **summary(values)}
+        queries = len(next(iter(values.values()))["recall"])
         lines += [f"**{name}**, {len(runs)} folds, {queries} test queries", ""]
-        lines += markdown(told[name])
+        lines += markdown(summaries[name])
     text = "\n".join(lines)
     print(text)
     (results / "bundles.md").write_text(text, encoding="utf-8")
-    (results / "bundles.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (results / "bundles.json").write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
 
 
 def pooled(runs: list[dict[str, Any]]) -> dict[str, dict[str, torch.Tensor]]:
@@ -211,7 +210,7 @@ def pooled(runs: list[dict[str, Any]]) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def summary(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
+def summary(by_method: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
     """Return means with intervals, and paired differences of recall with intervals and p values."""
 
     def interval(values: torch.Tensor) -> list[float]:
@@ -222,19 +221,19 @@ def summary(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
     pairs += [("R4T-FOLM", "Nearest sets"), ("R4T-FOLM", "Ridge map"), ("Zero-shot", "No fan-out")]
     differences = {}
     for one, other in pairs:
-        apart = found[one]["recall"] - found[other]["recall"]
-        differences[f"{one} − {other}"] = [*interval(apart), round(sign_flip(apart), 4)]
+        change = by_method[one]["recall"] - by_method[other]["recall"]
+        differences[f"{one} − {other}"] = [*interval(change), round(sign_flip(change), 4)]
     means = {
         method: {measure: interval(numbers) for measure, numbers in values.items()}
-        for method, values in found.items()
+        for method, values in by_method.items()
     }
     return {"methods": means, "recall differences": differences}
 
 
-def markdown(told: dict[str, Any]) -> list[str]:
-    """Return both tables of a set."""
+def markdown(summary: dict[str, Any]) -> list[str]:
+    """Return both tables of a data set."""
     lines = ["| method | recall in 150 | Vendi of ten |", "|---|---:|---:|"]
-    for method, values in told["methods"].items():
+    for method, values in summary["methods"].items():
         cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in values.values()]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     lines += [
@@ -242,19 +241,19 @@ def markdown(told: dict[str, Any]) -> list[str]:
         "| paired difference of recall | mean | 95 % interval | p |",
         "|---|---:|---:|---:|",
     ]
-    for pair, (mean, low, high, chance) in told["recall differences"].items():
+    for pair, (mean, low, high, chance) in summary["recall differences"].items():
         lines.append(f"| {pair} | {mean:+.4f} | {low:+.4f} … {high:+.4f} | {chance:.4f} |")
     return [*lines, ""]
 
 
-def options(told: str) -> argparse.ArgumentParser:
-    """Return the parser of a program over folds; ``told`` is what it is for."""
-    parser = argparse.ArgumentParser(description=told)
+def options(description: str) -> argparse.ArgumentParser:
+    """Return the parser of a program over folds."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/bundles"))
-    parser.add_argument("--table", action="store_true", help="only tabulate what is there")
+    parser.add_argument("--table", action="store_true", help="only make tables of finished runs")
     return parser
 
 
@@ -262,7 +261,7 @@ def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument(
-        "--why", action="store_true", help="only ask the models that are there at other settings"
+        "--why", action="store_true", help="only run the finished models at other settings"
     )
     arguments = parser.parse_args()
     if arguments.why:

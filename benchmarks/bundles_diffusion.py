@@ -1,15 +1,15 @@
-"""The diffusion retriever on real shopping bundles, beside the curves of MMR and DPP.
+"""The diffusion retriever on real shopping bundles, compared with the curves of MMR and DPP.
 
-    python -m benchmarks.bundles_diffusion                          # every fold that was tuned
+    python -m benchmarks.bundles_diffusion                          # every tuned fold
     python -m benchmarks.bundles_diffusion --sets clothing --folds 0 1
-    python -m benchmarks.bundles_diffusion --anchors                # directions nearer to the query
-    python -m benchmarks.bundles_diffusion --table                  # the tables and plot of what is there
+    python -m benchmarks.bundles_diffusion --anchors                # directions closer to the query
+    python -m benchmarks.bundles_diffusion --table                  # only tables and plot of finished folds
 
-Goes on from the models that ``benchmarks.bundles`` tuned for coverage (RUNS/SET-foldN): synthesizes
+Continues from the models that ``benchmarks.bundles`` tuned for coverage (RUNS/SET-foldN): synthesizes
 target sets from the fold's training intents, distills and accelerates them with the toy and wscr
-configs, and answers the fold's test intents: ``DRAWS`` sets a query, whose recalls are averaged, as
-there. Recall is in a pool of 150 distinct items, Vendi that of the first ten. Writes
-RESULTS/diffusion-SET-foldN.json; a fold whose file is there is passed over.
+configs, and answers the fold's test intents. As there, recall is the mean over ``DRAWS`` sets per query,
+in a pool of 150 distinct items, and Vendi is that of the first ten. Writes
+RESULTS/diffusion-SET-foldN.json, and skips a fold whose file exists.
 """
 
 import json
@@ -49,48 +49,48 @@ STEPS = {"synthesize": "2_synthesize", "distill": "3_distill", "accelerate": "4_
 OURS = ("R4T-FOLM", "R4T-Diffusion", "R4T-Student")
 NAMED = ("No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "Ridge map", *OURS)
 ANCHORS = (0.0, 0.2, 0.4, 0.6)
-POINTS = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95]  # λ of the curves
+POINTS = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95]  # λ on the curves
 
 
 def commands(name: str, fold: int, runs: Path) -> list[list[str]]:
-    """Return the verbs of one fold."""
-    configs, found = configs_folder(), []
+    """Return the words of each command of one fold."""
+    configs, lines = configs_folder(), []
     for step in STEPS.values():
         layers = [layer / f"{step}.yaml" for layer in (configs / "toy", configs / "wscr", OVERLAYS)]
         words = [w for p in layers if p.is_file() for w in ("--config", os.path.relpath(p))]
         verb = "synthesize" if step == "2_synthesize" else "fit"
         run = ["--run", str(runs / f"{name}-fold{fold}"), "--seed_everything", str(SEED)]
-        found.append([verb, *words, *run, "--trainer.enable_progress_bar", "false"])
-    return found
+        lines.append([verb, *words, *run, "--trainer.enable_progress_bar", "false"])
+    return lines
 
 
 def measure(name: str, fold: int, runs: Path, results: Path) -> None:
-    """Make one fold and write its file, unless it is there."""
+    """Train and evaluate one fold and write its file, unless it exists."""
     path = results / f"diffusion-{name}-fold{fold}.json"
     folder = runs / f"{name}-fold{fold}"
     if path.is_file() or not (folder / "tune" / "model").is_dir():
-        print(f"{path} is there" if path.is_file() else f"{folder} has no tuned model yet")
+        print(f"skipped: {path} exists" if path.is_file() else f"{folder} has no tuned model yet")
         return
-    begun, called = time.perf_counter(), commands(name, fold, runs)
-    for words in called:
+    begun, steps = time.perf_counter(), commands(name, fold, runs)
+    for words in steps:
         run_verb(words)
     run = Run.open(folder)
-    found = {
+    content = {
         "setting": f"{name}, fold {fold}",
-        "commands": [shown(words, runs, RUNS) for words in called],
+        "commands": [shown(words, runs, RUNS) for words in steps],
         "hardware": hardware(),
         "minutes": round((time.perf_counter() - begun) / 60, 1),
         "methods": answers(run),
     }
     gate = run.step("accelerate") / "model" / "gate.json"
     if gate.is_file():
-        found["gate"] = json.loads(gate.read_text(encoding="utf-8"))
-    path.write_text(dump(found), encoding="utf-8")
+        content["gate"] = json.loads(gate.read_text(encoding="utf-8"))
+    path.write_text(dump(content), encoding="utf-8")
 
 
 @torch.no_grad()
 def answers(run: Run) -> dict[str, dict[str, list[float]]]:
-    """Return method → measure → a value for each test query that the encoder knows a word of."""
+    """Return method → measure → a value for each test query with a word that the encoder knows."""
     searcher = run.searcher(cached=2**16)
     queries, _ = searcher.searchable(run.read_queries("test"))
     absent = {"R4T-Student"} if not (run.folder / MODELS["student"]).is_dir() else set()
@@ -99,39 +99,39 @@ def answers(run: Run) -> dict[str, dict[str, list[float]]]:
     ).build(
         run, searcher, queries, Reward({"diversity": 1.0}), training=run.read_queries("train")
     )  # fmt: skip
-    found: dict[str, dict[str, list[float]]] = {}
+    by_method: dict[str, dict[str, list[float]]] = {}
     for method in lineup.methods:
-        drawn = [method]
+        draws = [method]
         if method.name in OURS:
-            drawn = [method.with_draw(draw) for draw in range(DRAWS)]
+            draws = [method.with_draw(draw) for draw in range(DRAWS)]
         parts = []
         for start in range(0, len(queries), 64):
             part = queries[start : start + 64]
             z = searcher.encode_queries([query.text for query in part])
             references = [searcher.catalog.rows(query.references) for query in part]
             sums = torch.zeros(len(part), 2)
-            for one in drawn:
+            for one in draws:
                 sets = one(part, z)
                 if sets.references is None:
                     sets = with_references(sets, references)
                 sums[:, 0] += pool_recall(sets)
                 sums[:, 1] += item_vendi(first_items(searcher, sets))
-            parts.append(sums / len(drawn))
+            parts.append(sums / len(draws))
         both = torch.cat(parts)
-        found[method.name] = {
+        by_method[method.name] = {
             measure: [round(value, 5) for value in both[:, column].tolist()]
             for column, measure in enumerate(("recall", "vendi"))
         }
-    return found
+    return by_method
 
 
 @torch.no_grad()
 def anchors(name: str, runs: Path, results: Path) -> None:
-    """Write recall and Vendi of R4T-Diffusion at several anchors, no training: validation and test.
+    """Write recall and Vendi of R4T-Diffusion at several anchors, on validation and test queries.
 
-    The anchor of the best recall on validation queries is what a user would choose.
+    Nothing is trained. A user would choose the anchor with the best recall on validation queries.
     """
-    found: dict[str, dict[str, list[torch.Tensor]]] = {}
+    by_anchor: dict[str, dict[str, list[torch.Tensor]]] = {}
     folds = [int(path.stem[-1]) for path in sorted(results.glob(f"diffusion-{name}-fold*.json"))]
     for fold in folds:
         run = Run.open(runs / f"{name}-fold{fold}")
@@ -142,40 +142,42 @@ def anchors(name: str, runs: Path, results: Path) -> None:
                 fan_out = DiffusionFanOut.load(searcher, run.folder / MODELS["diffusion"], SIZE)
                 fan_out.anchor = anchor
                 method = FanOutMethod("R4T-Diffusion", fan_out, POOL)
-                place = found.setdefault(f"{split}, {anchor}", {"recall": [], "vendi": []})
+                values = by_anchor.setdefault(f"{split}, {anchor}", {"recall": [], "vendi": []})
                 for start in range(0, len(queries), 64):
                     part = queries[start : start + 64]
                     sets = method(part, searcher.encode_queries([query.text for query in part]))
                     references = [searcher.catalog.rows(query.references) for query in part]
                     sets = with_references(sets, references)
-                    place["recall"].append(pool_recall(sets))
-                    place["vendi"].append(item_vendi(first_items(searcher, sets)))
+                    values["recall"].append(pool_recall(sets))
+                    values["vendi"].append(item_vendi(first_items(searcher, sets)))
     means = {
-        key: {measure: round(float(torch.cat(parts).mean()), 4) for measure, parts in told.items()}
-        for key, told in found.items()
+        key: {
+            measure: round(float(torch.cat(parts).mean()), 4) for measure, parts in values.items()
+        }
+        for key, values in by_anchor.items()
     }
     files = [results / f"diffusion-{name}-fold{fold}.json" for fold in folds]
-    lines = pooled(files)
-    for key, told in means.items():
+    by_method = pooled(files)
+    for key, mean in means.items():
         if key.startswith("test"):
-            point = (told["vendi"], told["recall"])
-            told["above MMR"] = above(point, curve(lines, "MMR"))
+            point = (mean["vendi"], mean["recall"])
+            mean["above MMR"] = above(point, curve(by_method, "MMR"))
     best = max(ANCHORS, key=lambda anchor: means[f"val, {anchor}"]["recall"])
-    kept = {"folds": folds, "chosen on validation": best, "means": means}
+    content = {"folds": folds, "chosen on validation": best, "means": means}
     path = results / f"diffusion-{name}-anchors.json"
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    print(path, json.dumps(kept, indent=1))
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(path, json.dumps(content, indent=1))
 
 
 def with_references(sets: Any, references: list[list[int]]) -> Any:
-    """The same sets with the reference rows of their queries."""
+    """The sets, extended by the reference rows of their queries."""
     from r4t.sets import pad_rows
 
     return sets.extended(references=pad_rows(references))
 
 
 def pooled(files: list[Path]) -> dict[str, dict[str, torch.Tensor]]:
-    """Return method → measure → values of the queries of all folds, for what all folds have."""
+    """Return method → measure → values of the queries of all folds, for methods in every fold."""
     folds = [json.loads(path.read_text(encoding="utf-8"))["methods"] for path in files]
     names = [name for name in folds[0] if all(name in fold for fold in folds)]
     return {
@@ -187,20 +189,20 @@ def pooled(files: list[Path]) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def curve(found: dict[str, dict[str, torch.Tensor]], name: str) -> list[tuple[float, float]]:
-    """(Vendi, recall) of the points of a curve, by Vendi; No fan-out is its end."""
+def curve(by_method: dict[str, dict[str, torch.Tensor]], name: str) -> list[tuple[float, float]]:
+    """(Vendi, recall) of the points on a curve, sorted by Vendi; No fan-out is one end."""
     points = [
         (float(values["vendi"].mean()), float(values["recall"].mean()))
-        for method, values in found.items()
+        for method, values in by_method.items()
         if method == "No fan-out" or (method.startswith(f"{name} ") and "in pool" not in method)
     ]
     return sorted(points)
 
 
 def above(point: tuple[float, float], line: list[tuple[float, float]]) -> float:
-    """Recall of a (Vendi, recall) point less that of a curve at the same Vendi.
+    """Recall of a (Vendi, recall) point minus that of a curve at the same Vendi.
 
-    Left of the curve its first point counts, right of it its last.
+    A point left of the curve is compared with its first point, one right of it with its last.
 
     Example:
         >>> above((1.5, 0.5), [(1.0, 0.6), (2.0, 0.2)])
@@ -218,30 +220,30 @@ def above(point: tuple[float, float], line: list[tuple[float, float]]) -> float:
 
 def tables(results: Path) -> None:
     """Print and write tables, paired differences and the recall–diversity plane."""
-    lines, told, planes = [], {}, {}
+    lines, summaries, planes = [], {}, {}
     for name in SETS:
         files = sorted(results.glob(f"diffusion-{name}-fold*.json"))
         if not files:
             continue
-        found = pooled(files)
-        count = len(found["No fan-out"]["recall"])
+        by_method = pooled(files)
+        count = len(by_method["No fan-out"]["recall"])
         lines += [f"**{name}**, {len(files)} of {FOLDS} folds, {count} test queries", ""]
         lines += [
             "| method | recall in 150 | Vendi of ten | recall above the MMR curve | above DPP's |"
         ]
         lines += ["|---|---:|---:|---:|---:|"]
-        told[name] = {}
-        for method, values in found.items():
+        summaries[name] = {}
+        for method, values in by_method.items():
             cells = []
             for measure in ("recall", "vendi"):
                 low, high = bootstrap(values[measure].unsqueeze(1)).flatten().tolist()
                 cells.append(f"{values[measure].mean():.3f} ({low:.3f} … {high:.3f})")
             point = (float(values["vendi"].mean()), float(values["recall"].mean()))
-            apart = [above(point, curve(found, line)) for line in ("MMR", "DPP")]
-            told[name][method] = {"vendi": point[0], "recall": point[1], "above": apart}
+            heights = [above(point, curve(by_method, line)) for line in ("MMR", "DPP")]
+            summaries[name][method] = {"vendi": point[0], "recall": point[1], "above": heights}
             if method in NAMED:
-                shown = " | ".join(f"{distance:+.3f}" for distance in apart)
-                lines.append(f"| {method} | {' | '.join(cells)} | {shown} |")
+                cells += [f"{height:+.3f}" for height in heights]
+                lines.append(f"| {method} | {' | '.join(cells)} |")
         lines += [
             "",
             "| paired difference of recall | mean | 95 % interval | p |",
@@ -249,24 +251,26 @@ def tables(results: Path) -> None:
         ]
         pairs = [(one, other) for one in OURS[1:] for other in ("R4T-FOLM", "No fan-out")]
         for one, other in pairs:
-            if one in found:
-                apart_of = found[one]["recall"] - found[other]["recall"]
-                low, high = bootstrap(apart_of.unsqueeze(1)).flatten().tolist()
+            if one in by_method:
+                change = by_method[one]["recall"] - by_method[other]["recall"]
+                low, high = bootstrap(change.unsqueeze(1)).flatten().tolist()
                 lines.append(
-                    f"| {one} − {other} | {apart_of.mean():+.4f} | {low:+.4f} … {high:+.4f} | "
-                    f"{sign_flip(apart_of):.4f} |"
+                    f"| {one} − {other} | {change.mean():+.4f} | {low:+.4f} … {high:+.4f} | "
+                    f"{sign_flip(change):.4f} |"
                 )
         lines.append("")
-        planes[name] = found
+        planes[name] = by_method
     text = "\n".join(lines)
     print(text)
     (results / "diffusion.md").write_text(text, encoding="utf-8")
-    (results / "diffusion.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (results / "diffusion.json").write_text(
+        json.dumps(summaries, indent=1) + "\n", encoding="utf-8"
+    )
     plot(planes, results / "diffusion.png")
 
 
 def plot(planes: dict[str, dict[str, dict[str, torch.Tensor]]], path: Path) -> None:
-    """Recall against Vendi, one panel a set, MMR and DPP as curves."""
+    """Plot recall against Vendi, one panel per data set, with MMR and DPP as curves."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -275,12 +279,12 @@ def plot(planes: dict[str, dict[str, dict[str, torch.Tensor]]], path: Path) -> N
     figure, axes = pyplot.subplots(
         1, len(planes), figsize=(6 * len(planes), 5), layout="constrained", squeeze=False
     )
-    for axis, (name, found) in zip(axes.flat, planes.items()):
+    for axis, (name, by_method) in zip(axes.flat, planes.items()):
         for line, marker in (("MMR", "o"), ("DPP", "s")):
-            axis.plot(*zip(*curve(found, line)), marker=marker, color="0.6", label=line)
-        named = [n for n in NAMED if n in found and n not in ("MMR", "DPP")]
-        for number, method in enumerate(named):
-            point = [float(found[method][measure].mean()) for measure in ("vendi", "recall")]
+            axis.plot(*zip(*curve(by_method, line)), marker=marker, color="0.6", label=line)
+        points = [n for n in NAMED if n in by_method and n not in ("MMR", "DPP")]
+        for number, method in enumerate(points):
+            point = [float(by_method[method][measure].mean()) for measure in ("vendi", "recall")]
             axis.plot(*point, "*Pv^XDd<>"[number % 9], markersize=10, linestyle="", label=method)
         axis.set_title(name)
         axis.set_xlabel("Vendi of the ten items")
@@ -293,7 +297,7 @@ def plot(planes: dict[str, dict[str, dict[str, torch.Tensor]]], path: Path) -> N
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument(
-        "--anchors", action="store_true", help="only ask the models that are there, anchored"
+        "--anchors", action="store_true", help="only run the finished models, anchored"
     )
     arguments = parser.parse_args()
     if arguments.anchors:

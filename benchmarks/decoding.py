@@ -1,4 +1,4 @@
-"""Prompts (B, P) → completions (B, T) of a fixed length: the ways to let a language model write."""
+"""Prompts (B, P) → completions (B, T) of a fixed length, by each way to run a language model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,16 +24,17 @@ def grouped_attention(
 ) -> tuple[Tensor, None]:
     """Attention that reads each key and value once for all heads that share it.
 
-    transformers' own repeats them in memory wherever there is a mask, as with a static cache.
+    The attention of transformers repeats them in memory whenever there is a mask, as with a static
+    cache.
 
     Args:
-        module: Not read.
-        query: (B, heads, n, e); n tokens of a prompt at the start, or one.
-        key: (B, groups, S, e), of the whole cache.
-        value: Likewise.
-        attention_mask: (S,) bool for one token, True where something was written; a prompt sees
-            itself.
-        scaling: Of the scores.
+        module: Unused.
+        query: (B, heads, n, e); n tokens of a prompt at the start, or one token.
+        key: (B, groups, S, e) of the whole cache.
+        value: (B, groups, S, e) of the whole cache.
+        attention_mask: (S,) bool for one token, True where the cache is filled; unused for a prompt,
+            which attends to itself.
+        scaling: Factor of the scores.
 
     Returns:
         (B, n, heads, e), and no weights.
@@ -41,10 +42,10 @@ def grouped_attention(
     batch, heads, length, width = query.shape
     if length > 1:
         key, value = key[:, :, :length], value[:, :, :length]
-        seen = F.scaled_dot_product_attention(
+        output = F.scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, enable_gqa=True
         )
-        return seen.transpose(1, 2), None
+        return output.transpose(1, 2), None
     query = query.view(batch, key.shape[1], -1, width)  # (B, groups, heads / groups, e)
     scores = (query @ key.transpose(2, 3) * scaling).float()  # (B, groups, heads / groups, S)
     weights = scores.masked_fill(~attention_mask, -torch.inf).softmax(-1)
@@ -55,13 +56,13 @@ AttentionInterface.register("grouped", grouped_attention)
 
 
 class FixedCache:
-    """Keys and values at fixed places in memory, for a prompt and all that is written after it.
+    """Keys and values at fixed addresses in memory, for a prompt and its completion.
 
     Args:
-        model: Whose.
+        model: The model that uses the cache.
         batch: B.
-        length: S, of prompt and completion.
-        place: (1,) int64 on the model's device: where the next token goes.
+        length: S, tokens of prompt and completion.
+        place: (1,) int64 on the model's device: position of the next token.
     """
 
     def __init__(self, model: Qwen3ForCausalLM, batch: int, length: int, place: Tensor) -> None:
@@ -73,24 +74,24 @@ class FixedCache:
         self.place = place
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any) -> tuple[Tensor, Tensor]:
-        """Keep a layer's keys and values (B, groups, n, e); return all of them (B, groups, S, e)."""
-        for kept, new in ((self.keys[layer], key), (self.values[layer], value)):
+        """Store a layer's keys and values (B, groups, n, e); return all of them (B, groups, S, e)."""
+        for stored, new in ((self.keys[layer], key), (self.values[layer], value)):
             if new.shape[2] > 1:
-                kept[:, :, : new.shape[2]] = new
+                stored[:, :, : new.shape[2]] = new
             else:
-                kept.index_copy_(2, self.place, new)
+                stored.index_copy_(2, self.place, new)
         return self.keys[layer], self.values[layer]
 
 
 class FixedWriter:
-    """Writes the likeliest tokens through a fixed cache; a step is one CUDA graph on a GPU.
+    """Writes the likeliest tokens with a fixed cache; on a GPU each step is one CUDA graph.
 
     Args:
-        model: Of Qwen3's architecture.
+        model: A model of Qwen3's architecture.
         batch: B.
-        prompt: P, tokens of each prompt.
-        tokens: T, of each completion.
-        compiled: Whether the model's own code is compiled first.
+        prompt: P, tokens per prompt.
+        tokens: T, tokens per completion.
+        compiled: Whether the model's code is compiled first.
     """
 
     @torch.no_grad()
@@ -115,10 +116,10 @@ class FixedWriter:
 
     def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
         """The likeliest token (B, 1) after ids (B, n) at positions (1, n)."""
-        seen = self.places <= self.place
+        filled = self.places <= self.place
         output = self.model(
             input_ids=ids,
-            attention_mask={"full_attention": seen},
+            attention_mask={"full_attention": filled},
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
@@ -127,13 +128,13 @@ class FixedWriter:
         return output.logits[:, -1].argmax(-1, keepdim=True)
 
     def read(self) -> None:
-        """Read the prompts, and write the first token."""
+        """Read the prompts and write the first token."""
         self.token.copy_(self.forward(self.ids, self.places[None, : self.prompt]))
         self.written[:, :1] = self.token
         self.place.fill_(self.prompt)
 
     def step(self) -> None:
-        """Write the next token, all on the device."""
+        """Write the next token, entirely on the device."""
         self.token.copy_(self.forward(self.token, self.place[None]))
         self.written.index_copy_(1, self.place - self.prompt + 1, self.token)
         self.place.add_(1)
@@ -149,16 +150,16 @@ class FixedWriter:
 
 
 class GrowingWriter:
-    """``generate`` of transformers as it is, with a cache that grows.
+    """transformers' own ``generate``, with a growing cache.
 
     Args:
-        model: Of Qwen3's architecture.
-        tokens: T, of each completion.
+        model: A model of Qwen3's architecture.
+        tokens: T, tokens per completion.
     """
 
     def __init__(self, model: Qwen3ForCausalLM, tokens: int) -> None:
         model.set_attn_implementation("sdpa")
-        model.generation_config.eos_token_id = None  # none ends before the last token
+        model.generation_config.eos_token_id = None  # every completion has all tokens
         self.model, self.tokens = model, tokens
 
     @torch.no_grad()
@@ -174,11 +175,11 @@ class GrowingWriter:
 
 
 class InParts:
-    """Writes for a batch in equal parts, one after the other.
+    """Writes for a batch in equal parts, one after another.
 
     Args:
-        write: For one part.
-        parts: How many.
+        write: Writes for one part.
+        parts: Number of parts.
     """
 
     def __init__(self, write: Write, parts: int) -> None:
@@ -195,13 +196,13 @@ WRITERS = ("compiled graph", "graph", "growing cache")
 
 
 def writer(kind: str, model: Qwen3ForCausalLM, prompts: Tensor, tokens: int) -> InParts:
-    """Build a writer for prompts (B, P); a batch that memory does not hold is halved until it does.
+    """Build a writer for prompts (B, P); halve the batch until it fits into memory.
 
     Args:
         kind: One of ``WRITERS``.
-        model: What writes.
-        prompts: One batch, written for once.
-        tokens: T, of each completion.
+        model: The language model.
+        prompts: One batch, for which the writer is tried once.
+        tokens: T, tokens per completion.
     """
     parts = 1
     while True:

@@ -1,4 +1,4 @@
-"""A device → its name, its memory's bandwidth, and work on it timed, compiled or recorded."""
+"""A device → its description, its memory bandwidth, and timed or recorded work on it."""
 
 import gc
 import platform
@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.rerank import processor
 
 Result = TypeVar("Result")
-# On a CPU compiling is only traced: what inductor writes for it is nothing that a GPU would run.
+# On a CPU, compilation only traces: inductor's CPU code says nothing about a GPU.
 BACKEND = "inductor" if torch.cuda.is_available() else "eager"
 
 
@@ -26,8 +26,8 @@ def default_device() -> torch.device:
 
 
 def hardware() -> dict[str, Any]:
-    """What a benchmark ran on."""
-    found: dict[str, Any] = {
+    """Processor, GPU and versions that a benchmark ran on."""
+    facts: dict[str, Any] = {
         "cpu": processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -36,44 +36,44 @@ def hardware() -> dict[str, Any]:
     }
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        found |= {
+        facts |= {
             "gpu": properties.name,
             "gpu_memory": properties.total_memory,
             "driver": driver(),
             "cuda": torch.version.cuda,
         }
-    return found
+    return facts
 
 
 def driver() -> str:
-    """Version of the GPU's driver, as nvidia-smi tells it."""
+    """Version of the GPU's driver according to nvidia-smi."""
     if shutil.which("nvidia-smi") is None:
-        return "unknown: there is no nvidia-smi"
-    told = subprocess.run(
+        return "unknown: nvidia-smi is not installed"
+    done = subprocess.run(
         ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return told.stdout.split("\n")[0].strip()
+    return done.stdout.split("\n")[0].strip()
 
 
 def now() -> float:
-    """Seconds, after the GPU has done what it was given."""
+    """Clock in seconds, once the GPU has finished its queued work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """Do some work; return what it returns, and its seconds."""
+    """Run ``work``; return its result and its seconds."""
     begin = now()
-    found = work()
-    return found, now() - begin
+    result = work()
+    return result, now() - begin
 
 
 def release() -> None:
-    """Give back the GPU memory that nothing holds any more, compiled code included."""
+    """Free unused GPU memory, compiled code included."""
     torch._dynamo.reset()
     gc.collect()
     if torch.cuda.is_available():
@@ -81,21 +81,21 @@ def release() -> None:
 
 
 def recorded(work: Callable[[], Result], device: torch.device) -> Callable[[], Result]:
-    """Record work as a CUDA graph, which needs no Python and no launches when it is replayed.
+    """Record work as a CUDA graph, whose replay needs no Python and no launches.
 
     Args:
-        work: Reads and writes the same tensors every time, and waits for nothing.
-        device: On a CPU the work itself is returned, once done.
+        work: Reads and writes the same tensors every time, and never synchronizes.
+        device: On a CPU, ``work`` runs once and is returned itself.
 
     Returns:
-        Does the work again; what it returns is overwritten by the next time.
+        Repeats the work. The next call overwrites its result.
     """
     if device.type != "cuda":
         work()
         return work
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # lets libraries set up what they must not while recording
+    with torch.cuda.stream(stream):  # libraries initialize here: they must not while recording
         for _ in range(3):
             work()
     torch.cuda.current_stream().wait_stream(stream)
@@ -111,7 +111,7 @@ def recorded(work: Callable[[], Result], device: torch.device) -> Callable[[], R
 
 
 def bandwidth(size: int, device: torch.device, times: int = 10) -> float:
-    """Bytes that the device's memory moves a second, by copies of ``size`` bytes: read and written."""
+    """Bytes per second that the device's memory moves, from copies of ``size`` bytes (read and write)."""
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)
@@ -120,7 +120,7 @@ def bandwidth(size: int, device: torch.device, times: int = 10) -> float:
 
 
 def floor(tokens: int, weight_bytes: float, bytes_per_second: float) -> float:
-    """Least seconds to write ``tokens`` one after the other: each reads all weights once.
+    """Minimum seconds to write ``tokens`` one after another, if each reads all weights once.
 
     Example:
         >>> floor(150, weight_bytes=8e9, bytes_per_second=3e12)

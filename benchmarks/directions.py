@@ -1,4 +1,4 @@
-"""Query vectors (B, d) → directions (B, L, d): the ways to run the diffusion retriever."""
+"""Query vectors (B, d) → directions (B, L, d), by each way to run the diffusion retriever."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -30,11 +30,11 @@ NETWORK = {
 
 @dataclass(frozen=True)
 class Setting:
-    """How to sample.
+    """Settings of the sampler.
 
     Attributes:
-        sampler: Method and steps.
-        guidance: w; above 0 a step evaluates the network twice.
+        sampler: Algorithm and number of steps.
+        guidance: w; above 0 each step evaluates the network twice.
     """
 
     sampler: Sampler
@@ -51,22 +51,22 @@ DEPLOYED = "as deployed"
 
 
 class HeldSigmas:
-    """Decreasing sigmas that host and device both hold, so that a sampler copies none of them.
+    """Decreasing sigmas on both host and device, so that a sampler never copies them.
 
     Args:
         sigmas: (S + 1,) on the host.
-        device: Where they are to lie as well.
+        device: Gets a copy.
     """
 
     def __init__(self, sigmas: Tensor, device: torch.device) -> None:
         self._host, self._device = sigmas.tolist(), sigmas.to(device)
 
     def tolist(self) -> list[float]:
-        """Return the host's."""
+        """Return the values on the host."""
         return self._host
 
     def to(self, like: Tensor) -> Tensor:
-        """Return the device's."""
+        """Return the tensor on the device."""
         return self._device
 
 
@@ -78,26 +78,26 @@ def build_generator(network: dict[str, Any], device: torch.device) -> DirectionG
 
 
 def ways(generator: DirectionGenerator) -> dict[str, DirectionGenerator]:
-    """What each way of running a retriever runs: itself, or a copy whose network is compiled."""
+    """Generator that each way runs: the given one, or a copy with a compiled network."""
     compiled = copy.deepcopy(generator)
     compiled.network.compile(dynamic=False, backend=BACKEND)
     return {DEPLOYED: generator, "graph": generator, "compiled graph": compiled}
 
 
 def with_setting(generator: DirectionGenerator, setting: Setting) -> DirectionGenerator:
-    """Return the same networks under another sampler."""
-    found = copy.copy(generator)
-    found.sampler, found.guidance = setting.sampler, setting.guidance
-    return found
+    """Return the same network with another sampler."""
+    other = copy.copy(generator)
+    other.sampler, other.guidance = setting.sampler, setting.guidance
+    return other
 
 
 def cast(device: torch.device) -> torch.autocast:
-    """Matrix products in bfloat16; casts are not kept: a graph would read those of earlier calls."""
+    """Run matrix products in bfloat16, without cached casts: a graph would reuse those of old calls."""
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 def deployed(generator: DirectionGenerator) -> Generate:
-    """The module as it is called in deployment, under autocast."""
+    """The module as deployed, under autocast."""
 
     def generate(query: Tensor, seeds: Sequence[int]) -> Tensor:
         with cast(query.device):
@@ -107,12 +107,12 @@ def deployed(generator: DirectionGenerator) -> Generate:
 
 
 def graphed(generator: DirectionGenerator, batch: int, device: torch.device) -> Generate:
-    """Noise and all steps of the sampler as one CUDA graph; returns what ``deployed`` does.
+    """Noise and all sampler steps as one CUDA graph, with the same results as ``deployed``.
 
     Args:
-        generator: What is run.
-        batch: B, the only one it will do for.
-        device: Of the generator.
+        generator: The retriever.
+        batch: The only B for which the graph works.
+        device: Device of the generator.
     """
     query = torch.zeros(batch, generator.dim, device=device)
     keys = torch.zeros(batch, dtype=torch.long, device=device)

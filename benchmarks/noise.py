@@ -1,9 +1,9 @@
-"""Milliseconds to draw the retriever's first noise: one generator a query, and the hash of all at once.
+"""Milliseconds to draw the retriever's initial noise: one generator per query, or one hash for all.
 
     OMP_NUM_THREADS=1 python -m benchmarks.noise
 
-Both give a query the same noise in any batch. They are timed in turns, and the middle of the turns is
-told. Writes benchmarks/results/noise.json. Not yet run on hardware: only on a CPU.
+Both give a query the same noise in any batch. They alternate, and the median counts. Writes
+benchmarks/results/noise.json. Run only on a CPU so far.
 """
 
 import argparse
@@ -22,16 +22,16 @@ ROWS, WIDTH = 12, 128  # of a set
 BATCHES = (1, 64, 1024)
 
 
-def one_generator_a_query(seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Draw (B, 12, 128) on the CPU, one generator a seed, and copy it."""
-    drawn = [
+def one_generator_per_query(seeds: Sequence[int], device: torch.device) -> Tensor:
+    """Draw (B, 12, 128) on the CPU, with one generator per seed, and copy it to the device."""
+    noise = [
         torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed)) for seed in seeds
     ]
-    return torch.stack(drawn).to(device)
+    return torch.stack(noise).to(device)
 
 
 def hashed(seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Draw (B, 12, 128) where it is needed."""
+    """Draw (B, 12, 128) on the device."""
     return seeded_noise(seeds, (ROWS, WIDTH), device)()
 
 
@@ -40,22 +40,22 @@ def measure(batch: int, turns: int, device: torch.device) -> dict[str, float]:
     seconds: dict[str, list[float]] = {"one generator a query": [], "hash": []}
     seeds = list(range(batch))
     for _ in range(turns + 1):
-        for name, draw in zip(seconds, (one_generator_a_query, hashed), strict=True):
+        for name, draw in zip(seconds, (one_generator_per_query, hashed), strict=True):
             seconds[name].append(timed(lambda draw=draw: draw(seeds, device))[1])
-    return {name: 1000 * median(found[1:]) for name, found in seconds.items()}
+    return {name: 1000 * median(times[1:]) for name, times in seconds.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--turns", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/noise.json")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     device = default_device()
-    found = {str(batch): measure(batch, told.turns, device) for batch in BATCHES}
-    settings = {"rows": ROWS, "width": WIDTH, "turns": told.turns}
-    content = {"hardware": hardware(), "settings": settings, "milliseconds": found}
-    told.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+    milliseconds = {str(batch): measure(batch, options.turns, device) for batch in BATCHES}
+    settings = {"rows": ROWS, "width": WIDTH, "turns": options.turns}
+    content = {"hardware": hardware(), "settings": settings, "milliseconds": milliseconds}
+    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(milliseconds, indent=2))
 
 
 if __name__ == "__main__":

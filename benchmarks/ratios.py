@@ -1,4 +1,4 @@
-"""Times of two sides taken in turns → their ratio, with an interval."""
+"""Alternating times of two sides → their ratios, and an interval of the median."""
 
 import random
 from collections.abc import Sequence
@@ -13,5 +13,5 @@ def interval(values: Sequence[float], draws: int = 10_000) -> tuple[float, float
 
 
 def quotients(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Each of ours over its partner."""
+    """Ratios of the times in each pair."""
     return [one / other for one, other in zip(mine, theirs)]

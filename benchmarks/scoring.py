@@ -1,4 +1,4 @@
-"""Queries, and something that answers them → the composite, its parts and the Vendi score of each."""
+"""Queries and a function that answers them → composite, its parts and Vendi score of each answer."""
 
 from collections.abc import Callable
 
@@ -28,8 +28,8 @@ def scored(
     Args:
         answer: Queries and their vectors (B, d) → their sets.
         searcher: Encodes the queries.
-        queries: The n that are asked.
-        reward: Its total is the composite; its objectives are measures of their own.
+        queries: n queries.
+        reward: Its total is the composite; each of its objectives is a further measure.
 
     Returns:
         Measure → (n,) values in float64.
@@ -39,7 +39,7 @@ def scored(
         part = queries[start : start + BATCH]
         sets = answer(part, searcher.encode_queries([query.text for query in part]))
         total, components = reward(sets)
-        found = {"composite": total, "vendi": item_vendi(sets), **components}
-        for name, scores in found.items():
+        measures = {"composite": total, "vendi": item_vendi(sets), **components}
+        for name, scores in measures.items():
             parts.setdefault(name, []).append(scores.double())
     return {name: torch.cat(scores) for name, scores in parts.items()}

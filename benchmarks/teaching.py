@@ -1,4 +1,4 @@
-"""A warm start that a benchmark trains → the model that was taught, and what it writes."""
+"""A warm start that a benchmark trains → the trained model, and its fan-outs."""
 
 from typing import Any
 
@@ -14,7 +14,14 @@ from r4t.support.seeds import query_seed
 
 
 def teach(run: Run, module: WarmStart, batch_size: int, **plan: Any) -> None:
-    """Train on the CPU by ``plan``, arguments of the trainer, with nothing kept; then evaluate."""
+    """Train on the CPU without checkpoints or logs, then switch to evaluation mode.
+
+    Args:
+        run: Its queries are learned.
+        module: Trained in place.
+        batch_size: Queries per step.
+        **plan: Further arguments of the trainer.
+    """
     Trainer(
         accelerator="cpu",
         limit_val_batches=0,
@@ -30,7 +37,7 @@ def teach(run: Run, module: WarmStart, batch_size: int, **plan: Any) -> None:
 
 
 def written(module: WarmStart, queries: list[Query]) -> tuple[Fanouts, SetBatch]:
-    """Sample one fan-out a query with fixed seeds, and retrieve its set."""
+    """Sample one fan-out per query with fixed seeds, and retrieve its set."""
     seeds = [query_seed(query.id, 0) for query in queries]
     fanouts = module.fanout.sample([query.text for query in queries], seeds, 1, 0.9)
     return fanouts, module.retrieve(queries, fanouts)

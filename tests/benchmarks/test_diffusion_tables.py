@@ -69,13 +69,13 @@ def test_quality_steps_of_a_run(place, tmp_path, monkeypatch):
     for name, steps in (("HEUN", (2,)), ("MULTISTEP", (2,)), ("EULER", (2,)), ("SDE", (2,))):
         monkeypatch.setattr(quality_steps, name, steps)
     quality_steps.main([str(place.folder), "--seeds", "1", "--results", str(tmp_path)])
-    found = json.loads((tmp_path / "quality_steps.json").read_text())
-    told = {row["name"]: row["evaluations"] for row in found["table"]}
-    assert told == {
+    content = json.loads((tmp_path / "quality_steps.json").read_text())
+    evaluations = {row["name"]: row["evaluations"] for row in content["table"]}
+    assert evaluations == {
         "ODE, converged": 256, "SDE-256": 512, "Heun": 6, "Multistep": 4, "Multistep, 0.03 … 20": 4,
         "Euler": 4, "SDE": 4, "student, 2": 2,
     }  # fmt: skip
-    assert found["queries"] == 2
+    assert content["queries"] == 2
     assert (tmp_path / "quality_steps.png").stat().st_size > 10_000
 
 
@@ -90,7 +90,7 @@ def test_oversampling_of_a_run(place, tmp_path):
             by_name[f"{model}, {name}"]["composite"]
             for name in ("first 10 rows", "best of 2 sets", "best of 8 sets")
         )
-        assert one <= two + 1e-6 <= eight + 2e-6  # the draws of fewer are among those of more
+        assert one <= two + 1e-6 <= eight + 2e-6  # more sets include the draws of fewer
     for row in table:
         parts = 0.6 * row["groundedness"] + 0.2 * row["diversity"] + 0.2 * row["alignment"]
         assert row["composite"] == pytest.approx(parts, abs=1e-5)
@@ -118,13 +118,13 @@ def test_bundle_tables_pool_the_folds(tmp_path):
         "R4T-Diffusion": values([0.4, 0.6], [5.0, 5.0]),
     }
     for fold in range(2):
-        told = {"methods": {**plain, **ours}}
-        (tmp_path / f"diffusion-clothing-fold{fold}.json").write_text(json.dumps(told))
+        content = {"methods": {**plain, **ours}}
+        (tmp_path / f"diffusion-clothing-fold{fold}.json").write_text(json.dumps(content))
     bundles_diffusion.tables(tmp_path)
-    found = json.loads((tmp_path / "diffusion.json").read_text())["clothing"]
-    # At Vendi 5, half way from (4, 0.5) to (6, 0.3), the curve stands at 0.4.
-    assert found["R4T-FOLM"]["above"] == [pytest.approx(0.0), pytest.approx(0.0)]
-    assert found["R4T-Diffusion"]["above"][0] == pytest.approx(0.1)
+    summary = json.loads((tmp_path / "diffusion.json").read_text())["clothing"]
+    # At Vendi 5, halfway from (4, 0.5) to (6, 0.3), the curve is at 0.4.
+    assert summary["R4T-FOLM"]["above"] == [pytest.approx(0.0), pytest.approx(0.0)]
+    assert summary["R4T-Diffusion"]["above"][0] == pytest.approx(0.1)
     text = (tmp_path / "diffusion.md").read_text()
     assert "2 of 5 folds, 4 test queries" in text
     assert "| R4T-Diffusion − R4T-FOLM | +0.1000 |" in text

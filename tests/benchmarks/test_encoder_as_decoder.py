@@ -1,4 +1,4 @@
-"""benchmarks.encoder_as_decoder on the small run: a clock ends training, sets are looked for."""
+"""benchmarks.encoder_as_decoder on the small run: a clock ends training, and sets are retrieved."""
 
 import json
 
@@ -39,12 +39,12 @@ def test_the_clock_ends_training_and_sets_the_rate(small_run):
 
 def test_all_models_are_measured_on_the_test_queries(small_run, encoder, tmp_path):
     out = tmp_path / "found.json"
-    told = [str(small_run.folder), "--minutes", "0.005", "--batch_size", "4"]
-    encoder_as_decoder.main([*told, "--encoder", str(encoder), "--out", str(out)])
-    found = json.loads(out.read_text())
-    assert found["settings"]["encoder"] == "encoder"
-    assert found["settings"]["retrieval"] == "LsaEncoder"
-    rows = found["models"]
+    arguments = [str(small_run.folder), "--minutes", "0.005", "--batch_size", "4"]
+    encoder_as_decoder.main([*arguments, "--encoder", str(encoder), "--out", str(out)])
+    content = json.loads(out.read_text())
+    assert content["settings"]["encoder"] == "encoder"
+    assert content["settings"]["retrieval"] == "LsaEncoder"
+    rows = content["models"]
     assert list(rows) == [
         "TinyQwen3",
         "encoder as decoder",
@@ -53,5 +53,5 @@ def test_all_models_are_measured_on_the_test_queries(small_run, encoder, tmp_pat
     for row in rows.values():
         assert row["queries"] == 8
         assert row["steps"] >= 1
-        # The pool of 150 of the 200 items holds most of a set, whatever is written.
+        # A pool of 150 of the 200 items has most of a set, whatever the model writes.
         assert 0.3 < row["recall"] <= 1

@@ -1,4 +1,4 @@
-"""benchmarks.minilm: the pinned weights or a refusal."""
+"""benchmarks.minilm: only the pinned weights are accepted."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ REQUIREMENTS = Path(minilm.__file__).with_name("requirements.txt")
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package with the weights ``weights``."""
+    """A package whose weights are the bytes ``weights``."""
     monkeypatch.syspath_prepend(tmp_path)
     folder = tmp_path / "another_minilm" / "model"
     folder.mkdir(parents=True)
@@ -29,13 +29,14 @@ def test_known_weights_are_found_without_an_import(package, monkeypatch):
 
 
 def test_other_and_missing_weights_are_refused(package):
-    found = hashlib.sha256(b"weights").hexdigest()[:12]
-    with pytest.raises(InputError, match=rf"SHA-256 53aa51172d14… — found {found} at .* — install"):
+    checksum = hashlib.sha256(b"weights").hexdigest()[:12]
+    message = rf"SHA-256 53aa51172d14…, but found {checksum} at .*\. Install the pinned package"
+    with pytest.raises(InputError, match=message):
         minilm.model_folder("another_minilm")
     (package / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"found no file at .*model\.safetensors — install the"):
+    with pytest.raises(InputError, match=r"but found no file at .*model\.safetensors\. Install the"):
         minilm.model_folder("another_minilm")
-    with pytest.raises(InputError, match=r"package no_minilm — found none installed — run pip in"):
+    with pytest.raises(InputError, match=r"package no_minilm, .* that it is not installed\. Run pip in"):
         minilm.model_folder("no_minilm")
 
 

@@ -1,4 +1,4 @@
-"""The synthesis benchmark at two tiny sizes: every query once, and what the process told."""
+"""benchmarks.synthesis at two tiny sizes: every query once, and what the process reports."""
 
 import json
 
@@ -9,16 +9,16 @@ from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 
 
-def test_new_queries_are_distinct_and_made_of_known_words():
+def test_new_queries_are_distinct_and_consist_of_known_words():
     queries = [
         Query(f"q{n}", text, "mood") for n, text in enumerate(["red linen", "blue wool", "hat"])
     ]
-    found = synthesis.more_queries(queries, 7)
-    assert [query.text for query in found[:3]] == ["red linen", "blue wool", "hat"]
-    assert len({query.text for query in found}) == len({query.id for query in found}) == 7
+    more = synthesis.more_queries(queries, 7)
+    assert [query.text for query in more[:3]] == ["red linen", "blue wool", "hat"]
+    assert len({query.text for query in more}) == len({query.id for query in more}) == 7
     known = {word for query in queries for word in query.text.split()}
-    assert {word for query in found for word in query.text.split()} <= known
-    assert found == synthesis.more_queries(queries, 7)
+    assert {word for query in more for word in query.text.split()} <= known
+    assert more == synthesis.more_queries(queries, 7)
 
 
 def test_tiny(small_run, tmp_path):

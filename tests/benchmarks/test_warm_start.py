@@ -11,8 +11,8 @@ from benchmarks import warm_start
 
 def test_both_ways_are_measured(small_run, tmp_path):
     out = tmp_path / "found.json"
-    told = [str(small_run.folder), "--steps", "1", "3", "--seeds", "1", "--limit", "2"]
-    warm_start.main([*told, "--out", str(out)])
+    arguments = [str(small_run.folder), "--steps", "1", "3", "--seeds", "1", "--limit", "2"]
+    warm_start.main([*arguments, "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]
     assert [(row["steps"], row["way"]) for row in rows] == [
         (steps, way) for steps in (1, 3) for way in ("word vectors", "random")
@@ -25,7 +25,7 @@ def test_both_ways_are_measured(small_run, tmp_path):
 def test_the_held_out_loss_is_a_mean_over_tokens(small_run):
     module = warm_start.taught(small_run, 0.5, 1, 0)
     queries = small_run.read_queries("val")[:3]
-    whole = warm_start.held_out_loss(module, queries)
+    loss = warm_start.held_out_loss(module, queries)
     texts = [query.text for query in queries]
     vectors = module.searcher.encode_queries(texts)
     losses = []  # one query at a time: no padding
@@ -36,4 +36,4 @@ def test_the_held_out_loss_is_a_mean_over_tokens(small_run):
         taught = module.fanout.teach([text], one)
         log_probs = module.fanout.log_probs(taught, temperature=1.0)
         losses += (-log_probs[taught.completion_mask.bool()]).tolist()
-    assert whole == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+    assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-4)
