@@ -1,4 +1,4 @@
-"""What a user or a file did wrong → one sentence that says what to do.
+"""What a user, a file or a plug-in did wrong → one message: what was expected, found, and to do.
 
 Examples:
     >>> nearest("diversty", ["alignment", "diversity"])
@@ -9,6 +9,7 @@ Examples:
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class InputError(ValueError):
@@ -24,16 +25,20 @@ class InputError(ValueError):
         Expected at least one query, but found none. Name a split.
     """
 
-    def __init__(
-        self, message: str = "", *, expected: str = "", found: str = "", remedy: str = ""
-    ) -> None:
-        if not message:
-            message = f"Expected {expected}, but found {found}. {remedy}"
-        super().__init__(message)
+    def __init__(self, *, expected: str, found: str, remedy: str) -> None:
+        super().__init__(f"Expected {expected}, but found {found}. {remedy}")
+
+    def __reduce__(self) -> Any:
+        """Pickle the message: a process that fails hands it to its parent."""
+        return _with_message, (type(self), str(self)), self.__dict__
+
+
+def _with_message(kind: type[InputError], message: str) -> InputError:
+    return kind.__new__(kind, message)
 
 
 class PluginError(InputError):
-    """A plug-in fails by itself; the program prints its traceback, the cause, below the sentence."""
+    """A plug-in fails; the program prints the plug-in's own traceback below the message."""
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
@@ -46,14 +51,16 @@ def check_least(numbers: Mapping[str, tuple[int, int]]) -> None:
     """Refuse numbers that are too small.
 
     Args:
-        numbers: Name of the setting → the number found and the least that it may be.
+        numbers: Name of a setting → the number found and the least allowed.
 
     Raises:
-        InputError: Names the first.
+        InputError: If a number is too small; the message names the first.
 
     Examples:
         >>> check_least({"size": (10, 1), "runs": (0, 0)})
     """
     for name, (found, least) in numbers.items():
         if found < least:
-            raise InputError(f"{name} must be at least {least}, found {found}; raise it.")
+            raise InputError(
+                expected=f"{name} to be at least {least}", found=f"{found}", remedy="Raise it."
+            )

@@ -171,7 +171,7 @@ def test_what_is_kept_is_bounded_and_does_not_hold_on_to_whole_batches(small_run
 
 
 def test_a_negative_number_of_texts_to_keep_is_refused(small_run):
-    with pytest.raises(InputError, match="cached must be at least 0, found -1"):
+    with pytest.raises(InputError, match="cached to be at least 0, but found -1"):
         small_run.searcher(cached=-1)
 
 

@@ -169,7 +169,7 @@ def test_a_ramp_moves_a_weight_over_the_steps():
     assert reward(batch_of(4.0))[0].item() == 6.0
     assert reward.weighted(components, 4)["late"].item() == pytest.approx(0.8)
     assert reward.weights == {"first": 1.0, "late": 0.5}
-    with pytest.raises(InputError, match="steps must be at least 1, found 0"):
+    with pytest.raises(InputError, match="steps to be at least 1, but found 0"):
         Ramp(0.0, 1.0, steps=0)
 
 

@@ -232,7 +232,7 @@ def test_none_where_a_score_does_not_apply(plane):
 def late(sets):
     """Fails at the query "west", which the second batch holds."""
     if "west" in sets.query_texts:
-        raise InputError("no column 'brand'")
+        raise InputError(expected="'brand'", found="no such column", remedy="Name another.")
     return first_row(sets)
 
 
@@ -242,7 +242,7 @@ def test_optional_scores_are_left_out_for_all_and_others_end_the_evaluation(plan
                      optional={"late"}, batch_size=2, **UNTIMED)  # fmt: skip
     assert not [name for name in found.measures if "late" in name]
     assert all(len(numbers) == 3 for v in found.values.values() for numbers in v.values())
-    assert found.settings["left_out"]["late"] == "no column 'brand'"
+    assert found.settings["left_out"]["late"].startswith("Expected 'brand', but found no")
     with pytest.raises(InputError, match="no column 'brand'"):
         evaluate(methods, QUERIES, plane, {}, {"late": late}, **UNTIMED)
 
@@ -389,11 +389,11 @@ def test_untimed_methods_are_measured_but_not_timed(plane):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, found 0; raise it"),
-        ({"across_runs": -1}, "across_runs must be at least 0, found -1; raise it"),
+        ({"batch_size": 0}, "batch_size to be at least 1, but found 0. Raise it"),
+        ({"across_runs": -1}, "across_runs to be at least 0, but found -1. Raise it"),
         ({"across_runs": 1}, "two or more runs .* found across_runs 1, .* Use 5, .* or 0 for none"),
-        ({"latency_batches": (1, 0)}, "latency_batches must be at least 1, found 0; raise it"),
-        ({"latency_calls": 0}, "latency_calls must be at least 1, found 0; raise it"),
+        ({"latency_batches": (1, 0)}, "latency_batches to be at least 1, but found 0. Raise it"),
+        ({"latency_calls": 0}, "latency_calls to be at least 1, but found 0. Raise it"),
     ],
 )
 def test_numbers_are_checked_before_anything_is_measured(plane, setting, message):

@@ -517,9 +517,9 @@ def test_a_schedule_ends_at_the_last_update_of_the_last_epoch(run, limit):
 
 
 def test_settings_too_small_are_refused(run):
-    with pytest.raises(InputError, match="updates must be at least 1, found 0; raise it"):
+    with pytest.raises(InputError, match="updates to be at least 1, but found 0. Raise it"):
         tuner(run, Same(), updates=0)
-    with pytest.raises(InputError, match="micro_batch must be at least 1, found 0; raise it"):
+    with pytest.raises(InputError, match="micro_batch to be at least 1, but found 0. Raise it"):
         tuner(run, Same(), micro_batch=0)
 
 

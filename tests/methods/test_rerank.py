@@ -319,7 +319,7 @@ def test_a_trade_off_out_of_range_on_a_curve(plane):
 
 @BOTH
 def test_sizes_out_of_range(plane, method):
-    with pytest.raises(InputError, match=r"ordered of MMR must be at least 1, found 0; raise it"):
+    with pytest.raises(InputError, match=r"ordered of MMR to be at least 1, but found 0. Raise it"):
         method(plane, ordered=0, name="MMR")
-    with pytest.raises(InputError, match=r"depth of DPP must be at least 1, found -1; raise it"):
+    with pytest.raises(InputError, match=r"depth of DPP to be at least 1, but found -1. Raise it"):
         method(plane, depth=-1, name="DPP")

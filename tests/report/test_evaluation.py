@@ -279,11 +279,11 @@ def test_a_composite_that_reads_texts_leaves_the_rest_comparable():
 @pytest.mark.parametrize(
     "settings, sentence",
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, found 0; raise it"),
-        ({"latency_batches": [8, 0]}, "latency_batches must be at least 1, found 0"),
-        ({"latency_calls": 0}, "latency_calls must be at least 1, found 0"),
-        ({"queries": -3}, "queries must be at least 1, found -3"),
-        ({"across_runs": -1}, "across_runs must be at least 0, found -1"),
+        ({"batch_size": 0}, "batch_size to be at least 1, but found 0. Raise it"),
+        ({"latency_batches": [8, 0]}, "latency_batches to be at least 1, but found 0"),
+        ({"latency_calls": 0}, "latency_calls to be at least 1, but found 0"),
+        ({"queries": -3}, "queries to be at least 1, but found -3"),
+        ({"across_runs": -1}, "across_runs to be at least 0, but found -1"),
     ],
 )
 def test_numbers_that_are_too_small_are_refused_before_any_work(settings, sentence):
@@ -293,7 +293,7 @@ def test_numbers_that_are_too_small_are_refused_before_any_work(settings, senten
 
 def test_sizes_that_are_too_small_are_refused():
     for name in ("set_size", "pool_size", "best_of"):
-        with pytest.raises(InputError, match=f"{name} must be at least 1, found 0"):
+        with pytest.raises(InputError, match=f"{name} to be at least 1, but found 0"):
             MethodOptions(**{name: 0})
 
 

@@ -175,5 +175,5 @@ def test_a_fit_that_goes_on_without_the_callback_is_warned_of(tmp_path):
 
 
 def test_a_checkpoint_every_no_step_is_refused():
-    with pytest.raises(InputError, match="every must be at least 1, found 0; raise it"):
+    with pytest.raises(InputError, match="every to be at least 1, but found 0. Raise it"):
         KeepLast(0)

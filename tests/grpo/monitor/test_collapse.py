@@ -230,8 +230,8 @@ def test_what_is_forgotten_has_no_part_in_later_windows():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"window": 0}, "window must be at least 1, found 0"),
-        ({"patience": 0}, "patience must be at least 1, found 0"),
+        ({"window": 0}, "window to be at least 1, but found 0"),
+        ({"patience": 0}, "patience to be at least 1, but found 0"),
         ({"rules": []}, "at least one rule of a collapse, but found none. Leave out rules to use"),
     ],
 )

@@ -187,8 +187,8 @@ def test_tensorboard_takes_the_text(tiny, tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"every": 0}, "every must be at least 1, found 0"),
-        ({"shown": -1}, "shown must be at least 0, found -1"),
+        ({"every": 0}, "every to be at least 1, but found 0"),
+        ({"shown": -1}, "shown to be at least 0, but found -1"),
     ],
 )
 def test_bad_input(arguments, message):

@@ -285,8 +285,8 @@ def test_a_factor_that_is_no_share_is_refused(slower):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"window": 0}, "window must be at least 1, found 0"),
-        ({"patience": 0}, "patience must be at least 1, found 0"),
+        ({"window": 0}, "window to be at least 1, but found 0"),
+        ({"patience": 0}, "patience to be at least 1, but found 0"),
         ({"rules": []}, "at least one rule of a collapse, but found none"),
     ],
 )
