@@ -34,9 +34,13 @@ def test_other_and_missing_weights_are_refused(package):
     with pytest.raises(InputError, match=message):
         minilm.model_folder("another_minilm")
     (package / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"but found no file at .*model\.safetensors\. Install the"):
+    with pytest.raises(
+        InputError, match=r"but found no file at .*model\.safetensors\. Install the"
+    ):
         minilm.model_folder("another_minilm")
-    with pytest.raises(InputError, match=r"package no_minilm, .* that it is not installed\. Run pip in"):
+    with pytest.raises(
+        InputError, match=r"package no_minilm, .* that it is not installed\. Run pip in"
+    ):
         minilm.model_folder("no_minilm")
 
 
