@@ -1,11 +1,11 @@
-"""Does a pretrained encoder learn to write fan-outs sooner than a small model from scratch?
+"""Does a pretrained encoder learn to write fan-outs faster than a small model from scratch?
 
     pip install --no-deps --require-hashes -r benchmarks/requirements.txt
     python -m benchmarks.encoder_as_decoder RUN --minutes 5
 
-Warm-starts MiniLM as a decoder and TinyQwen3 of the toy config on a run with reference sets (the
-shopping bundles, docs/results.md), by the words of reference items, for as many minutes of CPU time
-each, and evaluates both as they are: recall of the test queries' sets in a pool of 150. One thread.
+Warm-starts MiniLM as a decoder and the toy config's TinyQwen3 on a run with reference sets (the
+shopping bundles, docs/results.md). Both learn the words of reference items for the same CPU time, and
+both are then evaluated without tuning: recall of the test queries' sets in a pool of 150. One thread.
 Writes benchmarks/results/encoder_as_decoder.json.
 """
 
@@ -35,10 +35,10 @@ POOL = 150
 
 
 class Clock(Callback):
-    """Ends training after some seconds of CPU time; the rate falls to zero by then.
+    """Ends training after some seconds of CPU time; the learning rate falls to zero by then.
 
     Args:
-        seconds: Of this process.
+        seconds: CPU time of this process.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -47,7 +47,7 @@ class Clock(Callback):
         self.losses: list[float] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Begin to count, and let the clock set the rate in place of the number of steps."""
+        """Start the clock, and let it set the learning rate instead of the number of steps."""
         begin = time.process_time()
 
         def rate(step: int) -> float:
@@ -58,7 +58,7 @@ class Clock(Callback):
             config.scheduler.lr_lambdas = [rate]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Stop when the time is up."""
+        """Stop once the time is up."""
         self.losses.append(float(trainer.callback_metrics["train/nll/mean"]))
         trainer.should_stop = self.spent >= self.seconds
 
@@ -66,7 +66,7 @@ class Clock(Callback):
 def warm_start(
     run: Run, lm: LanguageModelSource, rate: float, seconds: float, batch_size: int
 ) -> tuple[WarmStart, Clock]:
-    """Teach a model for some seconds of CPU time."""
+    """Train a model for some seconds of CPU time."""
     seed_everything(0, verbose=False)
     reward = Reward({"coverage": 1.0})
     module = WarmStart(
@@ -86,17 +86,17 @@ def warm_start(
 
 @torch.no_grad()
 def recall(run: Run, module: WarmStart, limit: int | None = None) -> dict[str, float]:
-    """Sample one fan-out for each test query and look for its set in the pool."""
+    """Sample one fan-out for each test query, and measure the recall of its set in the pool."""
     queries, _ = module.searcher.searchable(run.read_queries("test"))
-    queries, found, members = queries[:limit], [], []
+    queries, recalls, members = queries[:limit], [], []
     for start in range(0, len(queries), 32):
         batch = queries[start : start + 32]
         fanouts, sets = written(module, batch)
-        found.append(module.reward(sets)[0])
+        recalls.append(module.reward(sets)[0])
         members += [len(texts) for texts in fanouts.subqueries]
     return {
         "queries": len(queries),
-        "recall": torch.cat(found).mean().item(),
+        "recall": torch.cat(recalls).mean().item(),
         "subqueries": sum(members) / len(members),
     }
 
@@ -104,17 +104,17 @@ def recall(run: Run, module: WarmStart, limit: int | None = None) -> dict[str, f
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--minutes", type=float, default=5.0, help="Of CPU time for each model.")
+    parser.add_argument("--minutes", type=float, default=5.0, help="CPU time for each model.")
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--limit", type=int, default=None, help="Of test queries.")
-    parser.add_argument("--encoder", type=Path, default=None, help="Folder; MiniLM's by default.")
+    parser.add_argument("--limit", type=int, default=None, help="Maximum number of test queries.")
+    parser.add_argument("--encoder", type=Path, default=None, help="Folder (MiniLM).")
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "results/encoder_as_decoder.json"
     )
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    run = Run.begin(told.run)
-    encoder = str(model_folder() if told.encoder is None else told.encoder.resolve())
+    run = Run.begin(options.run)
+    encoder = str(model_folder() if options.encoder is None else options.encoder.resolve())
     models: dict[str, tuple[LanguageModelSource, float]] = {
         "TinyQwen3": (TinyQwen3(width=128, layers=3, vocabulary=4096), 3e-3),
         "encoder as decoder": (EncoderAsDecoder(encoder), 5e-4),
@@ -122,27 +122,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     rows = {}
     for name, (lm, rate) in models.items():
-        module, clock = warm_start(run, lm, rate, 60 * told.minutes, told.batch_size)
+        module, clock = warm_start(run, lm, rate, 60 * options.minutes, options.batch_size)
         rows[name] = {
             "parameters": sum(weight.numel() for weight in module.fanout.parameters()),
             "learning_rate": rate,
             "steps": len(clock.losses),
             "seconds": clock.spent,
             "nll": sum(clock.losses[-10:]) / len(clock.losses[-10:]),
-            **recall(run, module, told.limit),
+            **recall(run, module, options.limit),
         }
         print(name, rows[name], flush=True)
     settings = {
-        "run": told.run.name,
-        "encoder": NAME if told.encoder is None else told.encoder.name,
-        "minutes": told.minutes,
-        "batch_size": told.batch_size,
+        "run": options.run.name,
+        "encoder": NAME if options.encoder is None else options.encoder.name,
+        "minutes": options.minutes,
+        "batch_size": options.batch_size,
         "pool": POOL,
         "retrieval": type(module.searcher.encoder).__name__,
         "torch": torch.__version__,
     }
     text = json.dumps({"settings": settings, "models": rows}, indent=2)
-    told.out.write_text(text + "\n", encoding="utf-8")
+    options.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

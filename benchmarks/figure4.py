@@ -1,14 +1,14 @@
-"""Which rewards degenerate? The paper's Figure 4 on the embedded benchmark, run by run.
+"""Which rewards degenerate? The paper's Figure 4 on the embedded benchmark.
 
-    python -m benchmarks.figure4                         # every run that is not there yet
+    python -m benchmarks.figure4                         # every missing run
     python -m benchmarks.figure4 --seeds 0 --settings groundedness 6:2:2
-    python -m benchmarks.figure4 --draw                  # figures and CSV of what is there
+    python -m benchmarks.figure4 --draw                  # only figures and CSV of the finished runs
 
-A setting is the weights of groundedness, diversity and alignment (eq. 1); weight 0 is audited. For
-each seed the wardrobe of that seed, its open queries and one warm start are made once; then each
-setting tunes the same warm-started model (configs/toy/1_tune.yaml with benchmarks/figure4.yaml laid
-over). A run writes RESULTS/SETTING-seedN.json: what each rollout logged, and what the policy wrote
-for held-out queries. A run whose file is there is passed over.
+A setting is the weights of groundedness, diversity and alignment (eq. 1); weight 0 is audited. Each
+seed has its own wardrobe, open queries and warm start. Every setting tunes the same warm-started model
+(configs/toy/1_tune.yaml with the overlay benchmarks/figure4.yaml). A run writes
+RESULTS/SETTING-seedN.json: the log of each rollout, and measures of the policy's fan-outs for held-out
+queries. A run whose file exists is skipped.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SETTINGS = {
     "2:4:4": (0.2, 0.4, 0.4),
 }
 RUNS = Path("runs/figure4")
-WINDOW = 5  # rollouts in a training value that is drawn
+WINDOW = 5  # rollouts averaged in a plotted training value
 OVERLAY = Path(__file__).with_suffix(".yaml")
 
 
@@ -46,12 +46,12 @@ def weights(setting: str) -> str:
         '{groundedness: 0.6, diversity: 0.0, alignment: 0.0}'
     """
     names = ("groundedness", "diversity", "alignment")
-    told = [f"{name}: {weight}" for name, weight in zip(names, SETTINGS[setting])]
-    return "{" + ", ".join(told) + "}"
+    entries = [f"{name}: {weight}" for name, weight in zip(names, SETTINGS[setting])]
+    return "{" + ", ".join(entries) + "}"
 
 
 def warm(seed: int, runs: Path, more: list[str]) -> Path:
-    """Make catalog, queries and warm start of a seed, unless they are there; return their run."""
+    """Make catalog, queries and warm start of a seed, unless they exist; return their run."""
     run = runs / f"seed{seed}"
     if (run / "warm_start" / "model").is_dir():
         return run
@@ -59,13 +59,13 @@ def warm(seed: int, runs: Path, more: list[str]) -> Path:
     run_verb(["catalog", "wardrobe", "--out", catalog, "--seed", str(seed), "--overwrite"])
     run_verb(["queries", catalog, "--out", queries, "--wardrobe", "oar", "--overwrite"])
     config = str(configs_folder() / "toy" / "0_warm_start.yaml")
-    seeded = ["--run", str(run), "--seed_everything", str(seed)]
-    run_verb(["fit", "--config", config, *seeded, *more])
+    options = ["--run", str(run), "--seed_everything", str(seed)]
+    run_verb(["fit", "--config", config, *options, *more])
     return run
 
 
 def command(setting: str, seed: int, run: Path, start: Path) -> list[str]:
-    """Return the verb that tunes a setting."""
+    """Return the words of the command that tunes a setting."""
     config = configs_folder() / "toy" / "1_tune.yaml"
     return [
         *("fit", "--config", os.path.relpath(config), "--config", os.path.relpath(OVERLAY)),
@@ -77,50 +77,50 @@ def command(setting: str, seed: int, run: Path, start: Path) -> list[str]:
 
 
 def measure(setting: str, seed: int, runs: Path, results: Path, more: list[str]) -> None:
-    """Tune one setting with one seed and write its file, unless it is there."""
+    """Tune one setting with one seed and write its file, unless it exists."""
     path = results / f"{setting.replace(':', '')}-seed{seed}.json"
     if path.is_file():
-        print(f"{path} is there")
+        print(f"skipped: {path} exists")
         return
     start = warm(seed, runs, [])
     run = runs / f"seed{seed}-{setting.replace(':', '')}"
     shutil.rmtree(run / "tune", ignore_errors=True)
     shutil.copytree(start / "warm_start", run / "warm_start", dirs_exist_ok=True)
-    made = command(setting, seed, run, start)
+    words = command(setting, seed, run, start)
     begun = time.perf_counter()
-    run_verb([*made, *more])
-    found = {
+    run_verb([*words, *more])
+    content = {
         "setting": setting,
         "weights": dict(zip(("groundedness", "diversity", "alignment"), SETTINGS[setting])),
         "seed": seed,
-        "command": shown(made, runs, RUNS),
+        "command": shown(words, runs, RUNS),
         "hardware": hardware(),
         "minutes": round((time.perf_counter() - begun) / 60, 1),
         "rollouts": rollouts(run / "tune"),
         "held_out": json.loads((run / "tune" / FILE).read_text(encoding="utf-8")),
     }
     results.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump(found), encoding="utf-8")
+    path.write_text(dump(content), encoding="utf-8")
 
 
 def rollouts(folder: Path) -> list[dict[str, float]]:
-    """Read what each rollout logged, times aside, from a step's newest metrics.csv."""
+    """Read the log of each rollout, without times, from a step's newest metrics.csv."""
     files = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
     rows = []
     with files[-1].open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            told = {
+            values = {
                 name.removeprefix("train/"): round(float(value), 5)
                 for name, value in row.items()
                 if name.startswith("train/") and value and not name.endswith("second")
             }
-            if told:
-                rows.append({n: v for n, v in told.items() if not n.endswith("/seconds")})
+            if values:
+                rows.append({n: v for n, v in values.items() if not n.endswith("/seconds")})
     return rows
 
 
 def shown(words: list[str], runs: Path, default: Path) -> str:
-    """Return a command as its result file tells it: in the folder of runs that is the default.
+    """Return a command as its result file states it, with the default folder of runs.
 
     Example:
         >>> shown(["fit", "--run", "/mnt/a/seed0"], Path("/mnt/a"), Path("runs/figure4"))
@@ -129,9 +129,9 @@ def shown(words: list[str], runs: Path, default: Path) -> str:
     return "r4t " + " ".join(word.replace(str(runs), str(default)) for word in words)
 
 
-def dump(found: dict[str, object]) -> str:
-    """Return JSON with one line a row."""
-    text = json.dumps(found, ensure_ascii=False)
+def dump(content: dict[str, object]) -> str:
+    """Return JSON with one line per row."""
+    text = json.dumps(content, ensure_ascii=False)
     return text.replace("[{", "[\n{").replace("}, {", "},\n{").replace("}]", "}\n]") + "\n"
 
 
@@ -149,25 +149,27 @@ HELD_OUT = {"facet recall": "true-facet recall, held-out queries"}
 COLORS = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7")  # Okabe and Ito
 
 
-def curves(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return, of runs that differ in seed alone, mean and range over the seeds at each rollout.
+def curves(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean and range over the seeds at each rollout, for runs that differ only in seed.
+
+    Training values are first averaged over ``WINDOW`` rollouts.
 
     Args:
-        found: What the runs wrote; training values are first averaged over ``WINDOW`` rollouts.
+        results: Contents of the runs' files.
 
     Returns:
         Rows with setting, metric, rollout, mean, low, high and seeds.
     """
     rows = []
-    for setting in dict.fromkeys(run["setting"] for run in found):
-        runs = [run for run in found if run["setting"] == setting]
+    for setting in dict.fromkeys(run["setting"] for run in results):
+        runs = [run for run in results if run["setting"] == setting]
         for metric in [*TRAINING, *HELD_OUT]:
             series = [_series(run, metric) for run in runs]
             for rollout in sorted(set(series[0]).intersection(*series[1:])):
                 values = [points[rollout] for points in series]
-                told = {"setting": setting, "metric": metric, "rollout": rollout}
+                row = {"setting": setting, "metric": metric, "rollout": rollout}
                 spread = {"low": min(values), "high": max(values), "seeds": len(values)}
-                rows.append({**told, "mean": sum(values) / len(values), **spread})
+                rows.append({**row, "mean": sum(values) / len(values), **spread})
     return rows
 
 
@@ -181,14 +183,14 @@ def _series(run: dict[str, Any], metric: str) -> dict[int, float]:
 
 
 def draw(results: Path) -> None:
-    """Write figure4.csv and figure4.png from the runs that are there."""
+    """Write figure4.csv and figure4.png from the finished runs."""
     import matplotlib
     from matplotlib.figure import Figure
 
     files = sorted(results.glob("*-seed*.json"))
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    found.sort(key=lambda run: list(SETTINGS).index(run["setting"]))
-    rows = curves(found)
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    runs.sort(key=lambda run: list(SETTINGS).index(run["setting"]))
+    rows = curves(runs)
     with (results / "figure4.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -225,7 +227,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/figure4"))
-    parser.add_argument("--draw", action="store_true", help="only draw what is there")
+    parser.add_argument("--draw", action="store_true", help="only draw the finished runs")
     arguments = parser.parse_args()
     if not arguments.draw:
         for seed in arguments.seeds:

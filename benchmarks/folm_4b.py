@@ -1,19 +1,18 @@
-"""Time and memory of Soft-GRPO on a language model of 4 billion parameters, part by part.
+"""Time and memory of each part of Soft-GRPO on a language model of 4 billion parameters.
 
     python -m benchmarks.folm_4b            # one GPU of 80 GB
-    python -m benchmarks.folm_4b --small    # the same on a CPU, in seconds: does it run?
+    python -m benchmarks.folm_4b --small    # the same code on a CPU, in seconds
 
-A model of Qwen3-4B's architecture with random weights in bfloat16, LoRA on all linear layers and
-checkpointed layers make three rollouts of two updates each: write, encode, search, score, update.
-The format is forced: a token is a word, a completion runs to the limit (but for the one token in
-the vocabulary that ends it) and is cut into k sub-queries, and the reward is the share of even token
-ids, so that groups vary. At each
-step the gradients of the adapters must not be zero. Writes benchmarks/results/folm_4b.json: seconds,
-and on a GPU the most memory, of each part of each rollout.
+The model has Qwen3-4B's architecture, random bfloat16 weights, LoRA on all linear layers and
+checkpointed layers. It makes three rollouts of two updates each: write, encode, search, score, update.
+The format is forced: each token is a word, and a completion runs to the limit (unless the one ending
+token of the vocabulary is drawn) and is cut into k sub-queries. The reward is the share of even token
+ids, so groups vary. At each step the gradients of the adapters must not be zero. Writes
+benchmarks/results/folm_4b.json: seconds of each part of each rollout, and on a GPU its peak memory.
 
-Without ``peft`` it says so; ``--last_layers 2`` then trains the last layers themselves.
+LoRA needs ``peft``; without it, ``--last_layers 2`` trains the last layers instead.
 
-Not yet run on hardware: only --small has been run, on a CPU.
+Only --small has been run so far, on a CPU.
 """
 
 import argparse
@@ -66,16 +65,16 @@ SET_SIZE = 10
 
 @dataclass(frozen=True)
 class Size:
-    """How much is made of everything.
+    """Sizes of a measurement.
 
     Attributes:
-        model: Of the architecture.
-        queries: B a rollout.
-        group: Rollouts G a query.
-        prompt: Words of a query.
-        entry: Tokens of a sub-query.
+        model: Sizes of the architecture.
+        queries: B per rollout.
+        group: Rollouts G per query.
+        prompt: Words per query.
+        entry: Tokens per sub-query.
         micro_batch: Rollouts in one forward pass.
-        items: Of the catalog.
+        items: Items in the catalog.
     """
 
     model: dict[str, int]
@@ -94,7 +93,7 @@ SIZES = {
 
 
 class Meter(Stopwatch):
-    """A stopwatch that also keeps the most GPU memory allocated in each part, in bytes."""
+    """A stopwatch that also records the peak GPU memory of each part, in bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,22 +101,22 @@ class Meter(Stopwatch):
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time a block, and look at the most memory that it had."""
+        """Time a block and record its peak memory."""
         outer = not self._running
         if outer and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         with super().part(name):
             yield
         if outer and torch.cuda.is_available():
-            found = torch.cuda.max_memory_allocated()
-            self.memory[name] = max(found, self.memory.get(name, 0))
+            peak = torch.cuda.max_memory_allocated()
+            self.memory[name] = max(peak, self.memory.get(name, 0))
 
 
 class Record(Callback):
-    """Keeps seconds, reward and memory of each rollout, and the norms of what adapters learn from.
+    """Records seconds, reward and memory of each rollout, and gradient norms of the adapters.
 
     Raises:
-        RuntimeError: Gradients are zero where they must not be.
+        RuntimeError: If gradients are zero that must not be.
     """
 
     def __init__(self) -> None:
@@ -125,39 +124,39 @@ class Record(Callback):
         self.norms: list[dict[str, float]] = []
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        """Look at the gradients; those of A are zero at first, because B is."""
-        found = {
+        """Check the gradients; those of A are zero at first, because B is zero."""
+        gradients = {
             name: float(weight.grad.norm()) if weight.grad is not None else 0.0
             for name, weight in pl_module.fanout.named_parameters()
             if weight.requires_grad
         }
         first = not self.norms
-        zero = [name for name, norm in found.items() if not norm > 0]
+        zero = [name for name, norm in gradients.items() if not norm > 0]
         zero = [name for name in zero if not (first and ".lora_A." in name)]
         if zero:
-            raise RuntimeError(f"{len(zero)} of {len(found)} gradients are zero: {zero[:3]}")
+            raise RuntimeError(f"{len(zero)} of {len(gradients)} gradients are zero: {zero[:3]}")
         self.norms.append(
             {
                 kind: min(norms)
                 for kind in (".lora_A.", ".lora_B.", "model.")
-                if (norms := [norm for name, norm in found.items() if kind in name])
+                if (norms := [norm for name, norm in gradients.items() if kind in name])
             }
         )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Keep what was logged."""
+        """Record the logged numbers."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        kept = {name: value for name, value in logged.items() if name.endswith("/seconds")}
+        values = {name: value for name, value in logged.items() if name.endswith("/seconds")}
         for name in ("train/reward/mean", "train/reward/spread", "train/tokens/mean"):
-            kept[name] = logged[name]
+            values[name] = logged[name]
         if not logged["train/reward/spread"] > 0:
-            raise RuntimeError("No group varied, so that there was nothing to learn.")
-        self.rollouts.append({"seconds_and_reward": kept, "memory": dict(pl_module.watch.memory)})
+            raise RuntimeError("No group had different rewards, so there was nothing to learn.")
+        self.rollouts.append({"seconds_and_reward": values, "memory": dict(pl_module.watch.memory)})
         pl_module.watch.memory.clear()
 
 
 def measure(size: Size, rollouts: int, rank: int, last_layers: int, folder: Path) -> dict[str, Any]:
-    """Tune for some rollouts and return what was measured."""
+    """Tune for some rollouts; return the measurements."""
     seed_everything(0, verbose=False)
     run = small_world(folder, size.items, 3 * size.queries, size.prompt)
     source: Any = Random(size.model, torch.bfloat16, last_layers)
@@ -192,7 +191,7 @@ def measure(size: Size, rollouts: int, rank: int, last_layers: int, folder: Path
         "trained": sum(weight.numel() for weight in weights if weight.requires_grad),
         "rollouts": record.rollouts,
         "median_seconds": {
-            name: median(found["seconds_and_reward"][name] for found in record.rollouts)
+            name: median(rollout["seconds_and_reward"][name] for rollout in record.rollouts)
             for name in names
             if name.endswith("/seconds")
         },
@@ -202,34 +201,35 @@ def measure(size: Size, rollouts: int, rank: int, last_layers: int, folder: Path
 
 
 def hardware() -> dict[str, Any]:
-    """What it ran on."""
-    found: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__}
-    found["transformers"] = transformers.__version__
+    """Versions, and the GPU if there is one."""
+    facts: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__}
+    facts["transformers"] = transformers.__version__
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        found |= {"gpu": properties.name, "gpu_memory": properties.total_memory}
-    return found
+        facts |= {"gpu": properties.name, "gpu_memory": properties.total_memory}
+    return facts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--small", action="store_true", help="A tiny model: does it run?")
+    parser.add_argument("--small", action="store_true", help="A tiny model, to test the code.")
     parser.add_argument("--rollouts", type=int, default=3)
-    parser.add_argument("--rank", type=int, default=16, help="Of the adapters.")
+    parser.add_argument("--rank", type=int, default=16, help="Rank of the adapters.")
     parser.add_argument(
-        "--last_layers", type=int, default=0, help="Train so many layers themselves, without LoRA."
+        "--last_layers", type=int, default=0, help="Train this many layers instead of adapters."
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/folm_4b.json")
-    told = parser.parse_args(arguments)
-    if not told.last_layers and find_spec("peft") is None:
-        parser.error("LoRA needs peft, found none installed; install it, or say --last_layers 2.")
-    size = SIZES["small" if told.small else "4b"]
+    options = parser.parse_args(arguments)
+    if not options.last_layers and find_spec("peft") is None:
+        parser.error("LoRA needs peft, which is not installed; install it or use --last_layers 2")
+    size = SIZES["small" if options.small else "4b"]
+    last = options.last_layers
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(size, told.rollouts, told.rank, told.last_layers, Path(folder))
+        results = measure(size, options.rollouts, options.rank, last, Path(folder))
     settings = {
-        "small": told.small,
+        "small": options.small,
         "model": size.model,
-        "trained": f"last {told.last_layers} layers" if told.last_layers else f"LoRA {told.rank}",
+        "trained": f"last {last} layers" if last else f"LoRA {options.rank}",
         "queries": size.queries,
         "group_size": size.group,
         "prompt_tokens": size.prompt,
@@ -237,9 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "micro_batch": size.micro_batch,
         "items": size.items,
     }
-    text = json.dumps({"settings": settings, "hardware": hardware(), **found}, indent=2)
-    told.out.write_text(text + "\n", encoding="utf-8")
-    print(json.dumps(found["median_seconds"], indent=2))
+    text = json.dumps({"settings": settings, "hardware": hardware(), **results}, indent=2)
+    options.out.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(results["median_seconds"], indent=2))
 
 
 if __name__ == "__main__":

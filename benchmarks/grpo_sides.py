@@ -1,4 +1,4 @@
-"""Sizes → one GRPO training by ``FanoutTuner`` and the same one by TRL's ``GRPOTrainer``."""
+"""Sizes → the same GRPO training twice: by ``FanoutTuner`` and by TRL's ``GRPOTrainer``."""
 
 import argparse
 import copy
@@ -33,15 +33,15 @@ PARTS = ("generate", "encode", "search", "score", "update")
 SYLLABLES = [consonant + vowel for consonant in "bdfghklmnprstvz" for vowel in "aeiou"]
 SET_SIZE = 10
 LEARNING_RATE, TEMPERATURE, CLIP = 1e-5, 0.9, 0.2
-LIKELIER = 0.85  # makes one token in seven a line break, about e^6.5 times as likely as another
-NEVER = -8.0  # makes an end about e^60 times less likely than another token
+LIKELIER = 0.85  # makes one of seven tokens a line break: about e^6.5 times as likely as others
+NEVER = -8.0  # makes an ending about e^60 times less likely than other tokens
 
 
 class Endless(Lines):
     """Lists of lines that are never complete, so that every completion has the same length."""
 
     def complete(self, completion: str, set_size: int) -> bool:
-        """Say no."""
+        """Return False."""
         return False
 
 
@@ -49,7 +49,7 @@ FORM = Full(Endless(), SET_SIZE)
 
 
 def share_of_e(lines: Sequence[str]) -> float:
-    """Share of the letters of a list that are an e: varies within a group, and costs nothing."""
+    """Share of e among the letters of a list: varies within a group and costs nothing."""
     letters = "".join(lines)
     return letters.count("e") / max(len(letters), 1)
 
@@ -73,7 +73,7 @@ def reward_of(completion: str) -> float:
 
 @dataclass(frozen=True)
 class Copies:
-    """Gives copies of one model and its tokenizer: a ``LanguageModelSource``."""
+    """A ``LanguageModelSource`` that copies one model and its tokenizer."""
 
     lm: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -83,34 +83,34 @@ class Copies:
         return copy.deepcopy(self.lm), copy.deepcopy(self.tokenizer)
 
     def saved_form(self, root: Path) -> None:
-        """Return None: it was not saved."""
+        """Return None, because the model was not saved with one."""
 
 
 class InOrder(QueryData):
-    """Training queries in the order of their file, as TRL has its prompts."""
+    """Training queries in the order of their file, like TRL's prompts."""
 
     train_dataloader = QueryData.predict_dataloader
 
 
 def write_run(folder: Path, queries: int, items: int) -> Run:
-    """Write a run on a catalog of made-up words; each query is the first words of an item."""
+    """Write a run with a catalog of invented words; each query is the first words of an item."""
     rng = random.Random(0)
     words = ["".join(rng.choices(SYLLABLES, k=3)) for _ in range(5000)]
     texts = [" ".join(rng.choices(words, k=6)) for _ in range(items)]
     encoder = LsaEncoder.fit(texts, dim=min(128, items))
     ids = [f"i{row}" for row in range(items)]
     write_catalog(folder / "catalog", Items(ids, texts), encoder.encode(texts), encoder)
-    asked = [" ".join(rng.choice(texts).split()[: rng.randint(2, 4)]) for _ in range(queries)]
-    made = [Query(f"q{row}", text, "set") for row, text in enumerate(asked)]
-    write_queries(folder / "queries", {"train": made, "val": made[:1], "test": made[:1]})
+    starts = [" ".join(rng.choice(texts).split()[: rng.randint(2, 4)]) for _ in range(queries)]
+    train = [Query(f"q{row}", text, "set") for row, text in enumerate(starts)]
+    write_queries(folder / "queries", {"train": train, "val": train[:1], "test": train[:1]})
     return Run.begin(folder)
 
 
 def build_model(run: Run, arguments: argparse.Namespace) -> Copies:
-    """Build a model that never ends and often breaks its line, though it was never trained.
+    """Build an untrained model that never ends and often breaks its line.
 
-    The first coordinate of all embeddings, which are also the output layer, is the same: what a
-    token has more or less of it acts as a bias of its logit.
+    The first coordinate of all embeddings is equal. The embeddings are also the output layer, so a
+    change of that coordinate acts as a bias on the token's logit.
     """
     source = TinyQwen3(arguments.width, arguments.layers, arguments.vocabulary, word_length=0)
     lm, tokenizer = source.build(run.searcher().catalog.texts, run.folder)
@@ -144,7 +144,7 @@ def ours(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) -
         optimizer=adamw(LEARNING_RATE),
     )
 
-    class Tells(Callback):
+    class Rest(Callback):
         def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
             logged = trainer.callback_metrics
             record.tokens.append(round(rows * logged["train/tokens/mean"].item()))
@@ -155,7 +155,7 @@ def ours(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) -
     trainer = Trainer(
         accelerator="cpu",
         max_steps=arguments.rollouts * updates,
-        callbacks=[Tells()],
+        callbacks=[Rest()],
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
@@ -169,7 +169,7 @@ def ours(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) -
 
 
 def trl(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) -> Side:
-    """Make TRL's side: ``GRPOTrainer``, which calls each optimizer step a step."""
+    """Make TRL's side: ``GRPOTrainer``, for which each optimizer step is a step."""
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -180,7 +180,7 @@ def trl(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) ->
         record.tokens.append(sum(map(len, completion_ids)))
         return [reward_of(text) for text in completions]
 
-    class Tells(TrainerCallback):
+    class Rest(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
             if state.global_step % updates == 0:
                 side.rest()
@@ -218,9 +218,7 @@ def trl(run: Run, model: Copies, updates: int, arguments: argparse.Namespace) ->
     lm, tokenizer = model.build([], run.folder)
     prompts = [FORM.prompt(query.text) for query in run.read_queries("train")]
     data = Dataset.from_dict({"prompt": prompts})
-    trainer = GRPOTrainer(
-        lm, letters, config, data, processing_class=tokenizer, callbacks=[Tells()]
-    )
+    trainer = GRPOTrainer(lm, letters, config, data, processing_class=tokenizer, callbacks=[Rest()])
     trainer.remove_callback(PrinterCallback)
     side = Side(trainer.train, record)
     return side

@@ -1,8 +1,8 @@
-"""The paper's sizes → seconds of Qwen3-4B and of the diffusion retriever, in turns on one GPU.
+"""The paper's sizes → seconds of Qwen3-4B and of the diffusion retriever, alternating on one GPU.
 
-Random weights in bfloat16, completions of a fixed length. The language model is run in several
-ways, see ``benchmarks.decoding``, and the fastest counts. No text is tokenized or read, which favors
-it: its tokens are taken as the tokens of the sub-queries that the encoder reads.
+The weights are random bfloat16, and completions have a fixed length. The language model runs in
+several ways (``benchmarks.decoding``), and the fastest counts. Nothing is tokenized or parsed, which
+favors the language model: its tokens count as the tokens of the sub-queries that the encoder reads.
 """
 
 import gc
@@ -45,20 +45,20 @@ MINILM = {
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is of everything.
+    """Sizes of a measurement.
 
     Attributes:
-        model: Of the language model.
-        network: Of the diffusion retriever.
-        encoder: Of the text encoder.
-        settings: Of the sampler: method → steps, guidance, sampler.
-        prompt: Tokens P of a prompt.
-        tokens: Tokens T of a completion.
-        set_size: Sub-queries k of a completion, directions k of a set.
-        query_tokens: Of a query, as the encoder reads it.
-        items: N of the catalog.
-        top_k: Items retrieved for a direction.
-        batches: Queries a call.
+        model: Architecture of the language model.
+        network: Architecture of the diffusion retriever.
+        encoder: Architecture of the text encoder.
+        settings: Settings of the sampler by method: steps, guidance, sampler.
+        prompt: Tokens P per prompt.
+        tokens: Tokens T per completion.
+        set_size: Sub-queries k per completion, directions k per set.
+        query_tokens: Tokens of a query for the encoder.
+        items: N, items in the catalog.
+        top_k: Items retrieved per direction.
+        batches: Queries per call.
         copied: Bytes of the copies that measure the bandwidth.
     """
 
@@ -96,8 +96,8 @@ class World:
     """All models and the catalog, on one device.
 
     Attributes:
-        weight_bytes: Of the language model, read for every token.
-        bytes_per_second: That the device's memory moves.
+        weight_bytes: Bytes of the language model, read for every token.
+        bytes_per_second: Bandwidth of the device's memory.
     """
 
     def __init__(self, size: Size, device: torch.device) -> None:
@@ -121,7 +121,7 @@ class World:
         self.weight_bytes = held(*self.model.parameters())
 
     def floor(self, batch: int) -> float:
-        """Least seconds of a completion: memory moves all weights once a token, at any batch."""
+        """Minimum seconds of a completion: every token reads all weights once, at any batch."""
         return floor(self.size.tokens, self.weight_bytes, self.bytes_per_second)
 
     def draw(self, batch: int, length: int, vocabulary: int) -> Tensor:
@@ -136,11 +136,11 @@ class World:
 
 
 def language_call(world: World, write: InParts, prompts: Tensor) -> Call:
-    """From prompts (B, P): write, encode the sub-queries, search.
+    """Return a call that starts from prompts (B, P): write, encode the sub-queries, search.
 
     Args:
         world: The models.
-        write: Returns (B, T).
+        write: Returns completions (B, T).
         prompts: One batch.
     """
     size = world.size
@@ -163,7 +163,7 @@ def language_call(world: World, write: InParts, prompts: Tensor) -> Call:
 
 
 def diffusion_call(world: World, setting: str, way: str, batch: int) -> Call:
-    """From the tokens of B queries: encode, generate all directions, search with k of them."""
+    """Return a call that starts from query tokens: encode, generate directions, search with k."""
     size = world.size
     ids = world.draw(batch, size.query_tokens, size.encoder["vocab_size"])
     encode = recorded(lambda: world.encode(ids), world.device)
@@ -174,39 +174,39 @@ def diffusion_call(world: World, setting: str, way: str, batch: int) -> Call:
     def call() -> dict[str, float]:
         vectors, encoding = timed(encode)
         rows, generating = timed(lambda: generate(vectors, seeds))
-        wanted = rows[:, : size.set_size].flatten(0, 1)
-        _, searching = timed(lambda: world.index.search(wanted, size.top_k))
+        directions = rows[:, : size.set_size].flatten(0, 1)
+        _, searching = timed(lambda: world.index.search(directions, size.top_k))
         return parts(encoding, generating, searching)
 
     return call
 
 
 def parts(encode: float, generate: float, search: float) -> dict[str, float]:
-    """Seconds of a call; each part begins and ends with the device at rest."""
+    """Seconds of a call by part; each part begins and ends with an idle device."""
     total = encode + generate + search
     return {"encode": encode, "generate": generate, "search": search, "total": total}
 
 
 def diffusion_calls(world: World, batch: int) -> list[tuple[Timing, Call]]:
-    """Build every sampler setting in every way, at one batch size."""
-    built = []
+    """Build every sampler setting in every way to run it, at one batch size."""
+    calls = []
     for setting in world.size.settings:
         for way in world.generators:
             timing = Timing(setting, batch, f"bfloat16, {way}")
             call, timing.prepared = timed(
                 lambda setting=setting, way=way: diffusion_call(world, setting, way, batch)
             )
-            built.append((timing, call))
-    return built
+            calls.append((timing, call))
+    return calls
 
 
 def language_side(world: World, kind: str, batch: int) -> tuple[Timing, Call]:
-    """Build the language model's side in one way of writing."""
+    """Build the language model's call with one kind of writer."""
     prompts = world.draw(batch, world.size.prompt, world.size.model["vocab_size"])
     timing = Timing(LANGUAGE, batch, f"bfloat16, {kind}")
     write, seconds = timed(lambda: writer(kind, world.model, prompts, world.size.tokens))
     if write.parts > 1:
-        timing.note = f"in {write.parts} parts: memory does not hold the batch"
+        timing.note = f"in {write.parts} parts, because the batch does not fit into memory"
     call, more = timed(lambda: language_call(world, write, prompts))
     timing.prepared = seconds + more
     return timing, call
@@ -215,7 +215,7 @@ def language_side(world: World, kind: str, batch: int) -> tuple[Timing, Call]:
 def measure(
     world: World, batch: int, writers: Sequence[str], most: int, budget: float
 ) -> list[Group]:
-    """Time every way of writing in turns with every diffusion retriever, at one batch size."""
+    """Time every writer, alternating with every diffusion retriever, at one batch size."""
     diffusion = diffusion_calls(world, batch)
     groups = []
     for kind in writers:
@@ -223,10 +223,10 @@ def measure(
         others = [(replace(timing, calls=[]), call) for timing, call in diffusion]
         alternate([language, *others], most, budget / len(writers))
         groups.append(Group(language[0], [timing for timing, _ in others]))
-        told = f"batch {batch}, {kind}: {language[0].median('generate'):.4g} s alone"
-        print(f"{told}, {language[0].prepared:.0f} s before", flush=True)
+        line = f"batch {batch}, {kind}: fan-out {language[0].median('generate'):.4g} s"
+        print(f"{line}, preparation {language[0].prepared:.0f} s", flush=True)
         del language
-        gc.collect()  # its cache must be gone before the next one is made
+        gc.collect()  # frees its cache before the next one is made
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     release()
@@ -243,20 +243,20 @@ def time_paper(
     budget: float = 60.0,
     add: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure batch by batch; write what there is after each.
+    """Measure one batch size after another, and write the results after each.
 
     Args:
-        folder: Where to write.
+        folder: Output folder.
         about: Command and hardware.
-        small: Take tiny sizes.
-        batches: Queries a call.
-        writers: Ways of writing to try.
-        most: Rounds at most.
-        budget: Seconds a batch size after which no further round begins.
-        add: Keep what ``folder`` holds of other batch sizes, measured on equal hardware.
+        small: Whether to use tiny sizes.
+        batches: Queries per call.
+        writers: Kinds of writers to try.
+        most: Maximum number of rounds.
+        budget: Seconds per batch size after which no further round starts.
+        add: Whether to keep other batch sizes in ``folder``, measured on the same hardware.
 
     Raises:
-        ValueError: It was measured on other hardware.
+        ValueError: If they were measured on other hardware.
 
     Returns:
         The rows of the table.
@@ -267,7 +267,9 @@ def time_paper(
     if add and (folder / "latency.json").is_file():
         groups, before, _ = read(folder / "latency.json")
         if before["hardware"] != about["hardware"]:
-            raise ValueError(f"{folder} was measured on {before['hardware']}: take another --out.")
+            raise ValueError(
+                f"{folder} was measured on {before['hardware']}. Choose another --out."
+            )
         groups = [group for group in groups if group.baseline.batch not in batches]
     world = World(size, default_device())
     about |= {
@@ -279,7 +281,6 @@ def time_paper(
     }
     for batch in batches:
         groups += measure(world, batch, writers, most, budget)
-        known = sorted({group.baseline.batch for group in groups})
-        floors = {one: world.floor(one) for one in known}
-        found = write(folder, groups, about, floors)
-    return found
+        measured = sorted({group.baseline.batch for group in groups})
+        table = write(folder, groups, about, {one: world.floor(one) for one in measured})
+    return table

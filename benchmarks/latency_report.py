@@ -1,4 +1,4 @@
-"""Calls of methods taken in turns → table, CSV, JSON and the figure of latency against batch."""
+"""Alternating calls of methods → table, CSV, JSON, and a figure of latency against batch size."""
 
 import csv
 import json
@@ -23,15 +23,15 @@ Call = Callable[[], dict[str, float]]  # → seconds of each part
 
 @dataclass
 class Timing:
-    """What was measured of a method at one batch size, in one way of running it.
+    """Measurements of a method at one batch size, in one way to run it.
 
     Attributes:
-        method: A line of the figure.
-        batch: Queries a call.
-        variant: Precision, compile state and whatever else tells the way from others.
-        calls: Seconds of each part, call by call.
-        prepared: Seconds of compiling, recording and warming up, in no call.
-        note: What the reader has to know.
+        method: Name of its line in the figure.
+        batch: Queries per call.
+        variant: Precision, compilation and whatever else distinguishes the way to run it.
+        calls: Seconds of each part, for each call.
+        prepared: Seconds of compilation, graph recording and warm-up, outside all calls.
+        note: A remark for the reader.
     """
 
     method: str
@@ -42,28 +42,28 @@ class Timing:
     note: str = ""
 
     def median(self, part: str) -> float:
-        """Seconds of a part of a call."""
+        """Median seconds of a part."""
         return median(call[part] for call in self.calls)
 
 
 @dataclass
 class Group:
-    """Methods that took turns at one batch size: call i of each belongs to the same round.
+    """Methods that alternated at one batch size: call i of each belongs to the same round.
 
     Attributes:
         baseline: The autoregressive model.
-        others: What it is compared with.
+        others: The methods compared with it.
     """
 
     baseline: Timing
     others: list[Timing] = field(default_factory=list)
 
     def fastest(self) -> "Group":
-        """Keep the fastest way of running each of the others."""
+        """Keep only the fastest way to run each of the others."""
         best: dict[str, Timing] = {}
         for other in self.others:
-            known = best.get(other.method)
-            if known is None or other.median("generate") < known.median("generate"):
+            rival = best.get(other.method)
+            if rival is None or other.median("generate") < rival.median("generate"):
                 best[other.method] = other
         return Group(self.baseline, list(best.values()))
 
@@ -71,13 +71,13 @@ class Group:
 def alternate(
     calls: Sequence[tuple[Timing, Call]], most: int, budget: float, least: int = 3
 ) -> None:
-    """Let methods take turns, who is first changing from round to round.
+    """Let methods alternate, in an order that changes from round to round.
 
     Args:
-        calls: Each is done once untimed; then its seconds are added to its timing.
-        most: Rounds at most.
-        budget: Seconds after which no further round begins.
-        least: Rounds at least, whatever the budget.
+        calls: Each runs once untimed; then the seconds of its calls are added to its timing.
+        most: Maximum number of rounds.
+        budget: Seconds after which no further round starts.
+        least: Minimum number of rounds, whatever the budget.
     """
     begin = time.perf_counter()
     for timing, call in calls:
@@ -92,21 +92,21 @@ def alternate(
 
 
 def rows(groups: Iterable[Group], floors: dict[int, float] | None = None) -> list[dict[str, Any]]:
-    """Medians of every method, and how many times as long the baseline took.
+    """Medians of every method, and its speed relative to the baseline.
 
     Args:
-        groups: Several of one batch size differ in how the baseline is run; the fastest counts.
-        floors: Batch → least seconds of the baseline's fan-out, where they are known.
+        groups: If several have the same batch size, the one with the fastest baseline counts.
+        floors: Batch → minimum seconds of the baseline's fan-out, if known.
 
     Returns:
-        One a batch size and method, the baseline first, whose ratios are 1; seconds are those of
-        a call, ratios those of the two calls of a round, their median and its 95 % interval.
-        "cpu" are seconds that the process computed, where they were taken.
+        One row for each batch size and method, with the baseline first. Seconds are medians of a
+        call. Ratios are the baseline's seconds over the method's in the same round: their median
+        and its 95 % interval. "cpu" is the CPU time of the process, if measured.
     """
     best: dict[int, Group] = {}
     for group in groups:
-        batch, spent = group.baseline.batch, group.baseline.median("generate")
-        if batch not in best or spent < best[batch].baseline.median("generate"):
+        batch, seconds = group.baseline.batch, group.baseline.median("generate")
+        if batch not in best or seconds < best[batch].baseline.median("generate"):
             best[batch] = group
     return [
         _row(timing, group.baseline, floors)
@@ -117,10 +117,10 @@ def rows(groups: Iterable[Group], floors: dict[int, float] | None = None) -> lis
 
 def _row(timing: Timing, baseline: Timing, floors: dict[int, float] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"batch": timing.batch, "method": timing.method}
-    known = [part for part in (*PARTS, "cpu") if part in timing.calls[0]]
-    row |= {part: timing.median(part) for part in known}
+    parts = [part for part in (*PARTS, "cpu") if part in timing.calls[0]]
+    row |= {part: timing.median(part) for part in parts}
     row |= {"calls": len(timing.calls), "prepared": timing.prepared}
-    for part in (part for part in known if part in RATIOS):
+    for part in (part for part in parts if part in RATIOS):
         theirs, mine = ([call[part] for call in one.calls] for one in (baseline, timing))
         ratios = quotients(theirs, mine)
         row[f"ratio_{part}"] = median(ratios)
@@ -130,16 +130,16 @@ def _row(timing: Timing, baseline: Timing, floors: dict[int, float] | None) -> d
     return row | {"variant": timing.variant, "note": timing.note}
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """The rows as Markdown: milliseconds a call, ratios with intervals."""
-    ratios = [part for part in RATIOS if f"ratio_{part}" in found[0]]
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as Markdown: milliseconds per call, ratios with intervals."""
+    ratios = [part for part in RATIOS if f"ratio_{part}" in rows[0]]
     heads = ["batch", "method", "encode ms", "fan-out ms", "search ms", "together ms"]
     heads += [f"baseline ÷ this: {RATIOS[part]}" for part in ratios]
-    heads += ["floor ÷ fan-out"] if "ratio_floor" in found[0] else []
+    heads += ["floor ÷ fan-out"] if "ratio_floor" in rows[0] else []
     heads += ["calls", "how"]
     sides = ["---" if head in ("method", "how") else "---:" for head in heads]
     lines = ["| " + " | ".join(heads) + " |", "|" + "|".join(sides) + "|"]
-    for row in found:
+    for row in rows:
         cells = [str(row["batch"]), row["method"], *(f"{1000 * row[part]:.4g}" for part in PARTS)]
         for part in ratios:
             low, high = (row[f"ratio_{part}_{end}"] for end in ("low", "high"))
@@ -159,8 +159,8 @@ def write(
     """Write latency.json (all calls), latency.csv (medians and ratios) and latency.png.
 
     Args:
-        folder: Where to; made if missing.
-        groups: All that was measured.
+        folder: Output folder; created if missing.
+        groups: All measurements.
         about: Command, settings and hardware.
         floors: See ``rows``.
 
@@ -168,36 +168,36 @@ def write(
         The rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = rows(groups, floors)
-    record = {**about, "floors": floors, "rows": found, "groups": [asdict(one) for one in groups]}
+    lines = rows(groups, floors)
+    record = {**about, "floors": floors, "rows": lines, "groups": [asdict(one) for one in groups]}
     text = json.dumps(record, indent=1) + "\n"
     (folder / "latency.json").write_text(text, encoding="utf-8")
     with (folder / "latency.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
-        for row in found:
+        for row in lines:
             writer.writerow(
                 {name: f"{x:.6g}" if isinstance(x, float) else x for name, x in row.items()}
             )
     if find_spec("matplotlib") is None:
-        print("No figure: matplotlib is not installed; --redraw draws it where it is.")
+        print("No figure: matplotlib is not installed. Install it, then use --redraw.")
     else:
-        draw(folder / "latency.png", found, floors)
-    return found
+        draw(folder / "latency.png", lines, floors)
+    return lines
 
 
 def draw(
-    path: Path, found: Sequence[dict[str, Any]], floors: dict[int, float] | None = None
+    path: Path, rows: Sequence[dict[str, Any]], floors: dict[int, float] | None = None
 ) -> None:
-    """Draw seconds against batch, both logarithmic: the fan-out alone, and all parts together."""
+    """Draw seconds against batch size, on logarithmic axes: the fan-out alone, and everything."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    batches = sorted({row["batch"] for row in found})
+    batches = sorted({row["batch"] for row in rows})
     for panel, (part, title) in zip(panels, SHOWN.items()):
-        for number, method in enumerate(dict.fromkeys(row["method"] for row in found)):
-            places = [(row["batch"], row[part]) for row in found if row["method"] == method]
+        for number, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+            places = [(row["batch"], row[part]) for row in rows if row["method"] == method]
             color = COLORS[number % len(COLORS)]
             marker = "s-" if number == 0 else "o-"
             panel.plot(*zip(*places), marker, color=color, markersize=4, label=method)
@@ -208,7 +208,7 @@ def draw(
         panel.spines[["top", "right"]].set_visible(False)
     if floors:
         panels[0].plot(
-            *zip(*sorted(floors.items())), "k:", label="floor: weights read once a token"
+            *zip(*sorted(floors.items())), "k:", label="floor: weights read once per token"
         )
         for (kind, places), color in zip(PAPER.items(), COLORS):
             label = f"paper's Figure 5, {kind} (other hardware)"
@@ -220,7 +220,7 @@ def draw(
 
 
 def read(path: Path) -> tuple[list[Group], dict[str, Any], dict[int, float] | None]:
-    """Read latency.json again, to add to it or to draw it: groups, what it is about, floors."""
+    """Read latency.json: its groups, its settings and hardware, and its floors."""
     record = json.loads(path.read_text(encoding="utf-8"))
     groups = [
         Group(Timing(**group["baseline"]), [Timing(**other) for other in group["others"]])

@@ -1,4 +1,4 @@
-"""A run folder → seconds of its language model and of its diffusion retrievers, in turns (CPU)."""
+"""A run folder → seconds of its language model and its diffusion retrievers, alternating (CPU)."""
 
 import time
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
 from r4t.run import Run
 
 LANGUAGE, DIFFUSION = "R4T-FOLM", "R4T-Diffusion"
-STUDENT = "accelerate/model"  # the few-step student, where a run has one
+STUDENT = "accelerate/model"  # the few-step student, if a run has one
 VARIANT = "float32, not compiled"
 
 
 def diffusion_methods(
     searcher: TimedSearcher, folders: dict[str, Path], steps: Sequence[int], sde: int | None
 ) -> dict[str, DiffusionFanOut]:
-    """Load every model as it was exported, and the first once more with other samplers.
+    """Load every model with its exported settings, and the first one also with other samplers.
 
-    With another sampler a query has one draw, and of its rows the first k are used: the time of
-    the network alone.
+    With another sampler there is one draw per query, and its first k rows are used. This times the
+    network alone.
 
     Args:
-        searcher: Of the run.
+        searcher: The run's searcher.
         folders: Name → exported model.
-        steps: Of ``Multistep``, one method each.
+        steps: Steps of ``Multistep``, one method each.
         sde: Steps of ``ReverseSde``, if any.
     """
-    found = {name: DiffusionFanOut.load(searcher, folder) for name, folder in folders.items()}
+    methods = {name: DiffusionFanOut.load(searcher, folder) for name, folder in folders.items()}
     first = next(iter(folders.values()))
     samplers: list[Sampler] = [Multistep(count) for count in steps]
     samplers += [] if sde is None else [ReverseSde(sde)]
@@ -44,37 +44,37 @@ def diffusion_methods(
         fan_out.generator.sampler = sampler
         size = min(fan_out.set_size, fan_out.generator.set_size)
         name = f"{type(sampler).__name__}({sampler.steps}), one draw"
-        found[name] = DiffusionFanOut(searcher, fan_out.generator, size)
-    return found
+        methods[name] = DiffusionFanOut(searcher, fan_out.generator, size)
+    return methods
 
 
 def models(run: Path, named: Sequence[str]) -> dict[str, Path]:
     """Name → folder of the diffusion retrievers to time.
 
     Args:
-        run: Its own retriever comes first, then its student, if it has one.
-        named: More of them, each ``NAME=FOLDER``.
+        run: Its own retriever comes first, then its student if it has one.
+        named: Further models, each ``NAME=FOLDER``.
     """
-    found = {DIFFUSION: run / MODELS["diffusion"]}
+    folders = {DIFFUSION: run / MODELS["diffusion"]}
     if (run / STUDENT).is_dir():
-        found["R4T-Student"] = run / STUDENT
-    return found | {
+        folders["R4T-Student"] = run / STUDENT
+    return folders | {
         name: Path(folder) for name, _, folder in (text.partition("=") for text in named)
     }
 
 
 def queries_of(run: Run, searcher: TimedSearcher) -> list[Query]:
-    """All queries that the encoder knows a word of, test queries first.
+    """All distinct queries with a word that the encoder knows, test queries first.
 
-    A batch must not hold a query twice, whose sub-queries would be encoded only once.
+    If a batch repeated a query, its sub-queries would be encoded only once.
     """
-    asked = [query for split in ("test", "val", "train") for query in run.read_queries(split)]
-    distinct = list({query.text: query for query in asked}.values())
+    queries = [query for split in ("test", "val", "train") for query in run.read_queries(split)]
+    distinct = list({query.text: query for query in queries}.values())
     return searcher.searchable(distinct)[0]
 
 
 def described(fan_out: Any) -> str:
-    """How a diffusion retriever samples."""
+    """Sampler, guidance and draws of a diffusion retriever, in words."""
     generator = fan_out.generator
     sampler = generator.sampler
     choice = fan_out.choice
@@ -93,16 +93,16 @@ def measure(
     most: int = 15,
     budget: float = 90.0,
 ) -> list[Group]:
-    """Time all methods of a run at each batch size, in turns.
+    """Time all methods of a run, alternating, at each batch size.
 
     Args:
         folder: The run.
-        batches: Queries a call.
+        batches: Queries per call.
         named: See ``models``.
         steps: See ``diffusion_methods``.
-        sde: Likewise.
-        most: Rounds at most.
-        budget: Seconds a batch size after which no further round begins.
+        sde: See ``diffusion_methods``.
+        most: Maximum number of rounds.
+        budget: Seconds per batch size after which no further round starts.
     """
     run = Run.open(folder)
     searcher = TimedSearcher(run.searcher())
@@ -121,15 +121,15 @@ def measure(
         alternate(calls, most, budget)
         baseline, *others = [timing for timing, _ in calls]
         groups.append(Group(baseline, others))
-        told = ", ".join(f"{t.method} {t.median('total'):.4g} s" for t, _ in calls)
-        print(f"batch {batch}, {len(baseline.calls)} rounds: {told}", flush=True)
+        times = ", ".join(f"{t.method} {t.median('total'):.4g} s" for t, _ in calls)
+        print(f"batch {batch}, {len(baseline.calls)} rounds: {times}", flush=True)
     return groups
 
 
 def timed_method(
     timing: Timing, fan_out: Any, searcher: TimedSearcher, queries: Sequence[Query]
 ) -> tuple[Timing, Call]:
-    """Pair a timing with its call, each on the next queries: the same for every method."""
+    """Pair a timing with its call. Each call takes the next queries, the same for every method."""
     method = FanOutMethod(timing.method, fan_out).uncached()
 
     @torch.no_grad()
@@ -137,7 +137,7 @@ def timed_method(
         first = len(timing.calls) * timing.batch
         chosen = [queries[(first + row) % len(queries)] for row in range(timing.batch)]
         begin = time.process_time()
-        found = time_call(method, searcher, chosen)
-        return found | {"cpu": time.process_time() - begin}
+        seconds = time_call(method, searcher, chosen)
+        return seconds | {"cpu": time.process_time() - begin}
 
     return timing, call

@@ -1,4 +1,4 @@
-"""A world of made-up words for timing: a model with random weights, a forced format, a reward, a run."""
+"""Sizes → an invented world for timing: a random model, a forced format, a reward and a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +18,16 @@ from r4t.objective import Objective
 from r4t.run import Run
 from r4t.sets import SetBatch
 
-WORDS = 500  # of the catalog; token i is read as word i modulo this
+WORDS = 500  # in the catalog; token i means word i modulo this number
 
 
 class Random:
-    """A model of Qwen3's architecture with random weights and a word for each token.
+    """A model of Qwen3's architecture with random weights, in which each token is a word.
 
     Args:
-        settings: Of the architecture.
-        dtype: Of the weights.
-        last_layers: How many layers are trained if no adapters are: the last ones.
+        settings: Sizes of the architecture.
+        dtype: Type of the weights.
+        last_layers: Number of last layers to train if there are no adapters.
     """
 
     def __init__(self, settings: dict[str, int], dtype: torch.dtype, last_layers: int = 0) -> None:
@@ -38,7 +38,7 @@ class Random:
     def build(
         self, texts: Sequence[str], root: Path
     ) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
-        """Draw the weights where they are to stay, and checkpoint the layers."""
+        """Draw the weights on their final device, and checkpoint the layers."""
         words = {f"w{number}": number for number in range(self.settings["vocab_size"])}
         backend = Tokenizer(models.WordLevel(words, unk_token="w2"))
         backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -66,14 +66,14 @@ class Random:
         return model.train(), tokenizer
 
     def saved_form(self, root: Path) -> None:
-        """Return None: it was never saved."""
+        """Return None, because the model was never saved."""
 
 
 class Forced(ListFormat):
     """A list format that asks for nothing and reads anything: k entries of a fixed number of words.
 
     Args:
-        entry: Words of an entry.
+        entry: Words per entry.
     """
 
     end = "\n"  # no token contains it
@@ -86,16 +86,16 @@ class Forced(ListFormat):
         return query
 
     def write(self, entries: Sequence[str]) -> str:
-        """Return the entries one after the other."""
+        """Return the entries, joined by spaces."""
         return " ".join(entries)
 
     def read(self, completion: str) -> list[str]:
-        """Return words of the catalog, as many an entry as there are tokens in one."""
+        """Return entries of catalog words, one word for each token."""
         words = [f"w{int(word[1:]) % WORDS}" for word in completion.split()]
         return [" ".join(words[at : at + self.entry]) for at in range(0, len(words), self.entry)]
 
     def complete(self, completion: str, set_size: int) -> bool:
-        """Never: completions run to the limit."""
+        """Return False: completions run to the limit."""
         return False
 
 
@@ -106,7 +106,7 @@ class EvenTokens(Objective):
     needs = frozenset({"texts"})
 
     def score(self, sets: SetBatch) -> Tensor:
-        """Count: the word of a token is even where its id is."""
+        """Return (B,) shares: a word has the number of its token, so both are even or odd."""
         shares = []
         for texts in sets.texts:  # type: ignore[union-attr]
             words = " ".join(texts).split()
@@ -115,17 +115,17 @@ class EvenTokens(Objective):
 
 
 def small_world(folder: Path, items: int, queries: int, prompt: int) -> Run:
-    """Begin a run on made-up words: a catalog of items, and queries of ``prompt`` words each."""
+    """Write a run on invented words: a catalog of items, and queries of ``prompt`` words each."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(WORDS, (items, 6), generator=generator).tolist()
-    texts = [" ".join(f"w{number}" for number in row) for row in drawn]
+    numbers = torch.randint(WORDS, (items, 6), generator=generator).tolist()
+    texts = [" ".join(f"w{number}" for number in row) for row in numbers]
     goods = Items([f"i{row}" for row in range(len(texts))], texts, {})
     encoder = LsaEncoder.fit(texts, dim=min(128, WORDS // 4))
     write_catalog(folder / "catalog", goods, encoder.encode(texts), encoder)
-    asked = torch.randint(WORDS, (queries, prompt), generator=generator).tolist()
-    made = [
+    numbers = torch.randint(WORDS, (queries, prompt), generator=generator).tolist()
+    train = [
         Query(f"q{row}", " ".join(f"w{number}" for number in words), "made up", ())
-        for row, words in enumerate(asked)
+        for row, words in enumerate(numbers)
     ]
-    write_queries(folder / "queries", {"train": made, "val": made[:1], "test": made[:1]})
+    write_queries(folder / "queries", {"train": train, "val": train[:1], "test": train[:1]})
     return Run.begin(folder)

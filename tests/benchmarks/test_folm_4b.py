@@ -46,17 +46,17 @@ def test_it_measures_each_part_of_each_rollout(tmp_path):
     # Two layers of seven linear layers; a q of 64 to 64 has 2 * 64 + 64 * 2 weights in A and B.
     assert found["trained"] == 2 * 2 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
     norms = found["least_gradient_norms"]
-    assert len(norms) == 4  # two updates a rollout
+    assert len(norms) == 4  # two updates per rollout
     assert norms[0][".lora_A."] == 0
     assert min(row[".lora_B."] for row in norms) > 0
     assert min(row[".lora_A."] for row in norms[1:]) > 0
 
 
-def test_without_peft_it_says_so_and_trains_layers_themselves(tmp_path, monkeypatch, capsys):
+def test_without_peft_the_error_names_a_way_to_train_the_last_layers(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(folm_4b, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         folm_4b.main(["--small"])
-    assert "found none installed; install it, or say --last_layers 2" in capsys.readouterr().err
+    assert "which is not installed; install it or use --last_layers 2" in capsys.readouterr().err
     out = tmp_path / "found.json"
     folm_4b.main(["--small", "--rollouts", "1", "--last_layers", "1", "--out", str(out)])
     found = json.loads(out.read_text())

@@ -1,4 +1,4 @@
-"""benchmarks.grpo_step: both sides do the same work, in turns."""
+"""benchmarks.grpo_step: both sides do the same work, in alternating."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import grpo_sides, grpo_step, turns
+from benchmarks import alternating, grpo_sides, grpo_step
 from r4t.sets import SetBatch
 
 SMALL = "--updates 2 1 --rollouts 3 --warmup 1 --queries 2 --group_size 4 --passes 2 --tokens 20"
@@ -44,14 +44,14 @@ def test_another_number_of_tokens_is_refused(tmp_path, monkeypatch):
     arguments = grpo_step.build_parser().parse_args(SMALL.split())
 
     def short(run, model, updates, arguments):
-        record = turns.Record()
+        record = alternating.Record()
 
         def loop():
             for _ in range(arguments.rollouts):
                 record.tokens.append(47)
                 side.rest()
 
-        side = turns.Side(loop, record)
+        side = alternating.Side(loop, record)
         return side
 
     monkeypatch.setattr(grpo_step, "SIDES", {"ours": short, "trl": short})
@@ -85,10 +85,10 @@ def test_loops_run_in_turns_and_the_first_changes():
                 seen.append((name, step))
                 side.rest()
 
-        side = turns.Side(loop, turns.Record())
+        side = alternating.Side(loop, alternating.Record())
         return side
 
-    seconds = turns.alternate({name: make(name) for name in "ab"}, 3)
+    seconds = alternating.alternate({name: make(name) for name in "ab"}, 3)
     assert seen == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
 
@@ -98,8 +98,8 @@ def test_a_loop_that_fails_or_ends_early_is_no_step():
         raise ValueError("inside")
 
     with pytest.raises(ValueError, match="inside"):
-        turns.Side(fails, turns.Record()).step()
-    side = turns.Side(list, turns.Record())
+        alternating.Side(fails, alternating.Record()).step()
+    side = alternating.Side(list, alternating.Record())
     side.step()
     with pytest.raises(RuntimeError, match="ended before its last step"):
         side.step()
