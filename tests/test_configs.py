@@ -247,7 +247,7 @@ def test_evaluate(monkeypatch, folder, overlay):
             "model: {class_path: r4t.grpo.module.Tuner}",
             r"Did you mean 'r4t.grpo.module.FanoutTuner'",
         ),
-        ("model: {init_args: {grpo: {group_size: 1}}}", r"a group_size of at least 2, .* found 1"),
+        ("model: {init_args: {grpo: {group_size: 1}}}", r"group_size of at least 2, .* found 1"),
         (
             "model: {init_args: {form: {class_path: r4t.fanout.formats.Full, "
             "init_args: {set_size: 0}}}}",

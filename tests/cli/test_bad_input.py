@@ -278,7 +278,7 @@ def json_list(**arguments):
             {"sampling": {"max_new_tokens": 19}, "form": json_list()},
             r"room for a list of 10 sub-queries, which takes \d\d tokens even if .*, found 19; raise",
         ),
-        ({"grpo": {"group_size": 1}}, r"a group_size of at least 2, because .*, but found 1\. The"),
+        ({"grpo": {"group_size": 1}}, r"group_size of at least 2, as .*, but found 1\. Use 8"),
         (
             {"sampling": {"max_new_tokens": 20, "temperature": 0.0}},
             r"The temperature must be above 0, found 0.0; 0.9 is the paper's\.$",
