@@ -63,7 +63,7 @@ class QueryData(LightningDataModule):
         if len(queries) < ranks["ranks"]:
             raise InputError(
                 expected=f"a query for each of the {ranks['ranks']} processes that synthesize",
-                found=f"{len(queries)} queries",
+                found=f"{len(queries)}",
                 remedy="Use fewer processes.",
             )
         return self._loader(queries, Unrepeated(queries, **ranks))
