@@ -72,11 +72,11 @@ def warm_start(
     module = WarmStart(
         str(run.folder),
         reward,
-        lm,
-        Expand(set_size=10, words=3),
         ReferenceWords(words=3),
-        Sampling(max_new_tokens=64),
-        Retrieval(POOL, cached=2**16),
+        lm=lm,
+        form=Expand(set_size=10, words=3),
+        sampling=Sampling(max_new_tokens=64),
+        retrieval=Retrieval(POOL, cached=2**16),
         optimizer=adamw(rate),
     )
     clock = Clock(seconds)

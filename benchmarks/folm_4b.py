@@ -163,10 +163,10 @@ def measure(size: Size, rollouts: int, rank: int, last_layers: int, folder: Path
     tuner = FanoutTuner(
         str(run.folder),
         Reward({"even": 1.0}, {"even": EvenTokens()}),
-        source if last_layers else LoRA(source, rank=rank),
-        Full(Forced(size.entry), SET_SIZE),
         SoftGRPO(group_size=size.group, micro_batch=size.micro_batch),
-        Sampling(max_new_tokens=SET_SIZE * size.entry),
+        lm=source if last_layers else LoRA(source, rank=rank),
+        form=Full(Forced(size.entry), SET_SIZE),
+        sampling=Sampling(max_new_tokens=SET_SIZE * size.entry),
         optimizer=adamw(1e-4),
     )
     tuner.watch = tuner.searcher.watch = Meter()

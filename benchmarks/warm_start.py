@@ -39,10 +39,10 @@ def taught(run: Run, word_length: float, steps: int, seed: int) -> WarmStart:
     module = WarmStart(
         str(run.folder),
         Reward(WEIGHTS),
-        TinyQwen3(width=128, layers=3, vocabulary=4096, seed=seed, word_length=word_length),
-        Expand(set_size=10, words=3),
         NearbyWords(near=5, words=3),
-        Sampling(max_new_tokens=48),
+        lm=TinyQwen3(width=128, layers=3, vocabulary=4096, seed=seed, word_length=word_length),
+        form=Expand(set_size=10, words=3),
+        sampling=Sampling(max_new_tokens=48),
         optimizer=adamw(3e-3),
     )
     teach(run, module, batch_size=32, max_steps=steps)

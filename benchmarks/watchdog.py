@@ -66,9 +66,9 @@ def alarms(run: dict[str, Any], watchdog: Watchdog) -> list[Alarm]:
     """Return what a watchdog would have raised over a run's rollouts."""
     names = [name for name, weight in run["weights"].items() if weight == 0]
     audited = [f"train/{name}/mean" for name in sorted(names)]
-    detector = watchdog.detector.anew(audited)
+    watchdog.detector.begin(audited)
     rows = [{f"train/{name}": value for name, value in row.items()} for row in run["rollouts"]]
-    return [alarm for row in rows for alarm in detector.see(row)]
+    return [alarm for row in rows for alarm in watchdog.detector.see(row)]
 
 
 def verdict(run: dict[str, Any], watchdog: Watchdog) -> dict[str, Any]:

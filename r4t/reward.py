@@ -90,17 +90,8 @@ class Reward:
             name: weight.end if isinstance(weight, Ramp) else float(weight)
             for name, weight in weights.items()
         }
-        self._check_weights()
-        self.objectives = {
-            name: objectives[name] if name in objectives else load_objective(name)
-            for name in weights
-        }
-        for objective in self.objectives.values():
-            objective.check()
-
-    def _check_weights(self) -> None:
-        check_names(self.weights)
-        unweighted, names = sorted(self.given - set(self.weights)), sorted(self.weights)
+        check_names(weights)
+        unweighted, names = sorted(self.given - set(weights)), sorted(weights)
         infinite = {name: w for name, w in self.weights.items() if not math.isfinite(w)}
         if unweighted:
             raise InputError(
@@ -116,6 +107,12 @@ class Reward:
                 found=f"0 for all of {names}, which only audits them" if names else "no weight",
                 remedy="Weight at least one objective, as in {diversity: 1.0}.",
             )
+        self.objectives = {
+            name: objectives[name] if name in objectives else load_objective(name)
+            for name in weights
+        }
+        for objective in self.objectives.values():
+            objective.check()
 
     @property
     def weighted_objectives(self) -> dict[str, Objective]:

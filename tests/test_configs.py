@@ -250,7 +250,7 @@ def test_evaluate(monkeypatch, folder, overlay):
             "model: {class_path: FanoutTunr}",
             r"Did you mean 'FanoutTuner'",
         ),
-        ("model: {init_args: {grpo: {group_size: 1}}}", r"a group_size of at least 2, .* found 1"),
+        ("model: {init_args: {grpo: {group_size: 1}}}", r"group_size of at least 2, .* found 1"),
         (
             "model: {init_args: {form: {class_path: r4t.fanout.formats.Full, "
             "init_args: {set_size: 0}}}}",

@@ -409,13 +409,3 @@ def test_two_processes_write_the_sets_of_one(synthesize, small_run):
         assert len(sets.manifest.shards) == shards
         for name in ("sets", "queries", "asked", "drawn", "dropped", "config_fingerprint"):
             assert getattr(sets.manifest, name) == getattr(facts, name)
-
-
-def test_more_processes_than_queries_are_refused(small_run):
-    write_queries(small_run.queries, {"train": MANY[:1]})
-    data = QueryData(str(small_run.folder))
-    data.trainer = SimpleNamespace(global_rank=0, world_size=2)
-    with pytest.raises(
-        InputError, match=r"on 2 processes needs a query for each, found 1: use few"
-    ):
-        data.predict_dataloader()

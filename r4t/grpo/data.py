@@ -1,6 +1,7 @@
 """A run's queries → batches of ``Query`` for stages 1 and 2."""
 
 import os
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -11,11 +12,6 @@ from r4t.data.loader import ResumableLoader, Unrepeated
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.run import Run
-
-
-def as_list(queries: list[Query]) -> list[Query]:
-    """Collate: a batch is the list of its queries."""
-    return queries
 
 
 class QueryData(LightningDataModule):
@@ -29,7 +25,7 @@ class QueryData(LightningDataModule):
         seed: Of the order of the training queries; that of ``seed_everything`` by default.
 
     Raises:
-        InputError: If a number is below 1.
+        InputError: If a number is below 1, or synthesis has fewer queries than processes.
     """
 
     def __init__(
@@ -44,17 +40,14 @@ class QueryData(LightningDataModule):
         numbers = {"val_queries": val_queries, "synthesize_queries": synthesize_queries}
         numbers["batch_size"] = batch_size
         check_least({name: (count, 1) for name, count in numbers.items() if count is not None})
-        self.run = run
-        self.batch_size = batch_size
-        self.val_queries = val_queries
-        self.synthesize_queries = synthesize_queries
-        self.seed = seed
+        self.run, self.batch_size, self.seed = run, batch_size, seed
+        self.val_queries, self.synthesize_queries = val_queries, synthesize_queries
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled batches of training queries, in an order that can be resumed."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
         queries = self._queries("train", None)
-        return ResumableLoader(queries, self.batch_size, seed, collate=as_list, **self._ranks())
+        return ResumableLoader(queries, self.batch_size, seed, collate=list, **self._ranks())
 
     def val_dataloader(self) -> DataLoader:
         """Return batches of validation queries, in order."""
@@ -65,16 +58,12 @@ class QueryData(LightningDataModule):
         return self._loader(self._queries("test", None))
 
     def predict_dataloader(self) -> DataLoader:
-        """Return batches of training queries, in order, each on one rank: what ``synthesize`` reads.
-
-        Raises:
-            InputError: If there are fewer queries than processes.
-        """
+        """Return batches of training queries, in order, each on one rank: what ``synthesize`` reads."""
         queries, ranks = self._queries("train", self.synthesize_queries), self._ranks()
         if len(queries) < ranks["ranks"]:
             raise InputError(
                 expected=f"a query for each of the {ranks['ranks']} processes that synthesize",
-                found=f"{len(queries)} queries",
+                found=f"{len(queries)}",
                 remedy="Use fewer processes.",
             )
         return self._loader(queries, Unrepeated(queries, **ranks))
@@ -86,18 +75,14 @@ class QueryData(LightningDataModule):
         return batch
 
     def _ranks(self) -> dict[str, int]:
-        trainer = self.trainer
-        rank, ranks = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-        return {"rank": rank, "ranks": ranks}
+        if self.trainer is None:
+            return {"rank": 0, "ranks": 1}
+        return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
 
-    def _loader(self, queries: list[Query], sampler: Sampler | None = None) -> DataLoader:
-        return DataLoader(
-            queries,  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-            sampler=sampler,
-            collate_fn=as_list,
-            generator=torch.Generator(),  # leaves the global random state alone
-        )
+    def _loader(self, queries: Any, sampler: Sampler | None = None) -> DataLoader:
+        # A generator of its own leaves the global random state alone.
+        settings: dict[str, Any] = {"collate_fn": list, "generator": torch.Generator()}
+        return DataLoader(queries, batch_size=self.batch_size, sampler=sampler, **settings)
 
     def _queries(self, split: str, count: int | None) -> list[Query]:
         run = Run.open(self.run)

@@ -16,13 +16,12 @@ def group_advantage(rewards: Tensor, epsilon: float = 1e-4, scale: bool = True) 
     Args:
         rewards: (B, G), the G rollouts of each query. NaN means not scored: such a rollout does
             not count in μ and σ, and its advantage is 0.
-        epsilon: Added to σ_G. A group without spread (``flat_groups``) has advantage 0 for any ε,
-            even where rounding leaves a trace of a difference.
+        epsilon: Added to σ_G. For any ε, a group without spread (``flat_groups``) has advantage 0.
         scale: Whether to divide. True is TRL's ``scale_rewards="group"``; False is its ``"none"``,
             ``r − μ_G`` (Dr. GRPO), which does not favor queries whose rollouts agree.
 
     Returns:
-        (B, G); σ_G is the deviation with G − 1 in the denominator, as in TRL.
+        (B, G); σ_G has G − 1 in the denominator, as in TRL.
 
     Examples:
         >>> group_advantage(torch.tensor([[1.0, 3.0]]), epsilon=0.0).tolist()
@@ -43,16 +42,10 @@ def group_spread(rewards: Tensor) -> Tensor:
 
 
 def flat_groups(rewards: Tensor, tolerance: float = 1e-6) -> Tensor:
-    """Whether all rewards of a group are equal, so that there is nothing to compare.
+    """Return (B,) whether all rewards (B, G) of a group are equal; NaN means not scored.
 
-    Args:
-        rewards: (B, G), NaN for a rollout that was not scored; a group with fewer than two scored
-            rollouts is flat.
-        tolerance: Largest difference that counts as rounding, as a share of the largest |reward|
-            of the group; the default is about 8 times the precision of float32.
-
-    Returns:
-        (B,) bool.
+    A group with fewer than two scored rollouts is flat. Differences up to ``tolerance``, as a share
+    of the largest |reward| of the group, count as rounding (8 times float32's precision).
 
     Examples:
         >>> flat_groups(torch.tensor([[0.1, 0.1, torch.nan], [0.1, 0.2, torch.nan]])).tolist()
@@ -74,19 +67,12 @@ def _centered(rewards: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """What the loss averages over.
+    """What the loss averages over."""
 
-    Attributes:
-        lengths: (n,) tokens in the loss of each of this rank's completions; 0 for one left out.
-        tokens: Their sum over all ranks.
-        ranks: Number of ranks, whose gradients are averaged.
-        limit: Longest completion that could be sampled, in tokens.
-    """
-
-    lengths: Tensor
-    tokens: Tensor
-    ranks: int
-    limit: int
+    lengths: Tensor  # (n,) tokens in the loss of each of this rank's completions
+    tokens: Tensor  # their sum over all ranks
+    ranks: int  # whose gradients are averaged
+    limit: int  # longest completion that could be sampled, in tokens
 
 
 def grpo(counts: TokenCounts) -> Tensor:
@@ -130,22 +116,20 @@ class SoftGRPO:
         kl_old_new: β2, weight of KL(π_old‖π_θ), at least 0. At the sampling policy and with equal
             weights the gradients of both terms cancel exactly: they act from the second update on.
         normalization: What the token losses are divided by, in TRL's terms. ``dapo``: all tokens
-            of all ranks, the E_t of eq. 8, so that the number of ranks does not matter. ``bnpo``:
-            the tokens of one rank; equal to ``dapo`` on one process. ``grpo``: each completion
-            counts the same, so a token of a short one weighs more. ``dr_grpo``: the tokens that
-            could have been sampled, so that length neither pays nor costs. ``grpo`` and
-            ``dr_grpo`` still count completions that are left out of the loss, as TRL does.
-        scale_rewards: Whether advantages are divided by their group's deviation
-            (``group_advantage``).
+            of all ranks, the E_t of eq. 8. ``bnpo``: the tokens of one rank. ``grpo``: each
+            completion counts the same, so a token of a short one weighs more. ``dr_grpo``: the
+            tokens that could have been sampled, so that length neither pays nor costs. The last two
+            still count completions that are left out of the loss, as TRL does.
+        scale_rewards: Whether advantages are divided by their group's deviation.
         skip_flat_groups: Whether groups of equal rewards are left out of the loss. Their advantage
-            is 0 either way; False keeps the KL terms of their tokens, which eq. 8 has on every
-            token and which hold the policy in place where the reward says nothing.
+            is 0 either way; False keeps their KL terms, which eq. 8 has on every token and which
+            hold the policy in place where the reward says nothing.
         mask_truncated: Whether completions cut off at the limit are left out of the loss (TRL's
             ``mask_truncated_completions``). Their rewards still count in their group's mean and
-            deviation. False keeps them, because what could be parsed was retrieved and scored.
+            deviation.
         group_size: Rollouts G per query, at least 2.
-        updates: Optimizer steps on each rollout, at least 1; from the second on the KL terms act.
-        micro_batch: Completions in one forward pass, at least 1; their gradients are accumulated.
+        updates: Optimizer steps on each rollout, at least 1.
+        micro_batch: Completions in one forward pass, at least 1; changes no gradient.
 
     Raises:
         InputError: If the normalization is unknown or a number is out of its range.
@@ -170,23 +154,15 @@ class SoftGRPO:
                 remedy=f"Choose one of them.{nearest(self.normalization, NORMALIZATIONS)}",
             )
         if not 0 < self.clip < math.inf:
-            raise InputError(
-                expected="a clip above 0", found=f"{self.clip}", remedy="The paper uses 0.2."
-            )
+            raise InputError(expected="clip above 0", found=f"{self.clip}", remedy="Use 0.2.")
         for name in ("kl_new_old", "kl_old_new"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not 0 <= (weight := getattr(self, name)) < math.inf:
                 raise InputError(
-                    expected=f"{name} of at least 0",
-                    found=f"{getattr(self, name)}",
-                    remedy="The paper uses 0.05.",
+                    expected=f"{name} of at least 0", found=f"{weight}", remedy="Use 0.05."
                 )
         if self.group_size < 2:
-            raise InputError(
-                expected="a group_size of at least 2, because advantages compare the rollouts of a "
-                "query",
-                found=f"{self.group_size}",
-                remedy="The paper uses 8.",
-            )
+            expected = "group_size of at least 2, as advantages compare the rollouts of a query"
+            raise InputError(expected=expected, found=f"{self.group_size}", remedy="Use 8.")
         check_least({"updates": (self.updates, 1), "micro_batch": (self.micro_batch, 1)})
 
     def advantages(self, rewards: Tensor) -> Tensor:
@@ -194,12 +170,7 @@ class SoftGRPO:
         return group_advantage(rewards, scale=self.scale_rewards)
 
     def takes_part(self, rewards: Tensor, truncated: Tensor) -> Tensor:
-        """Return whether each rollout (B, G) is in the loss, KL terms included.
-
-        Args:
-            rewards: (B, G), NaN for not scored.
-            truncated: (B, G) bool, completions cut off at the limit.
-        """
+        """Return (B, G) whether each rollout is in the loss, given rewards and cut-offs (B, G)."""
         included = ~rewards.isnan()
         if self.skip_flat_groups:
             included = included & ~flat_groups(rewards).unsqueeze(1)
@@ -210,17 +181,9 @@ class SoftGRPO:
         return NORMALIZATIONS[self.normalization](counts)
 
     def per_token(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:
-        """Loss of each token (paper, eq. 8).
+        """Return the loss (n, T) of each token (paper, eq. 8); arguments as in ``__call__``.
 
         ``−min(ρA, clip(ρ, 1−ε, 1+ε)A) + β1·ρ·(log π_θ − log π_old) + β2·(−log π_θ)``
-
-        Args:
-            log_probs: (n, T) log π_θ.
-            old_log_probs: (n, T) log π_old of the policy that sampled, without gradient.
-            advantages: (n,) one per completion.
-
-        Returns:
-            (n, T).
         """
         log_ratio = log_probs - old_log_probs
         ratio = log_ratio.exp()  # ρ
@@ -241,7 +204,7 @@ class SoftGRPO:
 
         Args:
             log_probs: (n, T) log π_θ.
-            old_log_probs: (n, T) log π_old, without gradient.
+            old_log_probs: (n, T) log π_old of the policy that sampled, without gradient.
             advantages: (n,) one per completion.
             mask: (n, T), 1 for a token in the loss; the others may hold anything.
             weights: (n,) of the tokens of each completion.

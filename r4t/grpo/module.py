@@ -1,13 +1,11 @@
 """Queries → a fan-out language model tuned by Soft-GRPO (stage 1)."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.fanout.formats import FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource, Pretrained
 from r4t.grpo.loss import SoftGRPO, TokenCounts
 from r4t.grpo.monitor.statistics import (
@@ -18,9 +16,8 @@ from r4t.grpo.monitor.statistics import (
 )
 from r4t.grpo.policy import without_dropout
 from r4t.grpo.rollout import Rollout
-from r4t.grpo.training import RETRIEVAL, SAMPLING, FanoutModule, Sampling, adamw
+from r4t.grpo.training import FanoutModule
 from r4t.reward import Reward
-from r4t.search import Retrieval
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, WarmupConstant
 
@@ -37,39 +34,17 @@ class FanoutTuner(FanoutModule):
     Args:
         run: Run folder.
         reward: What to maximize.
-        lm: Where the language model comes from; by default the warm-started one.
-        form: What it reads and writes; by default what the model was saved with, or ``Expand``.
         grpo: Loss, group size and updates.
-        sampling: How the model writes.
-        retrieval: How its sub-queries are searched with. Most of them repeat, so that caching pays.
-        optimizer: By default ``adamw(3e-4)``.
-        schedule: By default ``WarmupConstant(10)``.
+        **settings: As in ``FanoutModule``.
     """
 
     step = "tune"
+    default_lm: LanguageModelSource = Pretrained("warm_start/model")
+    default_rate = 3e-4
+    default_schedule: RateSchedule = WarmupConstant(10)
 
-    def __init__(
-        self,
-        run: str,
-        reward: Reward,
-        lm: LanguageModelSource | None = None,
-        form: FanoutFormat | None = None,
-        grpo: SoftGRPO = GRPO,
-        sampling: Sampling = SAMPLING,
-        retrieval: Retrieval = RETRIEVAL,
-        optimizer: OptimizerCallable | None = None,
-        schedule: RateSchedule | None = None,
-    ) -> None:
-        super().__init__(
-            run,
-            reward,
-            Pretrained("warm_start/model") if lm is None else lm,
-            form,
-            sampling,
-            retrieval,
-            adamw(3e-4) if optimizer is None else optimizer,
-            WarmupConstant(10) if schedule is None else schedule,
-        )
+    def __init__(self, run: str, reward: Reward, grpo: SoftGRPO = GRPO, **settings: Any) -> None:
+        super().__init__(run, reward, **settings)
         without_dropout(self.fanout.lm)
         self.grpo = grpo
         self.automatic_optimization = False
@@ -83,7 +58,7 @@ class FanoutTuner(FanoutModule):
         return min(steps, limit) if limit >= 0 else steps
 
     def on_train_start(self) -> None:
-        """Check settings, prompts and reward, and give the backend the weights to begin with."""
+        """Check what is read, and give the backend the weights to begin with."""
         super().on_train_start()
         self.fanout.backend.sync(self.fanout)
 
@@ -91,21 +66,20 @@ class FanoutTuner(FanoutModule):
         """Roll out, score, and step the policy ``updates`` times."""
         step, size = self.global_step, len(batch)
         self.rollout = rollout = self._roll_out(batch)
-        self._log_all(rollout_statistics(rollout, self.reward, step), size)
+        self.log_numbers(rollout_statistics(rollout, self.reward, step), size)
         with self.watch.part("update"):
-            self._log_all(self._update(rollout), size)
+            self.log_numbers(self._update(rollout), size)
             self.fanout.backend.sync(self.fanout)
         tokens = int(rollout.fanouts.completion_mask.sum())
-        self._log_all(speed_statistics(self.watch.take(), tokens, self.searcher), size)
+        self.log_numbers(speed_statistics(self.watch.take(), tokens, self.searcher), size)
 
     def _roll_out(self, batch: list[Query]) -> Rollout:
         """Sample, retrieve and score G fan-outs of each query."""
         texts = [query.text for query in batch]
         seeds = [query_seed(query.id, self.global_step + 1) for query in batch]
         with self.watch.part("generate"):
-            fanouts = self.fanout.sample(
-                texts, seeds, self.grpo.group_size, self.sampling.temperature
-            )
+            group = self.grpo.group_size
+            fanouts = self.fanout.sample(texts, seeds, group, self.sampling.temperature)
             truncated = self.fanout.truncated(fanouts)
         sets = self.retrieve(batch, fanouts)
         with self.watch.part("score"):
@@ -146,26 +120,17 @@ class FanoutTuner(FanoutModule):
             optimizer.step()  # type: ignore[union-attr]
             schedule.step()  # type: ignore[union-attr]
         assert old is not None  # updates is at least 1
-        mean_entropy = (entropy * sampled).sum() / sampled.sum().clamp(min=1)
-        return {
-            **policy_statistics(log_probs, old, mask, self.grpo.clip),
-            "train/entropy/mean": mean_entropy,
-            "train/loss/mean": loss,
-            **gap,
-        }
+        statistics = policy_statistics(log_probs, old, mask, self.grpo.clip)
+        statistics["train/entropy/mean"] = (entropy * sampled).sum() / sampled.sum().clamp(min=1)
+        return {**statistics, **gap, "train/loss/mean": loss}
 
     def _pass(
         self, rollout: Rollout, weights: Tensor, old: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Go through the micro-batches once, accumulating gradients if they are enabled.
 
-        Args:
-            rollout: n completions.
-            weights: (n,) of the tokens of each completion.
-            old: (n, T) log π_old; None in the first pass, which is over the policy that sampled.
-
-        Returns:
-            The loss, log π_θ (n, T) and the entropy (n, T), all without gradient.
+        ``weights`` (n,) are those of each completion's tokens, ``old`` is log π_old (n, T), None in
+        the first pass. Returns loss, log π_θ (n, T) and entropy (n, T), all without gradient.
         """
         losses, log_probs, entropies = [], [], []
         for start in range(0, len(weights), self.grpo.micro_batch):
@@ -174,19 +139,11 @@ class FanoutTuner(FanoutModule):
                 rollout.fanouts.rows(part), self.sampling.temperature
             )
             before = new.detach() if old is None else old[part]
-            loss = self.grpo(
-                new, before, rollout.advantages[part], rollout.mask[part], weights[part]
-            )
+            rest = rollout.advantages[part], rollout.mask[part], weights[part]
+            loss = self.grpo(new, before, *rest)
             if loss.requires_grad:
                 self.manual_backward(loss)
             losses.append(loss.detach())
             log_probs.append(new.detach())
             entropies.append(entropy)
         return torch.stack(losses).sum(), torch.cat(log_probs), torch.cat(entropies)
-
-    def _log_all(self, numbers: Mapping[str, Tensor | float], batch_size: int) -> None:
-        shown = {
-            f"train/{name}/mean" for name in ("reward", "distinct_items", *self.reward.objectives)
-        }
-        for name, value in numbers.items():
-            self._log(name, value, batch_size, bar=name in shown)

@@ -26,11 +26,10 @@ def stuck(parameters: Iterable[Tensor], learning_rate: float) -> Tensor:
     """Count low-precision weights that a step of ``learning_rate`` leaves exactly where they are.
 
     A step of AdamW is about as long as its rate. A bfloat16 number has 8 significant bits, so that
-    w + step rounds back to w for all steps below |w| · 2⁻⁹. Each process counts its own share of
-    sharded weights.
+    w + step rounds back to w for all steps below |w| · 2⁻⁹.
 
     Returns:
-        (2,): stuck weights, and all weights in bfloat16 or float16.
+        (2,): stuck weights, and all weights in bfloat16 or float16, of this process.
 
     Examples:
         >>> weights = torch.tensor([1.0, 0.001, 0.0]).bfloat16()
@@ -49,12 +48,7 @@ def stuck(parameters: Iterable[Tensor], learning_rate: float) -> Tensor:
 
 
 def check_moves(counts: Tensor, parameters: Iterable[Tensor], learning_rate: float) -> None:
-    """Refuse to train if most low-precision weights would never move.
-
-    Args:
-        counts: (2,) of ``stuck``, over all processes.
-        parameters: The weights.
-        learning_rate: Peak.
+    """Refuse a rate if, by the ``counts`` of ``stuck`` over all processes, most weights never move.
 
     Raises:
         InputError: If over half of the low-precision weights are stuck.

@@ -20,15 +20,8 @@ def try_reward(
 ) -> None:
     """Score sets retrieved by the texts of nearby items: k sub-queries, one, and none per query.
 
-    Objectives that cost money or minutes are not tried. Counters, times and random states are left
-    as they were.
-
-    Args:
-        reward: All its objectives are tried, audited ones too.
-        searcher: Retrieves.
-        queries: What to try it on.
-        form: Sets the number k of sub-queries and the anchor.
-        pool_size: Distinct items retrieved for each set.
+    All objectives are tried, audited ones too, but none that costs money or minutes. Counters,
+    times and random states are left as they were.
 
     Raises:
         InputError: If an objective cannot score these sets, or breaks its contract.

@@ -1,6 +1,7 @@
 """A run, a reward and settings → what warm start and tuning share: model, retriever, validation."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,25 +56,41 @@ def adamw(rate: float) -> OptimizerCallable:
 
 
 class FanoutModule(ScheduledModule):
-    """The language model, the frozen retriever, and validation by reward.
+    """A language model that learns to write fan-outs, the frozen retriever, validation by reward.
 
-    The arguments are those of ``FanoutTuner`` and ``WarmStart``.
+    Args:
+        run: Run folder.
+        reward: Scored in validation, and maximized in tuning.
+        lm: Where the language model comes from; by default the warm-started model to tune, and
+            ``TinyQwen3`` to warm-start.
+        form: What it reads and writes; by default what the model was saved with, or ``Expand``.
+        sampling: How it writes.
+        retrieval: How its sub-queries are searched with. Most of them repeat, so caching pays.
+        optimizer: By default AdamW (``adamw``) at 3e-4 to tune and 1e-3 to warm-start.
+        schedule: By default ``WarmupConstant(10)`` to tune and ``WarmupLinear(20)`` to warm-start.
     """
 
     step: str
+    default_lm: LanguageModelSource
+    default_rate: float
+    default_schedule: RateSchedule
 
     def __init__(
         self,
         run: str,
         reward: Reward,
-        lm: LanguageModelSource,
-        form: FanoutFormat | None,
-        sampling: Sampling,
-        retrieval: Retrieval,
-        optimizer: OptimizerCallable,
-        schedule: RateSchedule,
+        lm: LanguageModelSource | None = None,
+        form: FanoutFormat | None = None,
+        sampling: Sampling = SAMPLING,
+        retrieval: Retrieval = RETRIEVAL,
+        optimizer: OptimizerCallable | None = None,
+        schedule: RateSchedule | None = None,
     ) -> None:
-        super().__init__(optimizer, schedule)
+        super().__init__(
+            adamw(self.default_rate) if optimizer is None else optimizer,
+            self.default_schedule if schedule is None else schedule,
+        )
+        lm = self.default_lm if lm is None else lm
         self.run = Run.open(run)
         self.searcher = self.run.searcher(cached=retrieval.cached)
         self.watch = self.searcher.watch = Stopwatch()
@@ -82,9 +99,7 @@ class FanoutModule(ScheduledModule):
         limit = sampling.max_new_tokens
         self.fanout = FanoutModel(model, tokenizer, form, limit, sampling.backend)
         check_list(tokenizer, form, limit)
-        self.reward = reward
-        self.sampling = sampling
-        self.retrieval = retrieval
+        self.reward, self.sampling, self.retrieval = reward, sampling, retrieval
         self.val_metrics = objective_metrics(reward.objectives, prefix="val/")
         self.val_weighted = objective_metrics(reward.objectives, prefix="val/", stat="weighted")
         self.val_reward = ObjectiveMetric(reward.score, "reward")
@@ -104,12 +119,7 @@ class FanoutModule(ScheduledModule):
         return [weight for weight in self.fanout.parameters() if weight.requires_grad]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer, and its schedule in optimizer steps.
-
-        Raises:
-            InputError: As ``ScheduledModule``, or if most weights would round back to their values
-                at each step.
-        """
+        """Return optimizer and schedule; refuse a rate at which most weights would never move."""
         configured = super().configure_optimizers()
         trained, rate = self.trained_parameters(), self._configured[0]["lr"]
         counts = self.trainer.strategy.reduce(stuck(trained, rate), reduce_op="sum")
@@ -117,11 +127,7 @@ class FanoutModule(ScheduledModule):
         return configured
 
     def on_train_start(self) -> None:
-        """Refuse prompts and objectives that do not fit, before any completion is written.
-
-        Raises:
-            InputError: As ``check_prompts`` and ``try_reward``.
-        """
+        """Refuse prompts and objectives that do not fit, before any completion is written."""
         super().on_train_start()
         examples = getattr(self.trainer.train_dataloader, "dataset", ())
         queries = [query for query in examples if isinstance(query, Query)]
@@ -131,10 +137,8 @@ class FanoutModule(ScheduledModule):
 
     def retrieve(self, queries: list[Query], fanouts: Fanouts) -> SetBatch:
         """Retrieve for G fan-outs of each query: B·G sets."""
-        form, pool_size = self.fanout.form, self.retrieval.pool_size
-        return self.searcher.retrieve_groups(
-            queries, fanouts.subqueries, form.set_size, pool_size, form.anchor
-        )
+        form, lists, pool = self.fanout.form, fanouts.subqueries, self.retrieval.pool_size
+        return self.searcher.retrieve_groups(queries, lists, form.set_size, pool, form.anchor)
 
     def validation_step(self, batch: list[Query], batch_idx: int) -> None:
         """Sample one fan-out per query with a fixed seed; log reward, objectives, distinct items."""
@@ -142,24 +146,20 @@ class FanoutModule(ScheduledModule):
         seeds = [query_seed(query.id, 0) for query in batch]
         sets = self.retrieve(batch, self.fanout.sample(texts, seeds, 1, self.sampling.temperature))
         reward, components = self.reward(sets)
+        numbers = {"val/distinct_items/mean": distinct_count(sets.items).float().mean()}
         for name, weighted in self.reward.weighted(components).items():
             self.val_metrics[name].update(components[name])
             self.val_weighted[name].update(weighted)
             if self.reward.objectives[name].partial:
-                unscored = components[name].isnan().float().mean()
-                self._log(f"val/{name}/unscored", unscored, size, bar=False)
+                numbers[f"val/{name}/unscored"] = components[name].isnan().float().mean()
         self.val_reward.update(reward)
         self.log_dict(self.val_metrics, batch_size=size)
         self.log_dict(self.val_weighted, batch_size=size)
         self.log("val/reward/mean", self.val_reward, prog_bar=True, batch_size=size)
-        self._log("val/distinct_items/mean", distinct_count(sets.items).float().mean(), size)
+        self.log_numbers(numbers, size)
 
     def export(self, folder: str | None = None) -> None:
-        """Write the model, by default where later steps and the retriever look for it.
-
-        Facts about the objectives' scores (a judge's model, tokens and cost) go into the same
-        folder, as ``objectives.json``.
-        """
+        """Write the model, by default where later steps look for it, and facts about its scores."""
         folder = str(self.run.step(self.step) / "model") if folder is None else folder
         self.fanout.save(folder)
         facts = self.reward.facts()
@@ -167,6 +167,10 @@ class FanoutModule(ScheduledModule):
             text = json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
             (Path(folder) / "objectives.json").write_text(text, encoding="utf-8")
 
-    def _log(self, name: str, value: Tensor | float, batch_size: int, bar: bool = True) -> None:
-        across = name.startswith("val/")
-        self.log(name, value, prog_bar=bar, batch_size=batch_size, sync_dist=across)
+    def log_numbers(self, numbers: Mapping[str, Tensor | float], batch_size: int) -> None:
+        """Log numbers by key, the means of rewards and objectives in the progress bar as well."""
+        shown = {"nll", "reward", "distinct_items", *self.reward.objectives}
+        for key, value in numbers.items():
+            split, name, stat = key.split("/")
+            bar, across = name in shown and stat == "mean", split == "val"
+            self.log(key, value, prog_bar=bar, batch_size=batch_size, sync_dist=across)

@@ -36,9 +36,8 @@ class Export(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so if this fit will replace a model."""
         run, step = getattr(pl_module, "run", None), getattr(pl_module, "step", None)
-        model = None if self.folder is None else Path(self.folder)
-        if model is None and isinstance(run, Run) and step is not None:
-            model = run.step(step) / "model"
+        default = run.step(step) / "model" if isinstance(run, Run) and step is not None else None
+        model = default if self.folder is None else Path(self.folder)
         if model is not None and model.is_dir():
             rank_zero_info(f"The model in {model} stays until this fit ends, which replaces it.")
 
@@ -66,8 +65,7 @@ class KeepLast(Checkpoint):
     after the current step and ends the fit; a second one ends it at once.
 
     Args:
-        every: Training steps (of a tuner: rollouts) from one checkpoint to the next, at least 1. The
-            end of the fit has one too.
+        every: Training steps (rollouts of a tuner) per checkpoint, at least 1; the last step has one.
         folder: Of ``last.ckpt``; ``checkpoints`` in the step's folder by default.
 
     Raises:
@@ -86,8 +84,7 @@ class KeepLast(Checkpoint):
 
     def path(self, trainer: Trainer) -> Path:
         """Return the path of the checkpoint."""
-        folder = Path(trainer.default_root_dir, "checkpoints")
-        return (folder if self.folder is None else Path(self.folder)) / LAST
+        return Path(self.folder or Path(trainer.default_root_dir, "checkpoints"), LAST)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier fit."""
@@ -150,13 +147,11 @@ class KeepLast(Checkpoint):
             )
         self._random = extra["random"]
 
-    def on_exception(self, *_: Any, **__: Any) -> None:
-        """Handle Ctrl-C no longer."""
-        self._interruption.leave()
-
     def teardown(self, *_: Any, **__: Any) -> None:
         """Handle Ctrl-C no longer."""
         self._interruption.leave()
+
+    on_exception = teardown
 
     def state_dict(self) -> dict[str, Any]:
         """Return a state, so that Lightning warns if a fit is resumed without this callback."""

@@ -281,7 +281,7 @@ def json_list(**arguments):
             {"sampling": {"max_new_tokens": 19}, "form": json_list()},
             r"at least \d\d, for a list of 10 sub-queries .*, but found 19\. Raise",
         ),
-        ({"grpo": {"group_size": 1}}, r"a group_size of at least 2, because .*, but found 1\. The"),
+        ({"grpo": {"group_size": 1}}, r"group_size of at least 2, as .*, but found 1\. Use 8"),
         (
             {"sampling": {"max_new_tokens": 20, "temperature": 0.0}},
             r"a temperature above 0, but found 0\.0\. Take the paper's 0\.9\.$",

@@ -94,7 +94,7 @@ def run(small_run, warm) -> Run:
         seed_everything(0, verbose=False)
         lm, record = TinyQwen3(width=64, layers=2, vocabulary=300), Record()
         reward, form = Reward({"diversity": 1.0}), Expand(set_size=SIZE)
-        module = WarmStart(str(small_run.folder), reward, lm, form, optimizer=adamw(5e-3))
+        module = WarmStart(str(small_run.folder), reward, lm=lm, form=form, optimizer=adamw(5e-3))
         data = QueryData(str(small_run.folder), batch_size=24)
         trainer(record, Export(str(warm["folder"])), max_steps=70).fit(module, data)
         warm["record"] = record
@@ -106,7 +106,7 @@ def tuner(run, objective, lm=None, rate=1e-3, temperature=1.0, tokens=TOKENS, **
     return FanoutTuner(
         str(run.folder),
         Reward({"wanted": 1.0}, {"wanted": objective}),
-        lm,
+        lm=lm,
         grpo=SoftGRPO(**grpo),
         sampling=Sampling(temperature, tokens),
         optimizer=adamw(rate),
@@ -524,7 +524,7 @@ def test_settings_too_small_are_refused(run):
 
 
 def test_a_group_of_one_is_refused(run):
-    with pytest.raises(InputError, match=r"a group_size of at least 2, .* but found 1\. The paper"):
+    with pytest.raises(InputError, match=r"group_size of at least 2, .* but found 1\. Use 8"):
         tuner(run, Same(), group_size=1)
 
 

@@ -89,8 +89,8 @@ def warm_start(tiny, **changes):
     return WarmStart(
         str(tiny.run.folder),
         Reward({"diversity": 1.0}),
-        lm,
-        Expand(set_size=3),
+        lm=lm,
+        form=Expand(set_size=3),
         **(arguments | changes),
     )
 

@@ -144,7 +144,7 @@ def test_a_warm_start_on_shares_equals_one_on_the_whole(tiny, sources, tmp_path)
         seed_everything(0, verbose=False)
         reward = Reward({"diversity": 1.0})
         module = WarmStart(
-            str(tiny.run.folder), reward, sources["checkpointed"], optimizer=adamw(1e-3)
+            str(tiny.run.folder), reward, lm=sources["checkpointed"], optimizer=adamw(1e-3)
         )
         module.teacher = Everything()
         tiny.fit(

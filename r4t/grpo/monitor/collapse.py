@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -19,23 +19,16 @@ from r4t.errors import InputError, check_least
 REWARD = "train/reward/mean"
 
 
-class Reference(Protocol):
-    """Chooses the earlier window that a metric is compared with."""
+class FirstWindow:
+    """Reference: the first rollouts."""
 
     def place(self, healths: torch.Tensor) -> int:
         """Return the place of a window, given the mean (n,) of each; higher is healthier."""
-
-
-class FirstWindow:
-    """The first rollouts."""
-
-    def place(self, healths: torch.Tensor) -> int:
-        """Return 0."""
         return 0
 
 
-class BestWindow:
-    """The rollouts with the healthiest mean so far, so that a slide from a peak counts as well."""
+class BestWindow(FirstWindow):
+    """Reference: the rollouts with the healthiest mean, so that a slide from a peak counts too."""
 
     def place(self, healths: torch.Tensor) -> int:
         """Return the place of the highest; NaN is the lowest."""
@@ -46,9 +39,9 @@ class Rule(ABC):
     """One sign of a collapse."""
 
     @property
-    def metrics(self) -> frozenset[str]:
-        """Log keys that it reads besides the reward and the audited objectives."""
-        return frozenset()
+    def metrics(self) -> set[str]:
+        """Log keys that it reads besides the reward and audited objectives: its ``metric``, if any."""
+        return {value for name, value in vars(self).items() if name == "metric"}
 
     @abstractmethod
     def evidence(self, detector: "CollapseDetector") -> str:
@@ -56,21 +49,10 @@ class Rule(ABC):
 
 
 @dataclass(frozen=True)
-class MetricRule(Rule):
-    """A rule about one metric, given by its log key."""
-
-    metric: str
-
-    @property
-    def metrics(self) -> frozenset[str]:
-        """The metric."""
-        return frozenset({self.metric})
-
-
-@dataclass(frozen=True)
-class Narrows(MetricRule):
+class Narrows(Rule):
     """The reward rises while a metric loses more than a share ``fall`` of its positive reference."""
 
+    metric: str
     fall: float = 0.25
 
     def evidence(self, detector: "CollapseDetector") -> str:
@@ -83,9 +65,10 @@ class Narrows(MetricRule):
 
 
 @dataclass(frozen=True)
-class Rises(MetricRule):
+class Rises(Rule):
     """A metric grows by more than ``rise`` above its reference, whatever the reward does."""
 
+    metric: str
     rise: float
 
     def evidence(self, detector: "CollapseDetector") -> str:
@@ -98,9 +81,10 @@ class Rises(MetricRule):
 
 
 @dataclass(frozen=True)
-class Fades(MetricRule):
+class Fades(Rule):
     """Less than a share ``least`` is left of a positive reference, whatever the reward does."""
 
+    metric: str
     least: float
 
     def evidence(self, detector: "CollapseDetector") -> str:
@@ -170,10 +154,6 @@ class CollapseDetector:
         reference: Which window a metric is compared with; by default ``FirstWindow``.
         audited: Log keys of the objectives of weight 0.
 
-    Attributes:
-        rows: Metrics of the rollouts that count.
-        rollouts: Rollouts seen, forgotten ones included.
-
     Raises:
         InputError: If ``window`` or ``patience`` is below 1, or there is no rule.
 
@@ -188,32 +168,28 @@ class CollapseDetector:
         rules: Sequence[Rule],
         window: int,
         patience: int,
-        reference: Reference | None = None,
+        reference: FirstWindow | None = None,
         audited: Sequence[str] = (),
     ) -> None:
         check_least({"window": (window, 1), "patience": (patience, 1)})
         if not rules:
-            raise InputError(
-                expected="at least one rule of a collapse",
-                found="none",
-                remedy="Leave out rules to use the standard ones.",
-            )
-        self.rules, self.audited = list(rules), tuple(audited)
-        self.window, self.patience = window, patience
+            remedy = "Leave out rules to use the standard ones."
+            raise InputError(expected="at least one rule", found="none", remedy=remedy)
+        self.rules, self.window, self.patience = list(rules), window, patience
         self.reference = FirstWindow() if reference is None else reference
-        self.rows: list[dict[str, float]] = []
-        self.rollouts = 0
-        self._streaks = [0] * len(rules)  # rollouts in a row for which each rule has held
+        self.begin(audited)
 
-    def anew(self, audited: Sequence[str]) -> "CollapseDetector":
-        """Return a detector with the same settings that has seen nothing."""
-        return CollapseDetector(self.rules, self.window, self.patience, self.reference, audited)
+    def begin(self, audited: Sequence[str]) -> None:
+        """Begin a run, with nothing seen."""
+        self.audited = tuple(audited)
+        self.rows: list[dict[str, float]] = []  # metrics of the rollouts that count
+        self.rollouts = 0  # seen, forgotten ones included
+        self._streaks = [0] * len(self.rules)  # rollouts in a row for which each rule has held
 
     @property
     def metrics(self) -> list[str]:
         """Log keys that are read, sorted."""
-        read = frozenset().union(*(rule.metrics for rule in self.rules))
-        return sorted(read | {REWARD, *self.audited})
+        return sorted({REWARD, *self.audited}.union(*(rule.metrics for rule in self.rules)))
 
     @property
     def suspicious(self) -> bool:
@@ -232,11 +208,9 @@ class CollapseDetector:
         return sum(finite) / len(finite) if finite else math.nan
 
     def compare(self, metric: str, sign: int = 1) -> tuple[float, float, str]:
-        """Return the reference and the latest mean of a metric, and the reward's move if it rose.
+        """Return reference and latest mean of a metric, and the reward's move if it rose.
 
-        Args:
-            metric: Log key.
-            sign: 1 if higher is healthier, −1 if lower is.
+        A ``sign`` of 1 means that higher is healthier, −1 that lower is.
         """
         values = [row.get(metric, math.nan) for row in self.rows[: -self.window]]
         windows = torch.tensor(values, dtype=torch.float64).unfold(0, self.window, 1)
@@ -267,14 +241,12 @@ class CollapseDetector:
     def state(self) -> dict[str, Any]:
         """Return what has been seen, as plain lists and numbers."""
         streaks = dict(zip(map(str, self.rules), self._streaks))
-        rows = [dict(row) for row in self.rows]
-        return {"rows": rows, "streaks": streaks, "rollouts": self.rollouts}
+        return {"rows": list(self.rows), "streaks": streaks, "rollouts": self.rollouts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from what ``state`` returned; rules that it does not know begin at 0."""
-        self.rows = [dict(row) for row in state["rows"]]
+        self.rows, self.rollouts = list(state["rows"]), state["rollouts"]
         self._streaks = [state["streaks"].get(str(rule), 0) for rule in self.rules]
-        self.rollouts = state["rollouts"]
 
 
 def _move(metric: str, before: float, now: float) -> str:

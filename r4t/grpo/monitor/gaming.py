@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain
 
 from r4t.support.text import normalize_text
 
@@ -13,9 +12,8 @@ normalized = lru_cache(maxsize=2**16)(normalize_text)
 def gaming(queries: Sequence[str], subqueries: Sequence[Sequence[str]]) -> dict[str, float]:
     """Return shares of the sub-queries written for one batch, by log key.
 
-    Texts are compared by their normalized words (``r4t.support.text``). What a sub-query *adds* is
-    the words that its query lacks, in their order, so that formats that repeat the query and
-    formats that do not are measured alike.
+    Texts are compared by their normalized words. What a sub-query *adds* is the words that its query
+    lacks, so that formats that repeat the query and formats that do not are measured alike.
 
     Args:
         queries: B texts.
@@ -39,27 +37,24 @@ def gaming(queries: Sequence[str], subqueries: Sequence[Sequence[str]]) -> dict[
     owners = [normalized(query) for query in queries for _ in range(group)]
     written = [[normalized(text) for text in texts] for texts in subqueries]
     added = [[addition(query, text) for text in texts] for query, texts in zip(owners, written)]
-    count = sum(map(len, written))
     pairs = [(query, text) for query, texts in zip(owners, written) for text in texts]
     repeats = sum(len(texts) - len(set(texts)) for texts in written)
     copies = sum(set(query.split()) == set(text.split()) for query, text in pairs)
     common = universal(owners, added)
-    additions = list(chain.from_iterable(added))
-    words = Counter(word for text in additions for word in set(text.split()))
-    several = len(set(owners)) > 1
+    spread = sum(text in common for texts in added for text in texts)
+    words = Counter(word for texts in added for text in texts for word in set(text.split()))
+    count, several = len(pairs), len(set(owners)) > 1
     return {
         "train/subqueries/mean": count / len(written),
         "train/duplicate_subqueries/share": _share(repeats, count),
         "train/query_copies/share": _share(copies, count),
-        "train/universal_subqueries/share": _share(
-            sum(text in common for text in additions), count if several else 0
-        ),
+        "train/universal_subqueries/share": _share(spread, count if several else 0),
         "train/commonest_word/share": _share(max(words.values(), default=0), count),
     }
 
 
 def addition(query: str, text: str) -> str:
-    """Return the words of ``text`` that ``query`` lacks; both are normalized.
+    """Return the words of ``text`` that ``query`` lacks, in their order; both are normalized.
 
     Examples:
         >>> addition("red hat", "wool hat red warm")
@@ -70,14 +65,10 @@ def addition(query: str, text: str) -> str:
 
 
 def universal(owners: Sequence[str], added: Sequence[Sequence[str]]) -> set[str]:
-    """Return the additions with which the model answers any query.
+    """Return the additions in more than half of the fan-outs of more than half of the queries.
 
-    Args:
-        owners: Query of each fan-out; fan-outs of equal queries are one group.
-        added: What each fan-out adds; "" means nothing and is never universal.
-
-    Returns:
-        Additions in more than half of the fan-outs of more than half of the queries.
+    Takes the query of each fan-out, equal ones being one group, and what each fan-out adds; "" means
+    nothing and is never universal.
 
     Examples:
         >>> universal(["a", "a", "b", "b"], [["x"], ["x", "y"], ["x"], ["x"]])

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 
 from r4t.errors import check_least
 from r4t.grpo.monitor.statistics import RolloutCallback
@@ -17,24 +17,17 @@ COLUMNS = ("reward", "query", "subqueries", "completion")
 
 
 def sample_rows(rollout: Rollout, number: int, step: int) -> list[Row]:
-    """Return one row per completion: its query, its text, its scores.
+    """Return one row per completion of rollout ``number`` (from 1), after ``step`` optimizer steps.
 
-    Args:
-        rollout: What a training step wrote.
-        number: Of the rollout, counted from 1.
-        step: Optimizer steps made.
-
-    Returns:
-        B·G rows, groups together. Scores are None if there are none; those of objectives begin
-        with ``score/``.
+    Scores are None for completions that were not scored; those of objectives begin with ``score/``.
     """
-    group = len(rollout.fanouts.texts) // len(rollout.queries)
+    fanouts, group = rollout.fanouts, len(rollout.rewards) // len(rollout.queries)
     columns = {"reward": rollout.rewards.tolist()}
     columns |= {f"score/{name}": scores.tolist() for name, scores in rollout.components.items()}
     columns["advantage"] = rollout.advantages.tolist()
     rows = []
-    for place, text in enumerate(rollout.fanouts.texts):
-        query, subqueries = rollout.queries[place // group], rollout.fanouts.subqueries[place]
+    for place, (text, subqueries) in enumerate(zip(fanouts.texts, fanouts.subqueries)):
+        query = rollout.queries[place // group]
         row: Row = {"rollout": number, "step": step, "query_id": query.id, "query": query.text}
         row |= {"fanout": place % group, "completion": text, "subqueries": list(subqueries)}
         scores = {name: values[place] for name, values in columns.items()}
@@ -43,15 +36,10 @@ def sample_rows(rollout: Rollout, number: int, step: int) -> list[Row]:
 
 
 def extremes(rows: list[Row], number: int) -> list[Row]:
-    """Return the ``number`` best and the ``number`` worst rows by reward, best first, none twice.
-
-    Rows without a reward are skipped.
-    """
+    """Return the ``number`` best and the ``number`` worst rows by reward, best first, none twice."""
     scored = [row for row in rows if row["reward"] is not None]
     order = sorted(scored, key=lambda row: -row["reward"])
-    if len(order) <= 2 * number:
-        return order
-    return order[:number] + order[len(order) - number :]
+    return order if len(order) <= 2 * number else order[:number] + order[len(order) - number :]
 
 
 def markdown(rows: list[Row]) -> str:
@@ -68,9 +56,9 @@ class SampleTable(RolloutCallback):
     """Writes the completions of a rollout with their scores as a JSON Lines table.
 
     The first rollout and every ``every``-th go to ``FOLDER/version_N/rollout-NUMBER.jsonl``, one
-    completion per line (columns: ``sample_rows``). Each fit has its own folder, with the logger's
-    number if that is free. The best and the worst also go to TensorBoard as text and to Weights &
-    Biases as a table, if such a logger is configured. Rank zero writes its own rollouts.
+    completion per line. Each fit has its own folder, with the logger's number if that is free. The
+    best and the worst also go to TensorBoard as text and to Weights & Biases as a table, if there is
+    such a logger. Rank zero writes its own rollouts.
 
     Args:
         every: Rollouts from one table to the next, at least 1.
@@ -83,29 +71,22 @@ class SampleTable(RolloutCallback):
 
     def __init__(self, every: int = 10, folder: str | None = None, shown: int = 3) -> None:
         check_least({"every": (every, 1), "shown": (shown, 0)})
-        self.every = every
-        self.folder = folder
-        self.shown = shown
-        self.rollouts = 0
-        self.version: Path | None = None
+        self.every, self.folder, self.shown = every, folder, shown
+        self.reset(None)
 
     def reset(self, module: Any) -> None:
         """Count from 0, into a new folder."""
         self.rollouts = 0
-        self.version = None
+        self.version: Path | None = None
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         """Write the rollout if it is due."""
-        rollout: Any = pl_module.rollout
         self.rollouts += 1
         due = self.rollouts == 1 or self.rollouts % self.every == 0
         if not (due and trainer.is_global_zero):
             return
-        rows = sample_rows(rollout, self.rollouts, trainer.global_step)
-        if self.version is None:
-            self.version = self._new_folder(trainer, pl_module)
+        rows = sample_rows(pl_module.rollout, self.rollouts, trainer.global_step)
+        self.version = self.version or self._new_folder(trainer, pl_module)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         path = self.version / f"rollout-{self.rollouts:06d}.jsonl"
         path.write_text(text, encoding="utf-8")
@@ -123,11 +104,12 @@ class SampleTable(RolloutCallback):
 
     def _new_folder(self, trainer: Trainer, module: Any) -> Path:
         """Make a folder that no earlier fit wrote to."""
-        given = self.folder
-        folder = module.run.step(module.step) / "samples" if given is None else Path(given)
         version = getattr(trainer.logger, "version", 0)
-        first = version if isinstance(version, int) else 0
-        paths = (folder / f"version_{number}" for number in count(first))
+        folder = Path(self.folder or module.run.step(module.step) / "samples")
+        paths = (
+            folder / f"version_{number}"
+            for number in count(version if isinstance(version, int) else 0)
+        )
         path = next(path for path in paths if not path.exists())
         path.mkdir(parents=True)
         return path
@@ -136,12 +118,8 @@ class SampleTable(RolloutCallback):
 def _show(logger: Any, rows: list[Row], step: int) -> None:
     """Give rows to a logger that takes text (TensorBoard) or tables (Weights & Biases)."""
     if callable(table := getattr(logger, "log_table", None)):
-        columns = list(rows[0])
-        data = [[_cell(row[name]) for name in columns] for row in rows]
-        table(key="train/samples", columns=columns, data=data, step=step)
+        rows = [row | {"subqueries": "; ".join(row["subqueries"])} for row in rows]
+        data = [list(row.values()) for row in rows]
+        table(key="train/samples", columns=list(rows[0]), data=data, step=step)
     elif callable(text := getattr(getattr(logger, "experiment", None), "add_text", None)):
         text("train/samples", markdown(rows), step)
-
-
-def _cell(value: Any) -> Any:
-    return "; ".join(value) if isinstance(value, list) else value

@@ -17,12 +17,7 @@ from r4t.search import Searcher
 
 
 def rollout_statistics(rollout: Rollout, reward: Reward, step: int) -> dict[str, Tensor]:
-    """Return means over a rollout.
-
-    Args:
-        rollout: What was written, and its scores.
-        reward: What it was scored with.
-        step: Optimizer steps made, on which weights may depend.
+    """Return means over a rollout that was scored with ``reward`` after ``step`` optimizer steps.
 
     Returns:
         ``train/reward/mean`` and, in the unit of the reward, ``train/reward/spread``, the mean
@@ -61,11 +56,8 @@ def policy_statistics(
 ) -> dict[str, Tensor]:
     """Return token means of both KL divergences (k3 estimates under π_old) and the clipped share.
 
-    Args:
-        log_probs: (n, T) log π_θ.
-        old_log_probs: (n, T) log π_old.
-        mask: (n, T), 1 for a token that counts.
-        clip: ε; a token is clipped if ρ leaves [1 − ε, 1 + ε].
+    Arguments are log π_θ and log π_old (n, T), the mask (n, T) of the tokens that count, and ε; a
+    token is clipped if ρ leaves [1 − ε, 1 + ε].
     """
     log_ratio = (log_probs - old_log_probs).detach()
     ratio = log_ratio.exp()
@@ -90,8 +82,7 @@ def backend_gap(sampled: Tensor | None, model: Tensor, mask: Tensor) -> dict[str
         mask: (n, T), 1 for a sampled token.
 
     Returns:
-        ``train/backend_gap/mean``, the mean absolute difference in nats; empty if the model itself
-        wrote.
+        ``train/backend_gap/mean``, the mean absolute difference in nats, if there are two policies.
 
     Examples:
         >>> sampled, model = torch.tensor([[-1.0, -2.0, 0.0]]), torch.tensor([[-1.5, -1.9, -9.0]])
@@ -107,15 +98,10 @@ def backend_gap(sampled: Tensor | None, model: Tensor, mask: Tensor) -> dict[str
 def speed_statistics(
     seconds: Mapping[str, float], tokens: int, searcher: Searcher
 ) -> dict[str, float]:
-    """Return where the time of a step went.
-
-    Args:
-        seconds: Part → seconds; "generate" is one of them.
-        tokens: Sampled in all completions.
-        searcher: Its caches are read, and count anew.
+    """Return where the time of a step went, and let the searcher's caches count anew.
 
     Returns:
-        ``train/{part}/seconds``; their sum ``train/step/seconds``;
+        ``train/{part}/seconds``; their sum ``train/step/seconds``; of the sampled tokens
         ``train/generate/tokens_per_second``; and, if there are caches,
         ``train/{encode, search}/hits``, the share of sub-queries that were cached.
     """
@@ -135,14 +121,10 @@ def gaming_statistics(rollout: Rollout) -> dict[str, float]:
 
 
 class RolloutCallback(Callback):
-    """Reads the rollouts of a ``FanoutTuner``, and refuses any other module."""
+    """Reads the rollouts of a ``FanoutTuner``, and refuses any other module (``InputError``)."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin a fit.
-
-        Raises:
-            InputError: If the module is not a tuner.
-        """
+        """Check the module, and begin a fit."""
         if stage != "fit":
             return
         if not hasattr(pl_module, "rollout"):
@@ -158,14 +140,9 @@ class RolloutCallback(Callback):
 
 
 class FanoutStatistics(RolloutCallback):
-    """Logs what shows that a reward is gamed (``r4t.grpo.monitor.gaming``), for each rollout.
+    """Logs, for each process's rollouts, signs that a reward is gamed (``monitor.gaming``)."""
 
-    Each process logs its own queries.
-    """
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         """Log the shares of the last rollout."""
-        rollout: Any = pl_module.rollout
+        rollout = pl_module.rollout
         pl_module.log_dict(gaming_statistics(rollout), batch_size=len(rollout.queries))

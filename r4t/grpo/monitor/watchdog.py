@@ -1,6 +1,5 @@
 """Metrics of a tuner's rollouts → a warning, a stop or a return to health when it collapses."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,37 +11,33 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from r4t.errors import InputError
-from r4t.grpo.monitor.collapse import Alarm, CollapseDetector, Reference, Rule, standard_rules
+from r4t.grpo.monitor.collapse import Alarm, CollapseDetector, FirstWindow, Rule, standard_rules
 from r4t.grpo.monitor.statistics import RolloutCallback, gaming_statistics
 
 
-class Action(ABC):
-    """What a watchdog does about an alarm; every rank does the same."""
+class Action:
+    """What a watchdog does about an alarm besides the warning; every rank does the same."""
 
-    @abstractmethod
     def act(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> str:
         """Act on an alarm; return a sentence that says what was done."""
+        return "The run goes on."
 
-    def begin(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:  # noqa: B027
+    def begin(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:
         """Prepare, before the first rollout and after each resume."""
 
-    def watch(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:  # noqa: B027
+    def watch(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:
         """Look at the run after a rollout without a new alarm."""
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must keep."""
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from what ``state`` returned; from an empty one, begin anew."""
 
 
 class Warn(Action):
-    """Leaves the run alone: the warning is all."""
-
-    def act(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> str:
-        """Do nothing."""
-        return "The run goes on."
+    """Leaves the run alone."""
 
 
 class Stop(Action):
@@ -58,14 +53,10 @@ class RollBack(Action):
     """Restores the last healthy weights, optimizer and schedule, then stops or goes on slower.
 
     A snapshot is taken before the first rollout, and after every ``window`` rollouts while no rule
-    holds. It counts as healthy once no rule held in the ``window`` rollouts after it: what an alarm
-    is raised about began later. At most two snapshots are kept, in CPU memory (trained weights and
-    the optimizer's moments: with LoRA of the adapters alone, otherwise about six times the model)
-    and in checkpoints, so that a resumed run can roll back too. Strategies that shard the model
-    keep none in checkpoints; there a resumed run begins with a new snapshot.
-
-    The count of optimizer steps and the order of the data are not turned back: a run that goes on
-    sees other rollouts than those that led astray.
+    holds. It counts as healthy once no rule held in the ``window`` rollouts after it. At most two
+    are kept, in CPU memory (trained weights and the optimizer's moments: with LoRA of the adapters
+    alone, otherwise about six times the model) and, unless the strategy shards the model, in
+    checkpoints. The count of optimizer steps and the order of the data are not turned back.
 
     Args:
         slower: Factor in (0, 1) of the learning rate to go on with. Without one the run stops, and
@@ -75,16 +66,15 @@ class RollBack(Action):
         InputError: If ``slower`` is outside (0, 1).
     """
 
+    slowdown = 1.0  # factor of the learning rate so far
+    healthy: dict[str, Any] | None = None
+    candidate: dict[str, Any] | None = None
+
     def __init__(self, slower: float | None = None) -> None:
         if slower is not None and not 0 < slower < 1:
-            raise InputError(
-                expected="slower as a share of the learning rate in (0, 1)",
-                found=f"{slower}",
-                remedy="Leave it out to stop after a rollback.",
-            )
-        self.slower = slower
-        self.in_checkpoints = True
-        self.restore({})
+            remedy = "Leave it out to stop after a rollback."
+            raise InputError(expected="slower in (0, 1)", found=f"{slower}", remedy=remedy)
+        self.slower, self.in_checkpoints = slower, True
 
     def begin(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> None:
         """Take the first snapshot, unless a checkpoint has one."""
@@ -98,7 +88,7 @@ class RollBack(Action):
         if detector.suspicious:
             self.candidate = None
         elif detector.rollouts % detector.window == 0:
-            self.healthy = self.healthy if self.candidate is None else self.candidate
+            self.healthy = self.candidate or self.healthy
             self.candidate = _snapshot(trainer, module, detector)
 
     def act(self, trainer: Trainer, module: Any, detector: CollapseDetector) -> str:
@@ -126,21 +116,16 @@ class RollBack(Action):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
-        self.slowdown: float = state.get("slowdown", 1.0)
+        self.slowdown = state.get("slowdown", 1.0)
         self.healthy, self.candidate = state.get("snapshots", [None, None])
 
 
 def _snapshot(trainer: Trainer, module: Any, detector: CollapseDetector) -> dict[str, Any]:
     """Copy what the next update will change, to the CPU."""
-    trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
-    content = {
-        "rollout": detector.rollouts,
-        "rows": len(detector.rows),
-        "weights": {name: weight.detach() for name, weight in trained.items()},
-        "optimizer": trainer.optimizers[0].state_dict(),
-        "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-    }
-    return _copied(content)
+    weights = {name: w.detach() for name, w in module.named_parameters() if w.requires_grad}
+    content = {"weights": weights, "optimizer": trainer.optimizers[0].state_dict()}
+    content["schedule"] = trainer.lr_scheduler_configs[0].scheduler.state_dict()
+    return {"rollout": detector.rollouts, "rows": len(detector.rows), **_copied(content)}
 
 
 def _copied(content: dict[str, Any]) -> dict[str, Any]:
@@ -151,16 +136,13 @@ class Watchdog(RolloutCallback):
     """Recognizes a collapse while a model is tuned (``r4t.grpo.monitor.collapse``), and acts.
 
     Its numbers are means over the ranks, the same on each, so that all act together.
-    ``train/alarms/count`` logs how many rules raise an alarm. Windows, alarms and snapshots are
-    kept in checkpoints.
+    ``train/alarms/count`` logs how many rules raise an alarm.
 
     Args:
-        action: What to do about an alarm besides the warning: ``Warn`` (by default), ``Stop`` or
-            ``RollBack``.
+        action: ``Warn`` (by default), ``Stop`` or ``RollBack``; all of them warn.
         window: Rollouts in a mean, at least 1; rules are checked from rollout 2·window on.
         patience: Rollouts in a row for which a rule must hold, at least 1.
-        reference: What the last window is compared with: ``FirstWindow`` (by default) or
-            ``BestWindow``.
+        reference: ``FirstWindow`` (by default) or ``BestWindow``.
         rules: What counts as a collapse; ``standard_rules`` by default.
 
     Raises:
@@ -172,7 +154,7 @@ class Watchdog(RolloutCallback):
         action: Action | None = None,
         window: int = 5,
         patience: int = 3,
-        reference: Reference | None = None,
+        reference: FirstWindow | None = None,
         rules: list[Rule] | None = None,
     ) -> None:
         self.action = Warn() if action is None else action
@@ -183,7 +165,7 @@ class Watchdog(RolloutCallback):
     def reset(self, module: Any) -> None:
         """Begin anew, with the objectives that the reward audits."""
         audited = set(module.reward.weights) - set(module.reward.weighted_objectives)
-        self.detector = self.detector.anew([f"train/{name}/mean" for name in sorted(audited)])
+        self.detector.begin([f"train/{name}/mean" for name in sorted(audited)])
         self.alarms = []
         self.action.restore({})
 
@@ -191,16 +173,14 @@ class Watchdog(RolloutCallback):
         """Let the action prepare."""
         self.action.begin(trainer, pl_module, self.detector)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         """Check the last rollout."""
-        rollout: Any = pl_module.rollout
+        rollout = pl_module.rollout
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         metrics |= gaming_statistics(rollout)
         alarms = self.detector.see(self._reduced(trainer, pl_module, metrics))
-        count, size = float(self.detector.raised), len(rollout.queries)
-        pl_module.log("train/alarms/count", count, batch_size=size)
+        raised = {"train/alarms/count": float(self.detector.raised)}
+        pl_module.log_numbers(raised, len(rollout.queries))
         if not alarms:
             self.action.watch(trainer, pl_module, self.detector)
             return
@@ -224,9 +204,7 @@ class Watchdog(RolloutCallback):
         self.alarms = [Alarm(**alarm) for alarm in state_dict["alarms"]]
         self.action.restore(state_dict["action"])
 
-    def _reduced(
-        self, trainer: Trainer, module: LightningModule, row: Mapping[str, float]
-    ) -> dict[str, float]:
+    def _reduced(self, trainer: Trainer, module: Any, row: Mapping[str, float]) -> dict[str, float]:
         """Return the mean over the ranks that have a finite value, the same on every rank."""
         names = self.detector.metrics
         values = torch.tensor([row.get(name, torch.nan) for name in names], device=module.device)

@@ -232,7 +232,7 @@ def test_what_is_forgotten_has_no_part_in_later_windows():
     [
         ({"window": 0}, "window to be at least 1, but found 0"),
         ({"patience": 0}, "patience to be at least 1, but found 0"),
-        ({"rules": []}, "at least one rule of a collapse, but found none. Leave out rules to use"),
+        ({"rules": []}, "at least one rule, but found none. Leave out rules to use"),
     ],
 )
 def test_bad_input(arguments, message):

@@ -277,7 +277,7 @@ def test_a_module_without_rollouts_is_refused():
 @pytest.mark.parametrize("slower", [0.0, 1.0, -0.5])
 def test_a_factor_that_is_no_share_is_refused(slower):
     with pytest.raises(
-        InputError, match=rf"rate in \(0, 1\), but found {slower}. Leave it out to stop"
+        InputError, match=rf"slower in \(0, 1\), but found {slower}. Leave it out to stop"
     ):
         RollBack(slower)
 
@@ -287,7 +287,7 @@ def test_a_factor_that_is_no_share_is_refused(slower):
     [
         ({"window": 0}, "window to be at least 1, but found 0"),
         ({"patience": 0}, "patience to be at least 1, but found 0"),
-        ({"rules": []}, "at least one rule of a collapse, but found none"),
+        ({"rules": []}, "at least one rule, but found none"),
     ],
 )
 def test_bad_input_is_refused_before_the_fit(arguments, message):
