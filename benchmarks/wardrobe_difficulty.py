@@ -21,8 +21,7 @@ from r4t.catalog import write_catalog
 from r4t.data.facet_truth import FacetTruth
 from r4t.data.queries import Query
 from r4t.data.wardrobe import Truth, Wardrobe, generate
-from r4t.data.wardrobe.facets import OCCASIONS, STYLES, style_details
-from r4t.data.wardrobe.garments import CATEGORIES, SLOTS
+from r4t.data.wardrobe.vocabulary import CATEGORIES, OCCASIONS, SLOTS, STYLES, style_details
 from r4t.encoder import LsaEncoder
 from r4t.evaluation.latency import TimedSearcher
 from r4t.evaluation.measuring import evaluate

@@ -10,18 +10,20 @@ import pytest
 from r4t.data.queries import SPLITS
 from r4t.data.source import ReferenceSet
 from r4t.data.wardrobe import OPEN_QUERIES, Truth, generate
-from r4t.data.wardrobe.facets import (
+from r4t.data.wardrobe.queries import KINDS
+from r4t.data.wardrobe.vocabulary import (
+    CATEGORIES,
     FACETS,
     FAMILIES,
     FAMILY_OF,
+    MATERIAL_SEASONS,
     OCCASIONS,
     SHARED_DETAILS,
+    SLOTS,
     STYLES,
     facet_words,
     style_details,
 )
-from r4t.data.wardrobe.garments import CATEGORIES, MATERIAL_SEASONS, SLOTS
-from r4t.data.wardrobe.phrases import KINDS
 from r4t.errors import InputError
 
 STOP_WORDS = {"for", "in", "and"}

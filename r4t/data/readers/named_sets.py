@@ -28,7 +28,7 @@ class NamedSets(ABC):
     columns: Sequence[str]
 
     def __init__(self) -> None:
-        self.items: dict[str, tuple[Any, ...]] = {}  # id → values: those of the columns come first
+        self.items: dict[str, tuple[Any, ...]] = {}  # id → text, and values of the columns
         self.nameless: set[str] = set()
         self.sets: dict[str, ReferenceSet] = {}
         self.described = 0
@@ -38,12 +38,12 @@ class NamedSets(ABC):
         """List of sets in the content of a file; another value if it holds none."""
 
     @abstractmethod
-    def add_item(self, row: Any, set_id: str, place: str) -> str:
-        """Put an item of a set into `items`, or into `nameless`, and return its id."""
+    def item_id(self, row: Any, set_id: str, place: str) -> str:
+        """Id of an item of a set."""
 
     @abstractmethod
-    def text(self, values: tuple[Any, ...]) -> str:
-        """Text of an item, from its values."""
+    def values(self, row: Any, place: str) -> tuple[Any, ...]:
+        """Text of an item, "" if it has no name, and its values of the columns."""
 
     def metadata(self, entry: dict[str, Any], file: Path, place: str) -> dict[str, Any]:
         """Metadata of a set, besides its description."""
@@ -68,7 +68,20 @@ class NamedSets(ABC):
                 )
             for number, entry in enumerate(entries):
                 self._add_set(entry, file, f"{self.noun} {number} of {file}")
-        return self._source(path.stem if path.is_file() else path.name)
+        name = path.stem if path.is_file() else path.name
+        if not self.items:
+            raise InputError(
+                expected=f"at least one {self.item_noun} with a name",
+                found=f"none in the {len(self.sets)} {self.noun}s of {name}",
+                remedy="Name other files.",
+            )
+        texts, *columns = map(list, zip(*self.items.values()))
+        items = Items(list(self.items), texts, dict(zip(self.columns, columns)))
+        note = join_notes(
+            counted(len(self.nameless), self.item_noun, "without a name"),
+            counted(self.described, self.noun, "without a name", "queried by description"),
+        )
+        return Source(name, items, list(self.sets.values()), note)
 
     def _add_set(self, entry: Any, file: Path, place: str) -> None:
         set_id = required(entry, self.id_field, str, place)
@@ -79,27 +92,21 @@ class NamedSets(ABC):
                 remedy="Remove one of the two.",
             )
         rows = enumerate(required(entry, self.items_field, list, place))
-        ids = [self.add_item(row, set_id, f"{self.item_noun} {n} of {place}") for n, row in rows]
-        named = tuple(item for item in ids if item in self.items)
+        ids = [self._add_item(row, set_id, f"{self.item_noun} {n} of {place}") for n, row in rows]
         query = optional_text(entry, "name")
         description = optional_text(entry, self.description_field)
         self.described += bool(description) and not query
         metadata = {self.description_field: description or None}
         metadata |= self.metadata(entry, file, place)
+        named = tuple(item for item in ids if item in self.items)
         self.sets[set_id] = ReferenceSet(set_id, query or description, named, metadata)
 
-    def _source(self, name: str) -> Source:
-        if not self.items:
-            raise InputError(
-                expected=f"at least one {self.item_noun} with a name",
-                found=f"none in the {len(self.sets)} {self.noun}s of {name}",
-                remedy="Name other files.",
-            )
-        rows = self.items.values()
-        columns = {column: [row[n] for row in rows] for n, column in enumerate(self.columns)}
-        items = Items(list(self.items), [self.text(row) for row in rows], columns)
-        note = join_notes(
-            counted(len(self.nameless), self.item_noun, "without a name"),
-            counted(self.described, self.noun, "without a name", "queried by description"),
-        )
-        return Source(name, items, list(self.sets.values()), note)
+    def _add_item(self, row: Any, set_id: str, place: str) -> str:
+        item = self.item_id(row, set_id, place)
+        if item not in self.items and item not in self.nameless:
+            values = self.values(row, place)
+            if values[0]:
+                self.items[item] = values
+            else:
+                self.nameless.add(item)
+        return item

@@ -1,8 +1,8 @@
 """Million-playlist slices (Chen et al., RecSys 2018) → `Source`: tracks, playlists, their names.
 
 An item is a track: its id is the `track_uri`, its text "track by artist", its metadata `title`,
-`artist`, `album` and `duration_ms`. A track in many playlists is one item, as it reads where it
-occurs first. The description of a playlist is metadata, and its query only if it has no name.
+`artist`, `album` and `duration_ms`. A track in many playlists is one item, with the texts of
+its first occurrence. The description of a playlist is metadata, and its query only if it has no name.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def accepts(path: Path) -> bool:
 
 def read(path: Path, options: ReadOptions) -> Source:
     """Read one slice, or all slices of a folder one after the other, in order of their numbers."""
-    files = [path] if path.is_file() else sorted(path.glob(PATTERN), key=_first_number)
+
+    def first_number(slice_path: Path) -> tuple[int, str]:
+        number = re.search(r"\d+", slice_path.name)
+        return int(number[0]) if number else -1, slice_path.name
+
+    files = [path] if path.is_file() else sorted(path.glob(PATTERN), key=first_number)
     return _Playlists().read(path, files)
-
-
-def _first_number(path: Path) -> tuple[int, str]:
-    number = re.search(r"\d+", path.name)
-    return int(number[0]) if number else -1, path.name
 
 
 class _Playlists(NamedSets):
@@ -44,21 +44,13 @@ class _Playlists(NamedSets):
     def entries(self, content: Any) -> Any:
         return content.get("playlists") if isinstance(content, dict) else None
 
-    def add_item(self, row: Any, set_id: str, place: str) -> str:
+    def item_id(self, row: Any, set_id: str, place: str) -> str:
         # One string for each track, however many playlists hold it.
-        uri = sys.intern(required(row, "track_uri", str, place))
-        if uri in self.items or uri in self.nameless:
-            return uri
+        return sys.intern(required(row, "track_uri", str, place))
+
+    def values(self, row: Any, place: str) -> tuple[Any, ...]:
         title = required(row, "track_name", str, place).strip()
         artist = required(row, "artist_name", str, place).strip() or None
         album = optional_text(row, "album_name") or None
-        duration = optional_number(row, "duration_ms", place)
-        if title:
-            self.items[uri] = (title, artist, album, duration)
-        else:
-            self.nameless.add(uri)
-        return uri
-
-    def text(self, values: tuple[Any, ...]) -> str:
-        title, artist, *_ = values
-        return title if artist is None else f"{title} by {artist}"
+        text = f"{title} by {artist}" if title and artist else title
+        return text, title, artist, album, optional_number(row, "duration_ms", place)

@@ -19,8 +19,7 @@ from r4t.errors import InputError
 SPLITS = {f"{split}_no_dup": split for split in ("train", "valid", "test")}
 CATEGORIES = "category_id.txt"
 COLUMNS = ("categoryid", "price", "likes", "category")
-NAMELESS = ("", "polyvore")
-"""Names that say nothing about an item."""
+SITE = "polyvore"  # a name that says nothing about an item
 FORM = "Polyvore outfits (train_no_dup.json, …), a folder of these files or one of them"
 
 
@@ -51,7 +50,7 @@ class _Outfits(NamedSets):
     def metadata(self, entry: dict[str, Any], file: Path, place: str) -> dict[str, Any]:
         return {"likes": optional_number(entry, "likes", place), "split": SPLITS.get(file.stem)}
 
-    def add_item(self, row: Any, set_id: str, place: str) -> str:
+    def item_id(self, row: Any, set_id: str, place: str) -> str:
         item = f"{set_id}_{required(row, 'index', str, place)}"
         if item in self.items:
             raise InputError(
@@ -59,19 +58,17 @@ class _Outfits(NamedSets):
                 found=f"{item!r} again at {place}",
                 remedy="Remove one of the two.",
             )
+        return item
+
+    def values(self, row: Any, place: str) -> tuple[Any, ...]:
         text = required(row, "name", str, place).strip()
-        if text.lower() in NAMELESS:
-            self.nameless.add(item)
-            return item
+        if text.lower() == SITE:
+            return ("",)
         category = row.get("categoryid")
         if category is not None:
             category = required(row, "categoryid", str, place)
         price, likes = (optional_number(row, name, place) for name in ("price", "likes"))
-        self.items[item] = (category, price, likes, self.categories.get(category), text)
-        return item
-
-    def text(self, values: tuple[Any, ...]) -> str:
-        return values[-1]
+        return text, category, price, likes, self.categories.get(category)
 
 
 def _categories(path: Path) -> dict[str, str] | None:

@@ -19,18 +19,15 @@ from pathlib import Path
 
 from r4t.data.queries import Query
 from r4t.data.source import Items, ReferenceSet
-from r4t.data.wardrobe.items import Item, draw_items, said_words
+from r4t.data.wardrobe.items import Item, draw_items, title_words
 from r4t.data.wardrobe.outfits import draw_outfits
 from r4t.data.wardrobe.queries import open_queries, outfit_queries
 from r4t.errors import InputError
-
-__all__ = ["SMALLEST", "TRUTH_FILE", "Truth", "Wardrobe", "generate"]
+from r4t.support.files import write_text
 
 SMALLEST = 2000
 """Fewest items: with fewer, too few combinations of facets fill an outfit."""
-
 TRUTH_FILE = "truth.json"
-
 OUTFITS_PER_ITEM = 0.4
 OPEN_QUERIES = 2000
 
@@ -62,31 +59,24 @@ class Wardrobe:
         An outfit may hold one item of a neighboring style or in a quiet color; more than half of
         its items must match a value, so these do not count.
         """
-        return Truth({o.id: self._majority(o) for o in self.outfits}, self.truth.queries)
-
-    def _majority(self, outfit: ReferenceSet) -> dict[str, tuple[str, ...]]:
-        counts: dict[str, Counter[str]] = {}
-        for item in outfit.items:
-            for facet, values in self.truth.items[item].items():
-                counts.setdefault(facet, Counter()).update(values)
-        return {
-            facet: tuple(value for value, n in tally.items() if 2 * n > len(outfit.items))
-            for facet, tally in counts.items()
-        } | {"slot": ("outfit",)}
+        outfits: dict[str, dict[str, tuple[str, ...]]] = {}
+        for outfit in self.outfits:
+            counts: dict[str, Counter[str]] = {}
+            for item in outfit.items:
+                for facet, values in self.truth.items[item].items():
+                    counts.setdefault(facet, Counter()).update(values)
+            outfits[outfit.id] = {
+                facet: tuple(value for value, n in tally.items() if 2 * n > len(outfit.items))
+                for facet, tally in counts.items()
+            } | {"slot": ("outfit",)}
+        return Truth(outfits, self.truth.queries)
 
     def write_truth(self, folder: str | Path, *, outfits: bool = False) -> Path:
         """Write `folder/truth.json`, apart from what training reads; the truth of items or outfits."""
         truth = self.outfit_truth() if outfits else self.truth
         path = Path(folder) / TRUTH_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(truth)) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(truth)) + "\n")
         return path
-
-
-def _public(items: list[Item]) -> Items:
-    rows = [item.metadata for item in items]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return Items([item.id for item in items], [item.title for item in items], columns)
 
 
 def generate(seed: int, size: int = 6000) -> Wardrobe:
@@ -107,12 +97,23 @@ def generate(seed: int, size: int = 6000) -> Wardrobe:
         )
     # Each part has its own random stream, so that a change to one leaves the others unchanged.
     items = draw_items(random.Random(f"{seed}/items"), size)
-    said = said_words(items)
+    words = title_words(items)
     outfits = draw_outfits(random.Random(f"{seed}/outfits"), items, round(OUTFITS_PER_ITEM * size))
-    wscr, outfit_facets = outfit_queries(random.Random(f"{seed}/wscr"), outfits, said)
-    oar, open_facets = open_queries(random.Random(f"{seed}/oar"), items, OPEN_QUERIES, said)
+    wscr, outfit_facets = outfit_queries(random.Random(f"{seed}/wscr"), outfits, words)
+    oar, open_facets = open_queries(random.Random(f"{seed}/oar"), items, OPEN_QUERIES, words)
     latent = {item.id: item.facets | {"slot": (item.slot,)} for item in items}
     truth = Truth(latent, outfit_facets | open_facets)
     queries = sorted((q for split in wscr.values() for q in split), key=lambda query: query.id)
     sets = [ReferenceSet(query.id, query.text, query.references) for query in queries]
     return Wardrobe(_public(items), sets, oar, wscr, truth)
+
+
+def _public(items: list[Item]) -> Items:
+    columns = {
+        "category": [item.design.category for item in items],
+        "color": [item.color for item in items],
+        "material": [item.design.material for item in items],
+        "price": [round(item.design.price, 2) for item in items],
+        "brand": [item.design.brand for item in items],
+    }
+    return Items([item.id for item in items], [item.title for item in items], columns)

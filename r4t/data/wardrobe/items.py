@@ -9,17 +9,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from r4t.data.wardrobe.facets import (
+from r4t.data.wardrobe.vocabulary import (
+    CATEGORIES,
     FACETS,
     FAMILIES,
     FAMILY_OF,
     OCCASIONS,
     SEASONS,
     STYLES,
+    Words,
     facet_words,
+    seasons_of,
     style_details,
 )
-from r4t.data.wardrobe.garments import CATEGORIES, seasons_of
 
 MOST_VARIANTS = 10
 ZIPF_EXPONENT = 0.8
@@ -42,20 +44,23 @@ SIZE_WORDS = ("petite", "tall", "plus", "wide", "mini", "midi", "junior", "mater
 FILLERS = ("style", "look", "outfit", "pieces")
 """Words without any facet, which queries use as well."""
 
+TitleWords = dict[tuple[str, str], Words]
+"""(facet, value) → the words for it that occur in titles."""
+
 
 @dataclass(frozen=True)
 class Design:
     """What all variants of one product share."""
 
     style: str
-    occasions: tuple[str, ...]  # two or three, the primary one first
+    occasions: Words  # two or three, the primary one first
     category: str
     noun: str
     material: str
     brand: str
     brand_in_title: bool
-    details: tuple[str, ...]  # visible words, cue included
-    naming: tuple[str, ...]  # words that name its style or occasion; mostly empty
+    details: Words  # visible words, cue included
+    naming: Words  # words that name its style or occasion; mostly empty
     price: float
 
 
@@ -69,23 +74,12 @@ class Item:
     color: str
 
     @property
-    def metadata(self) -> dict[str, str | float]:
-        """Public column → its value."""
-        return {
-            "category": self.design.category,
-            "color": self.color,
-            "material": self.design.material,
-            "price": round(self.design.price, 2),
-            "brand": self.design.brand,
-        }
-
-    @property
     def slot(self) -> str:
         """Place in an outfit."""
         return CATEGORIES[self.design.category].slot
 
     @property
-    def facets(self) -> dict[str, tuple[str, ...]]:
+    def facets(self) -> dict[str, Words]:
         """Facet → the values it matches."""
         return {
             "style": (self.design.style,),
@@ -123,7 +117,7 @@ class Deck:
         return owed >= 1
 
     def rarest(self, facet: str, values: Sequence[str]) -> str:
-        """The value dealt least so far; the first of equals."""
+        """Return the value dealt least so far; the first of equals."""
         return min(values, key=lambda value: self._dealt[facet, value])
 
 
@@ -132,7 +126,7 @@ def _favor(rng: random.Random, options: Sequence[str], favored: Sequence[str]) -
     return rng.choices(options, weights)[0]
 
 
-def _occasions(rng: random.Random, category: str) -> tuple[str, ...]:
+def _occasions(rng: random.Random, category: str) -> Words:
     """Two or three occasions; those that the category suits are likelier."""
     suited = [name for name, occasion in OCCASIONS.items() if category in occasion.categories]
     chosen: list[str] = []
@@ -141,7 +135,7 @@ def _occasions(rng: random.Random, category: str) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _details(rng: random.Random, style: str, occasion: str) -> tuple[str, ...]:
+def _details(rng: random.Random, style: str, occasion: str) -> Words:
     details: list[str] = []
     for _ in range(rng.choices(*DETAIL_COUNTS)[0]):
         source = rng.choice(list(STYLES)) if rng.random() < FOREIGN_DETAIL else style
@@ -151,31 +145,30 @@ def _details(rng: random.Random, style: str, occasion: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(details))
 
 
-def draw_design(rng: random.Random, deck: Deck, style: str) -> Design:
+def _design(rng: random.Random, deck: Deck, name: str) -> Design:
     """Draw one design of a style."""
-    entry = STYLES[style]
-    category = _favor(rng, list(CATEGORIES), entry.categories)
-    garment = CATEGORIES[category]
+    style = STYLES[name]
+    category = _favor(rng, list(CATEGORIES), style.categories)
     occasions = _occasions(rng, category)
-    brands = entry.brands
+    brands = style.brands
     if rng.random() >= OWN_BRAND:
         brands = tuple(brand for other in STYLES.values() for brand in other.brands)
     naming = []
-    if deck.is_due("style", style, STYLE_WORD):
-        naming.append(deck.deal("style", style))
+    if deck.is_due("style", name, STYLE_WORD):
+        naming.append(deck.deal("style", name))
     if rng.random() < OCCASION_WORD:
         naming.append(deck.deal("occasion", deck.rarest("occasion", occasions)))
     return Design(
-        style=style,
+        style=name,
         occasions=occasions,
         category=category,
-        noun=rng.choice(garment.nouns),
-        material=_favor(rng, garment.materials, entry.materials),
+        noun=rng.choice(CATEGORIES[category].nouns),
+        material=_favor(rng, CATEGORIES[category].materials, style.materials),
         brand=rng.choice(brands),
         brand_in_title=rng.random() < BRAND_IN_TITLE,
-        details=_details(rng, style, occasions[0]),
+        details=_details(rng, name, occasions[0]),
         naming=tuple(naming),
-        price=garment.price * 2 ** rng.uniform(-1.0, 1.0),
+        price=CATEGORIES[category].price * 2 ** rng.uniform(-1.0, 1.0),
     )
 
 
@@ -212,7 +205,7 @@ def draw_items(rng: random.Random, size: int) -> list[Item]:
     drafts: list[tuple[str, Design, str]] = []
     while len(drafts) < size:
         order = order or rng.sample(list(STYLES), len(STYLES))
-        design = draw_design(rng, deck, order.pop())
+        design = _design(rng, deck, order.pop())
         variants = min(rng.choices(counts, weights)[0], size - len(drafts))
         for color in _colors(rng, design.style, variants):
             drafts.append((_title(rng, deck, design, color), design, color))
@@ -220,15 +213,15 @@ def draw_items(rng: random.Random, size: int) -> list[Item]:
     return [Item(f"w{row:05d}", *draft) for row, draft in enumerate(drafts)]
 
 
-def said_words(items: Sequence[Item]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """The words of each (facet, value) that occur in titles, in table order: queries may use them.
+def title_words(items: Sequence[Item]) -> TitleWords:
+    """The words that queries may use: those that occur in titles, in the order of `facet_words`.
 
     Values without such a word are left out.
     """
-    said = {word for item in items for word in item.title.lower().split()}
-    words = {
-        (facet, value): tuple(word for word in facet_words(facet, value) if word in said)
+    spoken = {word for item in items for word in item.title.lower().split()}
+    return {
+        (facet, value): words
         for facet, values in FACETS.items()
         for value in values
+        if (words := tuple(word for word in facet_words(facet, value) if word in spoken))
     }
-    return {key: options for key, options in words.items() if options}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from r4t.data.wardrobe.facets import FAMILIES, FAMILY_OF, OCCASIONS, STYLES, neighbors
 from r4t.data.wardrobe.items import Item
+from r4t.data.wardrobe.vocabulary import FAMILIES, OCCASIONS, STYLES, neighbors
 
 SMALLEST, LARGEST = 4, 6
 ACCENT = 0.2  # share of outfits with one item of a neighboring style
@@ -29,10 +29,10 @@ class Outfit:
     family: str
 
 
-def draw_outfit(
+def _outfit(
     rng: random.Random, shelves: Shelves, style: str, occasion: str, family: str
 ) -> Outfit | None:
-    """Draw one outfit for a combination, or None if the shelves cannot fill four slots.
+    """One outfit for a combination, or None if the shelves cannot fill four slots.
 
     It has a one-piece, or a top and a bottom; shoes; and some of the other slots. One item may be
     of a neighboring style (`ACCENT`), and one in a quiet color (`QUIET`).
@@ -44,14 +44,12 @@ def draw_outfit(
     quiet = rng.randrange(size) if rng.random() < QUIET else -1
     chosen: list[Item] = []
     for slot in slots:
-        place = len(chosen)
-        if place == size:
+        if len(chosen) == size:
             break
-        styles = neighbors(style) if place == accent else (style,)
-        families = QUIET_FAMILIES if place == quiet else (family,)
+        styles = neighbors(style) if len(chosen) == accent else (style,)
+        families = QUIET_FAMILIES if len(chosen) == quiet else (family,)
         keys = product(styles, [occasion], families, [slot])
-        options = [item for key in keys for item in shelves[key]]
-        if options:
+        if options := [item for key in keys for item in shelves[key]]:
             chosen.append(rng.choice(options))
     return Outfit(tuple(chosen), style, occasion, family) if len(chosen) >= SMALLEST else None
 
@@ -65,10 +63,11 @@ def draw_outfits(rng: random.Random, items: Sequence[Item], count: int) -> list[
     """
     shelves: Shelves = defaultdict(list)
     for item in items:
-        for occasion in item.design.occasions:
-            key = (item.design.style, occasion, FAMILY_OF[item.color], item.slot)
+        facets = item.facets
+        keys = product(facets["style"], facets["occasion"], facets["family"], [item.slot])
+        for key in keys:
             shelves[key].append(item)
-    pairs = [(style, occasion) for style in STYLES for occasion in OCCASIONS]
+    pairs = list(product(STYLES, OCCASIONS))
     order: list[tuple[str, str]] = []
     outfits: dict[frozenset[str], Outfit] = {}
     for _ in range(20 * count):
@@ -78,7 +77,6 @@ def draw_outfits(rng: random.Random, items: Sequence[Item], count: int) -> list[
         style, occasion = order.pop()
         families = (*STYLES[style].families, rng.choice(list(FAMILIES)))
         family = rng.choices(families, (4, 3, 2, 1))[0]
-        outfit = draw_outfit(rng, shelves, style, occasion, family)
-        if outfit is not None:
+        if outfit := _outfit(rng, shelves, style, occasion, family):
             outfits.setdefault(frozenset(item.id for item in outfit.items), outfit)
     return list(outfits.values())

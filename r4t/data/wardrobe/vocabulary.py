@@ -1,4 +1,4 @@
-"""vocabulary.toml → the styles, occasions, color families and seasons of the wardrobe: their words.
+"""vocabulary.toml → the latent facets and the garments of the wardrobe, and the words for them.
 
 A *facet* is a kind of latent property (`style`, `occasion`, `family`, `season`) with a fixed list of
 values. Queries use the words that name a value; titles carry each of them only rarely. No metadata
@@ -12,8 +12,20 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8"))
+SLOTS = ("top", "bottom", "onepiece", "outerwear", "shoes", "bag", "jewelry", "accessory")
 
 Words = tuple[str, ...]
+
+
+def _words(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(x.split()) if isinstance(x, str) else x for key, x in row.items()}
+
+
+SEASONS = _words(VOCABULARY["seasons"])
+"""Season → the words that name it."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,8 @@ class Style:
     details: Words  # visible words that no other style uses; SHARED_DETAILS adds five
     brands: Words  # whose primary style this is
     families: Words  # its three color families, the likeliest first
-    materials: Words  # those that it prefers where a category allows them
-    categories: Words  # those that it prefers
+    materials: Words  # preferred where a category allows them
+    categories: Words  # preferred
 
 
 @dataclass(frozen=True)
@@ -40,22 +52,25 @@ class Occasion:
     categories: Words  # those that often suit it
 
 
-VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8"))
+@dataclass(frozen=True)
+class Category:
+    """One category of garments."""
 
-
-def _words(row: Mapping[str, str]) -> dict[str, Words]:
-    return {key: tuple(text.split()) for key, text in row.items()}
+    slot: str  # the place it fills in an outfit (in the truth, not in the metadata)
+    nouns: Words  # the words that titles use for it
+    materials: Words  # what it can be made of
+    price: float  # typical, in dollars
+    seasons: Words = tuple(SEASONS)  # when it is worn, before the material narrows this down
 
 
 STYLES = {name: Style(**_words(row)) for name, row in VOCABULARY["styles"].items()}
 SHARED_DETAILS = _words(VOCABULARY["shared_details"])
 """Visible word → the two styles that share it."""
 OCCASIONS = {name: Occasion(**_words(row)) for name, row in VOCABULARY["occasions"].items()}
-SEASONS = _words(VOCABULARY["seasons"])
-"""Season → the words that name it."""
-FAMILIES = {name: tuple(row["colors"].split()) for name, row in VOCABULARY["families"].items()}
+FAMILIES: dict[str, Words] = {
+    name: _words(row)["colors"] for name, row in VOCABULARY["families"].items()
+}
 """Color family → its colors; no color belongs to two families."""
-FAMILY_WORDS = {name: tuple(row["words"].split()) for name, row in VOCABULARY["families"].items()}
 FAMILY_OF = {color: name for name, colors in FAMILIES.items() for color in colors}
 FACETS: dict[str, Words] = {
     "style": tuple(STYLES),
@@ -64,6 +79,15 @@ FACETS: dict[str, Words] = {
     "season": tuple(SEASONS),
 }
 """Facet → its values."""
+CATEGORIES = {
+    name: Category(**_words(row) | {"slot": row["slot"]})
+    for name, row in VOCABULARY["categories"].items()
+}
+MATERIAL_SEASONS: dict[str, Words] = {
+    material: tuple(seasons.split())
+    for seasons, materials in VOCABULARY["material_seasons"].items()
+    for material in materials.split()
+}
 
 
 def facet_words(facet: str, value: str) -> Words:
@@ -81,7 +105,9 @@ def facet_words(facet: str, value: str) -> Words:
         return (value, *style.moods, *style.trend, *style.lifestyle)
     if facet == "occasion":
         return (value, *OCCASIONS[value].activities, *OCCASIONS[value].functions)
-    return (FAMILY_WORDS if facet == "family" else SEASONS)[value]
+    if facet == "family":
+        return tuple(VOCABULARY["families"][value]["words"].split())
+    return SEASONS[value]
 
 
 def style_details(style: str) -> Words:
@@ -101,3 +127,15 @@ def neighbors(style: str) -> Words:
     ('athleisure', 'gothic', 'streetwear', 'utility', 'western')
     """
     return tuple(sorted({s for p in SHARED_DETAILS.values() if style in p for s in p} - {style}))
+
+
+def seasons_of(category: str, material: str) -> Words:
+    """The category's seasons that are also the material's; all of the category's if none is.
+
+    >>> seasons_of("dress", "linen")
+    ('spring', 'summer')
+    >>> seasons_of("coat", "denim")
+    ('fall', 'winter')
+    """
+    seasons = CATEGORIES[category].seasons
+    return tuple(s for s in seasons if s in MATERIAL_SEASONS[material]) or seasons
