@@ -38,11 +38,9 @@ from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
 from r4t.evaluation.measures import item_vendi, pool_recall
 from r4t.evaluation.resampling import bootstrap, sign_flip
-from r4t.methods.language import FanOutMethod
-from r4t.methods.registry import Methods
-from r4t.retriever import MODELS, DiffusionFanOut
+from r4t.methods import DiffusionMethod, MethodOptions
 from r4t.reward import Reward
-from r4t.run import Run
+from r4t.run import MODELS, Run
 from r4t.support.configs import configs_folder
 
 STEPS = {"synthesize": "2_synthesize", "distill": "3_distill", "accelerate": "4_accelerate"}
@@ -94,24 +92,21 @@ def answers(run: Run) -> dict[str, dict[str, list[float]]]:
     searcher = run.searcher(cached=2**16)
     queries, _ = searcher.searchable(run.read_queries("test"))
     absent = {"R4T-Student"} if not (run.folder / MODELS["student"]).is_dir() else set()
-    lineup = Methods(
-        SIZE, POOL, [name for name in NAMED if name not in absent], curves=POINTS, dpp_curves=POINTS
-    ).build(
-        run, searcher, queries, Reward({"diversity": 1.0}), training=run.read_queries("train")
-    )  # fmt: skip
+    named = [name for name in NAMED if name not in absent]
+    options = MethodOptions(SIZE, POOL, named, curves=POINTS, dpp_curves=POINTS)
+    reward = Reward({"diversity": 1.0})
+    lineup = options.line_up(options.context(run, searcher, queries, reward))
     by_method: dict[str, dict[str, list[float]]] = {}
     for method in lineup.methods:
-        draws = [method]
-        if method.name in OURS:
-            draws = [method.with_draw(draw) for draw in range(DRAWS)]
+        draws = range(DRAWS if method.name in OURS else 1)
         parts = []
         for start in range(0, len(queries), 64):
             part = queries[start : start + 64]
             z = searcher.encode_queries([query.text for query in part])
             references = [searcher.catalog.rows(query.references) for query in part]
             sums = torch.zeros(len(part), 2)
-            for one in draws:
-                sets = one(part, z)
+            for draw in draws:
+                sets = method(part, z, draw=draw)
                 if sets.references is None:
                     sets = with_references(sets, references)
                 sums[:, 0] += pool_recall(sets)
@@ -139,9 +134,9 @@ def anchors(name: str, runs: Path, results: Path) -> None:
         for split in ("val", "test"):
             queries, _ = searcher.searchable(run.read_queries(split))
             for anchor in ANCHORS:
-                fan_out = DiffusionFanOut.load(searcher, run.folder / MODELS["diffusion"], SIZE)
-                fan_out.anchor = anchor
-                method = FanOutMethod("R4T-Diffusion", fan_out, POOL)
+                folder = run.folder / MODELS["diffusion"]
+                method = DiffusionMethod.load(searcher, folder, SIZE, POOL)
+                method.anchor = anchor
                 values = by_anchor.setdefault(f"{split}, {anchor}", {"recall": [], "vendi": []})
                 for start in range(0, len(queries), 64):
                     part = queries[start : start + 64]

@@ -9,12 +9,15 @@ import torch
 
 from benchmarks.latency_report import Call, Group, Timing, alternate
 from r4t.data.queries import Query
+from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.sampler import Multistep, ReverseSde, Sampler
-from r4t.evaluation.latency import TimedSearcher, time_call
+from r4t.evaluation.latency import FRESH, time_call
 from r4t.fanout.model import FanoutModel
-from r4t.methods.language import FanOutMethod
-from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
-from r4t.run import Run
+from r4t.methods import DiffusionMethod, LanguageMethod, Method, SubqueryWriter
+from r4t.retriever import POOL
+from r4t.run import MODELS, Run
+from r4t.search import Searcher
+from r4t.support.stopwatch import Stopwatch
 
 LANGUAGE, DIFFUSION = "R4T-FOLM", "R4T-Diffusion"
 STUDENT = "accelerate/model"  # the few-step student, if a run has one
@@ -22,8 +25,8 @@ VARIANT = "float32, not compiled"
 
 
 def diffusion_methods(
-    searcher: TimedSearcher, folders: dict[str, Path], steps: Sequence[int], sde: int | None
-) -> dict[str, DiffusionFanOut]:
+    searcher: Searcher, folders: dict[str, Path], steps: Sequence[int], sde: int | None
+) -> dict[str, DiffusionMethod]:
     """Load every model with its exported settings, and the first one also with other samplers.
 
     With another sampler there is one draw per query, and its first k rows are used. This times the
@@ -35,17 +38,26 @@ def diffusion_methods(
         steps: Steps of ``Multistep``, one method each.
         sde: Steps of ``ReverseSde``, if any.
     """
-    methods = {name: DiffusionFanOut.load(searcher, folder) for name, folder in folders.items()}
+    pool = pool_of(searcher)
+    methods = {
+        name: DiffusionMethod.load(searcher, folder, pool_size=pool)
+        for name, folder in folders.items()
+    }
     first = next(iter(folders.values()))
     samplers: list[Sampler] = [Multistep(count) for count in steps]
     samplers += [] if sde is None else [ReverseSde(sde)]
     for sampler in samplers:
-        fan_out = DiffusionFanOut.load(searcher, first)
-        fan_out.generator.sampler = sampler
-        size = min(fan_out.set_size, fan_out.generator.set_size)
+        generator = DirectionGenerator.load(first)
+        generator.sampler = sampler
+        size = min(DiffusionMethod.load(searcher, first).set_size, generator.set_size)
         name = f"{type(sampler).__name__}({sampler.steps}), one draw"
-        methods[name] = DiffusionFanOut(searcher, fan_out.generator, size)
+        methods[name] = DiffusionMethod(searcher, generator, size, pool)
     return methods
+
+
+def pool_of(searcher: Searcher) -> int:
+    """Pool size, as in the tables, of a catalog that may be smaller."""
+    return min(POOL, len(searcher.catalog))
 
 
 def models(run: Path, named: Sequence[str]) -> dict[str, Path]:
@@ -63,7 +75,7 @@ def models(run: Path, named: Sequence[str]) -> dict[str, Path]:
     }
 
 
-def queries_of(run: Run, searcher: TimedSearcher) -> list[Query]:
+def queries_of(run: Run, searcher: Searcher) -> list[Query]:
     """All distinct queries with a word that the encoder knows, test queries first.
 
     If a batch repeated a query, its sub-queries would be encoded only once.
@@ -73,11 +85,11 @@ def queries_of(run: Run, searcher: TimedSearcher) -> list[Query]:
     return searcher.searchable(distinct)[0]
 
 
-def described(fan_out: Any) -> str:
+def described(method: Any) -> str:
     """Sampler, guidance and draws of a diffusion retriever, in words."""
-    generator = fan_out.generator
+    generator = method.generator
     sampler = generator.sampler
-    choice = fan_out.choice
+    choice = method.choice
     draws = "one draw"
     if choice is not None:
         draws = f"{type(choice).__name__} of {choice.draws} draws"
@@ -105,18 +117,18 @@ def measure(
         budget: Seconds per batch size after which no further round starts.
     """
     run = Run.open(folder)
-    searcher = TimedSearcher(run.searcher())
-    language = LanguageFanOut(searcher, FanoutModel.load(folder / MODELS["folm"]))
-    fan_outs: dict[str, Any] = {LANGUAGE: language}
-    fan_outs |= diffusion_methods(searcher, models(folder, named), steps, sde)
+    searcher = run.searcher(watch=Stopwatch())
+    writer = SubqueryWriter(FanoutModel.load(folder / MODELS["folm"]))
+    methods: dict[str, Method] = {LANGUAGE: LanguageMethod(searcher, writer, pool_of(searcher))}
+    methods |= diffusion_methods(searcher, models(folder, named), steps, sde)
     queries = queries_of(run, searcher)
     groups = []
     for batch in batches:
         calls = []
-        for name, fan_out in fan_outs.items():
-            note = "" if name == LANGUAGE else described(fan_out)
+        for name, method in methods.items():
+            note = "" if name == LANGUAGE else described(method)
             calls.append(
-                timed_method(Timing(name, batch, VARIANT, note=note), fan_out, searcher, queries)
+                timed_method(Timing(name, batch, VARIANT, note=note), method, searcher, queries)
             )
         alternate(calls, most, budget)
         baseline, *others = [timing for timing, _ in calls]
@@ -127,17 +139,17 @@ def measure(
 
 
 def timed_method(
-    timing: Timing, fan_out: Any, searcher: TimedSearcher, queries: Sequence[Query]
+    timing: Timing, method: Method, searcher: Searcher, queries: Sequence[Query]
 ) -> tuple[Timing, Call]:
     """Pair a timing with its call. Each call takes the next queries, the same for every method."""
-    method = FanOutMethod(timing.method, fan_out).uncached()
 
     @torch.no_grad()
     def call() -> dict[str, float]:
         first = len(timing.calls) * timing.batch
         chosen = [queries[(first + row) % len(queries)] for row in range(timing.batch)]
         begin = time.process_time()
-        seconds = time_call(method, searcher, chosen)
+        draw = FRESH + len(timing.calls)  # never one that is remembered
+        seconds = time_call(method, searcher, chosen, draw)
         return seconds | {"cpu": time.process_time() - begin}
 
     return timing, call

@@ -20,15 +20,16 @@ import torch
 
 from benchmarks.real_sets import hardware
 from benchmarks.scoring import AUDITED, SIZE, WEIGHTS, scored
-from r4t.choice import BestRows, BestSet, Choice
+from r4t.choice import BestRows, BestSet, Choice, QueryTime
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.evaluation.latency import TimedSearcher, time_call
+from r4t.evaluation.latency import FRESH, time_call
 from r4t.evaluation.resampling import bootstrap, sign_flip
 from r4t.fanout.model import FanoutModel
-from r4t.methods.language import BestOf, FanOutMethod
-from r4t.retriever import MODELS, DiffusionFanOut, LanguageFanOut
+from r4t.methods import BestOf, DiffusionMethod, LanguageMethod, Method, SubqueryWriter
 from r4t.reward import Reward
-from r4t.run import Run
+from r4t.run import MODELS, Run
+from r4t.search import Searcher
+from r4t.support.stopwatch import Stopwatch
 
 FOLM = "R4T-FOLM"
 
@@ -45,20 +46,19 @@ def choices(reward: Reward) -> dict[str, Choice | None]:
     }
 
 
-def methods(run: Run, searcher: TimedSearcher, reward: Reward, models: list[str]) -> dict[str, Any]:
+def methods(run: Run, searcher: Searcher, reward: Reward, models: list[str]) -> dict[str, Method]:
     """Every row of the table by name."""
-    writer = LanguageFanOut(searcher, FanoutModel.load(run.folder / MODELS["folm"]))
-    found: dict[str, Any] = {
-        FOLM: FanOutMethod(FOLM, writer),
-        f"{FOLM}, best of 8": BestOf(f"{FOLM}, best of 8", writer, reward, 8),
-    }
+    writer = SubqueryWriter(FanoutModel.load(run.folder / MODELS["folm"]))
+    language = LanguageMethod(searcher, writer)
+    rows: dict[str, Method] = {FOLM: language, f"{FOLM}, best of 8": BestOf(language, reward, 8)}
     for model in models:
         generator = DirectionGenerator.load(run.folder / MODELS[model])
         for name, choice in choices(reward).items():
-            shown = f"{model}, {name}"
-            fan_out = DiffusionFanOut(searcher, generator, SIZE, choice)
-            found[shown] = FanOutMethod(shown, fan_out)
-    return found
+            query_time = QueryTime(choice)
+            rows[f"{model}, {name}"] = DiffusionMethod(
+                searcher, generator, SIZE, query_time=query_time
+            )
+    return rows
 
 
 def row(name: str, found: dict[str, torch.Tensor], folm: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/oversample"))
     told = parser.parse_args(arguments)
     run = Run.open(told.run)
-    searcher = TimedSearcher(run.searcher())
+    searcher = run.searcher(watch=Stopwatch())
     queries, _ = searcher.searchable(run.read_queries(told.split))
     reward = Reward(AUDITED)
     every = methods(run, searcher, Reward(WEIGHTS), told.models)
@@ -117,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for call in range(told.calls + 1):  # in turns; the first round warms up
             chosen = [queries[(call * batch + n) % len(queries)] for n in range(batch)]
             for name, method in every.items():
-                timed[name].append(time_call(method, searcher, chosen)["total"])
+                draw = FRESH + call if method.draws is None else 0  # never one that is remembered
+                timed[name].append(time_call(method, searcher, chosen, draw)["total"])
         for line in table:
             line[f"ms, batch {batch}"] = 1000 * median(timed[line["name"]][1:]) / batch
     told.results.mkdir(parents=True, exist_ok=True)

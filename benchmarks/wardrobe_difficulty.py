@@ -11,6 +11,7 @@ asked style and occasion. It shows what fan-out through text can gain here at al
 import argparse
 import random
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,8 +24,8 @@ from r4t.data.queries import Query
 from r4t.data.wardrobe import Truth, Wardrobe, generate
 from r4t.data.wardrobe.vocabulary import CATEGORIES, OCCASIONS, SLOTS, STYLES, style_details
 from r4t.encoder import LsaEncoder
-from r4t.evaluation.latency import TimedSearcher
-from r4t.evaluation.measuring import evaluate
+from r4t.evaluation.ground_truth import GroundTruth
+from r4t.evaluation.measuring import Plan, Scores, evaluate
 from r4t.evaluation.results import compare
 from r4t.index import build_index
 from r4t.methods.bounds import Oracle, RandomItems
@@ -64,18 +65,18 @@ def reference_ranks(z: Tensor, embeddings: Tensor, references: list[list[int]]) 
 class HandFanout:
     """Ten sub-queries written with knowledge of the asked style and occasion, slot by slot."""
 
-    name = "Hand fan-out"
+    key, name, draws = "hand-fan-out", "Hand fan-out", 1
 
     def __init__(self, searcher: Searcher, truth: Truth, set_size: int = 10, pool: int = 150):
         self.searcher, self.truth = searcher, truth
         self.set_size, self.pool_size = set_size, pool
 
-    def __call__(self, queries: list[Query], z: Tensor) -> SetBatch:
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
         texts = [
             [self._subquery(query, number) for number in range(self.set_size)] for query in queries
         ]
-        return self.searcher.retrieve_texts(z, texts, self.set_size, pool_size=self.pool_size)
+        return self.searcher.retrieve_texts(vectors, texts, self.set_size, pool_size=self.pool_size)
 
     def _subquery(self, query: Query, number: int) -> str:
         rng = random.Random(f"{query.id}/{number}")
@@ -100,15 +101,15 @@ class HandFanout:
         return " ".join(words)
 
 
-def build_searcher(wardrobe: Wardrobe, folder: Path) -> TimedSearcher:
+def build_searcher(wardrobe: Wardrobe, folder: Path) -> Searcher:
     """Write the catalog with an LSA encoder of 128 dimensions and open a searcher on it."""
     encoder = LsaEncoder.fit(wardrobe.items.texts, dim=128, seed=0)
     embeddings = encoder.encode(wardrobe.items.texts)
     catalog = write_catalog(folder, wardrobe.items, embeddings, encoder)
-    return TimedSearcher(Searcher(catalog, encoder, build_index(catalog.embeddings)))
+    return Searcher(catalog, encoder, build_index(catalog.embeddings))
 
 
-def report(console: Console, wardrobe: Wardrobe, searcher: TimedSearcher, task: str) -> str:
+def report(console: Console, wardrobe: Wardrobe, searcher: Searcher, task: str) -> str:
     """Print the ranks and the table of one task; return the table as Markdown."""
     queries = {"wscr": wardrobe.wscr, "oar": wardrobe.oar}[task]
     truth = FacetTruth(wardrobe.truth, searcher.catalog.ids)
@@ -131,7 +132,9 @@ def report(console: Console, wardrobe: Wardrobe, searcher: TimedSearcher, task: 
             f"{name}: {share:.3f}" for name, share in shares
         ))  # fmt: skip
         told = rank_table(shares)
-    results = evaluate(methods, queries["test"], searcher, {}, truth=truth, latency_batches=())
+    known = GroundTruth(searcher, queries["test"], truth)
+    plan = Plan(latency_batches=())
+    results = evaluate(methods, queries["test"], searcher, Scores({}), known, plan)
     measure = "items/recall" if task == "wscr" else "items/pool facet recall"
     differences = [
         compare(results, method.name, "No fan-out", measure)

@@ -231,8 +231,7 @@ def run_folder(tmp_path):
     return folder
 
 
-def test_a_runs_models_take_turns(run_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(latency_run, "FanOutMethod", smaller(latency_run.FanOutMethod))
+def test_a_runs_models_take_turns(run_folder, tmp_path, capsys):
     out = tmp_path / "out"
     words = f"--run {run_folder} --batches 1 3 --calls 2 --budget 0 --steps 4 --sde 6 --out {out}"
     latency.main([*words.split(), "--model", f"again={run_folder}/distill/model"])
@@ -246,15 +245,12 @@ def test_a_runs_models_take_turns(run_folder, tmp_path, capsys, monkeypatch):
     assert "float32, not compiled, 1 threads" in capsys.readouterr().out
 
 
-def smaller(method):
-    """The catalog has 24 items, fewer than a pool of 150."""
-    return lambda name, fan_out: method(name, fan_out, pool_size=20)
-
-
 def test_every_method_answers_the_same_queries_in_a_round(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        latency_run, "time_call", lambda method, searcher, queries: asked.append(queries) or {}
+        latency_run,
+        "time_call",
+        lambda method, searcher, queries, draw: asked.append(queries) or {},
     )
     one, call = latency_run.timed_method(Timing("a", 2, ""), None, None, ["p", "q", "r"])
     for _ in range(3):
