@@ -118,7 +118,7 @@ def report(console: Console, wardrobe: Wardrobe, searcher: Searcher, task: str) 
         NoFanout(searcher),
         Mmr(searcher),
         HandFanout(searcher, wardrobe.truth),
-        Oracle(searcher, truth),
+        Oracle(searcher, truth=truth),
     ]
     told = ""
     if task == "wscr":

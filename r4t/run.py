@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -27,36 +28,10 @@ from r4t.index import build_index
 from r4t.search import Searcher
 from r4t.sets import Popularity
 from r4t.support.files import write_text
-from r4t.support.stopwatch import Stopwatch
 
 RUN_FILE = "run.json"
 SPLITS = ("test", "val", "train")  # in the order in which a text is looked up
-README = """# A run of r4t
-
-| path | what it holds |
-|---|---|
-| `run.json` | the catalog and queries that the run uses, and the catalog's fingerprint |
-| `catalog/`, `queries/` | items and split queries, unless `run.json` names other folders |
-| `warm_start/model/` | step 0: a language model taught to write fan-outs (Zero-shot) |
-| `tune/samples/` | samples that the model wrote during tuning, with scores |
-| `tune/model/` | step 1: the same model tuned by Soft-GRPO (R4T-FOLM) |
-| `targets/` | step 2: target sets synthesized by it, with scores and sub-query texts |
-| `targets/README.md` | the data card of those sets: origin, counts, and what each filter dropped |
-| `distill/model/` | step 3: the diffusion retriever distilled from them (R4T-Diffusion) |
-| `accelerate/model/` | step 4: its few-step student (R4T-Student), and what the gate measured |
-| `results/` | step 5: `results.md`, and every per-query value in `results.json` |
-
-After `r4t quickstart`, `quickstart.json` lists the finished steps; `--resume` skips them. Each step
-folder also holds `config.yaml`, the settings it ran with. A trained step has `logs/` with one
-`version_N/metrics.csv` for each time it ran, and `checkpoints/last.ckpt`, from which the same
-`r4t fit` continues with `--ckpt_path last`.
-
-    r4t retrieve RUN "your broad query"                  # the diffusion retriever answers
-    r4t retrieve RUN "your broad query" --with student   # the same in fewer evaluations
-    r4t retrieve RUN "your broad query" --with folm      # the language model answers
-    r4t retrieve RUN "your broad query" --with mmr       # a baseline answers
-    r4t evaluate RUN                                     # writes the tables again
-"""
+README = files("r4t").joinpath("run.md").read_text(encoding="utf-8")
 
 # Key of the method that a model answers as → where its step exports it.
 MODELS = {
@@ -94,7 +69,7 @@ class Run:
         folder: The run folder.
         catalog: Folder of its catalog.
         queries: Folder of its queries.
-        fingerprint: Of the catalog that it was begun with.
+        fingerprint: Of that catalog, when the run was begun.
 
     Examples:
         ``Run.begin("runs/mine", "my/catalog", "my/queries").searcher()``
@@ -115,9 +90,9 @@ class Run:
         """Open the run at ``folder``, or begin it there.
 
         Args:
-            folder: The run folder; made if missing.
-            catalog: Folder of the catalog; by default the one that the run was begun with, at first
-                ``folder/catalog``.
+            folder: The run folder; created if missing.
+            catalog: Folder of the catalog; by default the one that the run was begun with, or
+                ``folder/catalog`` for a new run.
             queries: Folder of the queries; likewise.
 
         Raises:
@@ -126,11 +101,9 @@ class Run:
         folder = Path(folder)
         path = folder / RUN_FILE
         begun = cls.open(folder) if path.is_file() else None
-        if catalog is None:
-            catalog = folder / "catalog" if begun is None else begun.catalog
-        if queries is None:
-            queries = folder / "queries" if begun is None else begun.queries
-        catalog, queries = Path(catalog), Path(queries)
+        before = cls(folder, folder / "catalog", folder / "queries", "") if begun is None else begun
+        catalog = Path(before.catalog if catalog is None else catalog)
+        queries = Path(before.queries if queries is None else queries)
         run = cls(folder, catalog, queries, Catalog.load(catalog).fingerprint)
         if begun is not None:
             _check_catalog(begun.fingerprint, run.fingerprint, catalog, folder)
@@ -174,15 +147,12 @@ class Run:
                 remedy="Delete the file and begin the run again: its steps stay.",
             ) from None
 
-    def searcher(
-        self, backend: str = "torch", cached: int = 0, watch: Stopwatch | None = None
-    ) -> Searcher:
+    def searcher(self, backend: str = "torch", cached: int = 0) -> Searcher:
         """Return the frozen retriever over the run's catalog.
 
         Args:
             backend: Of the index: ``torch`` or ``faiss``.
             cached: Number of text vectors and sub-query results to keep; 0 for none.
-            watch: Times encoding and searching.
 
         Raises:
             InputError: If the catalog is not the one that the run was begun with.
@@ -192,29 +162,29 @@ class Run:
         folder = self.catalog / "encoder"
         encoder = load_encoder(folder) if folder.is_dir() else None
         index = build_index(catalog.embeddings, backend)
-        return Searcher(catalog, encoder, index, self._popularity(catalog), cached, watch)
+        return Searcher(catalog, encoder, index, self._popularity(catalog), cached)
 
     def read_queries(self, split: str) -> list[Query]:
         """Return the queries of ``train``, ``val`` or ``test``."""
         return read_queries(self.queries, split)
 
-    def as_queries(self, asked: Sequence[Query | str]) -> list[Query]:
+    def as_queries(self, queries: Sequence[Query | str]) -> list[Query]:
         """Return queries for texts: the run's query of that text, if there is one.
 
         So a typed query has the id, and with it the draws, that it has in the tables.
         """
         return [
             self._by_text.get(query, Query(query, query, "")) if isinstance(query, str) else query
-            for query in asked
+            for query in queries
         ]
 
     @cached_property
     def _by_text(self) -> dict[str, Query]:
-        splits = [name for name in SPLITS if (self.queries / f"{name}.jsonl").is_file()]
         by_text: dict[str, Query] = {}
-        for split in splits:
-            for query in self.read_queries(split):
-                by_text.setdefault(query.text, query)
+        for split in SPLITS:
+            if (self.queries / f"{split}.jsonl").is_file():
+                for query in self.read_queries(split):
+                    by_text.setdefault(query.text, query)
         return by_text
 
     def _popularity(self, catalog: Catalog) -> Popularity | None:
@@ -228,6 +198,10 @@ class Run:
         rows = [row for items in references for row in catalog.rows(items)]
         counts = torch.bincount(torch.tensor(rows), minlength=len(catalog))
         return Popularity(counts, len(references))
+
+    def models(self) -> list[str]:
+        """Return the keys of the models that the run has, in the order of ``MODELS``."""
+        return [key for key, place in MODELS.items() if (self.folder / place).is_dir()]
 
     def step(self, name: str) -> Path:
         """Return the folder of a step, such as ``warm_start``, ``tune``, ``targets``, ``distill``."""

@@ -61,12 +61,12 @@ class Searcher:
         popularity: How often training sets hold each item; handed on with every set.
         cached: Number of text vectors, and of sub-query results, to keep for reuse; 0 for none.
             Most sub-queries of a tuning repeat.
-        watch: Times encoding and searching.
 
     Attributes:
+        watch: Times encoding and searching, if set.
         vectors: Cache from a text to its vector, if ``cached``.
-        found: Cache from a sub-query, the query it is anchored to, and the depth to the rows found,
-            if ``cached``.
+        neighbors: Cache from a sub-query, the query it is anchored to, and the depth to catalog
+            rows, if ``cached``.
     """
 
     def __init__(
@@ -76,16 +76,13 @@ class Searcher:
         index: Index,
         popularity: Popularity | None = None,
         cached: int = 0,
-        watch: Stopwatch | None = None,
     ) -> None:
         check_least({"cached": (cached, 0)})
-        self.catalog = catalog
-        self.encoder = encoder
-        self.index = index
+        self.catalog, self.encoder, self.index = catalog, encoder, index
         self.popularity = popularity
-        self.watch = watch
+        self.watch: Stopwatch | None = None
         self.vectors = Cache[str, Tensor](cached) if cached else None
-        self.found = Cache[tuple[Hashable, int], Tensor](cached) if cached else None
+        self.neighbors = Cache[tuple[Hashable, int], Tensor](cached) if cached else None
 
     def encode(self, texts: list[str]) -> Tensor:
         """Return (n, d) unit vectors of texts; a zero row if the encoder knows no word of a text.
@@ -125,8 +122,7 @@ class Searcher:
         """Split queries into those with a word that the encoder knows and those without."""
         known = (self.encode([query.text for query in queries]) != 0).any(-1).tolist()
         searchable = [query for query, is_known in zip(queries, known) if is_known]
-        unknown = [query for query, is_known in zip(queries, known) if not is_known]
-        return searchable, unknown
+        return searchable, [query for query, is_known in zip(queries, known) if not is_known]
 
     def unknown(self, text: str) -> list[str]:
         """Return the words of a text that the encoder ignores.
@@ -135,6 +131,11 @@ class Searcher:
         """
         words = getattr(self.encoder, "unknown", None)
         return [] if words is None else list(words(text))
+
+    @property
+    def encoder_name(self) -> str:
+        """What the encoder is and how wide its vectors are; "none" without one."""
+        return "none" if self.encoder is None else self.encoder.describe()
 
     def nearest(self, vectors: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Return cosines and rows, (B, depth) each, of the items nearest to unit vectors (B, d)."""
@@ -145,11 +146,9 @@ class Searcher:
         self,
         query: Tensor,
         directions: Tensor,
-        mask: Tensor | None = None,
         *,
         texts: list[list[str]] | None = None,
         query_texts: list[str] | None = None,
-        references: Tensor | None = None,
         pool_size: int | None = None,
         merge: Merge = take_turns,
         keys: list[list[Hashable]] | None = None,
@@ -158,11 +157,9 @@ class Searcher:
 
         Args:
             query: (B, d) unit vectors.
-            directions: (B, k, d) unit vectors.
-            mask: (B, k); a zero direction (a text without a known word) is masked as well.
+            directions: (B, k, d) unit vectors; a zero row (a text without a known word) is masked.
             texts: Sub-query texts, handed on.
             query_texts: B texts of the queries, handed on.
-            references: (B, R) reference rows, handed on.
             pool_size: Number P of distinct items; no pool by default.
             merge: Makes the pool from the directions' rankings (B, k, P).
             keys: B lists that name the first members of each set. Members with the same name, in
@@ -172,8 +169,7 @@ class Searcher:
         Raises:
             InputError: If ``pool_size`` exceeds the catalog.
         """
-        known = directions.abs().sum(-1) > 0
-        mask = known if mask is None else mask & known
+        mask = directions.abs().sum(-1) > 0
         depth = 1 if pool_size is None else self.check_pool(pool_size)
         with self._part("search"):
             if keys is None:
@@ -188,10 +184,9 @@ class Searcher:
                 items=items,
                 item_embeddings=self.embeddings(items),
                 mask=mask,
-                directions=directions * mask.unsqueeze(-1),
+                directions=directions,
                 texts=texts,
                 pool=None if pool_size is None else merge(rankings, pool_size),
-                references=references,
                 query_texts=query_texts,
                 catalog=self.catalog,
                 popularity=self.popularity,
@@ -204,25 +199,23 @@ class Searcher:
         set_size: int,
         *,
         query_texts: list[str] | None = None,
-        references: Tensor | None = None,
         pool_size: int | None = None,
         merge: Merge = take_turns,
         anchor: float = 0.0,
     ) -> SetBatch:
-        """Encode B lists of sub-queries and retrieve for them, as ``retrieve`` does.
+        """Encode B lists of sub-queries and retrieve for them; other arguments as of ``retrieve``.
 
         A list shorter than ``set_size`` leaves members masked, as does a text without a known word.
         Each distinct text is encoded once. Objectives see anchored directions: groundedness and
-        alignment are those of what is searched with, not of the text alone.
+        alignment are those of the vectors searched with, not of the text alone.
 
         Args:
             query: (B, d) unit vectors.
             subqueries: B lists of texts.
             set_size: Number k of sub-queries asked for.
-            query_texts: As in ``retrieve``.
-            references: As in ``retrieve``.
-            pool_size: As in ``retrieve``.
-            merge: As in ``retrieve``.
+            query_texts: B texts of the queries.
+            pool_size: Number P of distinct items.
+            merge: Makes the pool.
             anchor: Share a of the query in each direction, see ``anchored``.
         """
         lists = [texts[:set_size] for texts in subqueries]
@@ -233,7 +226,7 @@ class Searcher:
             place = {text: row for row, text in enumerate(distinct)}
             for row, texts in enumerate(lists):
                 directions[row, : len(texts)] = vectors[[place[text] for text in texts]]
-        # What a sub-query finds depends on its text and, if anchored, on its query.
+        # The items of a sub-query depend on its text and, if anchored, on its query.
         owners: Sequence[Hashable] = range(len(lists)) if query_texts is None else query_texts
         keys: list[list[Hashable]] = [
             [(text, owner, anchor) if anchor else text for text in texts]
@@ -244,7 +237,6 @@ class Searcher:
             anchored(query, directions, anchor),
             texts=lists,
             query_texts=query_texts,
-            references=references,
             pool_size=pool_size,
             merge=merge,
             keys=keys,
@@ -265,27 +257,23 @@ class Searcher:
             subqueries: B·G lists; row b·G + g is fan-out g of query b.
             set_size: Number k of sub-queries asked for.
             pool_size: Number P of distinct items; no pool by default.
-            anchor: Share of the query in each direction, as in ``retrieve_texts``.
+            anchor: Share a of the query in each direction.
         """
         group_size = len(subqueries) // len(queries)
+        repeated = [query for query in queries for _ in range(group_size)]
         texts = [query.text for query in queries]
-        references = self.references(queries)
-        return self.retrieve_texts(
+        sets = self.retrieve_texts(
             self.encode_queries(texts).repeat_interleave(group_size, 0),
             subqueries,
             set_size,
-            query_texts=[text for text in texts for _ in range(group_size)],
-            references=None if references is None else references.repeat_interleave(group_size, 0),
+            query_texts=[query.text for query in repeated],
             pool_size=pool_size,
             anchor=anchor,
         )
+        return sets.extended(references=self.references(repeated))
 
     def ranked_sets(
-        self,
-        query: Tensor,
-        ranking: Tensor,
-        set_size: int,
-        query_texts: list[str] | None = None,
+        self, query: Tensor, ranking: Tensor, set_size: int, query_texts: list[str] | None = None
     ) -> SetBatch:
         """Return sets without directions: the first k items of a ranking, which is their pool.
 
@@ -345,9 +333,8 @@ class Searcher:
     def _find(self, directions: Tensor, keys: list[list[Hashable]], depth: int) -> Tensor:
         """Search for each key once; return rows (B, k, depth), −1 for members without a key."""
         rows = torch.full((*directions.shape[:2], depth), -1, dtype=torch.long)
-        named = torch.zeros(directions.shape[:2], dtype=torch.bool)
-        for row, names in enumerate(keys):
-            named[row, : len(names)] = True
+        lengths = torch.tensor([len(names) for names in keys]).unsqueeze(1)
+        named = torch.arange(directions.shape[1]) < lengths
         members = directions[named]
         wanted = [(key, depth) for names in keys for key in names]
         first = {key: place for place, key in reversed(list(enumerate(wanted)))}
@@ -355,7 +342,7 @@ class Searcher:
         def search(missing: list[tuple[Hashable, int]]) -> list[Tensor]:
             return _rows(self.index.search(members[[first[key] for key in missing]], depth)[1])
 
-        cache = self.found
+        cache = self.neighbors
         if cache is None:
             cache = Cache[tuple[Hashable, int], Tensor](len(wanted) or 1)
         if wanted:
@@ -395,8 +382,8 @@ def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
     check_anchor(anchor)
     if anchor == 0:
         return directions
-    known = (directions != 0).any(-1, keepdim=True)
-    return normalize(anchor * query.unsqueeze(1) + (1 - anchor) * directions) * known
+    is_direction = (directions != 0).any(-1, keepdim=True)
+    return normalize(anchor * query.unsqueeze(1) + (1 - anchor) * directions) * is_direction
 
 
 def check_anchor(anchor: float) -> None:

@@ -177,4 +177,6 @@ def plane(tmp_path):
     items = Items(list("abcdef"), [f"item {name}" for name in "abcdef"])
     embeddings = torch.stack([angles.cos(), angles.sin()], dim=1)
     catalog = write_catalog(tmp_path / "catalog", items, embeddings, None)
-    return Searcher(catalog, Compass(), TorchIndex(catalog.embeddings), watch=Stopwatch())
+    searcher = Searcher(catalog, Compass(), TorchIndex(catalog.embeddings))
+    searcher.watch = Stopwatch()
+    return searcher

@@ -19,7 +19,7 @@ def test_pool_equals_a_loop(searcher):
     )
     mask = torch.tensor([[True] * 4, [True, False, True, True], [False] * 4])
     query = directions[:, 0]
-    sets = searcher.retrieve(query, directions, mask, pool_size=7)
+    sets = searcher.retrieve(query, directions * mask.unsqueeze(-1), pool_size=7)
     scores = directions @ catalog.embeddings.T
     for row in range(3):
         ranked = [scores[row, i].argsort(descending=True, stable=True).tolist() for i in range(4)]
@@ -155,7 +155,7 @@ def test_texts_are_encoded_once_and_sub_queries_searched_for_once(small_run):
     assert encoded == ["red linen", "blue wool", "red hat", "wool", "silk", "coat"]
     assert searched == [3, 1]
     # 4 + 3 sub-queries; the texts of both queries are asked for each time.
-    assert (searcher.found.take(), searcher.vectors.take()) == ((7, 4), (10, 6))
+    assert (searcher.neighbors.take(), searcher.vectors.take()) == ((7, 4), (10, 6))
     # An anchored direction depends on the query: "wool" is searched for once for each.
     searcher.retrieve_groups(queries, [["wool"], ["wool"]], 1, anchor=0.5)
     assert searched == [3, 1, 2]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
+    from r4t.run import Run
 
 VERB_OPTIONS = ("folder", "config", "examples", "headroom", "plots", "__path__")
 
@@ -37,17 +38,16 @@ def parser() -> ArgumentParser:
 
 
 def run(arguments: list[str]) -> None:
-    """Measure, print and write the table; help needs nothing of what measures."""
+    """Measure, print and write the table; help imports nothing heavy."""
     if {"-h", "--help"} & set(arguments):
         print(brief_help("evaluate"))
         return
     from dataclasses import fields
 
-    from rich.console import Console
-
     from r4t.cli.quiet import quiet
     from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
+    from r4t.report.terminal import make_console
 
     verb = parser()
     parsed = parse(verb, ["--help" if word == WHOLE else word for word in arguments])
@@ -59,17 +59,13 @@ def run(arguments: list[str]) -> None:
     names = {field.name for field in fields(MethodOptions)}
     methods = MethodOptions(**{name: settings.pop(name) for name in names})
     evaluation = Evaluation(**settings)
-    console = Console(width=None if Console().is_terminal else 120)
+    console = make_console()
     if options.headroom:
         _headroom(evaluation, methods, console)
         return
     _tables(evaluation, methods, console, options.plots)
     if options.examples:
-        from r4t.cli.show import print_examples
-
-        queries = evaluation.open().read_queries(evaluation.split)
-        step = max(1, len(queries) // options.examples)
-        print_examples(evaluation.run, queries[::step][: options.examples])
+        print_examples(evaluation.open(), evaluation.split, options.examples)
 
 
 def _tables(
@@ -80,8 +76,7 @@ def _tables(
     from r4t.report.terminal import print_results
 
     results = evaluation.measure(methods, console)
-    compared = differences(results)
-    sentences = ratios(results)
+    compared, sentences = differences(results), ratios(results)
     write_results(evaluation.folder, results, compared, plots=plots, sentences=sentences)
     print_results(console, results, compared, sentences=sentences)
     console.print(
@@ -98,3 +93,18 @@ def _headroom(evaluation: "Evaluation", methods: "MethodOptions", console: "Cons
     headroom = measure_headroom(evaluation, methods, console)
     write_headroom(evaluation.folder, headroom)
     print_blocks(console, blocks(headroom), notes(headroom))
+
+
+def print_examples(run: "Run", split: str, count: int) -> None:
+    """Print the sets that the run's best model gives for about ``count`` queries of a split."""
+    from r4t.report.terminal import print_set
+    from r4t.retriever import Retriever
+
+    models = run.models()
+    if not models:
+        return
+    retriever = Retriever.load(run.folder, models[0])
+    queries = run.read_queries(split)
+    examples = queries[:: max(1, len(queries) // count)][:count]
+    for query in retriever.searcher.searchable(examples)[0]:
+        print_set(retriever(query.text), f"{query.text}   (answered by {models[0]})")

@@ -16,13 +16,8 @@ def parser() -> ArgumentParser:
     verb = verb_parser("report", description, EXAMPLES)
     folders = "Run folders, or folders with results.json."
     verb.add_argument("runs", metavar="RUN", nargs="+", type=str, help=folders)
-    verb.add_argument(
-        "--compare",
-        metavar=("A", "B"),
-        nargs=2,
-        type=str,
-        help="Two methods to compare on the same queries.",
-    )
+    methods = "Two methods to compare on the same queries."
+    verb.add_argument("--compare", metavar=("A", "B"), nargs=2, type=str, help=methods)
     verb.add_argument(
         "--across_catalogs",
         "--across-catalogs",

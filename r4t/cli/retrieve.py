@@ -13,33 +13,30 @@ EXAMPLES = (
     'r4t retrieve runs/toy "bohemian festival style" --with mmr',
     'r4t retrieve runs/toy "bohemian festival style" --json',
 )
+OPTIONS = {
+    "folder": {"metavar": "RUN", "help": "Run folder."},
+    "query": {"metavar": "QUERY", "help": "Broad query, in quotes."},
+    "--with": {
+        "dest": "method",
+        "default": "diffusion",
+        "help": "Method that answers: diffusion (default), student, folm, zero-shot, mmr, dpp, "
+        "no-fan-out, … or an installed plug-in.",
+    },
+    "--size": {"type": int, "default": 10, "help": "Number of distinct items (10)."},
+    "--seed": {
+        "type": int,
+        "default": 0,
+        "help": "Other seeds give other sets, unless the method is deterministic (0).",
+    },
+    "--index": {"default": "torch", "help": "torch (exact; default) or faiss."},
+    "--json": {"action": "store_true", "help": "Print one JSON object instead."},
+}
 
 
 def parser() -> ArgumentParser:
     """Return the parser; nothing heavy is imported for ``--help``."""
-    made = verb_parser(
-        "retrieve", "Ask a run for a set: items that answer a broad query together.", EXAMPLES
-    )
-    made.add_argument("folder", metavar="RUN", type=str, help="Run folder.")
-    made.add_argument("query", metavar="QUERY", type=str, help="Broad query, in quotes.")
-    made.add_argument(
-        "--with",
-        dest="method",
-        type=str,
-        default="diffusion",
-        help="Method that answers: diffusion (default), student, folm, zero-shot, mmr, dpp, no-fan-out, "
-        "… or an installed plug-in.",
-    )
-    made.add_argument("--size", type=int, default=10, help="Number of distinct items (10).")
-    made.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="Other seeds give other sets, unless the method is deterministic (0).",
-    )
-    made.add_argument("--index", type=str, default="torch", help="torch (exact; default) or faiss.")
-    made.add_argument("--json", action="store_true", help="Print one JSON object instead.")
-    return made
+    description = "Ask a run for a set: items that answer a broad query together."
+    return verb_parser("retrieve", description, EXAMPLES, OPTIONS)
 
 
 def run(arguments: list[str]) -> None:
@@ -55,13 +52,8 @@ def run(arguments: list[str]) -> None:
         from r4t.cli.quiet import quiet
 
         quiet()
-    retriever = Retriever.load(
-        options.folder,
-        options.method,
-        options.index,
-        set_size=max(options.size, 1),
-        pool_size=max(options.size, POOL),
-    )
+    sizes = {"set_size": max(options.size, 1), "pool_size": max(options.size, POOL)}
+    retriever = Retriever.load(options.folder, options.method, options.index, **sizes)
     answer = retriever(options.query, options.size, options.seed)
     if len(answer) == 0:
         raise InputError(

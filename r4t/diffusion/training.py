@@ -21,7 +21,7 @@ from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Retrieval, Searcher, anchored
-from r4t.sets import SetBatch, pad_rows
+from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, ScheduledModule
 
@@ -205,9 +205,5 @@ def generated_sets(
     seeds = [query_seed(query.id, 0) for query in queries]
     directions = generator(vectors.to(device), seeds).float().to(vectors.device)
     directions = anchored(vectors, directions, anchor)
-    references = None
-    if any(query.references for query in queries):
-        references = pad_rows([searcher.catalog.rows(query.references) for query in queries])
-    return searcher.retrieve(
-        vectors, directions, query_texts=texts, references=references, pool_size=pool_size
-    )
+    sets = searcher.retrieve(vectors, directions, query_texts=texts, pool_size=pool_size)
+    return sets.extended(references=searcher.references(queries))

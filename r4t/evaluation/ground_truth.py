@@ -1,4 +1,4 @@
-"""Test queries → what is known of their answers, and what that lets us measure of any method's sets."""
+"""Test queries → their references, facets and subtopics, and the measures that need these."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,40 +41,35 @@ class GroundTruth:
         subtopic_field: str | None = None,
     ) -> None:
         self.left_out: dict[str, str] = {}
-        self._searcher = searcher
-        self._facets = facets
+        self._searcher, self._facets = searcher, facets
         self._referenced = any(query.references for query in queries)
         self._codes: Tensor | None = None
         if self._referenced and facets is None:
-            self._codes = self._read_codes(subtopic_field)
-
-    def _read_codes(self, subtopic_field: str | None) -> Tensor | None:
-        """Return the N items' subtopics; None if no column was named and the usual one is unusable."""
-        try:
-            return self._searcher.catalog.codes(subtopic_field or SUBTOPIC_FIELD)[0]
-        except InputError as error:
-            if subtopic_field is not None:
-                raise
-            self._leave_out(str(error))
-            return None
+            try:
+                self._codes = searcher.catalog.codes(subtopic_field or SUBTOPIC_FIELD)[0]  # (N,)
+            except InputError as error:
+                if subtopic_field is not None:
+                    raise
+                self._leave_out(str(error))
 
     def _leave_out(self, reason: str) -> None:
         self.left_out |= {subtopics.ALPHA_NDCG: reason, subtopics.SUBTOPIC_RECALL: reason}
 
     def fields(self, queries: list[Query]) -> dict[str, Any]:
         """Return the fields that every method's sets for these queries carry."""
-        rows = [self._searcher.catalog.rows(query.references) for query in queries]
+        catalog = self._searcher.catalog
+        rows = [catalog.rows(query.references) for query in queries]
         return {
             "query_texts": [query.text for query in queries],
             "references": pad_rows(rows) if self._referenced else None,
-            "catalog": self._searcher.catalog,
+            "catalog": catalog,
             "popularity": self._searcher.popularity,
         }
 
     def judge(
         self, queries: list[Query], items: SetBatch
     ) -> Callable[[SetBatch], dict[str, Values]]:
-        """Return what measures the ``returned`` sets of any method for these queries."""
+        """Return a function that measures the ``returned`` sets of any method for these queries."""
         facets = self._facets
         fits = None if facets is None else facets.fits([query.id for query in queries])
         by_subtopics = self._subtopics(items, fits)
@@ -85,14 +80,14 @@ class GroundTruth:
                 scores |= measures.of_facets(sets, fits, facets.slots)
             if by_subtopics is not None:
                 scores |= by_subtopics(sets.items)
-            if fits is not None:  # slots are the subtopics: facet recall says the same
+            if fits is not None:  # slots are the subtopics: subtopic recall is facet recall
                 scores.pop(subtopics.SUBTOPIC_RECALL, None)
             return {ITEMS + name: listed(values) for name, values in scores.items()}
 
         return measured
 
     def _subtopics(self, items: SetBatch, fits: Tensor | None) -> subtopics.Subtopics | None:
-        """Return what judges lists by subtopics, if they are known."""
+        """Return the judge of lists by subtopics, if these are known."""
         if fits is not None and self._facets is not None:
             relevant = subtopics.of_fits(fits, self._facets.slots)
         elif self._codes is not None and items.references is not None:

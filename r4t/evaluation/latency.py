@@ -10,7 +10,7 @@ from r4t.search import Searcher
 from r4t.support.stopwatch import Stopwatch
 
 PARTS = ("encode", "generate", "search")
-FRESH = 10**6  # a draw beyond those that an evaluation asks for
+FRESH = 10**6  # a draw beyond those that an evaluation uses
 
 
 def measure_latency(
@@ -24,7 +24,7 @@ def measure_latency(
     """Time a method from text to set, in batches of one size.
 
     Each call asks for another draw, if the method has several, so that a language model writes anew
-    instead of repeating what it remembers.
+    instead of reading its cache.
 
     Args:
         method: Built on ``searcher``.
@@ -32,7 +32,7 @@ def measure_latency(
         queries: Taken in turn; repeated if there are too few.
         batch: Queries per call.
         calls: Timed calls, after one that is not timed; the median call is reported.
-        fresh: Draws that were never asked for; shared by methods that share a language model.
+        fresh: Draws not requested before; shared by methods that share a language model.
 
     Returns:
         "encode", "generate", "search" and "total": seconds per query, of the call whose total is
@@ -45,9 +45,8 @@ def measure_latency(
         draw = next(fresh) if method.draws is None else 0
         seconds = time_call(method, searcher, chosen, draw)
         timed.append({part: total / batch for part, total in seconds.items()})
-    del timed[0]
-    middle = median(row["total"] for row in timed)
-    return min(timed, key=lambda row: abs(row["total"] - middle))
+    middle = median(row["total"] for row in timed[1:])
+    return min(timed[1:], key=lambda row: abs(row["total"] - middle))
 
 
 def time_call(
@@ -60,9 +59,9 @@ def time_call(
 
     Args:
         method: Built on ``searcher``.
-        searcher: Encodes the queries; given a stopwatch if it has none.
+        searcher: Encodes the queries; gets a stopwatch if it has none.
         queries: One batch.
-        draw: Of the method.
+        draw: Which of the method's answers.
 
     Returns:
         "encode", "generate", "search" and "total": seconds; the parts add up to the total.
@@ -74,9 +73,5 @@ def time_call(
     total = watch.read() - start
     seconds = watch.take()
     encode, search = seconds.get("encode", 0.0), seconds.get("search", 0.0)
-    return {
-        "encode": encode,
-        "generate": total - encode - search,
-        "search": search,
-        "total": total,
-    }
+    generate = total - encode - search
+    return {"encode": encode, "generate": generate, "search": search, "total": total}

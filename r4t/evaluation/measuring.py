@@ -6,7 +6,7 @@ pick items have none. *Items* judge what a user gets, alike for every method: th
 items of the pool, and the pool itself.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,10 +22,10 @@ from r4t.evaluation.latency import FRESH, measure_latency
 from r4t.evaluation.results import DIRECTIONS, ITEMS, Results, Values, listed
 from r4t.geometry import distinct_first
 from r4t.methods.method import Method
+from r4t.metrics import Score
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
-Score = Callable[[SetBatch], Tensor]  # an Objective, or any function to (B,) numbers
 Reasons = dict[str, list[str]]  # measure → one for each set, "" for none
 OnSets = Callable[[str, list[Query], SetBatch, dict[str, Values], Reasons], None]
 ACROSS_RUNS = DIRECTIONS + "vendi across runs"
@@ -53,21 +53,16 @@ class Scores:
         items: Mapping[str, Score] | None = None,
         optional: Collection[str] = (),
     ) -> None:
-        self._blocks = {DIRECTIONS: directions, ITEMS: {} if items is None else items}
+        self._blocks = {DIRECTIONS: dict(directions), ITEMS: {} if items is None else dict(items)}
         self._optional = optional
         self.left_out: dict[str, str] = {}
 
-    def of_directions(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
-        """Return the values of the block "directions"; None for sets without directions."""
-        return self._values(DIRECTIONS, sets, sets.directions is not None)
+    def measure(self, block: str, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
+        """Return the values and reasons of a block, ``DIRECTIONS`` or ``ITEMS``.
 
-    def of_items(self, sets: SetBatch) -> tuple[dict[str, Values], Reasons]:
-        """Return the values of the block "items", of ``returned`` sets."""
-        return self._values(ITEMS, sets, True)
-
-    def _values(
-        self, block: str, sets: SetBatch, applies: bool
-    ) -> tuple[dict[str, Values], Reasons]:
+        Items are scored on ``returned`` sets. The values of directions are None for sets without.
+        """
+        applies = block == ITEMS or sets.directions is not None
         values: dict[str, Values] = {}
         reasons: Reasons = {}
         components: dict[str, Tensor] = {}
@@ -75,17 +70,15 @@ class Scores:
             if name in self.left_out:
                 continue
             try:
-                scores, given = _scored(score, sets, components) if applies else (None, [])
+                scores, texts = _scored(score, sets, components) if applies else _none(sets)
             except InputError as error:
                 if name not in self._optional:
                     raise
                 self.left_out[name] = str(error)
                 continue
-            values[block + name] = _listed(scores, sets)
-            if scores is not None:
-                components[name] = scores
-            if any(given):
-                reasons[block + name] = given
+            values[block + name], components[name] = listed(scores), scores
+            if any(texts):
+                reasons[block + name] = texts
         return values, reasons
 
     def without_left_out(self, values: dict[str, Values]) -> dict[str, Values]:
@@ -95,10 +88,8 @@ class Scores:
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return what objectives want stored beside their scores, such as a judge's model."""
-        scores = {**self._blocks[DIRECTIONS], **self._blocks[ITEMS]}
-        facts: dict[str, dict[str, Any]] = {
-            name: getattr(score, "facts", dict)() for name, score in scores.items()
-        }
+        scores = self._blocks[DIRECTIONS] | self._blocks[ITEMS]
+        facts = {name: getattr(score, "facts", dict)() for name, score in scores.items()}
         return {name: value for name, value in facts.items() if value and name not in self.left_out}
 
 
@@ -111,8 +102,9 @@ class Plan:
         across_runs: Runs N for Vendi across runs; 0 for none (paper, §7: 5).
         latency_batches: Batch sizes to time; none for no timing.
         latency_calls: Timed calls per method and batch size, after one that is not timed.
-        untimed: Names of methods that are not timed.
-        unrepeated: Names of methods without Vendi across runs, as are those with fewer than N draws.
+        untimed: Names of methods not to time.
+        unrepeated: Names of methods whose Vendi across runs is not measured; nor is it for methods
+            with fewer than N draws.
         draw: Which answers of each method are measured.
 
     Raises:
@@ -128,14 +120,9 @@ class Plan:
     draw: int = 0
 
     def __post_init__(self) -> None:
-        check_least(
-            {
-                "batch_size": (self.batch_size, 1),
-                "across_runs": (self.across_runs, 0),
-                "latency_batches": (min(self.latency_batches, default=1), 1),
-                "latency_calls": (self.latency_calls, 1),
-            }
-        )
+        check_least({"batch_size": (self.batch_size, 1), "across_runs": (self.across_runs, 0)})
+        least = min(self.latency_batches, default=1)
+        check_least({"latency_batches": (least, 1), "latency_calls": (self.latency_calls, 1)})
         if self.across_runs == 1:
             raise InputError(
                 expected="two or more runs of a method, which Vendi across runs compares",
@@ -163,10 +150,10 @@ def evaluate(
         queries: Test queries.
         searcher: Encodes them, and times the methods.
         scores: Objectives and other scores, by block.
-        ground_truth: References, facets and subtopics; by default what the queries say.
+        ground_truth: References, facets and subtopics; by default, the queries' references.
         plan: How much to measure.
-        on_sets: Called with a method's name, B queries, the sets it answered, and by measure their
-            values and the reasons that a score (a judge) gave for them.
+        on_sets: Called with a method's name, B queries, the method's sets and, by measure, their
+            values and the reasons of scores that give some (a judge).
 
     Raises:
         InputError: If there is no method or query, two methods have the same name, or their sets or
@@ -177,7 +164,9 @@ def evaluate(
     truth = GroundTruth(searcher, queries) if ground_truth is None else ground_truth
     values: dict[str, dict[str, Values]] = {name: {} for name in names}
     sizes: dict[str, tuple[int, int]] = {}
-    for batch, vectors in _batches(searcher, queries, plan.batch_size):
+    for start in range(0, len(queries), plan.batch_size):
+        batch = list(queries[start : start + plan.batch_size])
+        vectors = searcher.encode_queries([query.text for query in batch])
         fields = truth.fields(batch)
         judge: Callable[[SetBatch], dict[str, Values]] | None = None
         for method in methods:
@@ -185,22 +174,28 @@ def evaluate(
             sizes[method.name] = _sizes(method.name, sets, sizes)
             items = returned(sets, searcher)
             judge = truth.judge(batch, items) if judge is None else judge
-            measured, reasons = scores.of_directions(sets)
+            measured, reasons = scores.measure(DIRECTIONS, sets)
             if plan.across_runs:
                 measured[ACROSS_RUNS] = _across_runs(method, batch, vectors, sets, plan)
-            of_items, more_reasons = scores.of_items(items)
+            of_items, reasons_of_items = scores.measure(ITEMS, items)
             measured |= of_items | judge(items)
             for measure, numbers in measured.items():
                 values[method.name].setdefault(measure, []).extend(numbers)
             if on_sets is not None:
-                on_sets(method.name, batch, sets, measured, reasons | more_reasons)
-    settings: dict[str, Any] = dict(zip(("set_size", "pool_size"), sizes[names[0]]))
-    settings |= {"catalog_items": len(searcher.catalog), "facts": scores.facts()}
-    settings["left_out"] = truth.left_out | scores.left_out
-    ids, texts = [query.id for query in queries], [query.text for query in queries]
-    by_method = {name: scores.without_left_out(measured) for name, measured in values.items()}
+                on_sets(method.name, batch, sets, measured, reasons | reasons_of_items)
+    set_size, pool_size = sizes[names[0]]
     return Results(
-        settings, ids, by_method, _latency(methods, searcher, queries, plan), texts=texts
+        settings={
+            "set_size": set_size,
+            "pool_size": pool_size,
+            "catalog_items": len(searcher.catalog),
+            "facts": scores.facts(),
+            "left_out": truth.left_out | scores.left_out,
+        },
+        queries=[query.id for query in queries],
+        values={name: scores.without_left_out(measured) for name, measured in values.items()},
+        latency=_latency(methods, searcher, queries, plan),
+        texts=[query.text for query in queries],
     )
 
 
@@ -233,8 +228,8 @@ def _latency(
 def returned(sets: SetBatch, searcher: Searcher) -> SetBatch:
     """Return what a user gets: the first k distinct items of the pool as members, without directions.
 
-    Fields that do not describe members (query, pool, references, …) are handed on. Without a pool,
-    the distinct items among the members are returned.
+    Fields that do not describe members (query, pool, references, …) stay. Without a pool, the
+    distinct members are returned.
     """
     rows = distinct_first(sets.items if sets.pool is None else sets.pool, sets.set_size)
     return sets.extended(
@@ -244,14 +239,6 @@ def returned(sets: SetBatch, searcher: Searcher) -> SetBatch:
         directions=None,
         texts=None,
     )
-
-
-def _batches(
-    searcher: Searcher, queries: Sequence[Query], size: int
-) -> Iterator[tuple[list[Query], Tensor]]:
-    for start in range(0, len(queries), size):
-        batch = list(queries[start : start + size])
-        yield batch, searcher.encode_queries([query.text for query in batch])
 
 
 def _sizes(name: str, sets: SetBatch, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
@@ -281,33 +268,34 @@ def _across_runs(
 
 def values_of(score: Score, sets: SetBatch) -> Values:
     """Return B values; None if the sets lack what the score needs, or a query has no references."""
-    return _listed(_scored(score, sets, {})[0], sets)
-
-
-def _listed(scores: Tensor | None, sets: SetBatch) -> Values:
-    return [None] * len(sets) if scores is None else listed(scores)
+    return listed(_scored(score, sets, {})[0])
 
 
 def _scored(
     score: Score, sets: SetBatch, components: Mapping[str, Tensor]
-) -> tuple[Tensor | None, list[str]]:
-    """Return scores (B,), NaN for queries without the references they need, and reasons for them.
+) -> tuple[Tensor, list[str]]:
+    """Return scores (B,) and reasons for them; ``components`` holds the scores before this one.
 
-    None if the sets lack what the score needs. ``components`` holds the scores before this one.
+    Scores are NaN if the sets lack what the score needs, and for queries without the references
+    that it needs.
     """
     composed = getattr(score, "from_components", lambda _: None)(components)
     if composed is not None:
         return composed, []
+    values, reasons = _none(sets)
     if not getattr(score, "accepts", lambda _: True)(sets):
-        return None, []
+        return values, reasons
     rows = torch.arange(len(sets))
     if "references" in getattr(score, "needs", ()) and sets.references is not None:
         rows = (sets.references >= 0).any(-1).nonzero().flatten().cpu()
-    values = torch.full((len(sets),), torch.nan, dtype=torch.float64)
-    reasons = [""] * len(sets)
     if len(rows):
         chosen = sets if len(rows) == len(sets) else sets.select(rows)
         values[rows] = score(chosen).double().cpu()
         for row, reason in zip(rows.tolist(), getattr(score, "reasons", list)()):
             reasons[row] = reason
     return values, reasons
+
+
+def _none(sets: SetBatch) -> tuple[Tensor, list[str]]:
+    """Return no score (B,), which is NaN, and no reason."""
+    return torch.full((len(sets),), torch.nan, dtype=torch.float64), [""] * len(sets)

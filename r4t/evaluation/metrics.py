@@ -1,6 +1,5 @@
 """``SetBatch`` → the measures as torchmetrics metrics, reduced across ranks."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import Tensor
@@ -9,22 +8,8 @@ from torchmetrics import MetricCollection
 from r4t.errors import InputError
 from r4t.evaluation import measures
 from r4t.evaluation.subtopics import ALPHA_NDCG, SUBTOPIC_RECALL, Subtopics, of_references
-from r4t.metrics import ObjectiveMetric, objective_metrics
+from r4t.metrics import Score, objective_metrics
 from r4t.sets import SetBatch
-
-
-class AcrossRunVendi(ObjectiveMetric):
-    """Mean of ``measures.vendi_across_runs`` over all queries on every rank.
-
-    Queries for which no run has a member are left out.
-    """
-
-    def __init__(self, name: str = "vendi_across_runs") -> None:
-        super().__init__(measures.vendi_across_runs, name)  # type: ignore[arg-type]
-
-    def update(self, runs: Sequence[SetBatch] | Tensor) -> None:  # type: ignore[override]
-        """Add N sets with directions of the same B queries, or their scores (B,)."""
-        super().update(runs)  # type: ignore[arg-type]
 
 
 def subtopic_score(sets: SetBatch, measure: str, field: str) -> Tensor:
@@ -53,6 +38,8 @@ def measure_metrics(
 ) -> MetricCollection:
     """Return the measures of returned items, for a LightningModule to update and log.
 
+    For Vendi across runs, update ``ObjectiveMetric(measures.vendi_across_runs)`` with N runs.
+
     Args:
         prefix: Before each name, such as "val/": they are logged as ``val/vendi/mean``.
         references: Adds recall and hit, for sets that carry ``references`` and ``pool``; queries
@@ -64,10 +51,7 @@ def measure_metrics(
         ``self.measures = measure_metrics("val/")``, then ``self.measures.update(sets)`` in each
         validation step and ``self.log_dict(self.measures.compute())`` at its end.
     """
-    scores: dict[str, Callable[[SetBatch], Tensor]] = {
-        "vendi": measures.item_vendi,
-        "cosine": measures.mean_cosine,
-    }
+    scores: dict[str, Score] = {"vendi": measures.item_vendi, "cosine": measures.mean_cosine}
     if references:
         scores |= {"recall": measures.pool_recall, "hit": measures.pool_hit}
     if subtopic_field is not None:

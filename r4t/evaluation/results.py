@@ -77,7 +77,7 @@ class Results:
 
     @property
     def measures(self) -> list[str]:
-        """Names of all measures, in the order in which they were taken."""
+        """Names of all measures, in the order of measuring."""
         return list(dict.fromkeys(name for values in self.values.values() for name in values))
 
     @property
@@ -90,10 +90,14 @@ class Results:
         }
 
     @property
+    def points(self) -> set[str]:
+        """Names of the methods that are points of a curve."""
+        return {name for curve in self.curves.values() for name, _ in curve}
+
+    @property
     def methods(self) -> list[str]:
         """Names of the methods to compare: all that are not points of a curve."""
-        points = {name for curve in self.curves.values() for name, _ in curve}
-        return [name for name in self.values if name not in points]
+        return [name for name in self.values if name not in self.points]
 
     def mean(self, method: str, measure: str) -> float | None:
         """Mean over the queries to which the measure applies; None if there is none."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from r4t.evaluation.measuring import Score
+from r4t.metrics import Score
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.sets import SetBatch

@@ -42,6 +42,6 @@ def try_reward(
         if not objective.costly:
             objective(sets)
     set_random_states(states, torch.device("cpu"))
-    for counter in (searcher.watch, searcher.vectors, searcher.found):
+    for counter in (searcher.watch, searcher.vectors, searcher.neighbors):
         if counter is not None:
             counter.take()

@@ -1,6 +1,7 @@
 """Several draws of a language model → the best by a reward (paper, §7: N = 5)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,10 +9,12 @@ from torch import Tensor
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.methods.language import LanguageMethod
+from r4t.methods.method import references_of
 from r4t.reward import Reward
 from r4t.sets import SetBatch
 
 
+@dataclass
 class BestOf:
     """The best of N fan-outs of a language model, chosen by a reward.
 
@@ -29,44 +32,31 @@ class BestOf:
             ``oracle`` is True and a query has no references.
     """
 
+    method: LanguageMethod
+    reward: Reward
+    samples: int = 5
+    oracle: bool = False
+    key: str = "best-of"
+    name: str = "Best-of-5"
     draws: int | None = None
 
-    def __init__(
-        self,
-        method: LanguageMethod,
-        reward: Reward,
-        samples: int = 5,
-        oracle: bool = False,
-        key: str = "best-of",
-        name: str = "Best-of-5",
-    ) -> None:
-        if "references" in reward.deciding_needs and not oracle:
+    def __post_init__(self) -> None:
+        if "references" in self.reward.deciding_needs and not self.oracle:
             raise InputError(
-                expected=f"objectives that choose for {name} without the references, which are the "
-                "answers",
-                found=f"{sorted(reward.weights)}",
+                expected=f"objectives that choose for {self.name} without the references, which are "
+                "the answers",
+                found=f"{sorted(self.reward.weights)}",
                 remedy="Choose by other objectives, or mark the method as an oracle (oracle=True).",
             )
-        self.key, self.name = key, name
-        self.method, self.reward = method, reward
-        self.samples, self.oracle = samples, oracle
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
         draws = range(draw * self.samples, (draw + 1) * self.samples)
         sets = self.method.sets(queries, vectors, draws)
-        scores = self.reward.score(self._with_references(sets, queries) if self.oracle else sets)
-        scores = scores.nan_to_num(nan=-torch.inf).view(len(queries), self.samples)
-        return sets.select(torch.arange(len(queries)) * self.samples + scores.argmax(1))
-
-    def _with_references(self, sets: SetBatch, queries: Sequence[Query]) -> SetBatch:
-        bare = next((query for query in queries if not query.references), None)
-        if bare is not None:
-            raise InputError(
-                expected=f"references for every query, by which {self.name} chooses",
-                found=f"none for {bare.text!r} (id {bare.id!r})",
-                remedy="Leave the method out for such queries.",
-            )
-        rows = self.method.searcher.references(queries)
-        assert rows is not None  # each query has some
-        return sets.extended(references=rows.repeat_interleave(self.samples, 0))
+        scored = sets
+        if self.oracle:
+            rows = references_of(self.name, queries, self.method.searcher)
+            scored = sets.extended(references=rows.repeat_interleave(self.samples, 0))
+        scores = self.reward.score(scored).nan_to_num(nan=-torch.inf)
+        best = scores.view(len(queries), self.samples).argmax(1)
+        return sets.select(torch.arange(len(queries)) * self.samples + best)

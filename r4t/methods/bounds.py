@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,57 +12,46 @@ from r4t.data.facet_truth import FacetTruth
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.geometry import distinct_first, normalize
+from r4t.methods.method import Ranking, references_of
 from r4t.search import Searcher
-from r4t.sets import SetBatch, pad_rows
+from r4t.sets import SetBatch
 
 
-@dataclass
-class RandomItems:
+@dataclass(kw_only=True)
+class RandomItems(Ranking):
     """Random items of the catalog: the low end of the scale.
 
     Raises:
         InputError: If ``pool_size`` exceeds the catalog.
     """
 
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
     seed: int = 0
     key: str = "random"
     name: str = "Random"
-    draws: int | None = 1
 
     def __post_init__(self) -> None:
         self.searcher.check_pool(self.pool_size)
 
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        """Answer B queries."""
-        count = range(len(self.searcher.catalog))
-        rows = [
-            random.Random(f"{self.seed}/{query.id}").sample(count, self.pool_size)
-            for query in queries
-        ]
-        texts = [query.text for query in queries]
-        return self.searcher.ranked_sets(vectors, torch.tensor(rows), self.set_size, texts)
+    def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Draw P items, seeded by the query's id."""
+        every = range(len(self.searcher.catalog))
+        draws = [random.Random(f"{self.seed}/{query.id}") for query in queries]
+        return torch.tensor([draw.sample(every, self.pool_size) for draw in draws])
 
 
-@dataclass
-class Oracle:
+@dataclass(kw_only=True)
+class Oracle(Ranking):
     """Knows the latent truth: fitting items, one of each slot in turn; the high end of the scale.
 
     Within a slot the items nearest to the query come first. Items that do not fit come last.
     """
 
-    searcher: Searcher
     truth: FacetTruth
-    set_size: int = 10
-    pool_size: int = 150
     key: str = "oracle"
     name: str = "Oracle"
-    draws: int | None = 1
 
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        """Answer B queries."""
+    def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Rank by turn."""
         scores, ranking = self.searcher.nearest(vectors, len(self.searcher.catalog))
         fits = self.truth.fits([query.id for query in queries]).gather(1, ranking)
         turn = torch.full_like(scores, torch.inf)
@@ -70,49 +59,26 @@ class Oracle:
             in_slot = fits & (self.truth.slots[ranking] == slot)
             turn = torch.where(in_slot, in_slot.cumsum(-1).to(turn.dtype), turn)
         order = turn.argsort(dim=-1, stable=True)[:, : self.pool_size]
-        texts = [query.text for query in queries]
-        return self.searcher.ranked_sets(vectors, ranking.gather(1, order), self.set_size, texts)
+        return ranking.gather(1, order)
 
 
-@dataclass
-class ReferenceOracle:
+@dataclass(kw_only=True)
+class ReferenceOracle(Ranking):
     """Knows the reference sets: their items first, then the items nearest to their mean.
 
     Raises:
         InputError: If, when called, a query has no references.
     """
 
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
     key: str = "references"
     name: str = "References (oracle)"
-    draws: int | None = 1
 
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        """Answer B queries."""
-        bare = next((query for query in queries if not query.references), None)
-        if bare is not None:
-            raise InputError(
-                expected=f"references for every query that {self.name} answers",
-                found=f"none for {bare.text!r} (id {bare.id!r})",
-                remedy="Leave the method out for such queries.",
-            )
-        rows = pad_rows([self.searcher.catalog.rows(query.references) for query in queries])
+    def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Rank by cosine with the mean reference, after the references."""
+        rows = references_of(self.name, queries, self.searcher)
         mean = normalize(self.searcher.embeddings(rows).sum(1))
         _, near = self.searcher.nearest(mean, self.pool_size)
-        ranking = distinct_first(torch.cat([rows, near], dim=1), self.pool_size)
-        texts = [query.text for query in queries]
-        return self.searcher.ranked_sets(vectors, ranking, self.set_size, texts)
-
-
-def as_directions(sets: SetBatch) -> SetBatch:
-    """Return sets whose items are their own directions, like a fan-out that copies items.
-
-    So objectives of directions can be scored on methods that only pick items. Groundedness is then
-    1 by construction: report it separately.
-    """
-    return replace(sets, directions=sets.item_embeddings)
+        return distinct_first(torch.cat([rows, near], dim=1), self.pool_size)
 
 
 @dataclass
@@ -130,8 +96,7 @@ class GreedyBound:
             NaN is never chosen.
         set_size: Number k of directions.
         pool_size: Number P of distinct items.
-        candidates: Items C to choose from. The time grows with
-            ``queries · k · C · (1 + len(blends))`` scored sets.
+        candidates: Items C to choose from: ``queries · k · C · (1 + len(blends))`` sets are scored.
         blends: Each in [0, 1]: 0 is the item, 1 the query.
         sets_per_call: Sets scored at once; more do not fit the caches of a processor.
 
@@ -190,7 +155,8 @@ class GreedyBound:
         members = torch.cat([chosen[owner], added], dim=1)
         scores = []
         for part, rows in zip(owner.split(self.sets_per_call), members.split(self.sets_per_call)):
-            extended = at_members(sets, part, rows)
-            extended = extended.extended(query_texts=[texts[row] for row in part.tolist()])
-            scores.append(self.score(extended))
+            query_texts = [texts[row] for row in part.tolist()]
+            scores.append(
+                self.score(at_members(sets, part, rows).extended(query_texts=query_texts))
+            )
         return torch.cat(scores).nan_to_num(nan=-torch.inf).view(batch, count)

@@ -1,7 +1,7 @@
-"""A run → what its methods are built from."""
+"""A run → everything that its methods are built from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,11 +18,7 @@ EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
 
 
 class Unavailable(InputError):
-    """A run lacks what a method needs.
-
-    Attributes:
-        reason: What it lacks, as a clause.
-    """
+    """A run lacks what a method needs: ``reason``, a clause."""
 
     def __init__(self, reason: str, remedy: str = "Choose another method.") -> None:
         super().__init__(
@@ -40,9 +36,9 @@ class MethodContext:
         searcher: All methods retrieve with it.
         set_size: Items k a method returns.
         pool_size: Distinct items P a method retrieves.
-        queries: To be asked, as far as they are known: no method remembers their references.
+        queries: Queries to be answered, if known: no method remembers their references.
         training: Training queries that may be remembered; those of the run by default.
-        reward: By which Best-of-N and the greedy bound choose (paper, eq. 1, by default).
+        reward: Chooses for Best-of-N and the greedy bound (paper, eq. 1, by default).
         best_of: N of Best-of-N.
         temperature: Of the language models.
         subqueries: JSONL file of sub-queries written elsewhere.
@@ -58,6 +54,7 @@ class MethodContext:
     best_of: int = 5
     temperature: float = 0.9
     subqueries: str | None = None
+    _writers: dict[str, SubqueryWriter] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def composite(self) -> Reward:
@@ -66,15 +63,15 @@ class MethodContext:
 
     @cached_property
     def memory(self) -> list[Query]:
-        """Training queries with references, but for recomposed ones and those that are asked.
+        """Training queries with references, except recomposed ones and those in ``queries``.
 
         Raises:
             Unavailable: If there are no more of them than items in a set.
         """
         training = self.training
         if training is None:
-            there = (self.run.queries / "train.jsonl").is_file()
-            training = self.run.read_queries("train") if there else []
+            exist = (self.run.queries / "train.jsonl").is_file()
+            training = self.run.read_queries("train") if exist else []
         asked = {key for query in self.queries for key in keys(query)}
         memory = [
             query
@@ -82,17 +79,15 @@ class MethodContext:
             if query.references and query.kind != RECOMPOSED and asked.isdisjoint(keys(query))
         ]
         if len(memory) <= self.set_size:
-            raise Unavailable(
-                "there are too few training queries with references, besides those asked"
-            )
+            raise Unavailable("too few other training queries have references")
         return memory
 
     @cached_property
     def truth(self) -> FacetTruth | None:
         """The latent truth beside the catalog of a generated benchmark, if there is one."""
         folder = self.run.catalog / "truth"
-        there = folder.is_dir()
-        return FacetTruth(load_truth(folder), self.searcher.catalog.ids) if there else None
+        ids = self.searcher.catalog.ids
+        return FacetTruth(load_truth(folder), ids) if folder.is_dir() else None
 
     def model(self, key: str) -> Path:
         """Return the folder of a run's model.
@@ -103,8 +98,8 @@ class MethodContext:
         folder = self.run.folder / MODELS[key]
         if not folder.is_dir():
             command = command_for(MODELS[key], self.run.folder)
-            there = [name for name, place in MODELS.items() if (self.run.folder / place).is_dir()]
-            others = f" Models of this run: {', '.join(there)}." if there else ""
+            models = self.run.models()
+            others = f" Models of this run: {', '.join(models)}." if models else ""
             raise Unavailable(
                 f"the run has no model in {MODELS[key]} yet",
                 f"Run the steps up to it; the last one is {command}.{others}",
@@ -119,10 +114,6 @@ class MethodContext:
             model = FanoutModel.load(self.model(key))
             self._writers[key] = SubqueryWriter(model, self.temperature)
         return self._writers[key]
-
-    @cached_property
-    def _writers(self) -> dict[str, SubqueryWriter]:
-        return {}
 
     def check_references(self) -> None:
         """Raise ``Unavailable`` if a query has no references."""

@@ -1,12 +1,13 @@
 """A diffusion retriever → a method: all directions at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from r4t.choice import Choice, QueryTime
+from r4t.choice import QueryTime
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.search import Searcher, anchored
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from r4t.diffusion.generator import DirectionGenerator
 
 
+@dataclass
 class DiffusionMethod:
     """Searches with directions that a diffusion retriever generates together.
 
@@ -34,68 +36,56 @@ class DiffusionMethod:
         InputError: If there are fewer directions than ``set_size``.
     """
 
+    searcher: Searcher
+    generator: "DirectionGenerator"
+    set_size: int = 10
+    pool_size: int = 150
+    query_time: QueryTime = QueryTime()
+    key: str = "diffusion"
+    name: str = "R4T-Diffusion"
     draws: int | None = None
 
-    def __init__(
-        self,
-        searcher: Searcher,
-        generator: "DirectionGenerator",
-        set_size: int = 10,
-        pool_size: int = 150,
-        query_time: QueryTime | None = None,
-        key: str = "diffusion",
-        name: str = "R4T-Diffusion",
-    ) -> None:
-        query_time = QueryTime() if query_time is None else query_time
-        if set_size > (most := _directions(generator, query_time.choice)):
+    def __post_init__(self) -> None:
+        most = _directions(self.generator, self.query_time)
+        if self.set_size > most:
             raise InputError(
                 expected=f"at most {most} directions, as many as the retriever generates",
-                found=f"set_size {set_size}",
+                found=f"set_size {self.set_size}",
                 remedy="Ask for fewer, or distill with a larger set_size.",
             )
-        self.searcher, self.generator = searcher, generator
-        self.set_size, self.pool_size = set_size, pool_size
-        self.choice, self.anchor = query_time.choice, query_time.anchor
-        self.key, self.name = key, name
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
-        draws = 1 if self.choice is None else self.choice.draws
+        choice = self.query_time.choice
+        draws = 1 if choice is None else choice.draws
         seeds = [query_seed(query.id, draw) for query in queries]
         seeds = [query_seed(str(seed), number) for seed in seeds for number in range(draws)]
         repeated = vectors.repeat_interleave(draws, 0)
-        rows = anchored(repeated, self.generator(repeated, seeds), self.anchor)
+        rows = anchored(repeated, self.generator(repeated, seeds), self.query_time.anchor)
         rows = rows.unflatten(0, (len(vectors), draws))  # (B, M, L, d)
-        if self.choice is None:
+        if choice is None:
             directions = rows[:, 0, : self.set_size]
         else:
-            directions = self.choice(self.searcher, vectors, rows, self.set_size)
+            directions = choice(self.searcher, vectors, rows, self.set_size)
+        texts = [query.text for query in queries]
         return self.searcher.retrieve(
-            vectors,
-            directions,
-            query_texts=[query.text for query in queries],
-            pool_size=self.pool_size,
+            vectors, directions, query_texts=texts, pool_size=self.pool_size
         )
 
     @classmethod
     def load(
-        cls,
-        searcher: Searcher,
-        folder: Path,
-        set_size: int = 10,
-        pool_size: int = 150,
-        key: str = "diffusion",
-        name: str = "R4T-Diffusion",
+        cls, searcher: Searcher, set_size: int, pool_size: int, *, folder: Path, **names: str
     ) -> "DiffusionMethod":
         """Load what step 3 or 4 exported, with at most ``set_size`` directions."""
         from r4t.diffusion.generator import DirectionGenerator
 
         generator, query_time = DirectionGenerator.load(folder), QueryTime.load(folder)
-        size = min(set_size, _directions(generator, query_time.choice))
-        return cls(searcher, generator, size, pool_size, query_time, key, name)
+        size = min(set_size, _directions(generator, query_time))
+        return cls(searcher, generator, size, pool_size, query_time, **names)
 
 
-def _directions(generator: "DirectionGenerator", choice: Choice | None) -> int:
+def _directions(generator: "DirectionGenerator", query_time: QueryTime) -> int:
     """How many directions there are to choose from."""
+    choice = query_time.choice
     draws = choice.draws if choice is not None and choice.pools_rows else 1
     return generator.set_size * draws

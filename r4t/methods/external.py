@@ -45,6 +45,7 @@ class ExternalSubqueries:
         self.draws = min(map(len, self.subqueries.values()), default=0)
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
+        """Answer B queries."""
         """Answer B queries.
 
         Raises:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.search import Searcher
-from r4t.sets import SetBatch
+from r4t.methods.method import Ranking
 from r4t.support.seeds import query_seed
 
 
@@ -33,8 +32,8 @@ def facet_order(labels: Tensor, size: int) -> Tensor:
     return (turn * member.shape[2] + place).argsort(dim=1)[:, :size]
 
 
-@dataclass
-class KMeansFacets:
+@dataclass(kw_only=True)
+class KMeansFacets(Ranking):
     """The query's nearest items, clustered into k facets; of each facet its nearest item in turn.
 
     Clusters the ``depth * pool_size`` nearest items (k-means++ start, seeded by the query's id). At
@@ -43,17 +42,13 @@ class KMeansFacets:
     facets, and the second items of the facets fill the set.
     """
 
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
     depth: int = 1
     seed: int = 0
     key: str = "k-means"
     name: str = "k-means facets"
-    draws: int | None = 1
 
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        """Answer B queries."""
+    def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Rank by facets in turn."""
         from threadpoolctl import threadpool_limits
 
         most = min(self.depth * self.pool_size, len(self.searcher.catalog))
@@ -64,9 +59,7 @@ class KMeansFacets:
                 self._cluster(query, items)
                 for query, items in zip(queries, self.searcher.embeddings(rows), strict=True)
             ]
-        order = facet_order(torch.stack(labels), self.pool_size)
-        texts = [query.text for query in queries]
-        return self.searcher.ranked_sets(vectors, rows.gather(1, order), self.set_size, texts)
+        return rows.gather(1, facet_order(torch.stack(labels), self.pool_size))
 
     def _cluster(self, query: Query, items: Tensor) -> Tensor:
         """Facet (C,) of each of a query's candidates (C, d)."""

@@ -1,6 +1,7 @@
 """A fan-out language model → a method: its sub-queries search."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -23,7 +24,7 @@ class SubqueryWriter:
     Args:
         model: A fan-out model, whose draws depend on text, seed and temperature alone.
         temperature: Of sampling.
-        cached: Draws kept; the ones unused for longest go first.
+        cached: Draws to keep; those unused for longest go first.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SubqueryWriter:
         return self.model.sample(texts, seeds, 1, self.temperature).subqueries
 
 
+@dataclass
 class LanguageMethod:
     """Searches with the sub-queries that a fan-out language model writes.
 
@@ -52,20 +54,13 @@ class LanguageMethod:
         merge: Makes the pool from the sub-queries' rankings.
     """
 
+    searcher: Searcher
+    writer: SubqueryWriter
+    pool_size: int = 150
+    merge: Merge = take_turns
+    key: str = "folm"
+    name: str = "R4T-FOLM"
     draws: int | None = None
-
-    def __init__(
-        self,
-        searcher: Searcher,
-        writer: SubqueryWriter,
-        pool_size: int = 150,
-        merge: Merge = take_turns,
-        key: str = "folm",
-        name: str = "R4T-FOLM",
-    ) -> None:
-        self.key, self.name = key, name
-        self.searcher, self.writer = searcher, writer
-        self.pool_size, self.merge = pool_size, merge
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""

@@ -25,7 +25,7 @@ class Lineup:
     Attributes:
         methods: All of one set size and pool size.
         absent: Name of a method → why the run does not have it.
-        curves: Curve → its methods' names with their λ; for the plots alone.
+        curves: Curve → its methods' names with their λ; only the plots show these methods.
         untimed: Names of methods whose latency is not measured.
         unrepeated: Names of methods whose Vendi across runs is not measured.
     """
@@ -54,9 +54,8 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
         try:
             method = entry.build(context)
         except Unavailable as error:
-            if wanted is None and entry.optional:
-                continue
-            lineup.absent[entry.title(context.best_of)] = error.reason
+            if wanted is not None or not entry.optional:
+                lineup.absent[entry.title(context.best_of)] = error.reason
             continue
         except (InputError, ImportError) as error:
             if not entry.plugin or wanted is not None:
@@ -115,13 +114,8 @@ class MethodOptions:
     dpp_curves: list[float] | None = None
 
     def __post_init__(self) -> None:
-        check_least(
-            {
-                "set_size": (self.set_size, 1),
-                "pool_size": (self.pool_size, 1),
-                "best_of": (self.best_of, 1),
-            }
-        )
+        sizes = {"set_size": self.set_size, "pool_size": self.pool_size, "best_of": self.best_of}
+        check_least({name: (size, 1) for name, size in sizes.items()})
 
     def context(
         self,
@@ -131,18 +125,10 @@ class MethodOptions:
         reward: Reward,
         training: Sequence[Query] | None = None,
     ) -> MethodContext:
-        """Return what the methods are built from; arguments as of ``MethodContext``."""
+        """Return what the methods are built from; ``MethodContext`` explains the arguments."""
+        sizes, sampling = (self.set_size, self.pool_size), (self.best_of, self.temperature)
         return MethodContext(
-            run,
-            searcher,
-            self.set_size,
-            self.pool_size,
-            queries,
-            training,
-            reward,
-            self.best_of,
-            self.temperature,
-            self.subqueries,
+            run, searcher, *sizes, queries, training, reward, *sampling, self.subqueries
         )
 
     def line_up(self, context: MethodContext) -> Lineup:
@@ -164,9 +150,8 @@ class MethodOptions:
                 remedy="Leave it out.",
             )
         sizes = (context.searcher, self.set_size, self.pool_size)
-        dpp = self.dpp_curves
-        if dpp is None:
-            dpp = list(DPP_CURVE) if self.curves else []
+        dpp: Sequence[float] = DPP_CURVE if self.curves else ()
+        dpp = dpp if self.dpp_curves is None else self.dpp_curves
         names = {method.name for method in lineup.methods}
         for method, trade_offs in ((Mmr(*sizes), self.curves), (Dpp(*sizes), dpp)):
             points = curve(method, trade_offs)

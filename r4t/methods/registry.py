@@ -4,11 +4,13 @@ A plug-in is an entry point of the group ``r4t.methods``. It names a class or fu
 ``MethodContext`` and returns a ``Method``; the entry point's name is the key.
 """
 
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint
-from typing import Any, Protocol
+from importlib.resources import files
+from typing import Any
 
 from r4t.choice import KNOWN
 from r4t.errors import InputError, PluginError, nearest
@@ -31,12 +33,7 @@ from r4t.search import Merge, take_turns
 GROUP = "r4t.methods"
 
 
-class Build(Protocol):
-    """Builds a method from a context, or raises ``Unavailable``."""
-
-    def __call__(self, context: MethodContext, *, key: str, name: str) -> Method:
-        """Build it under a key and a name."""
-        ...
+Build = Callable[..., Method]  # a context, key= and name= → the method; may raise Unavailable
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,11 @@ class MethodEntry:
 def _plain(kind: Callable[..., Method], **settings: Any) -> Build:
     """Build methods that need only the searcher and the sizes."""
     return lambda context, **names: kind(
-        context.searcher, context.set_size, context.pool_size, **settings, **names
+        context.searcher,
+        set_size=context.set_size,
+        pool_size=context.pool_size,
+        **settings,
+        **names,
     )
 
 
@@ -86,20 +87,17 @@ def _in_pool(kind: Callable[..., Method]) -> Build:
     )
 
 
-def _remembering(kind: type[NearestSets] | type[RidgeMap]) -> Build:
-    return lambda context, **_: kind(
-        context.searcher, context.memory, context.set_size, context.pool_size
-    )
+def _remembering(kind: Callable[..., Method]) -> Build:
+    return lambda context, **names: _plain(kind, training=context.memory)(context, **names)
 
 
-def _external(merge: Merge) -> Build:
-    def build(context: MethodContext, **names: Any) -> Method:
+def _external(merge: Merge = take_turns) -> Build:
+    def build(context: MethodContext, **names: str) -> Method:
         path = context.subqueries
         if path is None:
             raise Unavailable("no file of sub-queries was given (subqueries)")
-        subqueries = read_subqueries(path, context.queries)
-        sizes = (context.set_size, context.pool_size)
-        return ExternalSubqueries(context.searcher, subqueries, *sizes, merge, path, **names)
+        settings = {"subqueries": read_subqueries(path, context.queries), "origin": path}
+        return _plain(ExternalSubqueries, merge=merge, **settings)(context, **names)
 
     return build
 
@@ -111,111 +109,66 @@ def _language(model: str, merge: Merge = take_turns) -> Build:
 
 
 def _best_of(oracle: bool) -> Build:
-    def build(context: MethodContext, **names: Any) -> Method:
-        writer = context.writer("zero-shot")
+    def build(context: MethodContext, **names: str) -> Method:
+        zero_shot = LanguageMethod(context.searcher, context.writer("zero-shot"), context.pool_size)
         if oracle:
             context.check_references()
-        zero_shot = LanguageMethod(context.searcher, writer, context.pool_size)
         reward = Reward({"coverage": 1.0}) if oracle else context.composite
         return BestOf(zero_shot, reward, context.best_of, oracle, **names)
 
     return build
 
 
-def _diffusion(context: MethodContext, **names: Any) -> Method:
-    folder, sizes = context.model(names["key"]), (context.set_size, context.pool_size)
-    return DiffusionMethod.load(context.searcher, folder, *sizes, **names)
+def _diffusion(context: MethodContext, key: str, name: str) -> Method:
+    return _plain(DiffusionMethod.load, folder=context.model(key))(context, key=key, name=name)
 
 
-def _greedy_bound(context: MethodContext, **names: Any) -> Method:
+def _greedy_bound(context: MethodContext, **names: str) -> Method:
     reward = context.composite
     if reward.costly or not reward.deciding_needs <= KNOWN | {"query_texts"}:
         raise Unavailable(
             "it tries thousands of sets, and the composite reads their texts or references, or "
             "costs money"
         )
-    sizes = (context.set_size, context.pool_size)
-    return GreedyBound(context.searcher, reward.score, *sizes, **names)
+    return _plain(GreedyBound, score=reward.score)(context, **names)
 
 
-def _oracle(context: MethodContext, **names: Any) -> Method:
+def _oracle(context: MethodContext, **names: str) -> Method:
     if context.truth is None:
         raise Unavailable("the catalog has no latent truth")
-    return Oracle(context.searcher, context.truth, context.set_size, context.pool_size, **names)
+    return _plain(Oracle, truth=context.truth)(context, **names)
 
 
-def _references(context: MethodContext, **names: Any) -> Method:
+def _references(context: MethodContext, **names: str) -> Method:
     context.check_references()
-    return ReferenceOracle(context.searcher, context.set_size, context.pool_size, **names)
+    return _plain(ReferenceOracle)(context, **names)
 
 
-E = MethodEntry
-# In the order of the tables; plug-ins come before the ends of the scale.
-SHIPPED = (
-    E("no-fan-out", "No fan-out", "the query's nearest items", _plain(NoFanout)),
-    E("mmr", "MMR", "the query's nearest items, re-ranked for difference", _plain(Mmr)),
-    E("dpp", "DPP", "the query's nearest items, a determinantal point process", _plain(Dpp)),
-    E("mmr-in-pool", "MMR in pool", "No fan-out's pool, its set re-ranked by MMR", _in_pool(Mmr)),
-    E("dpp-in-pool", "DPP in pool", "No fan-out's pool, its set re-ranked by DPP", _in_pool(Dpp)),
-    E("k-means", "k-means facets", "nearest items, by clusters in turn", _plain(KMeansFacets)),
-    E(
-        "nearest-sets",
-        "Nearest sets",
-        "directions from the reference sets of similar training queries",
-        _remembering(NearestSets),
-    ),
-    E(
-        "ridge-map",
-        "Ridge map",
-        "one direction, mapped linearly from the query",
-        _remembering(RidgeMap),
-    ),
-    E("external", "External", "sub-queries from a file", _external(take_turns), optional=True),
-    E(
-        "external-rrf",
-        "External + RRF",
-        "the same, pooled by reciprocal-rank fusion",
-        _external(RankFusion()),
-        repeated=False,
-        optional=True,
-    ),
-    E(
-        "zero-shot",
-        "Zero-shot",
-        "sub-queries of the language model before tuning",
-        _language("zero-shot"),
-    ),
-    E(
-        "zero-shot-rrf",
-        "Zero-shot + RRF",
-        "the same, pooled by reciprocal-rank fusion",
-        _language("zero-shot", RankFusion()),
-        repeated=False,
-    ),
-    E(
-        "best-of",
-        "Best-of-{best_of}",
-        "the best of several zero-shot draws by the composite",
-        _best_of(oracle=False),
-        repeated=False,
-    ),
-    E(
-        "best-of-oracle",
-        "Best-of-{best_of} (oracle)",
-        "the best of several zero-shot draws by the references",
-        _best_of(oracle=True),
-        repeated=False,
-    ),
-    E("folm", "R4T-FOLM", "sub-queries of the tuned language model", _language("folm")),
-    E("diffusion", "R4T-Diffusion", "directions of the diffusion retriever", _diffusion),
-    E("student", "R4T-Student", "directions of its few-step student", _diffusion),
-)
-ENDS = (
-    E("random", "Random", "random items", _plain(RandomItems), timed=False),
-    E("greedy-bound", "Greedy bound", "the best direction, one by one", _greedy_bound, timed=False),
-    E("oracle", "Oracle", "items that fit the latent truth", _oracle, timed=False),
-    E("references", "References (oracle)", "the reference set itself", _references, timed=False),
-)
+BUILDERS: dict[str, Build] = {
+    "no-fan-out": _plain(NoFanout),
+    "mmr": _plain(Mmr),
+    "dpp": _plain(Dpp),
+    "mmr-in-pool": _in_pool(Mmr),
+    "dpp-in-pool": _in_pool(Dpp),
+    "k-means": _plain(KMeansFacets),
+    "nearest-sets": _remembering(NearestSets),
+    "ridge-map": _remembering(RidgeMap),
+    "external": _external(),
+    "external-rrf": _external(RankFusion()),
+    "zero-shot": _language("zero-shot"),
+    "zero-shot-rrf": _language("zero-shot", RankFusion()),
+    "best-of": _best_of(oracle=False),
+    "best-of-oracle": _best_of(oracle=True),
+    "folm": _language("folm"),
+    "diffusion": _diffusion,
+    "student": _diffusion,
+    "random": _plain(RandomItems),
+    "greedy-bound": _greedy_bound,
+    "oracle": _oracle,
+    "references": _references,
+}
+TABLE = tomllib.loads(files("r4t.methods").joinpath("shipped.toml").read_text(encoding="utf-8"))
+SHIPPED = {key: MethodEntry(key, builder=BUILDERS[key], **row) for key, row in TABLE.items()}
 
 
 def entries() -> dict[str, MethodEntry]:
@@ -224,18 +177,18 @@ def entries() -> dict[str, MethodEntry]:
     Raises:
         InputError: If a plug-in takes the key of another method.
     """
-    shipped = {entry.key for entry in (*SHIPPED, *ENDS)}
-    plugins = []
+    plugins = {}
     for key, point in installed(GROUP).items():
-        if key in shipped:
+        if key in SHIPPED:
             raise InputError(
                 expected="a plug-in method with a key of its own",
                 found=f"'{key}', which r4t ships, for {point.value}",
                 remedy="Rename the entry point of that package, or uninstall it.",
             )
         build = partial(_plugin, point)
-        plugins.append(MethodEntry(key, key, f"plug-in {point.value}", build, plugin=True))
-    return {entry.key: entry for entry in (*SHIPPED, *plugins, *ENDS)}
+        plugins[key] = MethodEntry(key, key, f"plug-in {point.value}", build, plugin=True)
+    ends = {key: entry for key, entry in SHIPPED.items() if not entry.timed}
+    return {**{key: SHIPPED[key] for key in SHIPPED if key not in ends}, **plugins, **ends}
 
 
 def _plugin(point: EntryPoint, context: MethodContext, **_: str) -> Method:
@@ -288,6 +241,7 @@ def find(names: Iterable[str], best_of: int = 5) -> list[MethodEntry]:
         for entry in methods.values()
         for alias in (entry.title(best_of), entry.name.removeprefix("R4T-"), entry.key)
     }
+    chosen: dict[str, MethodEntry] = {}
     for name in names:
         if _letters(name) not in by_letters:
             raise InputError(
@@ -295,9 +249,9 @@ def find(names: Iterable[str], best_of: int = 5) -> list[MethodEntry]:
                 found=f"'{name}'",
                 remedy=f"Name some of them.{nearest(name.casefold(), methods)}",
             )
-    return list(
-        {by_letters[_letters(name)].key: by_letters[_letters(name)] for name in names}.values()
-    )
+        entry = by_letters[_letters(name)]
+        chosen[entry.key] = entry
+    return list(chosen.values())
 
 
 def _letters(name: str) -> str:

@@ -6,7 +6,8 @@ first k of those as set.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -15,8 +16,7 @@ from torch import Tensor
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.geometry import distinct_first
-from r4t.search import Searcher
-from r4t.sets import SetBatch
+from r4t.methods.method import Ranking
 
 # A candidate's squared distance from the span of the picks counts as zero below this; float32
 # cosines are exact to about 1e-7, a Cholesky factor to about 1e-5.
@@ -75,20 +75,9 @@ def dpp_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
 
     Once a candidate's ``d²`` vanishes (more picks than dimensions, or its twin was picked) it counts
     as a small constant, so that vanished candidates follow by relevance. Ties go to the more
-    relevant.
-
-    Args:
-        relevance: (B, C) cosines with the query.
-        similarity: (B, C, C) cosines among the candidates, 1 on the diagonal.
-        size: How many to pick, at most C.
-        trade_off: λ in [0, 1]: 1 ranks by relevance alone, 0 by difference alone.
-
-    Returns:
-        (B, size) positions among the candidates, in the order they were picked.
+    relevant. Arguments and result are those of ``mmr_order``, with similarity 1 on the diagonal.
 
     Examples:
-        Candidates 0 and 1 are alike; 2 differs and is less relevant.
-
         >>> relevance = torch.tensor([[0.9, 0.8, 0.5]])
         >>> similarity = torch.tensor([[[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]]])
         >>> dpp_order(relevance, similarity, 2, trade_off=0.5).tolist()
@@ -109,11 +98,11 @@ def dpp_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
         if len(picks) == size:
             return torch.stack(picks, dim=1)
         gain = gain.scatter(1, pick.unsqueeze(-1), -torch.inf)
-        own = left[batch, pick].unsqueeze(-1)
+        distance = left[batch, pick].unsqueeze(-1)
         rows = factor[:, : len(picks) - 1]
-        known = (rows[batch, :, pick].unsqueeze(1) @ rows).squeeze(1)
-        row = (similarity[batch, pick] - known) / own.clamp(min=VANISHED).sqrt()
-        row = row.where(own > VANISHED, 0.0)  # what has vanished adds nothing to the span
+        explained = (rows[batch, :, pick].unsqueeze(1) @ rows).squeeze(1)
+        row = (similarity[batch, pick] - explained) / distance.clamp(min=VANISHED).sqrt()
+        row = row.where(distance > VANISHED, 0.0)  # what has vanished adds nothing to the span
         factor[:, len(picks) - 1] = row
         left = left - row.square()
         if not (left > VANISHED).any():
@@ -122,17 +111,14 @@ def dpp_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
             return torch.cat([torch.stack(picks, dim=1), rest], dim=1)
 
 
-@dataclass
-class Reranked:
+@dataclass(kw_only=True)
+class Reranked(Ranking):
     """The query's nearest items in another order; the base of ``Mmr`` and ``Dpp``.
 
     Greedy picks come first. If there are fewer of them than the pool holds, the nearest of the
     other items follow. At depth 1 the pool, and so its recall, is that of the plain search.
 
     Args:
-        searcher: The retriever.
-        set_size: Number k of items.
-        pool_size: Number P of distinct items.
         trade_off: λ in [0, 1]: 1 ranks by relevance alone, 0 by difference alone.
         depth: Picks come from the ``depth * pool_size`` nearest items, at most ``NEAREST``; for a
             pool beyond ``LIMIT``, from the ``depth * LIMIT`` nearest. Time and memory grow with the
@@ -143,36 +129,22 @@ class Reranked:
         InputError: If ``trade_off`` is outside [0, 1], or ``ordered`` or ``depth`` is below 1.
     """
 
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
     trade_off: float = 0.5
     depth: int = 4
     ordered: int | None = None
-    key: str = ""
-    name: str = ""
-    draws: int | None = 1
 
     order: ClassVar[Order]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.trade_off <= 1:
-            raise InputError(
-                expected=f"a trade-off of {self.name} between 0 (difference alone) and 1 (relevance "
-                "alone)",
-                found=f"{self.trade_off}",
-                remedy="Choose a number in between.",
-            )
+        _check_trade_off(self.name, self.trade_off)
         ordered = 1 if self.ordered is None else self.ordered
         check_least(
             {f"depth of {self.name}": (self.depth, 1), f"ordered of {self.name}": (ordered, 1)}
         )
 
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        """Answer B queries."""
-        (ranking,) = self.rankings([self.trade_off], vectors)
-        texts = [query.text for query in queries]
-        return self.searcher.ranked_sets(vectors, ranking, self.set_size, texts)
+    def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Rank at the method's trade-off."""
+        return self.rankings([self.trade_off], vectors)[0]
 
     def rankings(self, trade_offs: Sequence[float], vectors: Tensor) -> list[Tensor]:
         """Rank for B queries (B, d) at each of several trade-offs: as many rankings (B, P).
@@ -183,8 +155,7 @@ class Reranked:
         count = min(self.depth * limit, NEAREST, len(self.searcher.catalog))
         picked = min(limit if self.ordered is None else self.ordered, limit, count)
         relevance, rows = self.searcher.nearest(vectors, max(self.pool_size, count))
-        cells = count * (count + vectors.shape[1] + picked)
-        size = max(1, CELLS // cells)
+        size = max(1, CELLS // (count * (count + vectors.shape[1] + picked)))
         parts = [
             self._ranked(trade_offs, near[:, :count].float(), nearest, picked)
             for near, nearest in zip(relevance.split(size), rows.split(size), strict=True)
@@ -203,7 +174,16 @@ class Reranked:
         return [distinct_first(ranking, self.pool_size) for ranking in ranked]
 
 
-@dataclass
+def _check_trade_off(name: str, trade_off: float) -> None:
+    if not 0 <= trade_off <= 1:
+        raise InputError(
+            expected=f"a trade-off of {name} between 0 (difference alone) and 1 (relevance alone)",
+            found=f"{trade_off}",
+            remedy="Choose a number in between.",
+        )
+
+
+@dataclass(kw_only=True)
 class Mmr(Reranked):
     """The query's nearest items, re-ranked by maximal marginal relevance; so is the pool."""
 
@@ -213,7 +193,7 @@ class Mmr(Reranked):
     order: ClassVar[Order] = staticmethod(mmr_order)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Dpp(Reranked):
     """The query's nearest items, re-ranked by a greedy determinantal point process.
 
@@ -227,10 +207,30 @@ class Dpp(Reranked):
     order: ClassVar[Order] = staticmethod(dpp_order)
 
 
-def curve(method: Reranked, trade_offs: Sequence[float]) -> list["CurvePoint"]:
+@dataclass(kw_only=True)
+class CurvePoint(Ranking):
+    """A re-ranking at one of a curve's trade-offs.
+
+    Args:
+        trade_off: λ in [0, 1].
+        rankings: Queries (B, d) → their rankings (B, P) by trade-off.
+    """
+
+    trade_off: float
+    rankings: Callable[[Tensor], dict[float, Tensor]]
+
+    def __post_init__(self) -> None:
+        _check_trade_off(self.name, self.trade_off)
+
+    def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Rank at the point's trade-off."""
+        return self.rankings(vectors)[self.trade_off]
+
+
+def curve(method: Reranked, trade_offs: Sequence[float]) -> list[CurvePoint]:
     """Return a re-ranking at several trade-offs: one method for each, named "MMR λ=0.3".
 
-    The points share the work: the one asked first ranks the batch for all of them.
+    The first point that is asked about a tensor of queries ranks them for all points.
 
     Args:
         method: Its own trade-off is not used.
@@ -240,49 +240,20 @@ def curve(method: Reranked, trade_offs: Sequence[float]) -> list["CurvePoint"]:
         InputError: If a trade-off is outside [0, 1].
     """
     distinct = list(dict.fromkeys(trade_offs))
-    shared = _SharedRankings(method, distinct)
+
+    @lru_cache(maxsize=1)
+    def rankings(vectors: Tensor) -> dict[float, Tensor]:
+        return dict(zip(distinct, method.rankings(distinct, vectors), strict=True))
+
     return [
         CurvePoint(
-            replace(
-                method,
-                trade_off=value,
-                key=f"{method.key}-{value:g}",
-                name=f"{method.name} λ={value:g}",
-            ),
-            shared,
+            method.searcher,
+            method.set_size,
+            method.pool_size,
+            key=f"{method.key}-{value:g}",
+            name=f"{method.name} λ={value:g}",
+            trade_off=value,
+            rankings=rankings,
         )
         for value in distinct
     ]
-
-
-class _SharedRankings:
-    """Rankings of the last batch, at every trade-off of a curve."""
-
-    def __init__(self, method: Reranked, trade_offs: Sequence[float]) -> None:
-        self.method, self.trade_offs = method, trade_offs
-        self._vectors: Tensor | None = None
-        self._rankings: dict[float, Tensor] = {}
-
-    def at(self, trade_off: float, vectors: Tensor) -> Tensor:
-        """Return the ranking (B, P) for B queries (B, d)."""
-        if self._vectors is None or not torch.equal(vectors, self._vectors):
-            rankings = self.method.rankings(self.trade_offs, vectors)
-            self._rankings = dict(zip(self.trade_offs, rankings, strict=True))
-            self._vectors = vectors.clone()
-        return self._rankings[trade_off]
-
-
-class CurvePoint:
-    """A re-ranking at one of a curve's trade-offs."""
-
-    draws: int | None = 1
-
-    def __init__(self, method: Reranked, shared: _SharedRankings) -> None:
-        self.key, self.name, self.trade_off = method.key, method.name, method.trade_off
-        self._method, self._shared = method, shared
-
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        """Answer B queries."""
-        ranking = self._shared.at(self.trade_off, vectors)
-        texts = [query.text for query in queries]
-        return self._method.searcher.ranked_sets(vectors, ranking, self._method.set_size, texts)

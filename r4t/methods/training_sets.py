@@ -5,6 +5,7 @@ They see the training references, as R4T does. Neither may see those of the quer
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,11 +13,13 @@ from torch import Tensor
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.geometry import normalize
+from r4t.methods.method import Ranking
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.text import normalize_text
 
 
+@dataclass
 class NearestSets:
     """Searches toward items of the reference sets of the nearest training queries.
 
@@ -37,28 +40,25 @@ class NearestSets:
             query's own), or ``weight`` is outside [0, 1].
     """
 
-    key, name = "nearest-sets", "Nearest sets"
+    searcher: Searcher
+    training: Sequence[Query]
+    set_size: int = 10
+    pool_size: int = 150
+    weight: float = 0.6
+    seed: int = 0
+    key: str = "nearest-sets"
+    name: str = "Nearest sets"
     draws: int | None = 1
 
-    def __init__(
-        self,
-        searcher: Searcher,
-        training: Sequence[Query],
-        set_size: int = 10,
-        pool_size: int = 150,
-        weight: float = 0.6,
-        seed: int = 0,
-    ) -> None:
-        if not 0 <= weight <= 1:
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
             raise InputError(
                 expected="a weight of the query between 0 (items alone) and 1 (the query alone)",
-                found=f"{weight}",
+                found=f"{self.weight}",
                 remedy="Choose a number in between.",
             )
-        self.searcher = searcher
-        self.training = _with_references(self.name, training, set_size)
-        self.set_size, self.pool_size, self.weight, self.seed = set_size, pool_size, weight, seed
-        self._vectors = searcher.encode([query.text for query in self.training])
+        self.training = _with_references(self.name, self.training, self.set_size)
+        self._vectors = self.searcher.encode([query.text for query in self.training])
         self._places: dict[tuple[str, str], list[int]] = {}
         for row, query in enumerate(self.training):
             for key in keys(query):
@@ -71,20 +71,6 @@ class NearestSets:
             same = [place for key in keys(query) for place in self._places.get(key, [])]
             closeness[row, same] = -torch.inf
         scores, nearest = closeness.topk(self.set_size, dim=-1)
-        self._check(queries, scores)
-        drawn = [
-            self._draw(query, [self.training[row] for row in rows])
-            for query, rows in zip(queries, nearest.tolist(), strict=True)
-        ]
-        rows = torch.tensor([self.searcher.catalog.rows(ids) for ids in drawn])
-        items = self.searcher.embeddings(rows)
-        mixed = self.weight * vectors.unsqueeze(1) + (1 - self.weight) * items
-        texts = [query.text for query in queries]
-        return self.searcher.retrieve(
-            vectors, normalize(mixed), query_texts=texts, pool_size=self.pool_size
-        )
-
-    def _check(self, queries: Sequence[Query], scores: Tensor) -> None:
         short = (scores == -torch.inf).any(-1).nonzero().flatten().tolist()
         if short:
             others = int((scores[short[0]] > -torch.inf).sum())
@@ -93,13 +79,20 @@ class NearestSets:
                 found=f"{others} for {queries[short[0]].text!r}",
                 remedy="Add training queries.",
             )
+        rows = []
+        for query, neighbors in zip(queries, nearest.tolist(), strict=True):
+            rng = random.Random(f"{self.seed}/{query.id}")
+            drawn = [rng.choice(self.training[row].references) for row in neighbors]
+            rows.append(self.searcher.catalog.rows(drawn))
+        items = self.searcher.embeddings(torch.tensor(rows))
+        mixed = self.weight * vectors.unsqueeze(1) + (1 - self.weight) * items
+        texts = [query.text for query in queries]
+        return self.searcher.retrieve(
+            vectors, normalize(mixed), query_texts=texts, pool_size=self.pool_size
+        )
 
-    def _draw(self, query: Query, neighbors: Sequence[Query]) -> list[str]:
-        rng = random.Random(f"{self.seed}/{query.id}")
-        return [rng.choice(neighbor.references) for neighbor in neighbors]
 
-
-class RidgeMap:
+class RidgeMap(Ranking):
     """A linear map from queries to items, fitted on the training references; it ranks the catalog.
 
     Ridge regression with intercept, in closed form, from the query's embedding to the unit mean of
@@ -123,9 +116,6 @@ class RidgeMap:
             one of the training queries (the same id or normalized text).
     """
 
-    key, name = "ridge-map", "Ridge map"
-    draws: int | None = 1
-
     def __init__(
         self,
         searcher: Searcher,
@@ -133,31 +123,30 @@ class RidgeMap:
         set_size: int = 10,
         pool_size: int = 150,
         penalties: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+        key: str = "ridge-map",
+        name: str = "Ridge map",
     ) -> None:
         from sklearn.linear_model import RidgeCV
 
-        self.searcher = searcher
-        self.set_size, self.pool_size = set_size, pool_size
-        training = _with_references(self.name, training, 2)
+        super().__init__(searcher, set_size, pool_size, key=key, name=name)
+        training = _with_references(name, training, 2)
         self._seen = {key for query in training for key in keys(query)}
         queries = searcher.encode([query.text for query in training]).double()
-        means = torch.stack([self._mean(query) for query in training]).double()
+        rows = [searcher.catalog.rows(query.references) for query in training]
+        means = torch.stack([normalize(searcher.catalog.embeddings[of].mean(0)) for of in rows])
+        means = means.double()
         fitted = RidgeCV(penalties).fit(queries.numpy(), (means - queries).numpy())
         self.penalty = float(fitted.alpha_)
         self._slope = torch.from_numpy(fitted.coef_.T.copy())  # (d, d)
         self._intercept = torch.from_numpy(fitted.intercept_)
-
-    def _mean(self, query: Query) -> Tensor:
-        rows = self.searcher.catalog.rows(query.references)
-        return normalize(self.searcher.catalog.embeddings[rows].mean(0))
 
     def map(self, vectors: Tensor) -> Tensor:
         """Map queries (B, d) to unit vectors (B, d) near which their items are expected."""
         shift = vectors.double() @ self._slope + self._intercept
         return normalize((vectors.double() + shift).to(vectors.dtype))
 
-    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
-        """Answer B queries."""
+    def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Rank by cosine with the mapped query."""
         leaked = [query for query in queries if not self._seen.isdisjoint(keys(query))]
         if leaked:
             raise InputError(
@@ -166,9 +155,7 @@ class RidgeMap:
                 f"such as {leaked[0].text!r} (id {leaked[0].id!r})",
                 remedy="Evaluate on another split, or leave the method out.",
             )
-        _, ranking = self.searcher.nearest(self.map(vectors), self.pool_size)
-        texts = [query.text for query in queries]
-        return self.searcher.ranked_sets(vectors, ranking, self.set_size, texts)
+        return self.searcher.nearest(self.map(vectors), self.pool_size)[1]
 
 
 def keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:

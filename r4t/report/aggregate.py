@@ -49,8 +49,7 @@ class Aggregate:
     @property
     def methods(self) -> list[str]:
         """All methods of all runs, except points of curves."""
-        runs = self.runs.values()
-        points = {name for run in runs for curve in run.curves.values() for name, _ in curve}
+        points = set().union(*(run.points for run in self.runs.values()))
         return [name for name in self._all_methods if name not in points]
 
     @property
@@ -94,22 +93,23 @@ class Aggregate:
             raise InputError(
                 expected="queries with values of both methods",
                 found=f"none for {first!r} and {second!r}",
-                remedy="Compare methods that drop_missing the same queries.",
+                remedy="Compare methods that answered the same queries.",
             )
         return result
 
     def by_run(self, difference: Difference) -> list[float]:
         """The mean difference of each run that has queries with both values."""
-        return _means(self._paired_values(difference.first, difference.second, difference.measure))
+        values = self._paired_values(difference.first, difference.second, difference.measure)
+        means = values.nanmean(0)
+        return means[~means.isnan()].tolist()
 
     def _paired_values(self, first: str, second: str, measure: str) -> Tensor:
         return self.grid.values(first, measure) - self.grid.values(second, measure)
 
     def blocks(self, differences: Sequence[Difference] = (), width: int = WIDTH) -> list[Block]:
         """The tables; every mean is that of the runs' means."""
-        tables = measure_blocks(
-            self, f"mean of {len(self.runs)} runs ({', '.join(self.runs)})", width
-        )
+        numbers = f"mean of {len(self.runs)} runs ({', '.join(self.runs)})"
+        tables = measure_blocks(self, numbers, width)
         if differences:
             block = difference_block(differences)
             by_run = [" ".join(f"{x:+.3f}" for x in self.by_run(d)) for d in differences]
@@ -158,9 +158,3 @@ class Aggregate:
         write_csv(paths[2], names, [astuple(difference) for difference in differences])
         write_text(paths[3], markdown(self.blocks(differences), self.notes()))
         return [path for path in paths if path.is_file()]
-
-
-def _means(values: Tensor) -> list[float]:
-    """Means of the runs that have a value."""
-    means = values.nanmean(0)
-    return means[~means.isnan()].tolist()

@@ -16,9 +16,9 @@ from r4t.geometry import distinct_first
 from r4t.sets import SetBatch
 from r4t.support.files import replacing
 
-Scores = Mapping[str, Sequence[float | None]]
+NamedScores = Mapping[str, Sequence[float | None]]
 Reasons = Mapping[str, Sequence[str]]
-WriteAnswers = Callable[[str, Sequence[Query], SetBatch, Scores, Reasons], None]
+WriteAnswers = Callable[[str, Sequence[Query], SetBatch, NamedScores, Reasons], None]
 SHORT = 32  # average length up to which a metadata column is shown by default
 
 
@@ -123,8 +123,7 @@ def make_answers(
     method: str,
     queries: Sequence[Query],
     sets: SetBatch,
-    scores: Scores,
-    *,
+    scores: NamedScores,
     metadata: Mapping[str, Sequence[Any]],
     reasons: Reasons | None = None,
 ) -> list[Answer]:
@@ -144,7 +143,6 @@ def make_answers(
             remedy="Build the sets from these queries with a Searcher.",
         )
     rows = distinct_first(sets.items if sets.pool is None else sets.pool, sets.set_size)
-    reasons = {} if reasons is None else reasons
     return [
         Answer(
             query_id=query.id,
@@ -154,7 +152,7 @@ def make_answers(
             subqueries=[] if sets.texts is None else list(sets.texts[n]),
             items=_items(query, sets, n, rows[n][rows[n] >= 0].tolist(), metadata),
             scores={name: values[n] for name, values in scores.items()},
-            reasons={name: texts[n] for name, texts in reasons.items() if texts[n]},
+            reasons={name: texts[n] for name, texts in (reasons or {}).items() if texts[n]},
         )
         for n, query in enumerate(queries)
     ]
@@ -204,11 +202,15 @@ def answer_writer(path: str | Path, fields: Sequence[str] = ()) -> Iterator[Writ
     with replacing(Path(path)) as part, part.open("w", encoding="utf-8") as file:
 
         def write(
-            name: str, queries: Sequence[Query], sets: SetBatch, scores: Scores, reasons: Reasons
+            name: str,
+            queries: Sequence[Query],
+            sets: SetBatch,
+            scores: NamedScores,
+            reasons: Reasons,
         ) -> None:
             if not metadata and sets.catalog is not None:
                 metadata.update(checked_columns(sets.catalog, fields))
-            answers = make_answers(name, queries, sets, scores, metadata=metadata, reasons=reasons)
+            answers = make_answers(name, queries, sets, scores, metadata, reasons)
             lines = (json.dumps(asdict(a), ensure_ascii=False, default=str) for a in answers)
             file.writelines(f"{line}\n" for line in lines)
             file.flush()

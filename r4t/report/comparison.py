@@ -8,13 +8,12 @@ from typing import Any
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation.measuring import Plan, Reasons, Scores, evaluate
-from r4t.evaluation.results import Values
 from r4t.evaluation.scores import COMPOSITE, scores_by_block
 from r4t.methods.context import MethodContext
-from r4t.methods.lineup import Lineup, line_up
+from r4t.methods.lineup import line_up
 from r4t.methods.registry import find
 from r4t.objective import Objective
-from r4t.report.answers import Answer, checked_columns, make_answers, short_columns
+from r4t.report.answers import Answer, NamedScores, checked_columns, make_answers, short_columns
 from r4t.report.evaluation import Evaluation
 from r4t.retriever import POOL
 from r4t.reward import Reward
@@ -28,10 +27,10 @@ class Comparison:
     """Answers of several methods to the same queries.
 
     Attributes:
-        title: Of the whole.
-        answers: Of all methods to all queries, query by query, in the order to be shown.
+        title: Heading of the page.
+        answers: Answers of all methods, query by query, in the order to be shown.
         about: Method → what it is, in a few words.
-        scales: Score → the lowest and highest value it can have, where that is not 0 … 1.
+        scales: Score → its lowest and highest possible value, if that is not 0 … 1.
         facts: What the answers depend on, by name: run, encoder, seed, …
         notes: What is missing, and why.
     """
@@ -50,10 +49,10 @@ class Comparison:
 
     def by_query(self) -> list[list[Answer]]:
         """Return the answers to each query."""
-        found: dict[tuple[str, str], list[Answer]] = {}
+        answers: dict[tuple[str, str], list[Answer]] = {}
         for answer in self.answers:
-            found.setdefault((answer.query_id, answer.query), []).append(answer)
-        return list(found.values())
+            answers.setdefault((answer.query_id, answer.query), []).append(answer)
+        return list(answers.values())
 
 
 def compare_answers(
@@ -69,12 +68,12 @@ def compare_answers(
     """Ask several methods of a run the same queries, and score their answers.
 
     Args:
-        folder: Of the run.
-        queries: Queries, or texts that stand for the run's query of that text, each asked once.
-            Their references are scored against and marked.
+        folder: Run folder.
+        queries: Queries, or texts that stand for the run's query of that text, each answered once.
+            Their references are marked, and used by the scores that need them.
         methods: Keys or names of methods ("folm", "R4T-FOLM", "mmr").
-        size: Items k a method returns.
-        seed: Draw of methods that sample; 0 is the draw of the tables.
+        size: Items k that a method returns.
+        seed: Draw of methods that sample; the tables show draw 0.
         fields: Metadata columns to show; by default the first three whose values are short.
         index: ``torch`` or ``faiss``.
 
@@ -84,18 +83,25 @@ def compare_answers(
     """
     evaluation = Evaluation(run=str(folder), index=index)
     run, reward = evaluation.open(), evaluation.reward()
-    searcher = evaluation.searcher(run)
+    searcher = run.searcher(index)
     columns = short_columns(searcher.catalog) if fields is None else fields
-    metadata = checked_columns(searcher.catalog, columns)
+    collector = _Collector(checked_columns(searcher.catalog, columns))
     asked = list({(query.id, query.text): query for query in run.as_queries(queries)}.values())
     searcher.encode_queries([query.text for query in asked])  # refuses before models are loaded
     check_least({"size": (size, 1)})
     searcher.check_pool(size)
     pool_size = min(max(size, POOL), len(searcher.catalog))
     context = MethodContext(run, searcher, size, pool_size, asked, reward=reward)
-    lineup = _line_up(context, methods)
+    lineup = line_up(context, methods)
+    if not lineup.methods:
+        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
+        raise InputError(
+            expected=f"at least one method that the run in {run.folder} has",
+            found=f"none ({absent})" if absent else "none",
+            remedy="Name others, such as mmr.",
+        )
     audited, left_out = evaluation.audited(reward)
-    collector = _Collector(metadata, audited)
+    collector.audited = audited
     results = evaluate(
         lineup.methods,
         asked,
@@ -108,8 +114,9 @@ def compare_answers(
     by_query = zip(*(collector.answers[method.name] for method in lineup.methods))
     answers = [_without(answer, left_out) for row in by_query for answer in row]
     missing = [f"{name} is missing: {reason}." for name, reason in lineup.absent.items()]
+    subject = f"“{asked[0].text}”" if len(asked) == 1 else f"{len(asked)} queries"
     return Comparison(
-        title=_title(asked),
+        title=f"Sets for {subject}, method by method",
         answers=answers,
         about={entry.title(context.best_of): entry.about for entry in find(methods)},
         scales=_scales(reward, {**reward.objectives, **audited}, size),
@@ -118,88 +125,62 @@ def compare_answers(
     )
 
 
-def _line_up(context: MethodContext, methods: Sequence[str]) -> Lineup:
-    lineup = line_up(context, methods)
-    if not lineup.methods:
-        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
-        raise InputError(
-            expected=f"at least one method that the run in {context.run.folder} has",
-            found=f"none ({absent})" if absent else "none",
-            remedy="Name others, such as mmr.",
-        )
-    return lineup
-
-
 def _facts(context: MethodContext, reward: Reward) -> dict[str, str]:
     """Return what the answers depend on, in words."""
-    catalog, encoder = context.searcher.catalog, context.searcher.encoder
     return {
         "run": context.run.folder.resolve().name,
-        "catalog": f"{len(catalog):,} items",
-        "encoder": "none" if encoder is None else encoder.describe(),
+        "catalog": f"{len(context.searcher.catalog):,} items",
+        "encoder": context.searcher.encoder_name,
         "set": f"{context.set_size} items of a pool of {context.pool_size}",
         "composite": " + ".join(f"{weight:g} {name}" for name, weight in reward.weights.items()),
     }
 
 
+@dataclass
 class _Collector:
-    """Keeps the answers of each method, and why objectives did not score them."""
+    """Keeps the answers of each method, and why audited objectives did not score them."""
 
-    def __init__(
-        self, metadata: Mapping[str, Sequence[Any]], audited: Mapping[str, Objective]
-    ) -> None:
-        self.metadata, self.audited = metadata, audited
-        self.answers: dict[str, list[Answer]] = {}
-        self.refused: dict[str, str] = {}
+    metadata: Mapping[str, Sequence[Any]]
+    audited: Mapping[str, Objective] = field(default_factory=dict)
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def __call__(
         self,
         method: str,
         queries: list[Query],
         sets: SetBatch,
-        scores: dict[str, Values],
+        scores: NamedScores,
         reasons: Reasons,
     ) -> None:
-        answers = make_answers(
-            method, queries, sets, scores, metadata=self.metadata, reasons=reasons
-        )
+        answers = make_answers(method, queries, sets, scores, self.metadata, reasons)
         self.answers.setdefault(method, []).extend(answers)
         for name, objective in self.audited.items():
             if name not in self.refused and not objective.accepts(sets):
-                self.refused[name] = _reason(objective, sets)
-
-
-def _title(queries: Sequence[Query]) -> str:
-    asked = f"“{queries[0].text}”" if len(queries) == 1 else f"{len(queries)} queries"
-    return f"Sets for {asked}, method by method"
+                try:
+                    objective(sets)
+                    self.refused[name] = "it does not apply to these sets."
+                except InputError as error:
+                    self.refused[name] = str(error)
 
 
 def _without(answer: Answer, left_out: Mapping[str, str]) -> Answer:
-    """Without the scores that had to be left out after some queries had them."""
-    kept = {n: v for n, v in answer.scores.items() if n.partition("/")[2] not in left_out}
-    return replace(answer, scores=kept)
+    """Drop scores that were left out after some queries had them."""
+    scores = {n: v for n, v in answer.scores.items() if n.partition("/")[2] not in left_out}
+    return replace(answer, scores=scores)
 
 
 def _scales(
     reward: Reward, objectives: Mapping[str, Objective], size: int
 ) -> dict[str, tuple[float, float]]:
-    known = {f"directions/{COMPOSITE}": reward.bounds, "items/vendi": (0.0, float(size))}
+    scales = {f"directions/{COMPOSITE}": reward.bounds, "items/vendi": (0.0, float(size))}
     for name, objective in objectives.items():
-        known |= {f"directions/{name}": objective.bounds, f"items/{name}": objective.bounds}
-    return known
-
-
-def _reason(objective: Objective, sets: SetBatch) -> str:
-    """Why an objective does not score such sets, in its own words."""
-    try:
-        objective(sets)
-    except InputError as error:
-        return str(error)
-    return "it does not apply to these sets."
+        scales |= {f"directions/{name}": objective.bounds, f"items/{name}": objective.bounds}
+    return scales
 
 
 def _unscored(answers: Sequence[Answer], reasons: Mapping[str, str]) -> list[str]:
-    """A sentence on each installed objective that scored no answer."""
+    """Return a sentence for each installed objective that scored no answer."""
     scored = {
         name.partition("/")[2]
         for answer in answers

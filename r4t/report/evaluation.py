@@ -10,8 +10,8 @@ from tqdm import tqdm
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation.ground_truth import GroundTruth
-from r4t.evaluation.measuring import OnSets, Plan, Reasons, Scores, evaluate
-from r4t.evaluation.results import Results, Values
+from r4t.evaluation.measuring import OnSets, Plan, Scores, evaluate
+from r4t.evaluation.results import Results
 from r4t.evaluation.scores import scores_by_block
 from r4t.methods.context import EQUATION_1, MethodContext
 from r4t.methods.lineup import Lineup, MethodOptions
@@ -22,12 +22,11 @@ from r4t.report.stale_teacher import tuned_since
 from r4t.reward import Reward
 from r4t.run import RUN_FILE, Run
 from r4t.search import Searcher
-from r4t.sets import SetBatch
 from r4t.support.fingerprints import to_plain
 from r4t.support.progress import progress
-from r4t.support.stopwatch import Stopwatch
 
 SETS_FILE = "sets.jsonl"
+COSTLY = "it costs money: name it in weights (0 is enough) to measure it"
 
 
 @dataclass
@@ -108,7 +107,7 @@ class Evaluation:
             )
         return reward
 
-    def asked(self, run: Run, searcher: Searcher, console: Console) -> list[Query]:
+    def test_queries(self, run: Run, searcher: Searcher, console: Console) -> list[Query]:
         """Return the queries of the split that have a word the encoder knows."""
         queries, unknown = searcher.searchable(run.read_queries(self.split))
         if unknown:
@@ -119,14 +118,6 @@ class Evaluation:
             )
         return queries[: self.queries]
 
-    def training(self) -> list[Query] | None:
-        """Return the training queries that methods may remember: none where those are asked."""
-        return None if self.split in ("test", "val") else []
-
-    def searcher(self, run: Run) -> Searcher:
-        """Return the run's retriever, timed."""
-        return run.searcher(self.index, watch=Stopwatch())
-
     def measure(self, options: MethodOptions, console: Console) -> Results:
         """Run every method on every query; write each set to ``sets.jsonl``.
 
@@ -134,13 +125,13 @@ class Evaluation:
             InputError: If the run has no such split, or the settings do not fit it.
         """
         run = self.open()
-        searcher = self.searcher(run)
+        searcher = run.searcher(self.index)
         reward = self.reward()
-        queries = self.asked(run, searcher, console)
-        context = options.context(run, searcher, queries, reward, self.training())
+        queries = self.test_queries(run, searcher, console)
+        training: list[Query] | None = None if self.split in ("test", "val") else []
+        context = options.context(run, searcher, queries, reward, training)
         lineup = options.line_up(context)
         audited, left_out = self.audited(reward)
-        directions, items = scores_by_block(reward, audited)
         columns = short_columns(searcher.catalog)
         bar = progress("evaluate", total=len(lineup.methods) * len(queries))
         with bar, answer_writer(self.folder / SETS_FILE, columns) as writer:
@@ -148,26 +139,21 @@ class Evaluation:
                 lineup.methods,
                 queries,
                 searcher,
-                Scores(directions, items, set(audited)),
+                Scores(*scores_by_block(reward, audited), set(audited)),
                 GroundTruth(searcher, queries, context.truth, self.subtopic_field),
                 self.plan(lineup),
                 _observer(writer, lineup, bar),
             )
             results.settings.update(self._settings(context, lineup, options))
             results.settings["left_out"] = left_out | results.settings["left_out"]
-            results.save(self.folder)  # before anything is made of it
+            results.save(self.folder)  # before tables and plots, which may fail
         return results
 
     def plan(self, lineup: Lineup) -> Plan:
         """Return how much to measure of the methods."""
-        return Plan(
-            self.batch_size,
-            self.across_runs,
-            self.latency_batches,
-            self.latency_calls,
-            lineup.untimed,
-            lineup.unrepeated,
-        )
+        latency = (self.latency_batches, self.latency_calls)
+        skipped = (lineup.untimed, lineup.unrepeated)
+        return Plan(self.batch_size, self.across_runs, *latency, *skipped)
 
     def audited(self, reward: Reward) -> tuple[dict[str, Objective], dict[str, str]]:
         """Return the other installed objectives that cost nothing, and why the rest are left out."""
@@ -178,9 +164,7 @@ class Evaluation:
                 continue
             try:
                 if objective_class(name).costly:
-                    left_out[name] = (
-                        "it costs money: name it in weights (0 is enough) to measure it"
-                    )
+                    left_out[name] = COSTLY
                     continue
                 objective = load_objective(name)
                 objective.check()
@@ -193,24 +177,18 @@ class Evaluation:
         self, context: MethodContext, lineup: Lineup, options: MethodOptions
     ) -> dict[str, Any]:
         """Return what the numbers depend on; `r4t report` averages runs that agree in it."""
-        run, encoder = context.run, context.searcher.encoder
+        run = context.run
         objectives = {} if self.objectives is None else self.objectives
+        own = ("split", "weights", "audit", "across_runs", "subtopic_field", "index")
+        of_methods = ("methods", "best_of", "temperature", "subqueries")
         return {
+            **{name: getattr(self, name) for name in own},
+            **{name: getattr(options, name) for name in of_methods},
             "run": str(run.folder),
-            "split": self.split,
-            "weights": self.weights,
             "objectives": {name: to_plain(objective) for name, objective in objectives.items()},
-            "audit": self.audit,
-            "across_runs": self.across_runs,
-            "subtopic_field": self.subtopic_field,
-            "index": self.index,
             "queries_limit": self.queries,
-            "methods": options.methods,
-            "best_of": options.best_of,
-            "temperature": options.temperature,
-            "subqueries": options.subqueries,
             "catalog": run.fingerprint,
-            "encoder": "none" if encoder is None else encoder.describe(),
+            "encoder": context.searcher.encoder_name,
             "curves": lineup.curves,
             "absent": lineup.absent,
             "lineage": tuned_since(run, [method.name for method in lineup.methods]),
@@ -221,15 +199,9 @@ def _observer(writer: WriteAnswers, lineup: Lineup, bar: tqdm) -> OnSets:
     """Advance the progress, and write the sets of all methods but the points of curves."""
     points = {name for curve in lineup.curves.values() for name, _ in curve}
 
-    def observe(
-        method: str,
-        queries: list[Query],
-        sets: SetBatch,
-        scores: dict[str, Values],
-        reasons: Reasons,
-    ) -> None:
+    def observe(method: str, queries: list[Query], *answers: Any) -> None:
         if method not in points:
-            writer(method, queries, sets, scores, reasons)
+            writer(method, queries, *answers)
         bar.update(len(queries))
 
     return observe

@@ -2,7 +2,7 @@
 
 Every method is scored as a fan-out. Methods that only pick items search with the items themselves,
 like a fan-out that copies titles, so their groundedness is 1 by construction. The composite alone
-would therefore say "copy titles"; the terms are reported one by one.
+would favor copying titles, so the terms are reported one by one.
 """
 
 import json
@@ -19,7 +19,7 @@ from r4t.choice import KNOWN
 from r4t.data.queries import Query
 from r4t.evaluation.measuring import values_of
 from r4t.evaluation.scores import COMPOSITE, Composite
-from r4t.methods.bounds import GreedyBound, as_directions
+from r4t.methods.bounds import GreedyBound
 from r4t.methods.context import MethodContext, Unavailable
 from r4t.methods.lineup import MethodOptions
 from r4t.methods.method import Method
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 JSON_FILE, MARKDOWN_FILE = "headroom.json", "headroom.md"
-QUERY_ITSELF = "the query itself"
 COLUMNS = ("random", "current", "oracle", "greedy bound", "bound alone")
 CURRENT = ("folm", "zero-shot")  # tuning starts from the first that the run has
 ORACLES = ("references", "oracle")
@@ -49,12 +48,11 @@ class Headroom:
     """Means over queries, as a fan-out.
 
     Attributes:
-        current: Name of what tuning starts from.
+        current: Name of the method that tuning starts from.
         queries: Number of queries measured.
         weights: Of the composite.
-        rows: Objective (and "composite") → who → mean; None where it does not apply. Who is
-            "random", "current", "oracle", "greedy bound" (for the composite) and "bound alone"
-            (greedy for this very objective).
+        rows: Objective (and "composite") → one of ``COLUMNS`` → mean; None where it does not apply.
+            The greedy bound is for the composite, "bound alone" for this very objective.
     """
 
     current: str
@@ -64,12 +62,13 @@ class Headroom:
 
     @property
     def best(self) -> str:
-        """What reaches the highest composite: the greedy bound or, without one, a known set."""
+        """The column with the highest composite: the greedy bound or, without one, a known set."""
         row = self.rows[COMPOSITE]
         if row["greedy bound"] is not None:
             return "greedy bound"
-        reached = {name: row[name] for name in ("oracle", "random")}
-        return max(reached, key=lambda name: -math.inf if (x := reached[name]) is None else x)
+        return max(
+            ("oracle", "random"), key=lambda name: -math.inf if row[name] is None else row[name]
+        )
 
     def gain(self, name: str) -> float | None:
         """Gain of an objective, or of the composite, from the current sets to the best ones."""
@@ -88,9 +87,9 @@ class Headroom:
             f"RL can gain at {most} {whole:.3f} of the composite over {self.current} "
             f"({row['current']:.3f} → {row[self.best]:.3f}, {self.best})"
         )
-        weight = self.weights.get(GROUNDEDNESS)
+        weight = self.weights.get(GROUNDEDNESS, 0.0)
         grounded = self.gain(GROUNDEDNESS) if weight else None
-        if grounded is None or not weight:
+        if grounded is None:
             return text + "."
         return (
             f"{text}. Of that, {weight * grounded:.3f} is groundedness, which copying item titles "
@@ -107,42 +106,43 @@ def measure_headroom(
     Args:
         evaluation: Which run, split and weights; objectives may read references here.
         options: The sizes of sets and pools.
-        console: Where skipped queries are named.
+        console: Prints which queries were skipped.
     """
     run = evaluation.open()
-    searcher = evaluation.searcher(run)
+    searcher = run.searcher(evaluation.index)
     reward = Reward(evaluation.weights, evaluation.objectives)
-    queries = evaluation.asked(run, searcher, console)
+    queries = evaluation.test_queries(run, searcher, console)
     context = options.context(run, searcher, queries, reward)
-    sizes = (searcher, options.set_size, options.pool_size)
+    sizes = (options.set_size, options.pool_size)
+    current = _first(context, *CURRENT) or QueryItself(searcher, *sizes)
     methods: dict[str, Method | None] = {
         "random": _first(context, "random"),
-        "current": _first(context, *CURRENT) or QueryItself(*sizes),
+        "current": current,
         "oracle": _first(context, *ORACLES),
         "greedy bound": _first(context, "greedy-bound"),
     }
     bounds = {
-        name: GreedyBound(searcher, objective, *sizes[1:], name=f"bound of {name}")
+        name: GreedyBound(searcher, objective, *sizes)
         for name, objective in reward.objectives.items()
         if objective.needs <= KNOWN | {"query_texts"} and not objective.costly
     }
+    terms: dict[str, Objective | Composite] = {**reward.objectives, COMPOSITE: Composite(reward)}
     values: dict[tuple[str, str], list[float | None]] = {}
     starts = range(0, len(queries), evaluation.batch_size)
     batches = [queries[start : start + evaluation.batch_size] for start in starts]
     for batch in progress("headroom", batches):
         for column, method in methods.items():
             if method is not None:
-                for term, scores in _scored(reward, _as_fanout(method, batch, searcher)).items():
-                    values.setdefault((term, column), []).extend(scores)
+                sets = _as_fanout(method, batch, searcher)
+                for term, score in terms.items():
+                    values.setdefault((term, column), []).extend(values_of(score, sets))
         for term, bound in bounds.items():
-            scores = values_of(reward.objectives[term], _as_fanout(bound, batch, searcher))
+            scores = values_of(terms[term], _as_fanout(bound, batch, searcher))
             values.setdefault((term, "bound alone"), []).extend(scores)
     rows = {
         term: {column: _mean(values.get((term, column), [])) for column in COLUMNS}
-        for term in [*reward.objectives, COMPOSITE]
+        for term in terms
     }
-    current = methods["current"]
-    assert current is not None  # the query itself, at least
     return Headroom(current.name, len(queries), dict(reward.weights), rows)
 
 
@@ -164,7 +164,7 @@ class QueryItself:
     set_size: int = 10
     pool_size: int = 150
     key: str = "query-itself"
-    name: str = QUERY_ITSELF
+    name: str = "the query itself"
     draws: int | None = 1
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
@@ -179,13 +179,9 @@ def _as_fanout(method: Method, queries: list[Query], searcher: Searcher) -> SetB
     texts = [query.text for query in queries]
     sets = method(queries, searcher.encode_queries(texts))
     sets = sets.extended(query_texts=texts, references=searcher.references(queries))
-    return as_directions(sets) if sets.directions is None else sets
-
-
-def _scored(reward: Reward, sets: SetBatch) -> dict[str, list[float | None]]:
-    """Return each objective and the composite, one value per query."""
-    scores: dict[str, Objective | Composite] = {**reward.objectives, COMPOSITE: Composite(reward)}
-    return {name: values_of(score, sets) for name, score in scores.items()}
+    if sets.directions is None:
+        sets = sets.extended(directions=sets.item_embeddings)
+    return sets
 
 
 def blocks(headroom: Headroom) -> list[Block]:
@@ -225,5 +221,5 @@ def _number(value: float | None) -> str:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None

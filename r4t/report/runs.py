@@ -10,8 +10,8 @@ from torch import Tensor
 from r4t.errors import InputError
 from r4t.evaluation.results import FILE, Results, as_tensor
 
-# Settings that do not change the height of a number: where the run is, how many queries it has, what
-# happened on the way, and which numbers were taken at all. Runs must agree in all others.
+# Settings that do not change a number: where the run is, how many queries it has, what was skipped,
+# and which numbers were measured at all. Runs must agree in all others.
 MAY_DIFFER = {
     *("run", "out", "seed", "queries", "queries_limit", "unknown_queries", "catalog_items"),
     *("left_out", "absent", "lineage", "facts", "curves", "audit", "methods"),

@@ -18,7 +18,7 @@ def tuned_since(run: Run, methods: Container[str]) -> list[str]:
         methods: Names of the methods compared.
 
     Returns:
-        One sentence; none if the models match, or if nothing records which model wrote the targets.
+        One sentence; empty if the models match, or if no record says which model wrote the targets.
     """
     learners = [name for name in LEARNERS if name in methods]
     if "R4T-FOLM" not in methods or not learners:
@@ -26,7 +26,7 @@ def tuned_since(run: Run, methods: Container[str]) -> list[str]:
     folder = run.step("targets")
     try:
         manifest = read_manifest(folder)
-    except InputError:  # the run keeps no target sets, or those of another program
+    except InputError:  # no target sets, or those of another program
         return []
     model = run.folder / manifest.model
     teacher = manifest.model_fingerprint

@@ -14,7 +14,7 @@ from r4t.report.sections import Section, readable, sections, shown_number
 from r4t.report.table import WIDTH, Block, blocks, notes
 from r4t.retriever import RetrievedSet
 
-COLUMN = 36  # characters that a method needs beside others
+COLUMN = 36  # characters that each of several methods needs
 
 
 def make_console() -> Console:
@@ -54,8 +54,8 @@ def print_set(answer: RetrievedSet, title: str | None = None) -> None:
     table = Table(title=heading, title_justify="left")
     table.add_column("", justify="right")
     table.add_column("item", overflow="fold", min_width=40)
-    table.add_column("direction", justify="right")
-    table.add_column("query", justify="right")
+    for name in ("direction", "query"):
+        table.add_column(name, justify="right")
     if with_subqueries:
         table.add_column("sub-query", overflow="fold")
     for rank, item in enumerate(answer, 1):
@@ -64,7 +64,7 @@ def print_set(answer: RetrievedSet, title: str | None = None) -> None:
     console = make_console()
     console.print(table)
     console.print(
-        "direction, query: cosine of the item with the direction that found it, and with the query"
+        "direction, query: cosine of the item with its nearest direction, and with the query"
     )
 
 
@@ -89,8 +89,7 @@ def _text(words: str, style: str = "") -> Text:
 
 def _scores(section: Section) -> Table:
     """Scores by methods; the highest of each is bold."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
+    table = Table("", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for answer in section.answers:
         table.add_column(_text(answer.method), justify="right")
     for heading, rows in section.scores.items():

@@ -8,8 +8,10 @@ import torch.multiprocessing as mp
 from r4t.catalog import write_catalog
 from r4t.data.source import Items
 from r4t.errors import InputError
-from r4t.evaluation.metrics import AcrossRunVendi, measure_metrics
+from r4t.evaluation.measures import vendi_across_runs
+from r4t.evaluation.metrics import measure_metrics
 from r4t.geometry import normalize
+from r4t.metrics import ObjectiveMetric
 from r4t.sets import SetBatch
 
 ITEMS, WIDTH, MEMBERS = 40, 5, 4
@@ -44,7 +46,7 @@ def batches(tmp_path):
 def measured(batches):
     """Every measure as metrics that saw these batches: three runs each."""
     metrics = measure_metrics("val/", references=True, subtopic_field="category")
-    across = AcrossRunVendi()
+    across = ObjectiveMetric(vendi_across_runs)
     for runs in batches:
         metrics.update(runs[0])
         across.update(runs)
@@ -94,7 +96,7 @@ def test_across_run_vendi_by_hand():
             directions[:, 0], torch.zeros(1, 1).long(), directions, mask, directions=directions
         )
 
-    metric = AcrossRunVendi()
+    metric = ObjectiveMetric(vendi_across_runs)
     metric.update([looking((1, 0)), looking((0, 1))])  # 2 of 2
     metric.update([looking((1, 0)), looking((1, 0))])  # 1 of 2
     assert metric.compute().item() == pytest.approx(0.75)

@@ -70,7 +70,7 @@ def test_random_states_times_and_counts_are_as_before(small_run):
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert searcher.watch.take() == {}
-    assert searcher.vectors.take() == searcher.found.take() == (0, 0)
+    assert searcher.vectors.take() == searcher.neighbors.take() == (0, 0)
 
 
 def test_an_objective_that_fails_on_a_set_of_one_is_refused(small_run):

@@ -9,13 +9,7 @@ from r4t.data.queries import Query
 from r4t.data.wardrobe import Truth
 from r4t.errors import InputError
 from r4t.geometry import normalize, vendi
-from r4t.methods.bounds import (
-    GreedyBound,
-    Oracle,
-    RandomItems,
-    ReferenceOracle,
-    as_directions,
-)
+from r4t.methods.bounds import GreedyBound, Oracle, RandomItems, ReferenceOracle
 from r4t.methods.nearest import NoFanout
 from r4t.reward import Reward
 from r4t.sets import Popularity
@@ -50,7 +44,7 @@ def test_oracle(plane):
     items |= {name: {"style": ("glam",), "slot": ("top",)} for name in "af"}
     items |= {"d": {"style": ("punk",), "slot": ("shoes",)}}
     truth = FacetTruth(Truth(items, {"1": {"style": "punk"}}), list("abcdef"))
-    sets = answer(Oracle(plane, truth, set_size=2, pool_size=6), EAST)
+    sets = answer(Oracle(plane, set_size=2, pool_size=6, truth=truth), EAST)
     # The best punk item of each slot (b of b c e, d), then the next top, ...; glam comes last.
     assert set(names(sets.items)[0]) == {"b", "d"}
     assert names(sets.pool)[0][2:] == "ceaf"
@@ -74,6 +68,11 @@ def test_reference_oracle_by_hand(plane):
 def test_reference_oracle_without_references(plane):
     with pytest.raises(InputError, match=r"found none for 'north' \(id '2'\). Leave"):
         answer(ReferenceOracle(plane, 2, 4), Query("1", "east", "set", ("a",)), NORTH)
+
+
+def as_directions(sets):
+    """Sets whose items are their own directions, as a fan-out that copies titles has."""
+    return sets.extended(directions=sets.item_embeddings)
 
 
 def test_items_as_directions_are_grounded(plane):

@@ -26,7 +26,6 @@ from r4t.report.evaluation import Evaluation
 from r4t.retriever import Retriever
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.support.stopwatch import Stopwatch
 
 REWARD = Reward({"diversity": 1.0})
 TEXTS_ONLY = {"latency_batches": ()}
@@ -57,7 +56,7 @@ def run(small_run) -> Run:
 
 def build(run, queries, *, training=None, **options):
     options = MethodOptions(4, 20, **options)
-    searcher = run.searcher(watch=Stopwatch())
+    searcher = run.searcher()
     return options.line_up(options.context(run, searcher, queries, REWARD, training)), searcher
 
 

@@ -249,17 +249,17 @@ def asked(searcher, method, rows=(3, 50, 170)):
 @BOTH
 def test_only_the_first_are_ordered_and_the_rest_follows_by_relevance(crowd, method):
     plain = asked(crowd, NoFanout(crowd, 5, 40))
-    whole = asked(crowd, method(crowd, 5, 40, 0.2, depth=1))
-    few = asked(crowd, method(crowd, 5, 40, 0.2, depth=1, ordered=5))
+    whole = asked(crowd, method(crowd, 5, 40, trade_off=0.2, depth=1))
+    few = asked(crowd, method(crowd, 5, 40, trade_off=0.2, depth=1, ordered=5))
     assert torch.equal(few.items, whole.items)
     assert not torch.equal(few.items, plain.items)
     for mine, near in zip(few.pool.tolist(), plain.pool.tolist(), strict=True):
         assert mine[5:] == [row for row in near if row not in mine[:5]]
     # At depth 1 the pool is the plain one, so its recall is; deeper it is not.
     assert torch.equal(few.pool.sort().values, plain.pool.sort().values)
-    deeper = asked(crowd, method(crowd, 5, 40, 0.2, ordered=5))
+    deeper = asked(crowd, method(crowd, 5, 40, trade_off=0.2, ordered=5))
     assert not torch.equal(deeper.pool.sort().values, plain.pool.sort().values)
-    assert torch.equal(deeper.items, asked(crowd, method(crowd, 5, 40, 0.2)).items)
+    assert torch.equal(deeper.items, asked(crowd, method(crowd, 5, 40, trade_off=0.2)).items)
 
 
 @BOTH

@@ -9,7 +9,6 @@ from r4t.catalog import write_catalog
 from r4t.data.queries import Query
 from r4t.data.source import Items
 from r4t.errors import InputError
-from r4t.methods.nearest import ranked_sets
 from r4t.report.answers import (
     AnswerItem,
     answer_writer,
@@ -45,7 +44,7 @@ def test_a_fan_out_by_hand(plane):
 
 
 def test_a_ranking_has_no_directions(plane):
-    sets = ranked_sets(plane, plane.encode_queries([BOTH.text]), torch.tensor([[2, 1, 3]]), 2)
+    sets = plane.ranked_sets(plane.encode_queries([BOTH.text]), torch.tensor([[2, 1, 3]]), 2)
     (answer,) = make_answers("MMR", [BOTH], sets, {}, metadata={"place": list("uvwxyz")})
     assert answer.items == [
         AnswerItem("c", "item c", 0.9659, metadata={"place": "w"}),
@@ -111,7 +110,7 @@ def test_written_answers_are_read_back(plane, tmp_path):
     queries = [BOTH, Query("q2", "östlich east", "mood")]
     z = plane.encode_queries([query.text for query in queries])
     sets = plane.retrieve_texts(z, [["east", "north"], ["west"]], 2, pool_size=3)
-    ranked = ranked_sets(plane, z, torch.tensor([[0, 1], [1, 0]]), 2)
+    ranked = plane.ranked_sets(z, torch.tensor([[0, 1], [1, 0]]), 2)
     with answer_writer(path) as write:
         write("FOLM", queries, sets, {"items/vendi": [1.5, None]}, {})
         write("MMR", queries, ranked, {}, {})

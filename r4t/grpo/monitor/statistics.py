@@ -108,7 +108,7 @@ def speed_statistics(
     numbers = {f"train/{part}/seconds": spent for part, spent in seconds.items()}
     numbers["train/step/seconds"] = sum(seconds.values())
     numbers["train/generate/tokens_per_second"] = tokens / max(seconds["generate"], 1e-9)
-    for part, cache in (("encode", searcher.vectors), ("search", searcher.found)):
+    for part, cache in (("encode", searcher.vectors), ("search", searcher.neighbors)):
         if cache is not None:
             asked, computed = cache.take()
             numbers[f"train/{part}/hits"] = 1 - computed / asked if asked else 0.0
