@@ -12,7 +12,7 @@ from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.evaluation.measures import of_facets, pool_hit, pool_recall
 from r4t.grpo.monitor.gaming import gaming
-from r4t.report.evaluation import run_truth
+from r4t.methods import MethodContext
 from r4t.support.seeds import query_seed
 
 FILE = "held_out.json"
@@ -53,7 +53,7 @@ class HeldOut(Callback):
         module: Any = pl_module
         queries, _ = module.searcher.searchable(module.run.read_queries("val"))
         self.queries = queries[: self.count]
-        self.truth = run_truth(module.run, module.searcher)
+        self.truth = MethodContext(module.run, module.searcher).truth
         if not self.rows:
             self._measure(trainer, module)
 
