@@ -254,7 +254,7 @@ def test_evaluate(monkeypatch, folder, overlay):
         (
             "model: {init_args: {form: {class_path: r4t.fanout.formats.Full, "
             "init_args: {set_size: 0}}}}",
-            r"^set_size to be at least 1, but found 0",
+            r"set_size to be at least 1, but found 0",
         ),
     ],
 )

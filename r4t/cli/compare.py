@@ -49,7 +49,7 @@ def parser() -> ArgumentParser:
     description = (
         "Ask several methods the same queries: sub-queries, items and scores side by side."
     )
-    return verb_parser("compare", description, EXAMPLES, OPTIONS)
+    return verb_parser("compare", description, EXAMPLES, {"": OPTIONS})
 
 
 def run(arguments: list[str]) -> None:

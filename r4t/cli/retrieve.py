@@ -36,7 +36,7 @@ OPTIONS = {
 def parser() -> ArgumentParser:
     """Return the parser; nothing heavy is imported for ``--help``."""
     description = "Ask a run for a set: items that answer a broad query together."
-    return verb_parser("retrieve", description, EXAMPLES, OPTIONS)
+    return verb_parser("retrieve", description, EXAMPLES, {"": OPTIONS})
 
 
 def run(arguments: list[str]) -> None:
