@@ -1,5 +1,6 @@
 """Token ids of prompts → completions of a vLLM server, with their log-probabilities, over HTTP."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,12 +99,13 @@ class Server:
                 more = {"return_token_ids": True, **sampling}
                 # logprobs 0: of the sampled token alone
                 answer = create(model=model, logprobs=0, **vars(request), extra_body=more)
-                choices = sorted(answer.choices, key=lambda choice: choice.index)
-                return [_completion(choice) for choice in choices]
+                choices = json.loads(answer.text)["choices"]
+                return [_completion(row) for row in sorted(choices, key=lambda row: row["index"])]
 
         if not requests:
             return []
-        create = self._client.completions.create
+        # Raw, because the client's classes take 10 µs a token to build, one thread at a time.
+        create = self._client.completions.with_raw_response.create
         with ThreadPoolExecutor(min(REQUESTS, len(requests))) as pool:
             return list(pool.map(one, requests))
 
@@ -125,13 +127,13 @@ class Server:
             ) from error
 
 
-def _completion(choice: Any) -> Completion:
-    if not choice.token_ids:
+def _completion(choice: dict[str, Any]) -> Completion:
+    if not choice["token_ids"]:
         raise InputError(
             expected="at least one token in each completion of a vLLM server",
-            found=f"none (finish_reason '{choice.finish_reason}')",
+            found=f"none (finish_reason '{choice['finish_reason']}')",
             remedy="Look into the server's log.",
         )
     # JSON has no number for the log-probability of an impossible token: it arrives as null.
-    log_probs = [float("nan") if p is None else p for p in choice.logprobs.token_logprobs]
-    return Completion(choice.token_ids, log_probs)
+    log_probs = [float("nan") if p is None else p for p in choice["logprobs"]["token_logprobs"]]
+    return Completion(choice["token_ids"], log_probs)
