@@ -35,30 +35,31 @@ class CompletionRequest:
     max_tokens: int  # of the longest completion
 
 
-@dataclass(frozen=True)
-class ServedModel:
-    """What a server says about its model."""
-
-    name: str  # as it is served
-    folder: str  # that it was loaded from
-    context: int  # longest prompt and completion together, in tokens
-
-
 class Server:
-    """A vLLM server at ``url``, asked through its OpenAI-compatible interface.
+    """A vLLM server, asked through its OpenAI-compatible interface; made as soon as it is up.
 
-    Each method raises ``InputError`` if the server does not answer, or not as vLLM does; a request
-    counts as lost after ``timeout`` seconds without a byte.
+    Each method raises ``InputError`` if the server does not answer, or not as vLLM does.
+
+    Args:
+        url: Such as http://localhost:8000.
+        timeout: Seconds without a byte after which a request counts as lost.
+        start_timeout: Seconds that the server may take to come up.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, start_timeout: float = 0.0) -> None:
         self.url = url
         self._client = open_client(
             f"{url}/v1", "none", timeout=timeout, retries=RETRIES, extra="vllm"
         )
 
-    def wait(self, seconds: float) -> None:
-        """Return once the server is up; raise ``InputError`` after so many seconds."""
+        self._wait(start_timeout)
+        with self._reading("/v1/models"):
+            served = self._client.models.list().data[0]
+            self.name: str = served.id  # of the model
+            self.folder: str = getattr(served, "root", None) or served.id  # that it was loaded from
+            self.context: int = served.max_model_len  # longest prompt and completion, in tokens
+
+    def _wait(self, seconds: float) -> None:
         import openai
 
         end = time.monotonic() + seconds
@@ -66,7 +67,8 @@ class Server:
             left = end - time.monotonic()
             probe = self._client.with_options(timeout=min(PROBE, max(left, 0.1)), max_retries=0)
             try:
-                return probe.get(f"{self.url}/health", cast_to=NoneType)
+                probe.get(f"{self.url}/health", cast_to=NoneType)
+                return
             except openai.APIError as error:
                 if left <= 0:
                     raise InputError(
@@ -76,12 +78,6 @@ class Server:
                     ) from error
             time.sleep(min(1.0, max(left, 0.0)))
 
-    def served(self) -> ServedModel:
-        """Return which model is served."""
-        with self._reading("/v1/models"):
-            row = self._client.models.list().data[0]
-            return ServedModel(row.id, getattr(row, "root", None) or row.id, row.max_model_len)
-
     def tokens(self, text: str) -> list[int]:
         """Return the server's token ids of a text, none added."""
         body = {"prompt": text, "add_special_tokens": False}
@@ -90,15 +86,15 @@ class Server:
             return list(answer["tokens"])
 
     def write(
-        self, model: str, requests: Sequence[CompletionRequest], sampling: dict[str, Any]
+        self, requests: Sequence[CompletionRequest], sampling: dict[str, Any]
     ) -> list[list[Completion]]:
-        """Return the completions of requests by a served model; ``sampling`` are further fields."""
+        """Return the completions of requests, in order; ``sampling`` are further fields of each."""
 
         def one(request: CompletionRequest) -> list[Completion]:
             with self._reading("/v1/completions"):
                 more = {"return_token_ids": True, **sampling}
                 # logprobs 0: of the sampled token alone
-                answer = create(model=model, logprobs=0, **vars(request), extra_body=more)
+                answer = create(model=self.name, logprobs=0, **vars(request), extra_body=more)
                 choices = json.loads(answer.text)["choices"]
                 return [_completion(row) for row in sorted(choices, key=lambda row: row["index"])]
 
