@@ -150,12 +150,6 @@ class JsonList(ListFormat):
 
 
 def _check_template(text: str, task: str) -> None:
-    if "{query}" not in text:
-        raise InputError(
-            expected="a prompt with the slot {query}",
-            found=f"none in '{task}'",
-            remedy="Put it where the broad query belongs.",
-        )
     unknown = sorted(set(_SLOT.findall(text)) - set(SLOTS))
     if unknown:
         raise InputError(
@@ -163,12 +157,14 @@ def _check_template(text: str, task: str) -> None:
             found=f"{{{unknown[0]}}} in '{task}'",
             remedy=f"Correct it or drop its braces.{nearest(unknown[0], SLOTS)}",
         )
-    if "<queries>" not in text:
-        raise InputError(
-            expected="a prompt that asks for the list inside <queries>...</queries>",
-            found=f"no such tag in '{task}'",
-            remedy="Add it: nothing outside the tag is read.",
-        )
+    places = {"{query}": "where the broad query belongs", "<queries>": "around the list asked for"}
+    for part, place in places.items():
+        if part not in text:
+            raise InputError(
+                expected=f"a prompt with {part}",
+                found=f"none in '{task}'",
+                remedy=f"Put it {place}.",
+            )
 
 
 class FanoutFormat(ABC):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from r4t.errors import InputError
 from r4t.fanout.backend import Backend, Prompts, Writer
 from r4t.fanout.sampling import tokens_to_end
-from r4t.fanout.server import Completion, CompletionRequest, ServedModel, Server
+from r4t.fanout.server import Completion, CompletionRequest, Server
 from r4t.fanout.sharding import is_first_process
 from r4t.fanout.weights import served_weights, weight_specs
 from r4t.support.packages import check_installed
@@ -75,18 +75,18 @@ class VllmServer(Backend):
 
     def __post_init__(self) -> None:
         self.url = f"http://{self.host}:{self.port}"
-        self._connection: tuple[Server, ServedModel] | None = None
+        self._server: Server | None = None
         self._sender: Any = None  # of rank zero, if weights are sent
         self._sent = False
 
     def generate(self, model: Writer, prompts: Prompts) -> Tensor:
         """See ``Backend.generate``; a prompt must also fit into the server's context."""
-        _, served = self._connect(model)
+        server = self._connect(model)
         if self.send_weights and not self._sent:
             self.sync(model)
         texts = [ids[real.bool()].tolist() for ids, real in zip(prompts.ids, prompts.mask)]
-        _check_context(served, max(map(len, texts)), model.max_new_tokens)
-        rows = self._write(model, prompts, texts)
+        _check_context(server, max(map(len, texts)), model.max_new_tokens)
+        rows = self._write(server, model, prompts, texts)
         shape, device = (len(rows), max(len(row.ids) for row in rows)), prompts.ids.device
         ids = torch.full(shape, model.tokenizer.pad_token_id, device=device)
         self.log_probs = torch.zeros(shape, device=device)
@@ -117,35 +117,32 @@ class VllmServer(Backend):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave connections out of copies, which open their own."""
-        return {**self.__dict__, "_connection": None, "_sender": None, "_sent": False}
+        return {**self.__dict__, "_server": None, "_sender": None, "_sent": False}
 
-    def _connect(self, model: Writer) -> tuple[Server, ServedModel]:
-        """Return the server and its model; the first time, wait for it and check it."""
-        if self._connection is None:
+    def _connect(self, model: Writer) -> Server:
+        """Return the server; the first time, wait for it and check it."""
+        if self._server is None:
             if self.send_weights:
                 check_installed(*NEEDED, extra="vllm")
-            server = Server(self.url, self.timeout)
-            server.wait(self.start_timeout)
-            served = server.served()
+            server = Server(self.url, self.timeout, self.start_timeout)
             _check_vocabulary(server, model)
             if not self.send_weights:
-                _check_name(served, model.lm)
+                _check_name(server, model.lm)
             elif is_first_process():
                 self._sender = weight_sender(self.url, self.group_port, model.lm.device)
-            self._connection = server, served
-        return self._connection
+            self._server = server
+        return self._server
 
     def _write(
-        self, model: Writer, prompts: Prompts, texts: Sequence[list[int]]
+        self, server: Server, model: Writer, prompts: Prompts, texts: Sequence[list[int]]
     ) -> list[Completion]:
         """Return row b·G + g for completion g of prompt b, cut where its list is complete."""
-        server, served = self._connect(model)
         group, longest = prompts.group_size, model.max_new_tokens
         sampling = _sampling(model, prompts.temperature)
         # The server adds g to a seed: neighboring seeds would write the same completions.
         seeds = [query_seed(str(seed), 0) for seed in prompts.seeds]
         requests = [CompletionRequest(*pair, group, longest) for pair in zip(texts, seeds)]
-        answers = server.write(served.name, requests, sampling)
+        answers = server.write(requests, sampling)
         rows = [row for completions in answers for row in completions]
         while True:
             lengths = [tokens_to_end(model.ends, row.ids, prompts.opening) for row in rows]
@@ -159,7 +156,7 @@ class VllmServer(Backend):
                 # The rest must not repeat the noise of the beginning.
                 seed = query_seed(f"{prompts.seeds[query]}/{number}", len(ids))
                 requests.append(CompletionRequest(texts[query] + ids, seed, 1, longest - len(ids)))
-            for place, [more] in zip(stopped, server.write(served.name, requests, sampling)):
+            for place, [more] in zip(stopped, server.write(requests, sampling)):
                 row = rows[place]
                 rows[place] = Completion(row.ids + more.ids, row.log_probs + more.log_probs)
 
@@ -216,10 +213,10 @@ def _stopped(model: Writer, prompts: Prompts, ids: list[int]) -> bool:
     return not model.form.complete(text)
 
 
-def _check_context(served: ServedModel, prompt: int, completion: int) -> None:
-    if prompt + completion > served.context:
+def _check_context(server: Server, prompt: int, completion: int) -> None:
+    if prompt + completion > server.context:
         raise InputError(
-            expected=f"a prompt and its completion to fit into the {served.context} tokens of the "
+            expected=f"a prompt and its completion to fit into the {server.context} tokens of the "
             "vLLM server",
             found=f"{prompt} of a prompt and {completion} of max_new_tokens",
             remedy="Start the server with a larger --max-model-len, or shorten them.",
@@ -240,12 +237,12 @@ def _check_vocabulary(server: Server, model: Writer) -> None:
         )
 
 
-def _check_name(served: ServedModel, lm: nn.Module) -> None:
+def _check_name(server: Server, lm: nn.Module) -> None:
     path = str(getattr(lm, "name_or_path", ""))
-    if not {path, str(Path(path).resolve())} & {served.name, served.folder}:
+    if not {path, str(Path(path).resolve())} & {server.name, server.folder}:
         raise InputError(
             expected=f"a vLLM server that serves '{path}', because no weights are sent",
-            found=f"'{served.name}'",
+            found=f"'{server.name}'",
             remedy="Start it with that folder, or, if the folder has another name on the server's "
             "machine, with --served-model-name as well.",
         )

@@ -6,7 +6,7 @@ import pytest
 
 from r4t.errors import InputError
 from r4t.fanout.language_model import TinyQwen3
-from r4t.fanout.server import Completion, CompletionRequest, ServedModel, Server
+from r4t.fanout.server import Completion, CompletionRequest, Server
 from tests.chat_server import nobody, retry_at_once
 from tests.chat_server import serving as chatting
 from tests.vllm_server import serving
@@ -37,7 +37,7 @@ def counted(row):
 def test_each_request_keeps_its_own_completions_in_order():
     with serving(Words, counted) as seen:
         requests = [CompletionRequest([7, 8], seed, 2, 9) for seed in range(0, 800, 10)]
-        answers = Server(seen.url, 5).write("served", requests, SAMPLING)
+        answers = Server(seen.url, 5).write(requests, SAMPLING)
     assert answers == [
         [Completion([seed], [-0.5]), Completion([seed + 1] * 2, [-0.5] * 2)]
         for seed in range(0, 800, 10)
@@ -49,21 +49,22 @@ def test_each_request_keeps_its_own_completions_in_order():
 
 
 def test_without_requests_nothing_is_sent():
-    assert Server("http://nowhere", 1).write("served", [], SAMPLING) == []
+    with serving(Words, counted) as seen:
+        assert Server(seen.url, 5).write([], SAMPLING) == []
+        assert seen.paths == []
 
 
 def test_a_server_says_what_it_serves_and_how_it_reads_a_text():
     with serving(Words, counted, names=("name", "/folder")) as seen:
         server = Server(seen.url, 5)
-        server.wait(0.0)
-        assert server.served() == ServedModel("name", "/folder", 768)
+        assert (server.name, server.folder, server.context) == ("name", "/folder", 768)
         assert server.tokens("red coat") == Words.tokenizer("red coat")["input_ids"]
 
 
 def test_a_lost_request_is_sent_again(impatient):
     with serving(Words, counted) as seen:
         seen.failures = [500, 503, 429]
-        assert Server(seen.url, 5).write("served", [ONE], SAMPLING) == [[Completion([4], [-0.5])]]
+        assert Server(seen.url, 5).write([ONE], SAMPLING) == [[Completion([4], [-0.5])]]
         assert len(seen.asked) == 4
         seen.failures = [500] * 6
         message = (
@@ -71,17 +72,15 @@ def test_a_lost_request_is_sent_again(impatient):
             r"InternalServerError \(.*out of memory.*\)\. Look into the server's log\."
         )
         with pytest.raises(InputError, match=message):
-            Server(seen.url, 5).write("served", [ONE], SAMPLING)
+            Server(seen.url, 5).write([ONE], SAMPLING)
         assert len(seen.asked) == 4 + 6
 
 
 def test_a_refusal_is_reported_at_once():
     with serving(Words, counted) as seen:
         with pytest.raises(InputError, match=r"found BadRequestError \(.*unknown.*'wish'.*\)"):
-            Server(seen.url, 5).write("served", [ONE], {**SAMPLING, "wish": 1})
-        with pytest.raises(InputError, match=r"found NotFoundError \(.*no model other.*\)"):
-            Server(seen.url, 5).write("other", [ONE], SAMPLING)
-        assert seen.paths == ["/v1/completions"] * 2
+            Server(seen.url, 5).write([ONE], {**SAMPLING, "wish": 1})
+        assert seen.paths == ["/v1/completions"]
 
 
 def test_a_missing_server_and_one_that_is_not_vllm_are_named(impatient):
@@ -91,27 +90,26 @@ def test_a_missing_server_and_one_that_is_not_vllm_are_named(impatient):
             rf"a vLLM server at {address}, but found none within 0 s: .*refused.*Start it with"
         )
         with pytest.raises(InputError, match=message):
-            Server(address, 5).wait(0.0)
-        with pytest.raises(InputError, match=r"answer to /v1/models from .*found API.*refused"):
-            Server(address, 5).served()
+            Server(address, 5)
     with chatting(lambda number, _: None) as seen:  # it has no GET at all
         address = seen.url.removesuffix("/v1")
         message = r"found none within 0 s: InternalServerError \(Error code: 501"
         with pytest.raises(InputError, match=message):
-            Server(address, 5).wait(0.0)
+            Server(address, 5)
 
 
-@pytest.mark.parametrize("answer", [b"{}", b'{"tokens": 3}', b"[]", b"{", b"<html>"])
-def test_an_answer_that_cannot_be_read_is_an_error(answer):
+@pytest.mark.parametrize("answer", [b"{}", b'{"tokens": 3, "data": []}', b"[]", b"{", b"<html>"])
+@pytest.mark.parametrize("path", ["/tokenize", "/v1/models"])
+def test_an_answer_that_cannot_be_read_is_an_error(path, answer):
     with (
-        serving(Words, counted, answers={"/tokenize": answer}) as seen,
-        pytest.raises(InputError, match="answer to /tokenize .* found one that cannot be read"),
+        serving(Words, counted, answers={path: answer}) as seen,
+        pytest.raises(InputError, match=f"answer to {path} .* found one that cannot be read"),
     ):
         Server(seen.url, 5).tokens("red")
 
 
 def test_waiting_ends_when_the_server_is_up(monkeypatch):
-    server, tries, pauses = Server("http://nowhere", 5), [], []
+    tries, pauses = [], []
 
     class Probe:
         def get(self, url, cast_to):
@@ -119,14 +117,15 @@ def test_waiting_ends_when_the_server_is_up(monkeypatch):
             if len(tries) < 3:
                 raise openai.APIConnectionError(request=None)
 
-    def probe(**settings):
+    def probe(client, **settings):
         assert settings == {"timeout": 10.0, "max_retries": 0}
         return Probe()
 
-    monkeypatch.setattr(server._client, "with_options", probe)
+    monkeypatch.setattr(openai.OpenAI, "with_options", probe)
     monkeypatch.setattr(time, "sleep", pauses.append)
-    server.wait(60.0)
-    assert tries == ["http://nowhere/health"] * 3
+    with serving(Words, counted) as seen:
+        assert Server(seen.url, 5, start_timeout=60.0).name == "served"
+    assert tries == [f"{seen.url}/health"] * 3
     assert pauses == [1.0, 1.0]
 
 
@@ -136,12 +135,12 @@ def test_an_empty_completion_is_an_error():
         serving(Words, lambda row: [([], [])]) as seen,
         pytest.raises(InputError, match=message),
     ):
-        Server(seen.url, 5).write("served", [ONE], SAMPLING)
+        Server(seen.url, 5).write([ONE], SAMPLING)
 
 
 def test_a_token_without_probability_has_none():
     with serving(Words, lambda row: [([3, 4], [None, -1.0])]) as seen:
-        [[completion]] = Server(seen.url, 5).write("served", [ONE], SAMPLING)
+        [[completion]] = Server(seen.url, 5).write([ONE], SAMPLING)
     assert completion.ids == [3, 4]
     assert completion.log_probs[0] != completion.log_probs[0]
     assert completion.log_probs[1] == -1.0
