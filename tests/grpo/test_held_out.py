@@ -10,15 +10,15 @@ from r4t.support.seeds import query_seed
 
 
 def test_held_out_queries_are_measured_before_and_along_the_way(tiny):
-    watcher = HeldOut(every=2, queries=5, pool_size=20)
+    asked = HeldOut(every=2, queries=5, pool_size=20)
     ends = tiny.Ends()
     module = tiny.tuner()
-    tiny.fit(ends, watcher, rollouts=4, module=module)
+    tiny.fit(ends, asked, rollouts=4, module=module)
     rows = json.loads((tiny.run.step("tune") / FILE).read_text())
     assert [row["rollout"] for row in rows] == [0, 2, 4]
-    assert len(watcher.asked) == 5
+    assert len(asked.asked) == 5
     # The last row by hand: the weights are those that the fit ended with.
-    searcher, queries = tiny.run.searcher(), watcher.asked
+    searcher, queries = tiny.run.searcher(), asked.asked
     texts = [query.text for query in queries]
     seeds = [query_seed(query.id, 0) for query in queries]
     written = module.fanout.sample(texts, seeds, 1, module.sampling.temperature).subqueries

@@ -516,7 +516,7 @@ def test_a_schedule_ends_at_the_last_update_of_the_last_epoch(run, limit):
     assert rates == pytest.approx([1e-3 * (1 - step / last) for step in range(last)])
 
 
-def test_settings_that_are_too_small_are_refused(run):
+def test_settings_too_small_are_refused(run):
     with pytest.raises(InputError, match="updates must be at least 1, found 0; raise it"):
         tuner(run, Same(), updates=0)
     with pytest.raises(InputError, match="micro_batch must be at least 1, found 0; raise it"):

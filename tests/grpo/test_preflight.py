@@ -74,10 +74,8 @@ def test_random_states_times_and_counts_are_as_before(small_run):
 
 
 def test_an_objective_that_fails_on_a_set_of_one_is_refused(small_run):
-    message = (
-        r"Objective 'spread' must return finite scores within .* — found nan for query 1 of 6 \("
-    )
-    with pytest.raises(InputError, match=message):
+    said = r"Objective 'spread' must return finite scores within .* — found nan for query 1 of 6 \("
+    with pytest.raises(InputError, match=said):
         attempt(small_run, Reward({"s": 1.0}, {"s": Spread()}))
 
 

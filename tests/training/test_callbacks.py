@@ -174,6 +174,6 @@ def test_resuming_without_the_callback_warns(tmp_path):
         count(tmp_path, 3, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
 
 
-def test_a_checkpoint_every_0_steps_is_refused():
+def test_a_checkpoint_every_no_step_is_refused():
     with pytest.raises(InputError, match="every must be at least 1, found 0; raise it"):
         KeepLast(0)
