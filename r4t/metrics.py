@@ -28,9 +28,11 @@ class ObjectiveMetric(Metric):
     def __init__(self, objective: Score, name: str | None = None) -> None:
         super().__init__()
         self.objective = objective
-        own = getattr(objective, "name", getattr(objective, "__name__", type(objective).__name__))
+        default = getattr(
+            objective, "name", getattr(objective, "__name__", type(objective).__name__)
+        )
         # MetricCollection merges metrics whose states look alike.
-        prefix = f"{own if name is None else name}_scores"
+        prefix = f"{default if name is None else name}_scores"
         self._states = [f"{prefix}_{part}" for part in ("sum", "count", "unscored")]
         for state in self._states:
             self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")

@@ -1,4 +1,4 @@
-"""A tuner of an untrained model on the small run, for callbacks to look at."""
+"""A tuner of an untrained model on the small run, with callbacks that record it."""
 
 import warnings
 
@@ -23,12 +23,12 @@ class Letters(Objective):
     needs = frozenset({"texts"})
 
     def score(self, sets):
-        texts = ["".join(found) for found in sets.texts]
+        texts = ["".join(texts) for texts in sets.texts]
         return torch.tensor([text.count("e") / max(len(text), 1) for text in texts])
 
 
 class Noisy(Letters):
-    """As ``Letters`` and noise: the global random state matters, and each rank has its own."""
+    """``Letters`` plus noise: the global random state matters, and each rank has another."""
 
     bounds = (0.0, 2.0)
 
@@ -53,7 +53,7 @@ def flat(module):
 
 
 class Ends(Callback):
-    """Keeps, after each rollout, the rollout, what was logged, the weights and the rates."""
+    """Records, after each rollout, the rollout, the log, the weights and the learning rate."""
 
     flat = staticmethod(flat)
 
@@ -71,7 +71,7 @@ class Ends(Callback):
 
 
 class Tiny:
-    """Makes tuners and trainers on the small run; ``last`` is the last trainer."""
+    """Makes tuners on the small run, and fits them; ``last`` is the latest trainer."""
 
     Ends = Ends
     Letters = Letters

@@ -1,4 +1,4 @@
-"""Tuning and synthesis write through a server: the same as without, and never with old weights."""
+"""Tuning and synthesis through a server give the same as without, and never use old weights."""
 
 import json
 
@@ -43,8 +43,8 @@ def tuner(tiny, backend):
     return tiny.tuner(sampling=Sampling(max_new_tokens=12, backend=backend))
 
 
-class Kept(Callback):
-    """The plain weights that training begins with, and those after each rollout; the log."""
+class Recorder(Callback):
+    """Records the plain weights at the start and after each rollout, and the log."""
 
     def __init__(self):
         self.weights, self.texts, self.gaps = [], [], []
@@ -67,7 +67,7 @@ def same(first, second):
 
 
 def test_tuning_through_a_server_is_tuning(tiny, served):
-    alone, through = Kept(), Kept()
+    alone, through = Recorder(), Recorder()
     tiny.fit(alone, module=tuner(tiny, SeedsOfServer()), rollouts=3)
     with torch.no_grad():  # the server was started with other weights
         served.lm.model.norm.weight.mul_(2.0)
@@ -88,12 +88,12 @@ def test_the_gap_between_server_and_model_is_logged(tiny, served):
 
     def apart(row):
         """Log-probabilities that are a quarter of a nat too small."""
-        return [(ids, [told - 0.25 for told in log_probs]) for ids, log_probs in write(row)]
+        return [(ids, [value - 0.25 for value in log_probs]) for ids, log_probs in write(row)]
 
-    kept = Kept()
+    log = Recorder()
     with serving(served, apart) as seen:
-        tiny.fit(kept, module=tuner(tiny, connected(seen)), rollouts=1)
-    assert kept.gaps[0].item() == pytest.approx(0.25, abs=1e-5)
+        tiny.fit(log, module=tuner(tiny, connected(seen)), rollouts=1)
+    assert log.gaps[0].item() == pytest.approx(0.25, abs=1e-5)
 
 
 def test_what_a_watchdog_restores_reaches_the_server(tiny, served):
@@ -146,7 +146,7 @@ class Ranks(Callback):
         path.write_text(json.dumps({"texts": self.texts, "weights": weights}))
 
 
-def test_of_two_ranks_one_sends_and_both_wait(tiny, served, tmp_path):
+def test_one_of_two_ranks_sends_and_both_wait(tiny, served, tmp_path):
     """4 queries on each rank: 8 requests between one update and the next."""
     ranks = {"strategy": "ddp_fork", "devices": 2}
     with serving(served, slow=0.3) as seen:
@@ -163,7 +163,7 @@ def test_of_two_ranks_one_sends_and_both_wait(tiny, served, tmp_path):
 
 
 def test_synthesis_through_a_server_that_has_the_model(small_run, served):
-    """As without; weights need not be sent, so nothing but completions is asked for."""
+    """The same as without. Weights need not be sent, so only completions are requested."""
     served.save(small_run.step("tune") / "model")
     path = str((small_run.step("tune") / "model").resolve())
 
@@ -176,11 +176,11 @@ def test_synthesis_through_a_server_that_has_the_model(small_run, served):
         trainer = SynthesisTrainer(accelerator="cpu", limit_predict_batches=1, **off)
         trainer.synthesize(module, datamodule=QueryData(str(small_run.folder), batch_size=8))
         folder = small_run.step("targets")
-        return {found.name: found.read_bytes() for found in folder.glob("shard*")}
+        return {shard.name: shard.read_bytes() for shard in folder.glob("shard*")}
 
     expected = write(SeedsOfServer())
     with serving(served, names=("tuned", path)) as seen:
-        found = write(connected(seen, send_weights=False))
-    assert found == expected
+        shards = write(connected(seen, send_weights=False))
+    assert shards == expected
     assert set(seen.paths) == {"/tokenize", "/v1/completions"}
     assert len(seen.asked) == 8

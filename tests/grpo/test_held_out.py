@@ -1,4 +1,4 @@
-"""What the benchmarks measure of a policy while it is tuned."""
+"""What the benchmarks measure on held-out queries during tuning."""
 
 import json
 

@@ -18,8 +18,8 @@ from r4t.grpo.loss import (
 
 def test_eq6_advantage_by_hand():
     # Mean 2, deviation (n - 1) of (1, 2, 3) is 1.
-    found = group_advantage(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]), epsilon=0.0)
-    assert found[0].tolist() == [-1.0, 0.0, 1.0]
+    advantages = group_advantage(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]), epsilon=0.0)
+    assert advantages[0].tolist() == [-1.0, 0.0, 1.0]
     assert group_advantage(torch.tensor([[5.0, 5.0, 5.0]])).tolist() == [[0.0, 0.0, 0.0]]
     scaled = group_advantage(torch.tensor([[1.0, 2.0, 3.0]]), epsilon=1.0)
     assert scaled.tolist() == [[-0.5, 0.0, 0.5]]
@@ -50,17 +50,17 @@ def test_a_group_of_equal_rewards_is_flat_and_its_advantage_is_0():
         assert (advantages[~flat] != 0).all()
 
 
-def test_what_leaves_the_loss():
+def test_what_is_left_out_of_the_loss():
     rewards = torch.tensor([[1.0, 2.0, torch.nan], [3.0, 3.0, 3.0]])
     truncated = torch.tensor([[True, False, False], [False, True, False]])
 
-    def found(**choices):
+    def included(**choices):
         return SoftGRPO(**choices).takes_part(rewards, truncated).int().tolist()
 
-    assert found() == [[1, 1, 0], [1, 1, 1]]
-    assert found(mask_truncated=True) == [[0, 1, 0], [1, 0, 1]]
-    assert found(skip_flat_groups=True) == [[1, 1, 0], [0, 0, 0]]
-    assert found(skip_flat_groups=True, mask_truncated=True) == [[0, 1, 0], [0, 0, 0]]
+    assert included() == [[1, 1, 0], [1, 1, 1]]
+    assert included(mask_truncated=True) == [[0, 1, 0], [1, 0, 1]]
+    assert included(skip_flat_groups=True) == [[1, 1, 0], [0, 0, 0]]
+    assert included(skip_flat_groups=True, mask_truncated=True) == [[0, 1, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_what_leaves_the_loss():
 def test_eq7_eq8_token_loss_by_hand(ratio, advantage, surrogate):
     old, new = math.log(0.4), math.log(0.4 * ratio)
     loss = SoftGRPO(clip=0.2, kl_new_old=0.05, kl_old_new=0.07)
-    found = loss.per_token(torch.tensor([[new]]), torch.tensor([[old]]), torch.tensor([advantage]))
+    token = loss.per_token(torch.tensor([[new]]), torch.tensor([[old]]), torch.tensor([advantage]))
     expected = -surrogate + 0.05 * ratio * (new - old) + 0.07 * -new
-    assert found.item() == pytest.approx(expected, abs=1e-6)
+    assert token.item() == pytest.approx(expected, abs=1e-6)
 
 
 def expected_gradient(loss: SoftGRPO, logits: torch.Tensor, old_logits: torch.Tensor):
@@ -102,10 +102,10 @@ def test_eq8_each_kl_term_has_the_gradient_of_its_divergence():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(6, generator=generator, dtype=torch.float64)
     old = torch.randn(6, generator=generator, dtype=torch.float64)
-    found = expected_gradient(SoftGRPO(kl_new_old=1.0, kl_old_new=0.0), logits, old)
-    torch.testing.assert_close(found, kl_gradient(logits, old, new_first=True))
-    found = expected_gradient(SoftGRPO(kl_new_old=0.0, kl_old_new=1.0), logits, old)
-    torch.testing.assert_close(found, kl_gradient(logits, old, new_first=False))
+    gradient = expected_gradient(SoftGRPO(kl_new_old=1.0, kl_old_new=0.0), logits, old)
+    torch.testing.assert_close(gradient, kl_gradient(logits, old, new_first=True))
+    gradient = expected_gradient(SoftGRPO(kl_new_old=0.0, kl_old_new=1.0), logits, old)
+    torch.testing.assert_close(gradient, kl_gradient(logits, old, new_first=False))
 
 
 def test_at_ratio_one_equal_kl_terms_cancel_token_by_token():
@@ -146,7 +146,7 @@ def uneven_rollout(rows=6, limit=5):
 
 
 def gradient_in_parts(loss, parts, tokens=None, ranks=1):
-    """Gradient by log π_θ over slices that are gone through one after the other on one rank."""
+    """Gradient with respect to log π_θ, accumulated over slices on one rank."""
     new, old, advantages, mask = uneven_rollout()
     rank = slice(parts[0].start, parts[-1].stop)
     lengths = mask[rank].sum(1)
@@ -169,8 +169,8 @@ def test_no_normalization_depends_on_the_micro_batch(name):
     assert whole.abs().max() > 1e-2
     for size in (1, 2, 4):
         parts = [slice(start, min(start + size, 6)) for start in range(0, 6, size)]
-        found, gradient = gradient_in_parts(loss, parts)
-        assert found == pytest.approx(value, abs=1e-12)
+        total, gradient = gradient_in_parts(loss, parts)
+        assert total == pytest.approx(value, abs=1e-12)
         assert torch.equal(gradient, whole)
 
 
@@ -192,7 +192,7 @@ def test_ranks_add_up_to_one_process(name):
         assert (ranks[0][0] + ranks[1][0]) / 2 == pytest.approx(value, abs=1e-6)
 
 
-def test_tokens_that_do_not_count_may_be_anything():
+def test_masked_tokens_may_hold_anything():
     new, old, advantages, mask = uneven_rollout()
     wild = torch.where(mask > 0, new, 800.0)
     weights = torch.ones(len(mask))
@@ -206,7 +206,7 @@ def test_tokens_that_do_not_count_may_be_anything():
     assert torch.equal(results[0][1], results[1][1])
 
 
-def test_choices_that_cannot_work_are_refused():
+def test_impossible_settings_are_refused():
     with pytest.raises(
         InputError, match=r"among \['bnpo', 'dapo', 'dr_grpo', 'grpo'\], but found 'gropo'"
     ):
@@ -226,7 +226,7 @@ LIMIT = 8
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory):
-    """TRL's trainer, our model with the same weights, and a batch with the policies apart."""
+    """TRL's trainer, our model with the same weights, and a batch whose policies differ."""
     trl = pytest.importorskip("trl")
     from datasets import Dataset
 
@@ -262,7 +262,7 @@ def peer(tmp_path_factory):
 @pytest.mark.parametrize("left_out", [[], [2]], ids=["all", "one left the loss"])
 @pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
 def test_eq8_without_kl_equals_trl(peer, name, left_out):
-    """TRL's own loss and gradient on the same batch, old and new policy apart, at beta = 0."""
+    """TRL's own loss and gradient on the same batch, with different policies, at beta = 0."""
     trainer, model, fanouts, old = peer
     advantages = torch.tensor([1.0, -1.0, 0.5, -2.0])
     mask = fanouts.completion_mask.clone()

@@ -1,4 +1,4 @@
-"""Warm start and Soft-GRPO on a small run: they learn, and a step is what the equations say."""
+"""Warm start and Soft-GRPO on a small run: they learn, and a step follows the equations."""
 
 import copy
 import json
@@ -37,12 +37,12 @@ class Says(Objective):
         self.word = word
 
     def score(self, sets):
-        found = [sum(self.word in text.split() for text in texts) for texts in sets.texts]
-        return torch.tensor(found) / sets.set_size
+        counts = [sum(self.word in text.split() for text in texts) for texts in sets.texts]
+        return torch.tensor(counts) / sets.set_size
 
 
 class Same(Objective):
-    """One score for all, sets without members (which get the lower bound) among them."""
+    """One score for all sets, also for those without members, which get the lower bound."""
 
     bounds = (0.5, 1.0)
 
@@ -51,7 +51,7 @@ class Same(Objective):
 
 
 class Record(Callback):
-    """Keeps what is logged at each step, and the gradient before each optimizer step."""
+    """Records the log of each step, and the gradient before each optimizer step."""
 
     def __init__(self):
         self.logged, self.gradients = [], []
@@ -83,7 +83,7 @@ def trainer(*callbacks, **arguments):
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
-    """A folder with a warm-started model, and what was logged on the way; made on first use."""
+    """A folder for a warm-started model, which the first ``run`` fills, and its log."""
     return {"folder": tmp_path_factory.mktemp("warm") / "model"}
 
 
@@ -183,7 +183,7 @@ class Moody(Says):
         return {"model": "moody"}
 
 
-def test_unscored_rollouts_are_counted_and_teach_nothing(run, tmp_path):
+def test_unscored_rollouts_are_counted_and_left_out_of_the_loss(run, tmp_path):
     record = Record()
     reward = Reward({"wanted": 1.0}, {"wanted": Moody("boots")})
     module = tuner_of(run, reward)
@@ -200,8 +200,8 @@ def test_unscored_rollouts_are_counted_and_teach_nothing(run, tmp_path):
     assert record.column("train/reward/unscored").tolist() == [share]
     assert record.column("train/wanted/unscored").tolist() == [share]
     assert record.column("train/reward/mean").isfinite().all()
-    told = json.loads((tmp_path / "out" / "objectives.json").read_text())
-    assert told == {"wanted": {"model": "moody"}}
+    facts = json.loads((tmp_path / "out" / "objectives.json").read_text())
+    assert facts == {"wanted": {"model": "moody"}}
 
 
 class Mute(Moody):
@@ -211,7 +211,7 @@ class Mute(Moody):
         return torch.full((len(sets),), torch.nan)
 
 
-def test_rollouts_that_nobody_could_score_are_counted_and_nothing_moves(run):
+def test_without_any_score_steps_are_counted_and_no_weight_moves(run):
     record = Record()
     reward = Reward({"wanted": 1.0}, {"wanted": Mute("boots")})
     module = tuner_of(run, reward, kl_old_new=0.5)
@@ -224,7 +224,7 @@ def test_rollouts_that_nobody_could_score_are_counted_and_nothing_moves(run):
     assert record.column("train/zero_variance/share").tolist() == [1.0, 1.0]
 
 
-def test_without_any_spread_steps_are_counted_and_nothing_moves(run):
+def test_without_any_spread_steps_are_counted_and_no_weight_moves(run):
     # KL weights that do not cancel, a decay, and the momentum of two real steps before.
     reward = Reward({"wanted": Ramp(1.0, 0.0, steps=2), "same": 1.0}, {
         "wanted": Says("boots"), "same": Same()
@@ -271,13 +271,13 @@ def test_flat_groups_keep_their_kl_terms_unless_skipped(run, skip):
     flat = (advantages.view(8, 8) == 0).all(1)
     assert flat.float().mean().item() == share
     sampled = fanouts.completion_mask.view(8, 8, -1)
-    kept = mask.view(8, 8, -1)
-    assert torch.equal(kept[~flat], sampled[~flat])
-    assert torch.equal(kept[flat], torch.zeros_like(sampled[flat]) if skip else sampled[flat])
+    included = mask.view(8, 8, -1)
+    assert torch.equal(included[~flat], sampled[~flat])
+    assert torch.equal(included[flat], torch.zeros_like(sampled[flat]) if skip else sampled[flat])
 
 
-def test_completions_without_an_end_are_counted_and_may_leave_the_loss(run):
-    """Within 9 tokens some lists of four are complete or ended; the reference reads the text."""
+def test_truncated_completions_are_counted_and_can_be_left_out_of_the_loss(run):
+    """In 9 tokens some lists of four are completed or ended, which the reference reads off the text."""
     for masked in (False, True):
         record = Record()
         module = tuner(run, Says("boots"), tokens=9, group_size=4, mask_truncated=masked)
@@ -313,8 +313,8 @@ def test_the_entropy_is_that_of_the_policy_that_sampled(run):
             policy = torch.distributions.Categorical(logits=logits[len(prompt) - 1 : -1] / 0.8)
             total, tokens = total + policy.entropy().sum().item(), tokens + len(written)
             alone = policy.log_prob(written)
-            found = start.log_probs(fanouts.rows(slice(row, row + 1)), 0.8)[0]
-            assert torch.allclose(found[: len(written)], alone, atol=1e-4)
+            log_probs = start.log_probs(fanouts.rows(slice(row, row + 1)), 0.8)[0]
+            assert torch.allclose(log_probs[: len(written)], alone, atol=1e-4)
     assert record.column("train/entropy/mean").item() == pytest.approx(total / tokens, abs=1e-4)
 
 
@@ -386,7 +386,7 @@ def test_validation_repeats_itself(run):
 
 
 class ReportRank(Callback):
-    """Writes what a rank ends with: forked processes return little else."""
+    """Writes the end of a rank into a file, as forked processes return little."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -406,12 +406,12 @@ def test_two_processes_agree_on_the_weights(run, tmp_path):
     before = weights(tuner(run, Says("boots")))
     assert (torch.tensor(first) - before).abs().max() > 1e-4
     exported = FanoutModel.load(tmp_path / "out")
-    found = torch.cat([p.detach().flatten() for p in exported.parameters()])
-    assert torch.equal(found, torch.tensor(first))
+    end = torch.cat([p.detach().flatten() for p in exported.parameters()])
+    assert torch.equal(end, torch.tensor(first))
 
 
 class Report(Callback):
-    """Writes what a rank logs and its gradients: forked processes return little else."""
+    """Writes the log and gradients of a rank into a file, as forked processes return little."""
 
     def __init__(self, folder):
         self.folder, self.record, self.lengths = folder, Record(), []
@@ -423,7 +423,7 @@ class Report(Callback):
         self.record.on_train_batch_end(trainer, pl_module)
 
     def on_fit_end(self, trainer, pl_module):
-        found = {
+        report = {
             "loss": self.record.column("train/loss/mean").tolist(),
             "tokens": self.record.column("train/tokens/mean").tolist(),
             "flat": self.record.column("train/zero_variance/share").tolist(),
@@ -432,7 +432,7 @@ class Report(Callback):
             "steps": trainer.global_step,
         }
         path = self.folder / f"{trainer.world_size}-{trainer.global_rank}.json"
-        path.write_text(json.dumps(found))
+        path.write_text(json.dumps(report))
 
 
 def reports(run, folder, ranks, objective, batch_size, max_steps, **arguments):
@@ -445,7 +445,7 @@ def reports(run, folder, ranks, objective, batch_size, max_steps, **arguments):
 
 @pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
 def test_two_processes_equal_one_at_the_same_global_batch(run, tmp_path, name):
-    """All 24 queries in one batch, or 12 on each of two ranks that sample unevenly long."""
+    """All 24 queries in one batch, or 12 on each of two ranks, whose completions differ in length."""
     # So high a weight of one KL term makes a loss whose scale shows the normalization.
     arguments = {"kl_new_old": 0.0, "kl_old_new": 0.5, "normalization": name, "updates": 1}
     two = reports(run, tmp_path, 2, Says("boots"), batch_size=12, max_steps=1, **arguments)
@@ -453,14 +453,14 @@ def test_two_processes_equal_one_at_the_same_global_batch(run, tmp_path, name):
     assert abs(two[0]["tokens"][0] - two[1]["tokens"][0]) > 0.1
     assert sum(rank["tokens"][0] for rank in two) / 2 == pytest.approx(one["tokens"][0])
     assert two[0]["gradients"] == two[1]["gradients"]
-    found, expected = (torch.tensor(report["gradients"][0]) for report in (two[0], one))
+    gradients, expected = (torch.tensor(report["gradients"][0]) for report in (two[0], one))
     loss = (two[0]["loss"][0] + two[1]["loss"][0]) / 2
-    same = abs(loss - one["loss"][0]) < 1e-5 and torch.allclose(found, expected, atol=1e-5)
+    same = abs(loss - one["loss"][0]) < 1e-5 and torch.allclose(gradients, expected, atol=1e-5)
     assert same == (name != "bnpo")  # whose tokens weigh more on the rank with fewer
 
 
 class OneRank(Says):
-    """As ``Says`` on rank 0; on another, what ``score`` gives an unparsable completion."""
+    """As ``Says`` on rank 0; on rank 1 the score of an unparsable completion."""
 
     def score(self, sets):
         scores = super().score(sets)
@@ -469,34 +469,34 @@ class OneRank(Says):
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_rank_without_anything_to_tell_does_not_hang_the_others(run, tmp_path, skip):
-    found = reports(run, tmp_path, 2, OneRank("boots"), 4, max_steps=4, skip_flat_groups=skip)
-    assert [report["steps"] for report in found] == [4, 4]
-    assert found[1]["flat"] == [1.0, 1.0]
-    assert max(found[0]["flat"]) < 1
-    assert found[0]["weights"] == found[1]["weights"]
-    assert max(abs(part) for part in found[0]["gradients"][0]) > 1e-3
+def test_a_rank_with_nothing_to_learn_does_not_hang_the_others(run, tmp_path, skip):
+    ranks = reports(run, tmp_path, 2, OneRank("boots"), 4, max_steps=4, skip_flat_groups=skip)
+    assert [report["steps"] for report in ranks] == [4, 4]
+    assert ranks[1]["flat"] == [1.0, 1.0]
+    assert max(ranks[0]["flat"]) < 1
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    assert max(abs(part) for part in ranks[0]["gradients"][0]) > 1e-3
 
 
-def test_ranks_without_anything_to_tell_count_their_steps(run, tmp_path):
-    found = reports(run, tmp_path, 2, Same(), 4, max_steps=4)
+def test_ranks_with_nothing_to_learn_count_their_steps(run, tmp_path):
+    ranks = reports(run, tmp_path, 2, Same(), 4, max_steps=4)
     before = weights(tuner(run, Same())).tolist()
-    for report in found:
+    for report in ranks:
         assert report["steps"] == 4
         assert report["gradients"] == [None] * 4
         assert report["weights"] == before
 
 
-def test_a_schedule_without_an_end_asks_for_none(run, monkeypatch):
-    """To count the steps of a fit loads its data before a checkpoint has said where it goes on."""
+def test_a_schedule_without_an_end_does_not_count_the_steps_of_the_fit(run, monkeypatch):
+    """Counting them loads the data before the checkpoint has restored its place."""
 
     def fail(trainer):
-        raise AssertionError("asked")
+        raise AssertionError("counted")
 
     monkeypatch.setattr(Trainer, "estimated_stepping_batches", property(fail))
     fit(run, tuner(run, Says("boots"), group_size=2), max_steps=2)
     module = FanoutTuner(str(run.folder), Reward({"diversity": 1.0}), schedule=WarmupLinear(0))
-    with pytest.raises(AssertionError, match="asked"):
+    with pytest.raises(AssertionError, match="counted"):
         fit(run, module, max_steps=2)
 
 

@@ -29,23 +29,23 @@ def trained(module):
 
 
 def watched(monkeypatch, module):
-    """Keeps log-probabilities: of what is sampled, as it is, and of each pass over it."""
+    """Records log-probabilities: of the tokens as they are sampled, and of each pass over them."""
     sampled, passes = [], []
 
     class Recording(SeededSampling):
         def __call__(self, input_ids, scores):
             perturbed = super().__call__(input_ids, scores)
-            found = (scores.float() / self.temperature).log_softmax(-1)
-            sampled.append(found.gather(1, perturbed.argmax(1, keepdim=True)))
+            log_probs = (scores.float() / self.temperature).log_softmax(-1)
+            sampled.append(log_probs.gather(1, perturbed.argmax(1, keepdim=True)))
             return perturbed
 
     go_through = module._pass
 
     def recorded(rollout, weights, old):
-        found = go_through(rollout, weights, old)
-        kept = rollout.fanouts.completion_mask.bool()
-        passes.append(found[1].masked_fill(~kept, 0.0))
-        return found
+        results = go_through(rollout, weights, old)
+        sampled_tokens = rollout.fanouts.completion_mask.bool()
+        passes.append(results[1].masked_fill(~sampled_tokens, 0.0))
+        return results
 
     monkeypatch.setattr(backend, "SeededSampling", Recording)
     monkeypatch.setattr(module, "_pass", recorded)
@@ -88,7 +88,7 @@ def test_each_precision_learns_the_policy_that_sampled(
         assert all(torch.equal(frozen[name], now[name]) for name in frozen if "lora" not in name)
 
 
-def test_stuck_weights_are_those_that_a_step_of_adamw_leaves():
+def test_stuck_weights_are_those_that_a_step_of_adamw_does_not_change():
     torch.manual_seed(0)
     for dtype, rate in ((torch.bfloat16, 5e-5), (torch.float16, 6e-6)):
         weight = torch.nn.Parameter((0.02 * torch.randn(4000)).to(dtype))
@@ -105,23 +105,23 @@ def test_stuck_weights_are_those_that_a_step_of_adamw_leaves():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_rate_that_moves_nothing_is_refused_before_any_rollout(tiny, start, dtype):
     """1e-7 is the paper's rate."""
-    said = (
+    message = (
         rf"a learning rate that moves weights trained in {dtype}, but found 1e-07, at which "
         r"(98|100)% of them round back to their values\. Use LoRA"
     )
     module = tiny.tuner(Pretrained(start, dtype), optimizer=adamw(1e-7))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         tiny.fit(module=module)
     assert module.rollout is None
 
 
-def test_weights_that_the_trainer_rounds_are_looked_at_too(tiny, start):
+def test_weights_that_the_trainer_rounds_are_checked_too(tiny, start):
     module = tiny.tuner(Pretrained(start), optimizer=adamw(1e-7))
     with pytest.raises(InputError, match="a learning rate that moves weights trained in bfloat16"):
         tiny.fit(module=module, precision="bf16-true")
 
 
-def test_adapters_and_whole_float32_move_at_any_rate(tiny, start):
+def test_adapters_and_float32_weights_move_at_any_rate(tiny, start):
     for source in (LoRA(Pretrained(start, "bfloat16"), rank=2), Pretrained(start)):
         module = tiny.tuner(source, optimizer=adamw(1e-7))
         before = trained(module)

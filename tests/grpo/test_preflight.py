@@ -1,4 +1,4 @@
-"""A reward is tried before any model writes, and leaves no trace."""
+"""A reward is tried before any model writes, without a trace."""
 
 import random
 
@@ -14,7 +14,7 @@ from r4t.support.stopwatch import Stopwatch
 
 
 class Sees(Objective):
-    """Keeps what it is shown, and draws from the random states."""
+    """Records the sets that it scores, and draws from the global random states."""
 
     bounds = (0.0, 1.0)
     needs = frozenset({"texts", "references", "pool"})
@@ -29,7 +29,7 @@ class Sees(Objective):
 
 
 class Spread(Objective):
-    """Deviation of the members' first coordinate: not a number for a set of one."""
+    """Deviation of the members' first coordinate: NaN for a set of one."""
 
     bounds = (0.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""Two processes tune as one does at the same global batch; one of them writes, and none waits in vain."""
+"""Two processes tune as one does at the same global batch, resume, and never hang."""
 
 import json
 import multiprocessing
@@ -20,7 +20,7 @@ TWO = {"strategy": "ddp_fork", "devices": 2}
 
 @contextmanager
 def in_time(seconds):
-    """Fail, and end the processes that wait for each other, after some time."""
+    """Fail after some time, and end the processes that still wait for each other."""
 
     def fail(*_):
         for process in multiprocessing.active_children():
@@ -37,7 +37,7 @@ def in_time(seconds):
 
 
 class Report(Callback):
-    """Writes what a rank did: forked processes return little else."""
+    """Writes the steps of a rank into a file, as forked processes return little."""
 
     def __init__(self, folder, flat):
         self.folder, self.flat, self.steps, self.losses = folder, flat, [], []
@@ -45,24 +45,24 @@ class Report(Callback):
     def on_train_start(self, trainer, pl_module):
         inner = pl_module._pass
 
-        def outer(*given):
-            found = inner(*given)
-            self.losses.append(found[0].item())
-            return found
+        def outer(*arguments):
+            results = inner(*arguments)
+            self.losses.append(results[0].item())
+            return results
 
         pl_module._pass = outer
 
     def on_train_batch_end(self, trainer, pl_module, *_):
         rollout = pl_module.rollout
         parsed = [len(texts) for texts in rollout.fanouts.subqueries]
-        asked = [query.id for query in rollout.queries]
-        self.steps.append({"queries": asked, "texts": rollout.fanouts.texts, "parsed": parsed})
+        queries = [query.id for query in rollout.queries]
+        self.steps.append({"queries": queries, "texts": rollout.fanouts.texts, "parsed": parsed})
 
     def on_fit_end(self, trainer, pl_module):
-        found = {"steps": self.steps, "losses": self.losses, "global": trainer.global_step}
-        found["weights"] = self.flat(pl_module).tolist()
+        report = {"steps": self.steps, "losses": self.losses, "global": trainer.global_step}
+        report["weights"] = self.flat(pl_module).tolist()
         self.folder.mkdir(exist_ok=True)
-        (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(found))
+        (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(report))
 
 
 def tuner(tiny, skip_flat_groups=False, **arguments):
@@ -83,7 +83,7 @@ def reports(tiny, tmp_path):
 
 
 def test_the_loss_curve_of_two_is_that_of_one(tiny, reports):
-    """Four rollouts of two updates each, over the end of an epoch, as the loader deals."""
+    """Four rollouts of two updates each, past the end of an epoch, as the loader deals them."""
     one, two = (
         reports(f"{len(more)}", module=tuner(tiny, optimizer=adamw(1e-3)), rollouts=4,
                 batch_size=size, **more)
@@ -118,7 +118,7 @@ class Silent(Transformers):
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_rank_that_writes_nothing_to_parse_keeps_no_other_waiting(tiny, reports, skip):
+def test_a_rank_without_a_parsable_completion_does_not_hang_the_other(tiny, reports, skip):
     module = tuner(tiny, skip_flat_groups=skip)
     before = tiny.flat(module)
     module.fanout.backend = Silent()
@@ -132,19 +132,19 @@ def test_a_rank_that_writes_nothing_to_parse_keeps_no_other_waiting(tiny, report
 
 
 def test_two_processes_resume_bit_for_bit(tiny, reports, tmp_path):
-    """With an objective that draws: each rank has a random state of its own."""
+    """The objective draws at random, and each rank has another random state."""
 
     def drawing():
         return tiny.tuner(reward=Reward({"letters": 1.0}, {"letters": tiny.Noisy()}))
 
-    kept = {"default_root_dir": str(tmp_path), "enable_checkpointing": None, **TWO}
-    whole = reports("whole", KeepLast(100), module=drawing(), rollouts=5, **kept)
-    reports("part", KeepLast(2), module=drawing(), rollouts=2, **kept)
+    settings = {"default_root_dir": str(tmp_path), "enable_checkpointing": None, **TWO}
+    whole = reports("whole", KeepLast(100), module=drawing(), rollouts=5, **settings)
+    reports("part", KeepLast(2), module=drawing(), rollouts=2, **settings)
     path = tmp_path / "checkpoints" / "last.ckpt"
     states = torch.load(path, weights_only=True)["r4t"]["random"]
     assert not torch.equal(states[0]["torch"], states[1]["torch"])
-    rest = reports("rest", KeepLast(2), module=drawing(), rollouts=5, ckpt_path=path, **kept)
-    for found, expected in zip(rest, whole, strict=True):
-        assert found["steps"] == expected["steps"][2:]
-        assert found["losses"] == expected["losses"][4:]
-        assert found["weights"] == expected["weights"]
+    rest = reports("rest", KeepLast(2), module=drawing(), rollouts=5, ckpt_path=path, **settings)
+    for steps, expected in zip(rest, whole, strict=True):
+        assert steps["steps"] == expected["steps"][2:]
+        assert steps["losses"] == expected["losses"][4:]
+        assert steps["weights"] == expected["weights"]

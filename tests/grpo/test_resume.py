@@ -1,4 +1,4 @@
-"""A fit that goes on from any of its checkpoints is the fit that was never interrupted, bit for bit."""
+"""A resumed fit equals one that was never interrupted, bit for bit, unless its config changed."""
 
 import csv
 from contextlib import suppress
@@ -32,22 +32,22 @@ STEPS = 8  # 24 queries in batches of 4: an epoch ends after the sixth, or is cu
 
 
 class Curve(Callback):
-    """Keeps of each step what it was asked, wrote and was given, and the weights after it."""
+    """Records the queries, completions and rewards of each step, and the weights after it."""
 
     def __init__(self, flat):
         self.flat, self.steps = flat, []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        found = {"queries": [query.id for query in batch], "weights": self.flat(pl_module)}
-        found["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        step = {"queries": [query.id for query in batch], "weights": self.flat(pl_module)}
+        step["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         if isinstance(pl_module, FanoutTuner):
             rollout = pl_module.rollout
-            found |= {"texts": rollout.fanouts.texts, "rewards": rollout.rewards}
-        self.steps.append(found)
+            step |= {"texts": rollout.fanouts.texts, "rewards": rollout.rewards}
+        self.steps.append(step)
 
 
 class Rates(Callback):
-    """Keeps the settings that the optimizer uses at each step."""
+    """Records the settings that the optimizer uses at each step."""
 
     def __init__(self):
         self.rates, self.betas, self.decays = [], [], []
@@ -64,7 +64,7 @@ class Killed(Exception):
 
 
 class Kill(Checkpoint):
-    """Ends a fit in the next step after a number of them."""
+    """Ends a fit as it begins the step after a number of steps."""
 
     def __init__(self, after):
         self.left = after
@@ -96,7 +96,7 @@ def warm_start(tiny, **changes):
 
 
 def rows(folder):
-    """What a logger wrote, row by row, but for what is timed."""
+    """The rows that a logger wrote, without timings."""
     path = folder / "metrics.csv"
     if not path.is_file():
         return []
@@ -109,7 +109,7 @@ def rows(folder):
 
 @pytest.fixture
 def fit(tiny, tmp_path):
-    """Fits into a folder of its own → what each step was, and what was logged."""
+    """Fits into a folder by name; returns what ``Curve`` recorded and the rows of the log."""
 
     def call(name, make, *callbacks, **arguments):
         curve, folder = Curve(tiny.flat), tmp_path / name
@@ -128,7 +128,7 @@ def last(tmp_path, name):
 
 
 def same(steps, expected):
-    """Whether two fits did the same at each step, bit for bit."""
+    """Check that two fits did the same at each step, bit for bit."""
     assert len(steps) == len(expected)
     for step, other in zip(steps, expected):
         assert step.keys() == other.keys()
@@ -152,22 +152,22 @@ VALIDATES = {
 @pytest.mark.parametrize("when", VALIDATES)
 @pytest.mark.parametrize("make", [tuner, warm_start])
 def test_a_fit_killed_after_every_step(fit, tmp_path, make, when):
-    """Each step in a fit of its own, with a model, data and caches that are made anew."""
+    """Each step runs in another fit, with a new model, new data and empty caches."""
     settings = steps_of(make) | VALIDATES[when]
     whole, log = fit("plain", make, **settings)  # keeping checkpoints changes nothing
     assert len(whole) == STEPS
     assert any("val/reward/mean" in row for row in log)
-    found, told, path = [], [], None
+    done, logged, path = [], [], None
     for _ in range(STEPS):
         steps, more = fit("killed", make, KeepLast(1), Kill(after=1), ckpt_path=path, **settings)
-        found, told, path = found + steps, told + more, last(tmp_path, "killed")
-    same(found, whole)
-    assert told == log
+        done, logged, path = done + steps, logged + more, last(tmp_path, "killed")
+    same(done, whole)
+    assert logged == log
 
 
 @dataclass(frozen=True)
 class After(Rule):
-    """Holds from a number of rollouts in the windows on."""
+    """Holds once the detector has a number of rows."""
 
     rollouts: int
 
@@ -176,8 +176,8 @@ class After(Rule):
 
 
 @pytest.mark.parametrize("killed", [3, 4, 5, 6])
-def test_a_watchdog_that_rolls_back_and_the_samples_go_on(fit, tmp_path, killed):
-    """The rule holds at 4 and 5, so that the fifth rollout ends in a rollback, before or after."""
+def test_a_watchdog_that_rolls_back_and_the_samples_resume(fit, tmp_path, killed):
+    """The rule holds at 4 and 5: the fifth rollout ends in a rollback, before or after the kill."""
 
     def watched(name):
         dog = Watchdog(RollBack(slower=0.5), window=2, patience=2, rules=[After(4)])
@@ -188,14 +188,14 @@ def test_a_watchdog_that_rolls_back_and_the_samples_go_on(fit, tmp_path, killed)
         whole, log = fit("whole", tuner, *watched("whole"), **settings)
     callbacks = watched("killed")
     begun, head = fit("killed", tuner, *callbacks, KeepLast(2), Kill(after=killed), **settings)
-    kept = killed - killed % 2  # steps that the last checkpoint holds
+    saved = killed - killed % 2  # steps that the last checkpoint holds
     path = last(tmp_path, "killed")
     callbacks = watched("killed")
     rest, tail = fit("killed", tuner, *callbacks, KeepLast(2), ckpt_path=path, **settings)
     same(begun, whole[:killed])
-    same(rest, whole[kept:])
+    same(rest, whole[saved:])
     # A row that both have is one: what was done twice was done alike.
-    assert [row for row in head if int(row["step"]) < kept] + tail == log
+    assert [row for row in head if int(row["step"]) < saved] + tail == log
     assert all(row in log for row in head)
     for path in sorted((tmp_path / "whole" / "samples" / "version_0").iterdir()):
         versions = [tmp_path / "killed" / "samples" / f"version_{n}" / path.name for n in range(2)]
@@ -204,7 +204,7 @@ def test_a_watchdog_that_rolls_back_and_the_samples_go_on(fit, tmp_path, killed)
         assert set(written) == {path.read_text()}
 
 
-def test_a_fit_at_its_end_goes_on_where_more_steps_are_asked_for(fit, tmp_path):
+def test_a_finished_fit_resumes_if_more_steps_are_requested(fit, tmp_path):
     settings = VALIDATES["every 2 steps"]
     whole, _ = fit("whole", tuner, max_steps=2 * STEPS, **settings)
     first, _ = fit("part", tuner, KeepLast(100), max_steps=10, **settings)
@@ -214,8 +214,8 @@ def test_a_fit_at_its_end_goes_on_where_more_steps_are_asked_for(fit, tmp_path):
     same(first + rest, whole)
 
 
-def test_gradients_that_add_up_are_whole_in_a_checkpoint(fit, tmp_path):
-    """Two batches an optimizer step: a checkpoint that is due after the third waits for the next."""
+def test_no_checkpoint_is_written_while_gradients_accumulate(fit, tmp_path):
+    """Two batches per optimizer step: a checkpoint that is due after the third waits for the fourth."""
     settings = VALIDATES["every 5 steps"] | {"accumulate_grad_batches": 2, "max_steps": 4}
     whole, _ = fit("whole", warm_start, **settings)
     fit("killed", warm_start, KeepLast(3), Kill(after=5), **settings)
@@ -225,7 +225,7 @@ def test_gradients_that_add_up_are_whole_in_a_checkpoint(fit, tmp_path):
 
 
 def resumed(fit, tmp_path, make, steps, more, **arguments):
-    """The settings used by a fit of so many steps, and by one that resumes it with ``arguments``."""
+    """Return what ``Rates`` recorded of a fit, and of one that resumes it with other arguments."""
     first, second = Rates(), Rates()
     settings = {"limit_val_batches": 0}
     fit("part", make, KeepLast(100), first, max_steps=steps, **settings)
@@ -258,7 +258,7 @@ def test_a_resumed_warm_start_takes_the_rate_of_the_config(fit, tmp_path):
     assert second.rates == pytest.approx([1e-5 * (n + 1) / 20 * (1 - n / 8) for n in range(4, 8)])
 
 
-def test_a_finished_warm_start_that_is_extended_trains_from_its_first_step_on(fit, tmp_path):
+def test_extending_a_finished_warm_start_spends_no_step_at_rate_0(fit, tmp_path):
     _, second = resumed(fit, tmp_path, warm_start, 4, 8)
     whole = Rates()
     fit("whole", warm_start, whole, max_steps=8, limit_val_batches=0)
@@ -266,7 +266,7 @@ def test_a_finished_warm_start_that_is_extended_trains_from_its_first_step_on(fi
     assert second.rates[0] == pytest.approx(1e-2 * 5 / 20 * (1 - 4 / 8))
 
 
-def test_a_rollback_that_slowed_a_run_holds_after_a_resume_at_another_rate(fit, tmp_path):
+def test_a_slowdown_after_a_rollback_survives_a_resume_at_another_rate(fit, tmp_path):
     """Back to step 0 after the fifth rollout, at half the rate; resumed after the sixth."""
     first, second = Rates(), Rates()
 
@@ -282,8 +282,8 @@ def test_a_rollback_that_slowed_a_run_holds_after_a_resume_at_another_rate(fit, 
     assert second.rates == pytest.approx([1e-4 * 0.3 / 2, 1e-4 * 0.4 / 2])
 
 
-def test_the_program_resumes_at_the_rate_of_its_command(tiny, tmp_path):
-    """The checkpoint keeps the rate of the step after its last: here the fourth of the warm-up."""
+def test_the_program_resumes_at_the_rate_on_its_command_line(tiny, tmp_path):
+    """A checkpoint holds the rate of the step after its last, here the third and the fifth of 10."""
     lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red linen shirt"], None)
     model = FanoutModel(lm, tokenizer, Expand(set_size=3), 12)
     model.save(tiny.run.step("warm_start") / "model")

@@ -1,4 +1,4 @@
-"""Training with weights that two processes share (FSDP2) is training on one process."""
+"""Training on weights that two processes share (FSDP2) equals training on one process."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def two_processes(work, seconds=60):
         port = free.getsockname()[1]
     children = []
     for rank in range(2):
-        told, tells = os.pipe()
+        reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             signal.alarm(seconds)  # a process that waits for the other one would wait forever
@@ -47,13 +47,13 @@ def two_processes(work, seconds=60):
                 answer = {"found": work()}
             except BaseException:
                 answer = {"failed": traceback.format_exc()}
-            os.write(tells, json.dumps(answer).encode())
+            os.write(writer, json.dumps(answer).encode())
             os._exit(0)
-        os.close(tells)
-        children.append((child, told))
+        os.close(writer)
+        children.append((child, reader))
     answers = []
-    for child, told in children:
-        with open(told, encoding="utf-8") as pipe:
+    for child, reader in children:
+        with open(reader, encoding="utf-8") as pipe:
             text = pipe.read()
         assert os.waitpid(child, 0)[1] == 0, "a process hung"
         answers.append(json.loads(text))
@@ -72,14 +72,14 @@ def exported(folder):
 
 
 class Everything:
-    """Teaches a query the same additions whatever the batch; a batch's tokens count alike."""
+    """Teaches every query the same additions, so that all batches have as many tokens."""
 
     def additions(self, searcher, queries, vectors, set_size, seed):
         return [["red shirt", "blue hat"] for _ in queries]
 
 
 class Shares(Callback):
-    """Counts, as training starts and ends, the weights there are and those held here."""
+    """Counts, at the start and the end of training, all weights and those held by this process."""
 
     def __init__(self):
         self.counts = []
@@ -112,7 +112,7 @@ def sources(tiny):
 
 @pytest.mark.parametrize("name", ["whole", "adapters", "adapters in bfloat16"])
 def test_tuning_on_shares_equals_tuning_on_the_whole(tiny, sources, tmp_path, name):
-    """All 24 queries in one batch, or 12 on each of two ranks that write unevenly long."""
+    """All 24 queries in one batch, or 12 on each of two ranks, whose completions differ in length."""
 
     grpo = SoftGRPO(group_size=4, micro_batch=20)
 
@@ -176,7 +176,7 @@ class SaveAt(Callback):
             trainer.save_checkpoint(self.path)
 
 
-def test_a_sharded_run_goes_on_from_its_checkpoint(tiny, sources, tmp_path):
+def test_a_sharded_run_resumes_from_its_checkpoint(tiny, sources, tmp_path):
     def tune(name, *callbacks, ckpt_path=None):
         module = tiny.tuner(sources["adapters"], optimizer=adamw(1e-3))
         callbacks = [Export(str(tmp_path / name)), *callbacks]
@@ -192,7 +192,7 @@ def test_a_sharded_run_goes_on_from_its_checkpoint(tiny, sources, tmp_path):
     assert torch.equal(through, resumed)
 
 
-def test_the_last_checkpoint_of_a_sharded_run_is_a_folder_that_takes_the_place_of_one(
+def test_the_last_checkpoint_of_a_sharded_run_is_a_folder_that_replaces_the_one_before(
     tiny, sources, tmp_path
 ):
     def tune(name, rollouts, *keeps, ckpt_path=None):

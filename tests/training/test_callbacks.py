@@ -19,7 +19,7 @@ class Exporting(LightningModule):
 
 
 def trainer(is_global_zero):
-    """What the callback asks of a trainer; keeps the names of the barriers it waits at."""
+    """The parts of a trainer that the callback uses; records the barriers that it waits at."""
     waits = []
     strategy = SimpleNamespace(barrier=waits.append)
     return SimpleNamespace(is_global_zero=is_global_zero, strategy=strategy, waits=waits)
@@ -43,19 +43,19 @@ def test_ranks_that_share_weights_all_export():
     assert second.waits == ["export"]
 
 
-def test_a_model_that_will_be_replaced_is_told_of(small_run, tmp_path, monkeypatch):
-    told, module = [], Exporting()
-    monkeypatch.setattr("r4t.training.callbacks.rank_zero_info", told.append)
+def test_a_message_says_that_a_model_will_be_replaced(small_run, tmp_path, monkeypatch):
+    messages, module = [], Exporting()
+    monkeypatch.setattr("r4t.training.callbacks.rank_zero_info", messages.append)
     module.run, module.step = small_run, "tune"
     Export().on_fit_start(trainer(True), module)
-    assert told == []
-    there = small_run.step("tune") / "model"
-    there.mkdir(parents=True)
+    assert messages == []
+    model = small_run.step("tune") / "model"
+    model.mkdir(parents=True)
     Export().on_fit_start(trainer(True), module)
-    assert told == [f"The model in {there} stays until this fit ends, which replaces it."]
+    assert messages == [f"The model in {model} stays until this fit ends, which replaces it."]
     Export(str(tmp_path / "other")).on_fit_start(trainer(True), module)
     Export().on_fit_start(trainer(True), Exporting())  # of no run
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
 def test_a_module_that_exports_nothing_is_refused():
@@ -96,19 +96,19 @@ def count(folder, steps, *callbacks, **arguments):
     return fit
 
 
-def kept(folder, name="last"):
-    found = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    return found["state_dict"]["weight"].item()
+def saved_weight(folder, name="last"):
+    checkpoint = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return checkpoint["state_dict"]["weight"].item()
 
 
 @pytest.mark.parametrize("every, steps", [(1, 1), (3, 7), (100, 6)])
-def test_the_last_step_of_a_fit_is_kept(tmp_path, every, steps):
+def test_the_last_step_of_a_fit_is_saved(tmp_path, every, steps):
     count(tmp_path, steps, KeepLast(every))
-    assert kept(tmp_path) == steps
+    assert saved_weight(tmp_path) == steps
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
-def test_it_is_kept_at_times_and_where_it_is_told(tmp_path, monkeypatch):
+def test_checkpoints_are_written_every_so_often_into_the_given_folder(tmp_path, monkeypatch):
     weights = []
     monkeypatch.setattr(
         "r4t.training.callbacks.put",
@@ -120,7 +120,7 @@ def test_it_is_kept_at_times_and_where_it_is_told(tmp_path, monkeypatch):
     assert (tmp_path / "elsewhere" / "last.ckpt.part").is_file()
 
 
-def test_a_kill_while_it_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     count(tmp_path, 2, KeepLast())
     path = tmp_path / "checkpoints" / "last.ckpt"
     before = path.read_bytes()
@@ -135,20 +135,20 @@ def test_a_kill_while_it_is_written_leaves_the_one_before(tmp_path, monkeypatch)
             count(tmp_path, 6, KeepLast(2), ckpt_path=path)
     assert path.read_bytes() == before
     count(tmp_path, 6, KeepLast(2), ckpt_path=path)
-    assert kept(tmp_path) == 6
+    assert saved_weight(tmp_path) == 6
 
 
-def test_a_fit_that_begins_anew_puts_the_old_one_aside(tmp_path):
+def test_a_new_fit_puts_the_old_checkpoint_aside(tmp_path):
     count(tmp_path, 5, KeepLast())
     count(tmp_path, 2, KeepLast())
-    assert (kept(tmp_path), kept(tmp_path, "previous")) == (2, 5)
+    assert (saved_weight(tmp_path), saved_weight(tmp_path, "previous")) == (2, 5)
     # One that goes on takes its own place.
     count(tmp_path, 3, KeepLast(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
-    assert (kept(tmp_path), kept(tmp_path, "previous")) == (3, 5)
+    assert (saved_weight(tmp_path), saved_weight(tmp_path, "previous")) == (3, 5)
 
 
 def test_a_checkpoint_may_be_a_folder(tmp_path):
-    """As that of a sharded model is."""
+    """That of a sharded model is one."""
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
@@ -168,7 +168,7 @@ def test_the_checkpoint_of_another_module_is_refused(tmp_path):
         fit.fit(Other(), DataLoader(range(4)), ckpt_path=path)
 
 
-def test_a_fit_that_goes_on_without_the_callback_is_warned_of(tmp_path):
+def test_resuming_without_the_callback_warns(tmp_path):
     count(tmp_path, 2, KeepLast())
     with pytest.warns(UserWarning, match="Please add the following callbacks: .'KeepLast'"):
         count(tmp_path, 3, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")

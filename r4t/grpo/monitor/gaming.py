@@ -60,8 +60,8 @@ def addition(query: str, text: str) -> str:
         >>> addition("red hat", "wool hat red warm")
         'wool warm'
     """
-    known = set(query.split())
-    return " ".join(word for word in text.split() if word not in known)
+    query_words = set(query.split())
+    return " ".join(word for word in text.split() if word not in query_words)
 
 
 def universal(owners: Sequence[str], added: Sequence[Sequence[str]]) -> set[str]:

@@ -110,8 +110,8 @@ def speed_statistics(
     numbers["train/generate/tokens_per_second"] = tokens / max(seconds["generate"], 1e-9)
     for part, cache in (("encode", searcher.vectors), ("search", searcher.neighbors)):
         if cache is not None:
-            asked, computed = cache.take()
-            numbers[f"train/{part}/hits"] = 1 - computed / asked if asked else 0.0
+            requested, computed = cache.take()
+            numbers[f"train/{part}/hits"] = 1 - computed / requested if requested else 0.0
     return numbers
 
 

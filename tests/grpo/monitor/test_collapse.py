@@ -1,4 +1,4 @@
-"""Every rule on series whose windows are worked out by hand: a hit, and what just misses it."""
+"""Every rule on series whose windows are worked out by hand: a hit and a near miss."""
 
 import math
 
@@ -22,14 +22,14 @@ AUDIT = "train/alignment/mean"
 
 
 def detector_of(rows, window=2, reference=None, audited=()):
-    """A detector that has seen ``rows``, whatever its rule thinks of them."""
+    """A detector that holds ``rows``."""
     detector = CollapseDetector(standard_rules(), window, 1, reference, audited)
     detector.rows = rows
     return detector
 
 
 def evidence(rule, reference=None, audited=(), **series):
-    """What a rule says about windows of two."""
+    """The evidence of a rule in windows of two."""
     names = {"reward": REWARD, "audit": AUDIT}
     columns = {names.get(name, name): values for name, values in series.items()}
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -37,7 +37,7 @@ def evidence(rule, reference=None, audited=(), **series):
 
 
 def of_x(values, window=2, reference=None):
-    """A detector that has seen one metric, which was not logged where it is None."""
+    """A detector that holds one metric; None means not logged."""
     rows = [{} if value is None else {"x": value} for value in values]
     return detector_of(rows, window, reference)
 
@@ -67,7 +67,7 @@ def test_the_reference_never_overlaps_with_the_latest_window(reference, sign, be
     assert detector.compare("x", sign) == (before, 9.0, "")
 
 
-def test_the_best_window_is_not_one_without_a_value():
+def test_a_window_without_a_value_is_never_the_best():
     assert BestWindow().place(torch.tensor([torch.nan, -3.0, -2.0])) == 2
     detector = of_x([None, None, 1.0, 1.0, 0.0, 0.0], reference=BestWindow())
     assert detector.compare("x") == (1.0, 0.0, "")
@@ -186,7 +186,7 @@ def test_each_standard_rule_is_raised_by_its_own_series():
         assert [calm.see(row | {name: healthy[name]}) for row in rows] == [[]] * 4
 
 
-def test_an_alarm_needs_patience_and_comes_once():
+def test_an_alarm_needs_patience_and_is_raised_once():
     detector = CollapseDetector([Rises("x", rise=0.5)], window=1, patience=2)
     # Windows of one, first value 0: above 0.5 at rollouts 2, 4 to 7, and 9.
     values = [0.0, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9, 0.0, 0.9]
@@ -215,7 +215,7 @@ def test_a_detector_continues_from_its_state_as_if_never_interrupted():
         assert second.state() == whole.state()
 
 
-def test_what_is_forgotten_has_no_part_in_later_windows():
+def test_forgotten_rollouts_do_not_count_in_later_windows():
     detector = CollapseDetector([Rises("x", rise=0.5)], window=1, patience=1)
     for value in (0.0, 0.1, 0.9):
         detector.see({"x": value})

@@ -72,7 +72,7 @@ def test_the_best_and_the_worst():
     assert extremes(rows, 0) == []
 
 
-def test_markdown_keeps_its_cells():
+def test_markdown_escapes_its_cells():
     rows = sample_rows(rollout(), number=1, step=2)
     lines = markdown([rows[1], rows[2]]).splitlines()
     assert lines == [
@@ -91,23 +91,23 @@ def test_tables_are_what_the_model_wrote(tiny):
     names = [f"rollout-{number:06d}.jsonl" for number in numbers]
     assert sorted(path.name for path in folder.iterdir()) == names
     for number, name in zip(numbers, names):
-        rows, made = table(folder / name), ends.rollouts[number - 1]
-        assert rows == sample_rows(made, number, 2 * number)
+        rows, rollout = table(folder / name), ends.rollouts[number - 1]
+        assert rows == sample_rows(rollout, number, 2 * number)
         assert len(rows) == 8
-        assert [row["completion"] for row in rows] == made.fanouts.texts
-        assert [row["reward"] for row in rows] == made.rewards.tolist()
-        assert [row["score/diversity"] for row in rows] == made.components["diversity"].tolist()
+        assert [row["completion"] for row in rows] == rollout.fanouts.texts
+        assert [row["reward"] for row in rows] == rollout.rewards.tolist()
+        assert [row["score/diversity"] for row in rows] == rollout.components["diversity"].tolist()
 
 
-def test_each_fit_has_its_own_folder_and_a_resumed_one_counts_on(tiny, tmp_path):
+def test_each_fit_has_its_own_folder_and_a_resumed_one_continues_to_count(tiny, tmp_path):
     callback = SampleTable(every=3)
     tiny.fit(callback, rollouts=3)
     tiny.last.save_checkpoint(tmp_path / "third.ckpt")
     tiny.fit(SampleTable(every=3), rollouts=6, ckpt_path=tmp_path / "third.ckpt")
     tiny.fit(callback, rollouts=1)  # the same object counts anew
     samples = tiny.run.step("tune") / "samples"
-    found = {str(path.relative_to(samples)) for path in samples.rglob("*.jsonl")}
-    assert found == {
+    paths = {str(path.relative_to(samples)) for path in samples.rglob("*.jsonl")}
+    assert paths == {
         "version_0/rollout-000001.jsonl",
         "version_0/rollout-000003.jsonl",
         "version_1/rollout-000006.jsonl",
@@ -115,7 +115,7 @@ def test_each_fit_has_its_own_folder_and_a_resumed_one_counts_on(tiny, tmp_path)
     }
 
 
-def test_the_folder_is_numbered_as_the_log(tiny, tmp_path):
+def test_the_folder_has_the_number_of_the_log(tiny, tmp_path):
     logger = CSVLogger(str(tmp_path), name="logs", version=7)
     for _ in range(2):
         tiny.fit(SampleTable(folder=str(tmp_path / "samples")), rollouts=1, logger=logger)
@@ -137,7 +137,7 @@ def test_only_rank_zero_writes(tmp_path):
 
 
 class Board(Logger):
-    """Takes what a test gives it as TensorBoard's or Weights & Biases' logger would."""
+    """Stands in for the logger of TensorBoard or Weights & Biases."""
 
     name, version = "board", "run-3f"
 
@@ -153,11 +153,11 @@ class Board(Logger):
         pass
 
 
-def test_loggers_of_text_and_of_tables_are_shown_the_best_and_the_worst(tiny):
+def test_loggers_of_text_and_of_tables_get_the_best_and_the_worst(tiny):
     texts, tables, ends = [], [], tiny.Ends()
     loggers = [
-        Board(add_text=lambda *found: texts.append(found)),
-        Board(log_table=lambda **found: tables.append(found)),
+        Board(add_text=lambda *content: texts.append(content)),
+        Board(log_table=lambda **content: tables.append(content)),
         Board(),
     ]
     tiny.fit(ends, SampleTable(every=10, shown=2), rollouts=1, logger=loggers)
@@ -177,8 +177,8 @@ def test_tensorboard_takes_the_text(tiny, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tiny.fit(SampleTable(), rollouts=1, logger=TensorBoardLogger(str(tmp_path), version=0))
-    found = EventAccumulator(str(tmp_path / "lightning_logs" / "version_0")).Reload()
-    (event,) = found.Tensors("train/samples/text_summary")
+    events = EventAccumulator(str(tmp_path / "lightning_logs" / "version_0")).Reload()
+    (event,) = events.Tensors("train/samples/text_summary")
     assert event.step == 2
     text = event.tensor_proto.string_val[0].decode()
     assert text.startswith("| reward | query | subqueries | completion |")

@@ -1,4 +1,4 @@
-"""The numbers that tell how tuning goes, by hand and through a fit."""
+"""The numbers that a tuner logs, by hand and through a fit."""
 
 import csv
 import math
@@ -83,13 +83,13 @@ def test_policy_statistics_by_hand():
     assert numbers["train/clipped/mean"].item() == 0.5
 
 
-def test_statistics_do_not_look_at_tokens_that_do_not_count():
+def test_policy_statistics_ignore_masked_tokens():
     old = torch.tensor([[-1.0, -200.0]])
     numbers = policy_statistics(torch.tensor([[-1.0, 0.0]]), old, torch.tensor([[1, 0]]), clip=0.2)
     assert {name: value.item() for name, value in numbers.items()} == dict.fromkeys(numbers, 0.0)
 
 
-def test_seconds_and_tokens_a_second():
+def test_seconds_and_tokens_per_second():
     searcher = SimpleNamespace(vectors=None, found=None)
     seconds = {"generate": 2.0, "encode": 0.5, "update": 1.5}
     assert speed_statistics(seconds, 300, searcher) == {
@@ -101,7 +101,7 @@ def test_seconds_and_tokens_a_second():
     }
 
 
-def test_a_fit_logs_the_seconds_of_every_part_and_what_was_found_again(tiny):
+def test_a_fit_logs_the_seconds_of_every_part_and_the_cache_hits(tiny):
     ends = tiny.Ends()
     tiny.fit(ends, rollouts=3)
     for row, rollout in zip(ends.logged, ends.rollouts):
@@ -121,27 +121,27 @@ def test_a_fit_logs_the_seconds_of_every_part_and_what_was_found_again(tiny):
         assert row["train/search/hits"] == pytest.approx(1 - new / len(texts), abs=1e-6)
 
 
-def test_nothing_is_kept_unless_there_is_room(tiny):
+def test_without_caches_there_are_no_hits(tiny):
     ends = tiny.Ends()
     tiny.fit(ends, rollouts=1, module=tiny.tuner(retrieval=Retrieval()))
     assert not any("hits" in name for name in ends.logged[0])
 
 
-def test_what_is_kept_changes_no_weight(tiny):
+def test_caches_change_no_weight(tiny):
     first = tiny.flat(tiny.fit(rollouts=3, module=tiny.tuner(retrieval=Retrieval())))
     second = tiny.flat(tiny.fit(rollouts=3, module=tiny.tuner(retrieval=Retrieval(cached=7))))
     assert torch.equal(first, second)
 
 
-def test_statistics_are_logged_of_each_rollout(tiny, tmp_path):
+def test_gaming_is_logged_for_each_rollout(tiny, tmp_path):
     ends = tiny.Ends()
     logger = CSVLogger(str(tmp_path), name="logs", version=0)
     tiny.fit(FanoutStatistics(), ends, rollouts=3, logger=logger)
     with (tmp_path / "logs" / "version_0" / "metrics.csv").open() as file:
         written = list(csv.DictReader(file))
     assert len(written) == 3
-    for made, logged, row in zip(ends.rollouts, ends.logged, written):
-        expected = gaming([query.text for query in made.queries], made.fanouts.subqueries)
+    for rollout, logged, row in zip(ends.rollouts, ends.logged, written):
+        expected = gaming([query.text for query in rollout.queries], rollout.fanouts.subqueries)
         assert {name: logged[name] for name in expected} == pytest.approx(expected, nan_ok=True)
         assert {name: float(row[name]) for name in expected} == pytest.approx(expected, nan_ok=True)
 

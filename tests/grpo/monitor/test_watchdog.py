@@ -1,4 +1,4 @@
-"""The watchdog on a real (tiny) tuning: it sees what is logged, and acts as told."""
+"""The watchdog on a real (tiny) tuning: it reads what is logged, and acts."""
 
 import json
 import warnings
@@ -19,7 +19,7 @@ from r4t.training.callbacks import Export
 
 @dataclass(frozen=True)
 class After(Rule):
-    """Holds from a number of rollouts in the windows on."""
+    """Holds once the detector has a number of rows."""
 
     rollouts: int
 
@@ -31,18 +31,18 @@ def dog(rollouts, action=None, patience=2, window=2):
     return Watchdog(action, window=window, patience=patience, rules=[After(rollouts)])
 
 
-def told(caught):
+def messages(caught):
     return [str(one.message) for one in caught if "collapse" in str(one.message)]
 
 
-def test_a_warning_tells_what_was_found_and_the_run_goes_on(tiny):
+def test_a_warning_has_the_evidence_and_the_run_goes_on(tiny):
     watchdog, ends = dog(4), tiny.Ends()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tiny.fit(watchdog, ends, rollouts=7)
     assert len(ends.rollouts) == 7
     # The rule holds from rollout 4 on, for the second time after 5; said once.
-    assert told(caught) == [
+    assert messages(caught) == [
         "Tuning shows signs of a collapse after rollout 5, in means over 2 rollouts: enough seen. "
         "The run goes on. Read the samples, weight an objective that rewards spread, or lower the "
         "learning rate."
@@ -58,15 +58,15 @@ def test_alarms_are_logged(tiny):
     assert [row["train/alarms/count"] for row in ends.logged] == [0, 0, 0, 0, 1, 1]
 
 
-def test_it_sees_what_was_logged_and_what_was_written(tiny):
+def test_it_reads_what_was_logged_and_what_was_written(tiny):
     watchdog, ends = Watchdog(window=2), tiny.Ends()
     tiny.fit(watchdog, ends, rollouts=3)
     assert watchdog.detector.audited == ("train/diversity/mean",)
     rows = watchdog.detector.rows
     assert len(rows) == 3
-    for row, logged, made in zip(rows, ends.logged, ends.rollouts):
+    for row, logged, rollout in zip(rows, ends.logged, ends.rollouts):
         assert {"train/diversity/mean", "train/distinct_items/mean", REWARD} <= row.keys()
-        written = gaming([query.text for query in made.queries], made.fanouts.subqueries)
+        written = gaming([query.text for query in rollout.queries], rollout.fanouts.subqueries)
         expected = {name: (logged | written).get(name, torch.nan) for name in row}
         assert row == pytest.approx(expected, nan_ok=True)
 
@@ -90,25 +90,25 @@ def optimizer_of(trainer):
 
 
 class Moments(Callback):
-    """Keeps optimizer and schedule after each rollout."""
+    """Records optimizer and schedule after each rollout."""
 
     def __init__(self):
-        self.kept = []
+        self.states = []
 
     def on_train_start(self, trainer, pl_module):
-        self.kept.append(optimizer_of(trainer))
+        self.states.append(optimizer_of(trainer))
 
     def on_train_batch_end(self, trainer, pl_module, *_):
-        self.kept.append(optimizer_of(trainer))
+        self.states.append(optimizer_of(trainer))
 
 
 def same(one, other):
     moments, rate, step = one
     assert (rate, step) == other[1:]
     assert len(moments) == len(other[0])
-    for found, expected in zip(moments, other[0]):
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[name], expected[name]) for name in found)
+    for state, expected in zip(moments, other[0]):
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], expected[name]) for name in state)
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_a_rollback_restores_every_bit_of_the_healthy_model_and_exports_it(
 ):
     ends, moments = tiny.Ends(), Moments()
     callbacks = [ends, moments, dog(holds, RollBack()), Export(str(tmp_path / "out"))]
-    said = f"are those after rollout {healthy}, and the run stops"
-    with pytest.warns(UserWarning, match=said):
+    message = f"are those after rollout {healthy}, and the run stops"
+    with pytest.warns(UserWarning, match=message):
         module = tiny.fit(*callbacks, rollouts=12)
     assert len(ends.rollouts) == holds + 1
     assert torch.equal(tiny.flat(module), ends.weights[healthy])
     assert not torch.equal(tiny.flat(module), ends.weights[-1])
     assert all(not torch.equal(a, b) for a, b in zip(ends.weights, ends.weights[1:]))
     exported = FanoutModel.load(tmp_path / "out")
-    found = torch.cat([p.detach().flatten() for p in exported.parameters()])
-    assert torch.equal(found, ends.weights[healthy])
-    same(optimizer_of(tiny.last), moments.kept[healthy])
+    weights = torch.cat([p.detach().flatten() for p in exported.parameters()])
+    assert torch.equal(weights, ends.weights[healthy])
+    same(optimizer_of(tiny.last), moments.states[healthy])
 
 
 def test_going_on_slower_after_each_rollback(tiny):
-    """Twice to the same snapshot, which later updates must not have touched."""
+    """Two rollbacks to the same snapshot, which the updates in between must not change."""
     action, before, after, moments = RollBack(slower=0.5), tiny.Ends(), tiny.Ends(), Moments()
     watchdog = dog(5, action)
     with pytest.warns(UserWarning, match="goes on with 0.5 of the learning rate") as caught:
@@ -149,11 +149,12 @@ def test_going_on_slower_after_each_rollback(tiny):
     # The rule holds at 5 and 6; back to 2, so that 7 to 10 are rollouts 3 to 6 of the windows. The
     # snapshot of 8 falls to the rule that holds at 9: the healthy one is still that of 2.
     assert [alarm.rollout for alarm in watchdog.alarms] == [6, 10]
-    assert all("are those after rollout 2, and" in text for text in told(caught))
+    assert all("are those after rollout 2, and" in text for text in messages(caught))
     assert not torch.equal(before.weights[6], before.weights[2])
     for rollout in (6, 10):
         assert torch.equal(after.weights[rollout], before.weights[2])
-        same((moments.kept[rollout][0], *moments.kept[2][1:]), moments.kept[2])  # but for the rate
+        states = moments.states
+        same((states[rollout][0], *states[2][1:]), states[2])  # all but the rate
     # A warm-up of 10 steps: rate · (step + 1) / 10 after 2 rollouts of 2 updates, halved, twice.
     assert before.rates[1] == pytest.approx(1e-2 * 5 / 10)
     assert after.rates[5] == pytest.approx(1e-2 * 5 / 10 / 2)
@@ -174,7 +175,7 @@ def test_windows_alarms_and_snapshots_survive_a_resume(tiny, tmp_path):
     assert len(more.rollouts) == 2
     assert second.detector.rows == first.detector.rows[:4]
     assert torch.equal(tiny.flat(module), ends.weights[4])
-    same(optimizer_of(tiny.last), moments.kept[4])
+    same(optimizer_of(tiny.last), moments.states[4])
     tiny.last.save_checkpoint(tmp_path / "end.ckpt")
     third = dog(7, Warn())
     third.load_state_dict(
@@ -184,7 +185,7 @@ def test_windows_alarms_and_snapshots_survive_a_resume(tiny, tmp_path):
     assert third.detector.state() == second.detector.state()
 
 
-def test_the_same_watchdog_begins_anew_in_a_new_fit(tiny):
+def test_a_watchdog_begins_anew_in_each_fit(tiny):
     watchdog = dog(4, RollBack())
     for _ in range(2):
         ends = tiny.Ends()
@@ -195,7 +196,7 @@ def test_the_same_watchdog_begins_anew_in_a_new_fit(tiny):
 
 
 class Report(Callback):
-    """Writes what a rank ends with: forked processes return little else."""
+    """Writes the end of a rank into a file, as forked processes return little."""
 
     def __init__(self, folder, watchdog, ends):
         self.folder, self.watchdog, self.ends = folder, watchdog, ends
@@ -215,14 +216,14 @@ class Report(Callback):
 
 @dataclass(frozen=True)
 class Shift(Rule):
-    """Holds where the reward of the last rollout differs from that of the first."""
+    """Holds if the last rollout's reward differs from the first's."""
 
     def evidence(self, detector):
         before, now = (detector.mean(REWARD, place) for place in (0, len(detector.rows) - 1))
         return f"{before} → {now}" if before != now else ""
 
 
-def test_two_processes_act_together_on_common_numbers(tiny, tmp_path):
+def test_two_processes_act_together_on_the_same_numbers(tiny, tmp_path):
     ends = tiny.Ends()
     watchdog = Watchdog(RollBack(), window=1, patience=2, rules=[Shift(), Rises("x", 0.1)])
     callbacks = [watchdog, ends, Report(tmp_path, watchdog, ends)]
@@ -275,7 +276,7 @@ def test_a_module_without_rollouts_is_refused():
 
 
 @pytest.mark.parametrize("slower", [0.0, 1.0, -0.5])
-def test_a_factor_that_is_no_share_is_refused(slower):
+def test_a_factor_outside_0_to_1_is_refused(slower):
     with pytest.raises(
         InputError, match=rf"slower in \(0, 1\), but found {slower}. Leave it out to stop"
     ):
