@@ -94,7 +94,9 @@ def test_endpoint(shop, tmp_path, monkeypatch):
 
 def test_refusals(shop, wardrobe, tmp_path):
     catalog, out = str(tmp_path / "catalog"), ["--out", str(tmp_path / "q")]
-    with pytest.raises(InputError, match=r"one origin, but found --sets and --wardrobe\. Leave out"):
+    with pytest.raises(
+        InputError, match=r"one origin, but found --sets and --wardrobe\. Leave out"
+    ):
         verb.run([catalog, *out, "--sets", "x", "--wardrobe", "oar"])
     with pytest.raises(InputError, match=r"--endpoint with --model, but found --model alone"):
         verb.run([catalog, *out, "--model", "m"])
