@@ -16,6 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
 from r4t.__main__ import main
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
