@@ -51,8 +51,7 @@ class Interruption:
         if self.asked:
             raise AtOnce
         self.asked = True
-        message = "\nr4t: stopping after this step; Ctrl-C again stops at once"
-        print(message, file=sys.stderr, flush=True)
+        print("\nr4t: stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
 
 
 def _is_main_thread() -> bool:

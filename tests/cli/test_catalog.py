@@ -222,10 +222,10 @@ def test_collections_of_the_wardrobe(tmp_path):
     assert catalog.ids == [outfit.id for outfit in wardrobe.outfits]
     assert catalog.column("items") == [list(outfit.items) for outfit in wardrobe.outfits]
     queries.run([str(tmp_path / "w"), "--out", str(tmp_path / "q"), "--wardrobe", "oar"])
-    asked = [query.id for query in read_queries(tmp_path / "q", "all")]
+    ids = [query.id for query in read_queries(tmp_path / "q", "all")]
     truth = FacetTruth(load_truth(tmp_path / "w" / "truth"), catalog.ids)
     # Of rare combinations of style, occasion and color family there is no outfit among 800.
-    assert truth.fits(asked).any(1).float().mean() == pytest.approx(0.681, abs=0.001)
+    assert truth.fits(ids).any(1).float().mean() == pytest.approx(0.681, abs=0.001)
     with pytest.raises(InputError, match=r"for --wardrobe wscr.* entries are collections"):
         queries.run([str(tmp_path / "w"), "--out", str(tmp_path / "r"), "--wardrobe", "wscr"])
 

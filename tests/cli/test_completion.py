@@ -71,10 +71,10 @@ def test_files_folders_choices_and_objectives(offered):
     assert sorted(offered("objectives", "")) == sorted(installed(OBJECTIVES))
 
 
-@pytest.mark.parametrize("shell, said", [("zsh", "#compdef r4t"), ("fish", "complete -c r4t")])
-def test_other_shells_have_a_script_of_all_verbs(capsys, shell, said):
+@pytest.mark.parametrize("shell, text", [("zsh", "#compdef r4t"), ("fish", "complete -c r4t")])
+def test_other_shells_have_a_script_of_all_verbs(capsys, shell, text):
     run(["completion", shell])
     printed = capsys.readouterr().out
-    assert said in printed
+    assert text in printed
     assert all(verb in printed for verb in VERBS)
     assert "--trainer.max_steps" in printed or "trainer.max_steps" in printed

@@ -81,15 +81,15 @@ def test_the_brief_help_of_evaluate_leaves_nothing_out(screen):
         ),
     ],
 )
-def test_options_stand_in_groups(screen, verb, groups):
-    found = {"": []}
+def test_options_are_in_groups(screen, verb, groups):
+    sections = {"": []}
     for line in screen(verb, "--help").split("\n\nExamples")[0].splitlines():
         title = re.fullmatch(r"(\w.*):", line)
         if title is not None:
-            found[title[1]] = []
+            sections[title[1]] = []
         elif re.match(r"  \S", line):
-            found[list(found)[-1]].append(line.split()[0].rstrip(","))
-    assert {title: names for title, names in found.items() if names} == {
+            sections[list(sections)[-1]].append(line.split()[0].rstrip(","))
+    assert {title: names for title, names in sections.items() if names} == {
         "options": ["-h"],
         **groups,
     }

@@ -1,4 +1,4 @@
-"""Ctrl-C: real signals to processes of their own; what they leave goes on to the same end."""
+"""Ctrl-C as a real signal to a separate process: what it leaves resumes to the same end."""
 
 import json
 import multiprocessing
@@ -16,6 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import r4t.cli.lightning  # noqa: F401  (its logger would keep the captured stderr of one test)
 from r4t.__main__ import main
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
@@ -68,11 +69,11 @@ def command(tmp_path, run, verb, name, settings):
 
 
 def stopped(arguments, begun, tmp_path, times=1):
-    """Run the program, send Ctrl-C once it has begun → exit code, what it told."""
-    told = tmp_path / "told.txt"
+    """Run the program, send Ctrl-C once it has begun → exit code, what it printed."""
+    path = tmp_path / "printed.txt"
 
     def program():
-        with told.open("w") as out:
+        with path.open("w") as out:
             os.dup2(out.fileno(), 2)
             os.dup2(out.fileno(), 1)
         sys.stderr, sys.stdout = os.fdopen(2, "w"), os.fdopen(1, "w")
@@ -86,26 +87,26 @@ def stopped(arguments, begun, tmp_path, times=1):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.01)
     process.join(120)
-    return process.exitcode, told.read_text()
+    return process.exitcode, path.read_text()
 
 
 def test_a_fit_stopped_by_the_user_goes_on_to_the_same_end(program, run, tmp_path):
     arguments = command(tmp_path, run, "fit", "1_tune.yaml", TUNE)
     step = run.step("tune")
     last = step / "checkpoints" / "last.ckpt"
-    code, told = stopped(arguments, last.exists, tmp_path)
-    assert code == 130, told
-    assert "Traceback" not in told
-    sentence = told.splitlines()[-1]
-    found = re.match(
+    code, printed = stopped(arguments, last.exists, tmp_path)
+    assert code == 130, printed
+    assert "Traceback" not in printed
+    sentence = printed.splitlines()[-1]
+    match = re.match(
         r"r4t: stopped at step (\d+); go on with: (r4t fit .* --ckpt_path last)$", sentence
     )
-    assert found is not None, told
+    assert match is not None, printed
     # The checkpoint is of the very step, not of the last seventh rollout.
-    assert torch.load(last, weights_only=False)["global_step"] == int(found[1]) < 60
-    assert shlex.split(found[2]) == ["r4t", *arguments, "--ckpt_path", "last"]
+    assert torch.load(last, weights_only=False)["global_step"] == int(match[1]) < 60
+    assert shlex.split(match[2]) == ["r4t", *arguments, "--ckpt_path", "last"]
     assert not (step / "model").exists()
-    assert program(*shlex.split(found[2])[1:])[0] == 0
+    assert program(*shlex.split(match[2])[1:])[0] == 0
     ended = load_file(step / "model" / "model.safetensors")
     step.rename(tmp_path / "stopped")
     assert program(*arguments)[0] == 0
@@ -116,18 +117,20 @@ def test_a_fit_stopped_by_the_user_goes_on_to_the_same_end(program, run, tmp_pat
 def test_the_second_time_a_fit_stops_at_once(run, tmp_path):
     arguments = command(tmp_path, run, "fit", "1_tune.yaml", TUNE)
     last = run.step("tune") / "checkpoints" / "last.ckpt"
-    code, told = stopped(arguments, last.exists, tmp_path, times=2)
-    assert code == 130, told
-    assert re.search(r"\nr4t: stopped at (once; from the last checkpoint: |step \d+; go on )", told)
-    assert told.rstrip().endswith("--ckpt_path last")
+    code, printed = stopped(arguments, last.exists, tmp_path, times=2)
+    assert code == 130, printed
+    assert re.search(
+        r"\nr4t: stopped at (once; from the last checkpoint: |step \d+; go on )", printed
+    )
+    assert printed.rstrip().endswith("--ckpt_path last")
 
 
-def test_ranks_stop_at_one_step_and_one_of_them_tells(run, tmp_path):
+def test_ranks_stop_at_one_step_and_one_of_them_reports(run, tmp_path):
     arguments = command(tmp_path, run, "fit", "1_tune.yaml", TUNE)
     arguments += ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
     last = run.step("tune") / "checkpoints" / "last.ckpt"
-    said = tmp_path / "told.txt"
-    with said.open("w") as out:
+    path = tmp_path / "printed.txt"
+    with path.open("w") as out:
         # A terminal sends the signal to the whole group: to the ranks as to the program.
         first = subprocess.Popen(
             [sys.executable, "-m", "r4t", *arguments],
@@ -139,13 +142,13 @@ def test_ranks_stop_at_one_step_and_one_of_them_tells(run, tmp_path):
         ranks = psutil.Process(first.pid).children(recursive=True)
         os.killpg(first.pid, signal.SIGINT)
         code = first.wait(120)
-    told = said.read_text()
-    assert code == 130, told
+    printed = path.read_text()
+    assert code == 130, printed
     sentences = re.findall(
-        r"^r4t: stopped at step (\d+); go on with: .* --ckpt_path last$", told, re.M
+        r"^r4t: stopped at step (\d+); go on with: .* --ckpt_path last$", printed, re.M
     )
-    assert len(sentences) == 1, told
-    assert "Traceback" not in told
+    assert len(sentences) == 1, printed
+    assert "Traceback" not in printed
     kept = torch.load(last, weights_only=False)
     assert kept["global_step"] == int(sentences[0]) < 60
     assert len(kept["r4t"]["random"]) == 2
@@ -176,10 +179,12 @@ def sums(folder):
 def test_a_synthesis_stopped_by_the_user_goes_on(program, run, tmp_path):
     arguments = command(tmp_path, run, "synthesize", "2_synthesize.yaml", SYNTHESIZE)
     folder = run.step("targets")
-    code, told = stopped(arguments, (folder / "begun.json").exists, tmp_path)
-    assert code == 130, told
+    code, printed = stopped(arguments, (folder / "begun.json").exists, tmp_path)
+    assert code == 130, printed
     shown = shlex.join(["r4t", *arguments])
-    assert re.search(rf"\nr4t: stopped after batch \d+; .* go on with: {re.escape(shown)}\n$", told)
+    assert re.search(
+        rf"\nr4t: stopped after batch \d+; .* go on with: {re.escape(shown)}\n$", printed
+    )
     landed = sum(len(json.loads(p.read_text())["queries"]) for p in folder.glob("shard-*.json"))
     assert 0 < landed < 24
     assert not (folder / "manifest.json").exists()

@@ -74,15 +74,15 @@ def same(one, other):
 
 def curve(step):
     """Step and log name → value, of all versions; what several have must be the same."""
-    found = {}
+    values = {}
     for path in sorted(step.glob("logs/version_*/metrics.csv")):
         with path.open(encoding="utf-8") as lines:
             for row in csv.DictReader(lines):
                 for name, value in row.items():
                     timed = name.endswith(("seconds", "tokens_per_second", "hits"))
                     if value and not timed and name != "step":
-                        assert found.setdefault((row["step"], name), value) == value
-    return found
+                        assert values.setdefault((row["step"], name), value) == value
+    return values
 
 
 def killed(process, checkpoint, wait):
@@ -111,9 +111,9 @@ def test_a_fit_killed_in_the_middle_goes_on(program, small_run, arguments, tmp_p
         killed(process, last, wait=0.15 + 0.3 * number).join()
         assert process.exitcode == -signal.SIGKILL
         assert not (step / "model").exists()
-        told = curve(step)
-    assert told.items() <= log.items()
-    assert len(told) < len(log)
+        partial = curve(step)
+    assert partial.items() <= log.items()
+    assert len(partial) < len(log)
     assert program(*arguments, "--ckpt_path", "last")[0] == 0
     same(model(step), whole)
     assert curve(step) == log

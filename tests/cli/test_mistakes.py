@@ -191,17 +191,18 @@ def test_each_verb_has_five():
 
 
 @pytest.mark.parametrize(
-    "verb, arguments, said", [(v, a, s) for v, table in MISTAKES.items() for a, s in table.items()]
+    "verb, arguments, pattern",
+    [(v, a, s) for v, table in MISTAKES.items() for a, s in table.items()],
 )
 def test_a_mistake_gives_one_message_that_names_the_wrong_word(
-    program, project, verb, arguments, said
+    program, project, verb, arguments, pattern
 ):
     code, _, err = program(verb, *shlex.split(arguments))
     assert code == 2, err
     assert "Traceback" not in err
     messages = [line for line in err.splitlines() if line.startswith(("r4t: ", f"r4t {verb}: "))]
     assert err.splitlines()[-1:] == messages  # one line, after whatever Lightning logs
-    assert re.search(said, messages[0]), messages[0]
+    assert re.search(pattern, messages[0]), messages[0]
 
 
 INIT = "init_args"
@@ -258,17 +259,19 @@ WRONG_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("content, said", WRONG_WORDS)
-def test_a_config_with_a_wrong_word_names_the_right_one(program, project, tmp_path, content, said):
+@pytest.mark.parametrize("content, pattern", WRONG_WORDS)
+def test_a_config_with_a_wrong_word_names_the_right_one(
+    program, project, tmp_path, content, pattern
+):
     text = content if isinstance(content, str) else yaml.safe_dump(content)
     (tmp_path / "x.yaml").write_text(text)
     code, _, err = program("fit", *shlex.split(TUNE), "--config", "x.yaml")
     assert (code, "Traceback" in err) == (2, False), err
-    assert re.search(said, err.splitlines()[-1]), err
+    assert re.search(pattern, err.splitlines()[-1]), err
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, pattern",
     [
         ("--trainer.callbacks+=KeepLst", r"found 'KeepLst'\. .* Did you mean 'KeepLast'\?$"),
         ("--model WarmStrt", r"found 'WarmStrt'\. .* Did you mean 'WarmStart'\?$"),
@@ -276,7 +279,7 @@ def test_a_config_with_a_wrong_word_names_the_right_one(program, project, tmp_pa
         ("--print_config=commnts", r"commnts"),
     ],
 )
-def test_an_option_with_a_wrong_word_names_the_right_one(program, project, words, said):
+def test_an_option_with_a_wrong_word_names_the_right_one(program, project, words, pattern):
     code, _, err = program("fit", *shlex.split(f"{TUNE} {words}"))
     assert (code, "Traceback" in err) == (2, False), err
-    assert re.search(said, err.splitlines()[-1]), err
+    assert re.search(pattern, err.splitlines()[-1]), err
