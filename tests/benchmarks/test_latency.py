@@ -206,7 +206,7 @@ def test_other_hardware_is_not_added_to(tmp_path):
     record = json.loads((tmp_path / "latency.json").read_text())
     record["hardware"]["cpu"] = "another"
     (tmp_path / "latency.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="was measured on .*'another'.*: take another --out"):
+    with pytest.raises(ValueError, match="was measured on .*'another'.*: Choose another --out"):
         latency.main([*words, "--batches", "1", "--add"])
 
 
