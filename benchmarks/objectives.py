@@ -1,12 +1,12 @@
-"""Time the shipped objectives on random sets, beside ``vendi-score`` in a loop on the same sets.
+"""Time the shipped objectives on random sets, compared with ``vendi-score`` in a loop.
 
     pip install --no-deps --require-hashes -r benchmarks/requirements.txt
     python benchmarks/objectives.py
 
-4,096 sets of k = 10 items of 128 dimensions, on 2 threads. Prints a Markdown table with the least
-of some calls, in milliseconds, and writes benchmarks/results/objectives.json. Where other programs
-keep the cores busy, set OMP_WAIT_POLICY=PASSIVE: threads that spin while they wait for each other
-then take longer than the work.
+4,096 sets of k = 10 items of 128 dimensions, on 2 threads. Prints a Markdown table with the minimum of
+several calls, in milliseconds, and writes benchmarks/results/objectives.json. If other programs keep
+the cores busy, set OMP_WAIT_POLICY=PASSIVE: otherwise threads that spin while they wait for each other
+take longer than the work.
 """
 
 import argparse
@@ -86,14 +86,14 @@ def random_sets(batch: int, members: int, width: int, folder: Path) -> SetBatch:
 
 
 def least(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Least milliseconds of each call, taken in turns: whatever else runs can only add to a time."""
+    """Minimum milliseconds of each call, alternating: other load can only make a call slower."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats + 1):
         for name, call in calls.items():
             begin = time.perf_counter()
             call()
             times[name].append(1000 * (time.perf_counter() - begin))
-    return {name: min(each[1:]) for name, each in times.items()}  # the first call prepares
+    return {name: min(each[1:]) for name, each in times.items()}  # the first call is a warm-up
 
 
 def loop(embeddings: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def loop(embeddings: Tensor) -> Tensor:
 
 
 def calls_on(sets: SetBatch) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """Name → call to time."""
     x = sets.item_embeddings
     double = x.double()
     calls: dict[str, Callable[[], object]] = {
@@ -141,9 +141,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--repeats", type=int, default=9, help="timed calls, of which the least counts"
-    )
+    parser.add_argument("--repeats", type=int, default=9, help="timed calls; the minimum counts")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/objectives.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -152,14 +150,14 @@ def main() -> None:
             arguments.sets, arguments.members, arguments.width, Path(folder) / "catalog"
         )
         times, errors = least(calls_on(sets), arguments.repeats), vendi_errors(sets)
-    print("| what | ms | times as fast as the loop |\n|---|---:|---:|")
+    print("| objective | ms | × as fast as the loop |\n|---|---:|---:|")
     for name, value in times.items():
         print(f"| {name} | {value:.1f} | {times[LOOP] / value:.1f} |")
     print(f"\nLargest difference of a Vendi score from the loop in fp64: {errors}")
-    given = {name: value for name, value in vars(arguments).items() if name != "out"}
+    options = {name: value for name, value in vars(arguments).items() if name != "out"}
     record = {
         "command": " ".join(
-            ["python benchmarks/objectives.py", *(f"--{key} {given[key]}" for key in given)]
+            ["python benchmarks/objectives.py", *(f"--{key} {options[key]}" for key in options)]
         ),
         "environment": {name: os.environ.get(name) for name in ("OMP_WAIT_POLICY",)},
         "hardware": {"cpu": processor(), "cores": os.cpu_count()},

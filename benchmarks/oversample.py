@@ -1,12 +1,12 @@
-"""Is it worth generating more sets, or more rows, than are asked for, and keeping the best?
+"""Is it worth generating more sets, or more rows, than needed, and keeping the best?
 
     python -m benchmarks.oversample RUN
 
-The tuned language model, once and best of 8, beside the diffusion retriever and its student: the first
-k rows of one set, the best k of all rows of M sets (``BestRows``), the best of M whole sets
-(``BestSet``), all by the composite that they are measured with. Test queries, paired differences to
-R4T-FOLM; milliseconds a query of one call at batch 1 and 64, all methods in turns. Writes
-oversample.json and .md to benchmarks/results/oversample.
+Compares the tuned language model (one fan-out, and the best of 8) with the diffusion retriever and its
+student: the first k rows of one set, the best k of all rows of M sets (``BestRows``), and the best of M
+whole sets (``BestSet``). All choose by the composite, which is also the measure. Reports paired
+differences from R4T-FOLM on test queries, and milliseconds per query at batch 1 and 64, with all methods
+alternating. Writes oversample.json and .md to benchmarks/results/oversample.
 """
 
 import argparse
@@ -35,7 +35,7 @@ FOLM = "R4T-FOLM"
 
 
 def choices(reward: Reward) -> dict[str, Choice | None]:
-    """What is done with what is generated, by name."""
+    """Name → how to choose among the generated rows or sets."""
     return {
         "first 10 rows": None,
         "best 10 of 12 rows": BestRows(reward, 1),
@@ -47,7 +47,7 @@ def choices(reward: Reward) -> dict[str, Choice | None]:
 
 
 def methods(run: Run, searcher: Searcher, reward: Reward, models: list[str]) -> dict[str, Method]:
-    """Every row of the table by name."""
+    """Name → method, for every row of the table."""
     writer = SubqueryWriter(FanoutModel.load(run.folder / MODELS["folm"]))
     language = LanguageMethod(searcher, writer)
     rows: dict[str, Method] = {FOLM: language, f"{FOLM}, best of 8": BestOf(language, reward, 8)}
@@ -61,19 +61,21 @@ def methods(run: Run, searcher: Searcher, reward: Reward, models: list[str]) -> 
     return rows
 
 
-def row(name: str, found: dict[str, torch.Tensor], folm: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Means, and the paired difference of the composite to the language model's."""
-    apart = found["composite"] - folm["composite"]
-    low, high = bootstrap(apart.unsqueeze(1).float()).flatten().tolist()
-    means = {measure: float(scores.mean()) for measure, scores in found.items()}
-    share = means["composite"] / float(folm["composite"].mean())
-    told = {"difference": float(apart.mean()), "low": low, "high": high}
+def row(
+    name: str, scores: dict[str, torch.Tensor], folm: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Means, and the paired difference of the composite from the language model's."""
+    difference = scores["composite"] - folm["composite"]
+    low, high = bootstrap(difference.unsqueeze(1).float()).flatten().tolist()
+    means = {measure: float(values.mean()) for measure, values in scores.items()}
     return {
         "name": name,
         **means,
-        "of R4T-FOLM": share,
-        **told,
-        "p": sign_flip(apart) if apart.any() else 1.0,
+        "of R4T-FOLM": means["composite"] / float(folm["composite"].mean()),
+        "difference": float(difference.mean()),
+        "low": low,
+        "high": high,
+        "p": sign_flip(difference) if difference.any() else 1.0,
     }
 
 
@@ -81,15 +83,15 @@ def markdown(table: list[dict[str, Any]]) -> str:
     """The table for docs/results.md."""
     lines = [
         "| | composite | groundedness | Vendi | alignment | distinct items | of R4T-FOLM | composite − "
-        "R4T-FOLM | ms a query, batch 1 | 64 |",
+        "R4T-FOLM | ms per query, batch 1 | 64 |",
         "|---|" + "---:|" * 9,
     ]
-    for told in table:
+    for row in table:
         lines.append(
-            f"| {told['name']} | {told['composite']:.4f} | {told['groundedness']:.4f} | "
-            f"{told['vendi']:.3f} | {told['alignment']:.4f} | {SIZE * told['distinctness']:.2f} | "
-            f"{told['of R4T-FOLM']:.1%} | {told['difference']:+.4f} ({told['low']:+.4f} … "
-            f"{told['high']:+.4f}) | {told['ms, batch 1']:.1f} | {told['ms, batch 64']:.2f} |"
+            f"| {row['name']} | {row['composite']:.4f} | {row['groundedness']:.4f} | "
+            f"{row['vendi']:.3f} | {row['alignment']:.4f} | {SIZE * row['distinctness']:.2f} | "
+            f"{row['of R4T-FOLM']:.1%} | {row['difference']:+.4f} ({row['low']:+.4f} … "
+            f"{row['high']:+.4f}) | {row['ms, batch 1']:.1f} | {row['ms, batch 64']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -101,31 +103,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--calls", type=int, default=5)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/oversample"))
-    told = parser.parse_args(arguments)
-    run = Run.open(told.run)
+    options = parser.parse_args(arguments)
+    run = Run.open(options.run)
     searcher = run.searcher(watch=Stopwatch())
-    queries, _ = searcher.searchable(run.read_queries(told.split))
+    queries, _ = searcher.searchable(run.read_queries(options.split))
     reward = Reward(AUDITED)
-    every = methods(run, searcher, Reward(WEIGHTS), told.models)
-    measured = {}
-    for name, method in every.items():
-        measured[name] = scored(method, searcher, queries, reward)
-        print(name, round(float(measured[name]["composite"].mean()), 4), flush=True)
-    table = [row(name, found, measured[FOLM]) for name, found in measured.items()]
+    by_name = methods(run, searcher, Reward(WEIGHTS), options.models)
+    scores = {}
+    for name, method in by_name.items():
+        scores[name] = scored(method, searcher, queries, reward)
+        print(name, round(float(scores[name]["composite"].mean()), 4), flush=True)
+    table = [row(name, values, scores[FOLM]) for name, values in scores.items()]
     for batch in (1, 64):
-        timed: dict[str, list[float]] = {name: [] for name in every}
-        for call in range(told.calls + 1):  # in turns; the first round warms up
+        seconds: dict[str, list[float]] = {name: [] for name in by_name}
+        for call in range(options.calls + 1):  # alternating; the first round is a warm-up
             chosen = [queries[(call * batch + n) % len(queries)] for n in range(batch)]
-            for name, method in every.items():
+            for name, method in by_name.items():
                 draw = FRESH + call if method.draws is None else 0  # never one that is remembered
-                timed[name].append(time_call(method, searcher, chosen, draw)["total"])
+                seconds[name].append(time_call(method, searcher, chosen, draw)["total"])
         for line in table:
-            line[f"ms, batch {batch}"] = 1000 * median(timed[line["name"]][1:]) / batch
-    told.results.mkdir(parents=True, exist_ok=True)
-    kept = {"split": told.split, "queries": len(queries), "hardware": hardware(), "table": table}
-    text = json.dumps(kept, indent=1) + "\n"
-    (told.results / "oversample.json").write_text(text, encoding="utf-8")
-    (told.results / "oversample.md").write_text(markdown(table), encoding="utf-8")
+            line[f"ms, batch {batch}"] = 1000 * median(seconds[line["name"]][1:]) / batch
+    options.results.mkdir(parents=True, exist_ok=True)
+    facts = {"split": options.split, "queries": len(queries), "hardware": hardware()}
+    text = json.dumps({**facts, "table": table}, indent=1) + "\n"
+    (options.results / "oversample.json").write_text(text, encoding="utf-8")
+    (options.results / "oversample.md").write_text(markdown(table), encoding="utf-8")
     print(markdown(table))
 
 

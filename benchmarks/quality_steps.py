@@ -1,13 +1,13 @@
-"""How good are the sets of each sampler, and of the few-step students, at how many evaluations?
+"""Samplers and few-step students → quality of their sets against evaluations of the network.
 
     python -m benchmarks.quality_steps RUN --guidance 0.1     # teacher RUN/distill/model
     python -m benchmarks.quality_steps RUN --guidance 0.1 --students accelerate accelerate-2 accelerate-1
 
-An evaluation is one forward of the network on one query's rows; a guided step counts two. For every
-held-out query each setting generates one set a seed: the first k of L rows, nothing is chosen. The
-converged ODE (Multistep in 128 steps) is the ceiling of every solver of the same ODE and of students;
-SDE-256 on the tangent schedule is the paper's sampler. Writes quality_steps.json, .csv and .png to
-benchmarks/results/quality_steps.
+An evaluation is one forward pass of the network on one query's rows; a guided step counts as two. For
+every held-out query and seed, each setting generates one set: the first k of L rows, without a choice.
+The converged ODE (Multistep with 128 steps) is the limit of every solver of the same ODE, and of
+students. SDE-256 on the tangent schedule is the paper's sampler. Writes quality_steps.json, .csv and
+.png to benchmarks/results/quality_steps.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from r4t.support.seeds import query_seed
 
 MEASURES = ("composite", "groundedness", "vendi", "alignment", "distinct")
 CONVERGED, REFERENCE = "ODE, converged", "SDE-256"
-NARROW = Karras(0.03, 20.0, 5.0)  # where something happens; found on validation queries of seed 0
+NARROW = Karras(0.03, 20.0, 5.0)  # noise levels that matter; set on validation queries of seed 0
 HEUN, MULTISTEP, EULER, SDE = (2, 3, 5, 8), (2, 4, 6, 8, 10, 16), (4, 10, 16), (10, 32)
 
 
@@ -43,9 +43,9 @@ class Setting:
     """One point of the table.
 
     Attributes:
-        name: Of its curve.
-        generator: Samples as it is.
-        seeds: How many sets a query.
+        name: Name of its curve.
+        generator: Network with sampler and schedule.
+        seeds: Number of sets per query.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Setting:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations a query."""
+        """Evaluations per query."""
         return self.generator.evaluations()
 
 
 def sampled(
     teacher: DirectionGenerator, sampler: Sampler, schedule: Schedule | None = None
 ) -> DirectionGenerator:
-    """The teacher's network with another sampler, and perhaps another schedule."""
+    """The teacher's network with another sampler and, optionally, another schedule."""
     return DirectionGenerator(
         teacher.network,
         Karras(sigma_min=0.01) if schedule is None else schedule,
@@ -74,7 +74,7 @@ def sampled(
 def settings(
     teacher: DirectionGenerator, students: dict[str, DirectionGenerator], seeds: int
 ) -> Iterator[Setting]:
-    """Everything that is measured."""
+    """All settings to measure."""
     yield Setting(CONVERGED, sampled(teacher, Multistep(128)), seeds)
     yield Setting(REFERENCE, sampled(teacher, ReverseSde(256), Tangent()), seeds)
     yield from (Setting("Heun", sampled(teacher, Heun(n)), seeds) for n in HEUN)
@@ -91,17 +91,17 @@ def settings(
 def measure(
     setting: Setting, searcher: Searcher, queries: list[Query], reward: Reward
 ) -> list[dict[str, float]]:
-    """Means over the queries, one row a seed."""
+    """Means over the queries, one row per seed."""
     rows = []
     for seed in range(setting.seeds):
 
         def answer(part: list[Query], vectors: Tensor, seed: int = seed) -> SetBatch:
-            made = setting.generator(vectors, [query_seed(query.id, seed) for query in part])
-            return searcher.retrieve(vectors, made[:, :SIZE])
+            directions = setting.generator(vectors, [query_seed(query.id, seed) for query in part])
+            return searcher.retrieve(vectors, directions[:, :SIZE])
 
-        found = scored(answer, searcher, queries, reward)
-        found["distinct"] = SIZE * found["distinctness"]
-        rows.append({name: float(found[name].mean()) for name in MEASURES})
+        scores = scored(answer, searcher, queries, reward)
+        scores["distinct"] = SIZE * scores["distinctness"]
+        rows.append({name: float(scores[name].mean()) for name in MEASURES})
     return rows
 
 
@@ -111,20 +111,21 @@ def summary(measured: list[tuple[Setting, list[dict[str, float]]]]) -> list[dict
         {name: sum(row[name] for row in rows) / len(rows) for name in MEASURES}
         for _, rows in measured
     ]
-    at = {setting.name: mean for (setting, _), mean in zip(measured, means)}
+    by_name = {setting.name: mean for (setting, _), mean in zip(measured, means)}
+    ode, sde = by_name[CONVERGED], by_name[REFERENCE]
     table = []
     for (setting, rows), mean in zip(measured, means):
-        of_composite = [row["composite"] for row in rows]
+        composites = [row["composite"] for row in rows]
         table.append(
             {
                 "name": setting.name,
                 "evaluations": setting.evaluations,
                 **mean,
-                "composite spread": max(of_composite) - min(of_composite),
-                "composite / ODE": mean["composite"] / at[CONVERGED]["composite"],
-                "vendi / ODE": mean["vendi"] / at[CONVERGED]["vendi"],
-                "composite / SDE-256": mean["composite"] / at[REFERENCE]["composite"],
-                "vendi / SDE-256": mean["vendi"] / at[REFERENCE]["vendi"],
+                "composite spread": max(composites) - min(composites),
+                "composite / ODE": mean["composite"] / ode["composite"],
+                "vendi / ODE": mean["vendi"] / ode["vendi"],
+                "composite / SDE-256": mean["composite"] / sde["composite"],
+                "vendi / SDE-256": mean["vendi"] / sde["vendi"],
             }
         )
     return table
@@ -148,7 +149,7 @@ def markdown(table: list[dict[str, Any]]) -> str:
 
 
 def plot(table: list[dict[str, Any]], path: Path) -> None:
-    """One panel a measure, evaluations on a log axis, the converged ODE as a line."""
+    """Plot each measure against evaluations on a log axis, with the converged ODE as a line."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -173,7 +174,7 @@ def plot(table: list[dict[str, Any]], path: Path) -> None:
         axis.set_title(title)
         axis.set_xscale("log", base=2)
     for axis in axes[1]:
-        axis.set_xlabel("evaluations a query")
+        axis.set_xlabel("evaluations per query")
     axes[0, 0].legend(fontsize=8)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
@@ -184,45 +185,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--teacher", default="distill/model", help="Folder inside the run.")
     parser.add_argument(
-        "--students", nargs="*", default=["accelerate"], help="Steps of the run that hold one."
+        "--students", nargs="*", default=["accelerate"], help="Steps of the run with a student."
     )
-    parser.add_argument("--guidance", type=float, default=None, help="Of the teacher; its own.")
+    parser.add_argument("--guidance", type=float, default=None, help="The teacher's (its own).")
     parser.add_argument("--split", default="test")
     parser.add_argument("--queries", type=int, default=None)
     parser.add_argument(
-        "--again", choices=["all", "students"], default="all", help="What is measured again."
+        "--again", choices=["all", "students"], default="all", help="Settings to measure again."
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/quality_steps"))
-    told = parser.parse_args(arguments)
-    run = Run.open(told.run)
+    options = parser.parse_args(arguments)
+    run = Run.open(options.run)
     searcher = run.searcher()
-    queries, _ = searcher.searchable(run.read_queries(told.split))
-    queries = queries[: told.queries]
-    teacher = DirectionGenerator.load(told.run / told.teacher)
-    if told.guidance is not None:
-        teacher.guidance = told.guidance
+    queries, _ = searcher.searchable(run.read_queries(options.split))
+    queries = queries[: options.queries]
+    teacher = DirectionGenerator.load(options.run / options.teacher)
+    if options.guidance is not None:
+        teacher.guidance = options.guidance
     students = {
         f"student, {loaded.sampler.steps}": loaded
-        for name in told.students
-        for loaded in [DirectionGenerator.load(told.run / name / "model")]
+        for name in options.students
+        for loaded in [DirectionGenerator.load(options.run / name / "model")]
     }
     reward = Reward(AUDITED)
-    path, known = told.results / "quality_steps.json", {}
-    if told.again == "students":
-        known = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+    path, earlier = options.results / "quality_steps.json", {}
+    if options.again == "students":
+        earlier = json.loads(path.read_text(encoding="utf-8"))["seeds"]
     measured = []
-    for setting in settings(teacher, students, told.seeds):
+    for setting in settings(teacher, students, options.seeds):
         key = f"{setting.name}, {setting.evaluations}"
-        is_known = key in known and not setting.name.startswith("student")
-        rows = known[key] if is_known else measure(setting, searcher, queries, reward)
+        reuse = key in earlier and not setting.name.startswith("student")
+        rows = earlier[key] if reuse else measure(setting, searcher, queries, reward)
         measured.append((setting, rows))
         mean = sum(row["composite"] for row in rows) / len(rows)
         print(f"{setting.name}, {setting.evaluations} evaluations: {mean:.4f}", flush=True)
     table = summary(measured)
-    told.results.mkdir(parents=True, exist_ok=True)
-    found = {
-        "split": told.split,
+    options.results.mkdir(parents=True, exist_ok=True)
+    content = {
+        "split": options.split,
         "queries": len(queries),
         "guidance": teacher.guidance,
         "network": teacher.network.config,
@@ -230,14 +231,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "table": table,
         "seeds": {f"{s.name}, {s.evaluations}": rows for s, rows in measured},
     }
-    text = json.dumps(found, indent=1) + "\n"
+    text = json.dumps(content, indent=1) + "\n"
     path.write_text(text, encoding="utf-8")
-    (told.results / "quality_steps.md").write_text(markdown(table), encoding="utf-8")
-    with (told.results / "quality_steps.csv").open("w", encoding="utf-8", newline="") as lines:
+    (options.results / "quality_steps.md").write_text(markdown(table), encoding="utf-8")
+    with (options.results / "quality_steps.csv").open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
-    plot(table, told.results / "quality_steps.png")
+    plot(table, options.results / "quality_steps.png")
     print(markdown(table))
 
 

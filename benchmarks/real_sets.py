@@ -1,12 +1,12 @@
-"""The four real sets under two encoders → tables of the methods that learn nothing.
+"""Four real data sets, two encoders → tables of the methods that learn nothing.
 
-For each pair: `r4t catalog`, `r4t queries`, `r4t evaluate --split all`, every set a query. The runs
-stay in RUNS; a summary (means, intervals, hardware, commands) and the table go to RESULTS. A pair
-whose summary is there, made by the same commands, is passed over unless asked for --again.
+For each pair: `r4t catalog`, `r4t queries`, `r4t evaluate --split all`, with every set as a query. The
+runs stay in RUNS; a summary (means, intervals, hardware, commands) and the table go to RESULTS. A pair
+whose summary exists, made by the same commands, is skipped unless --again is given.
 
-MiniLM reads the texts as they stand in the files and cuts them at 64 tokens: with these two
-settings *No fan-out* gives the known figures of the shopping bundles to the third decimal (recall
-0.464 and 0.450, hit 0.676 and 0.713).
+MiniLM reads the texts unchanged and cuts them at 64 tokens. With these two settings *No fan-out*
+reproduces the known figures of the shopping bundles to the third decimal (recall 0.464 and 0.450, hit
+0.676 and 0.713).
 
 Example:
     python -m benchmarks.real_sets --sets clothing --encoders minilm
@@ -33,7 +33,7 @@ SETS = {
     "playlists": "playlists",
     "recipes": "recipes",
 }
-# About the paper's 3.5 % of the catalog; 150 for the bundles, as their known figures have it.
+# About the paper's 3.5 % of the catalog; 150 for the bundles, as in their known figures.
 POOLS = {"clothing": 150, "electronic": 150, "playlists": 673, "recipes": 54}
 MINILM = "MINILM"
 ENCODERS = {"lsa": [], "minilm": ["--encoder", MINILM, "--max_length", "64", "--verbatim"]}
@@ -44,11 +44,11 @@ EVALUATE = ["--split", "all", "--across_runs", "0", "--latency_batches", "[]", "
 
 
 def commands(name: str, encoder: str, data: Path, runs: Path) -> list[list[str]]:
-    """Return the verbs of one pair; the model's folder is written as the word MINILM.
+    """Return the words of the commands of one pair; the word MINILM stands for the model's folder.
 
     Example:
-        >>> made = commands("recipes", "lsa", Path("data"), Path("runs"))
-        >>> " ".join(made[0])
+        >>> lines = commands("recipes", "lsa", Path("data"), Path("runs"))
+        >>> " ".join(lines[0])
         'catalog data/recipes --out runs/recipes-lsa/catalog'
     """
     run, source = runs / f"{name}-{encoder}", str(data / SETS[name])
@@ -70,24 +70,24 @@ def commands(name: str, encoder: str, data: Path, runs: Path) -> list[list[str]]
 def measure(
     name: str, encoder: str, data: Path, runs: Path, results: Path, again: bool = False
 ) -> None:
-    """Run one pair and write its summary and table, unless they are there."""
-    made = commands(name, encoder, data, runs)
-    shown = ["r4t " + " ".join(command) for command in made]
+    """Run one pair and write its summary and table, unless they exist."""
+    lines = commands(name, encoder, data, runs)
+    shown = ["r4t " + " ".join(words) for words in lines]
     path = results / f"{name}-{encoder}.json"
     if (
         not again
         and path.is_file()
         and json.loads(path.read_text(encoding="utf-8"))["commands"] == shown
     ):
-        print(f"{path} is there")
+        print(f"skipped: {path} exists")
         return
     model = str(model_folder()) if encoder == "minilm" else MINILM
     seconds = {}
-    for command in made:
+    for words in lines:
         started = time.perf_counter()
-        more = ["--overwrite"] if command[0] != "evaluate" else []
-        run_verb([model if word == MINILM else word for word in command] + more)
-        seconds[command[0]] = round(time.perf_counter() - started, 1)
+        more = ["--overwrite"] if words[0] != "evaluate" else []
+        run_verb([model if word == MINILM else word for word in words] + more)
+        seconds[words[0]] = round(time.perf_counter() - started, 1)
     run = runs / f"{name}-{encoder}"
     folder = run / "results-all"
     summary = {
@@ -98,39 +98,39 @@ def measure(
         "methods": table(folder / "results.csv"),
     }
     results.mkdir(parents=True, exist_ok=True)
-    lines = json.dumps(summary, indent=1, ensure_ascii=False)
-    lines = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", lines)
-    path.write_text(lines + "\n", encoding="utf-8")
-    text = (folder / "results.md").read_text(encoding="utf-8").replace(model, NAME)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    text = json.dumps(summary, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    path.write_text(text + "\n", encoding="utf-8")
+    tables = (folder / "results.md").read_text(encoding="utf-8").replace(model, NAME)
+    path.with_suffix(".md").write_text(tables, encoding="utf-8")
 
 
 def facts(run: Path, folder: Path, encoder: str) -> dict[str, object]:
-    """What the figures are of: encoder, catalog, pool, queries asked and left out."""
-    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    settings, asked = found["settings"], len(found["queries"])
+    """Encoder, sizes of catalog and pool, and numbers of evaluated and skipped queries."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    settings, evaluated = results["settings"], len(results["queries"])
     return {
         "encoder": NAME if encoder == "minilm" else settings["encoder"],
         "items": settings["catalog_items"],
         "pool": settings["pool_size"],
         "share": round(settings["pool_size"] / settings["catalog_items"], 4),
-        "queries": asked,
-        "unknown_queries": len(read_queries(run / "queries", "all")) - asked,
+        "queries": evaluated,
+        "unknown_queries": len(read_queries(run / "queries", "all")) - evaluated,
     }
 
 
 def table(path: Path) -> dict[str, dict[str, list[float]]]:
-    """Read results.csv: method → measure → mean, low and high end of its 95 % interval."""
-    found: dict[str, dict[str, list[float]]] = {}
+    """Read results.csv: method → measure → mean, and the ends of its 95 % interval."""
+    by_method: dict[str, dict[str, list[float]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             values = [round(float(row[end]), 4) for end in ("mean", "low", "high")]
-            found.setdefault(row["method"], {})[row["measure"]] = values
-    return found
+            by_method.setdefault(row["method"], {})[row["measure"]] = values
+    return by_method
 
 
 def hardware() -> dict[str, object]:
-    """Processor, cores, threads of torch and its version."""
+    """Processor, cores, and torch's threads and version."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
     return {
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs/real_sets"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/real_sets"))
-    parser.add_argument("--again", action="store_true", help="also what is there already")
+    parser.add_argument("--again", action="store_true", help="also run existing pairs again")
     arguments = parser.parse_args()
     for encoder in arguments.encoders:
         for name in arguments.sets:

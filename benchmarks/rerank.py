@@ -2,11 +2,11 @@
 
     python benchmarks/rerank.py
 
-500 candidates of 128 dimensions a query, 10 picked (a set) and 150 picked (a pool), at batch 1 and
-64, on 2 threads; the candidates' similarity matrix counts, the search for them does not. Prints a
-Markdown table and writes benchmarks/results/rerank.json. Where other programs keep the cores busy,
-set OMP_WAIT_POLICY=PASSIVE: threads that spin while they wait for each other then take longer than
-the work.
+Each query has 500 candidates of 128 dimensions; 10 are picked (a set) or 150 (a pool), at batch 1 and
+64, on 2 threads. The time includes the candidates' similarity matrix, but not the search for them.
+Prints a Markdown table and writes benchmarks/results/rerank.json. If other programs keep the cores
+busy, set OMP_WAIT_POLICY=PASSIVE: otherwise threads that spin while they wait for each other take
+longer than the work.
 """
 
 import argparse
@@ -38,13 +38,13 @@ def near(batch: int, count: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def rerank(order: Order, trade_off: float, z: Tensor, candidates: Tensor, size: int) -> Tensor:
-    """The order (B, size) of candidates, similarities included."""
+    """Compute similarities and return the order (B, size) of candidates."""
     relevance = (candidates @ z.unsqueeze(-1)).squeeze(-1)
     return order(relevance, candidates @ candidates.mT, size, trade_off)
 
 
 def milliseconds(call: Callable[[], object], calls: int) -> list[float]:
-    """Milliseconds of each call, after two that are not timed."""
+    """Milliseconds of each call, after two untimed ones."""
     times = []
     for _ in range(calls + 2):
         begin = time.perf_counter()
@@ -62,7 +62,7 @@ def processor() -> str:
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, float | str]]:
     """Time every method at every batch size and number of picks."""
-    found: list[dict[str, float | str]] = []
+    rows: list[dict[str, float | str]] = []
     for batch in arguments.batches:
         z, candidates = near(batch, arguments.candidates, arguments.width)
         for size in arguments.sizes:
@@ -73,36 +73,36 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, float | str]]:
                 )
                 row = {"method": f"{name}, λ = {trade_off}", "picked": size, "batch": batch}
                 per_query = {"least_ms": min(times) / batch, "median_ms": median(times) / batch}
-                found.append(row | {key: round(value, 4) for key, value in per_query.items()})
-    return found
+                rows.append(row | {key: round(value, 4) for key, value in per_query.items()})
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, default=500)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 150], help="picked a query")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 150], help="items picked")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--calls", type=int, default=15, help="timed calls of each")
+    parser.add_argument("--calls", type=int, default=15, help="timed calls per setting")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rerank.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = measure(arguments)
-    print("| method | picked | batch | least ms a query | median ms a query |")
+    print("| method | picked | batch | minimum ms per query | median ms per query |")
     print("|---|---:|---:|---:|---:|")
     for row in rows:
         cells = [str(row[name]) for name in ("method", "picked", "batch")]
         times = [f"{row[name]:.3f}" for name in ("least_ms", "median_ms")]
         print("| " + " | ".join(cells + times) + " |")
-    listed = {
+    options = {
         key: " ".join(map(str, value)) if isinstance(value, list) else value
         for key, value in vars(arguments).items()
         if key != "out"
     }
     record = {
         "command": " ".join(
-            ["python benchmarks/rerank.py", *(f"--{key} {value}" for key, value in listed.items())]
+            ["python benchmarks/rerank.py", *(f"--{key} {value}" for key, value in options.items())]
         ),
         "environment": {name: os.environ.get(name) for name in ("OMP_WAIT_POLICY",)},
         "hardware": {"cpu": processor(), "cores": os.cpu_count()},

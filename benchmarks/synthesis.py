@@ -1,9 +1,9 @@
-"""Synthesis at 1,000 and at 10,000 queries: sets a second, and whether memory grows with the queries.
+"""Synthesis for 1,000 and 10,000 queries: sets per second, and whether memory grows with the queries.
 
-    python -m benchmarks.synthesis RUN      # the catalog and tuned model of a run
+    python -m benchmarks.synthesis RUN      # uses the catalog and tuned model of a run
 
-The queries are the run's training queries and recombinations of their words. Each size is a fresh
-process, ``r4t synthesize`` as it is, whose peak of resident memory the system tells. Writes
+The queries are the run's training queries and recombinations of their words. Each size runs
+``r4t synthesize`` in a fresh process and reads its peak resident memory from the system. Writes
 benchmarks/results/synthesis.json.
 """
 
@@ -32,7 +32,7 @@ SIZES = (1_000, 10_000)
 
 
 def more_queries(queries: Sequence[Query], count: int) -> list[Query]:
-    """The first ``count`` queries; where there are too few, new ones of two queries' words each."""
+    """The first ``count`` queries; if there are too few, new ones from the words of two queries."""
     rng, words = random.Random(0), [query.text.split() for query in queries]
     texts = dict.fromkeys(query.text for query in queries)
     while len(texts) < count:
@@ -44,8 +44,8 @@ def more_queries(queries: Sequence[Query], count: int) -> list[Query]:
     ]
 
 
-def place(run: Run, queries: list[Query], folder: Path) -> None:
-    """Begin a run on the same catalog and model with these training queries."""
+def write_run(run: Run, queries: list[Query], folder: Path) -> None:
+    """Write a run with the same catalog and model, and these training queries."""
     write_queries(folder / "queries", {"train": queries, "val": queries[:1], "test": queries[:1]})
     Run.begin(folder, run.catalog, folder / "queries")
     (folder / "tune").mkdir()
@@ -53,7 +53,7 @@ def place(run: Run, queries: list[Query], folder: Path) -> None:
 
 
 def command(folder: Path, samples: int, shard_size: int) -> list[str]:
-    """The verb that is measured."""
+    """Words of the measured command."""
     config = configs_folder() / "toy" / "2_synthesize.yaml"
     settings = {
         "--run": str(folder),
@@ -67,23 +67,23 @@ def command(folder: Path, samples: int, shard_size: int) -> list[str]:
 
 
 def child(words: list[str]) -> None:
-    """Run the verb, and tell seconds and the peak of this process."""
+    """Run the command; print its seconds and the peak memory of this process."""
     start = time.perf_counter()
     run_verb(words)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    told = {"seconds": round(time.perf_counter() - start, 1), "peak MiB": round(peak / 1024, 1)}
-    print(json.dumps(told))
+    costs = {"seconds": round(time.perf_counter() - start, 1), "peak MiB": round(peak / 1024, 1)}
+    print(json.dumps(costs))
 
 
-def measure(run: Run, count: int, told: argparse.Namespace) -> dict[str, Any]:
-    """Synthesize for ``count`` queries in a process of its own."""
+def measure(run: Run, count: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Synthesize for ``count`` queries in a separate process."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
-        place(run, more_queries(run.read_queries("train"), count), folder)
-        words = command(folder, told.samples, told.shard_size)
-        called = [sys.executable, "-m", "benchmarks.synthesis", "--child", *words]
-        done = subprocess.run(called, capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
+        write_run(run, more_queries(run.read_queries("train"), count), folder)
+        words = command(folder, options.samples, options.shard_size)
+        process = [sys.executable, "-m", "benchmarks.synthesis", "--child", *words]
+        done = subprocess.run(process, capture_output=True, text=True, check=True)
+        costs = json.loads(done.stdout.splitlines()[-1])
         manifest = TargetSets.load(folder / "targets").manifest
     sets, drawn = manifest.sets, manifest.drawn
     return {
@@ -91,9 +91,9 @@ def measure(run: Run, count: int, told: argparse.Namespace) -> dict[str, Any]:
         "samples": drawn,
         "sets": sets,
         "shards": len(manifest.shards),
-        **found,
-        "samples/s": round(drawn / found["seconds"], 1),
-        "sets/s": round(sets / found["seconds"], 1),
+        **costs,
+        "samples/s": round(drawn / costs["seconds"], 1),
+        "sets/s": round(sets / costs["seconds"], 1),
     }
 
 
@@ -106,19 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument(
-        "--samples", type=int, default=4, help="A query; a quarter of them is kept."
+        "--samples", type=int, default=4, help="Per query; a quarter of them is kept."
     )
     parser.add_argument("--shard_size", type=int, default=500)
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "results/synthesis.json"
     )
-    told = parser.parse_args(words)
-    run, found = Run.open(told.run), []
-    for count in told.sizes:
-        found.append(measure(run, count, told))
-        print(found[-1], flush=True)
-    text = json.dumps({"hardware": hardware(), "sizes": found}, indent=1) + "\n"
-    told.out.write_text(text, encoding="utf-8")
+    options = parser.parse_args(words)
+    run, sizes = Run.open(options.run), []
+    for count in options.sizes:
+        sizes.append(measure(run, count, options))
+        print(sizes[-1], flush=True)
+    text = json.dumps({"hardware": hardware(), "sizes": sizes}, indent=1) + "\n"
+    options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Steps per second of stage 3, and what bounds them: data, Python, kernel launches or arithmetic.
+"""Steps per second of stage 3, and what limits them: data, Python, kernel launches or arithmetic.
 
     python -m benchmarks.train_diffusion                      # one GPU: the paper's network, bfloat16
     OMP_NUM_THREADS=1 python -m benchmarks.train_diffusion    # a CPU: the toy's network, float32
-    python -m benchmarks.train_diffusion --small              # tiny, seconds: does it run?
+    python -m benchmarks.train_diffusion --small              # tiny sizes, to test the code in seconds
 
-``DiffusionRetriever`` trains on ``TargetData`` by Lightning with averaged weights, in turns with the
-same on one batch that already lies on the device: the difference is the wait for data (of seconds,
-and, where others keep the cores busy, of the seconds that this process computed). A step
-without Lightning, eager, compiled and recorded as a CUDA graph, tells the rest: what a graph saves
-is launches, what is left is the device. The operations of the matrix products are counted by hand and
-divided by the seconds and the device's peak. Writes benchmarks/results/train_diffusion.json.
+``DiffusionRetriever`` trains on ``TargetData`` with Lightning and averaged weights, alternating with the
+same training on one batch that is already on the device. The difference is the wait for data, in
+wall-clock seconds and in CPU seconds, which are reliable even if other programs keep the cores busy. A
+step without Lightning (eager, compiled, and recorded as a CUDA graph) explains the rest: a graph saves
+the launches, and the remaining time is the device's. The operations of the matrix products are counted
+by hand and divided by the seconds and the device's peak. Writes benchmarks/results/train_diffusion.json.
 
-Not yet run on hardware: only the CPU's sizes and --small have been run, on a CPU.
+Only the CPU's sizes and --small have been run so far, on a CPU.
 """
 
 import argparse
@@ -43,21 +43,21 @@ from benchmarks.train_sides import (
 )
 from r4t.diffusion.data import TargetData
 
-# Dense bfloat16 operations per second of the SXM cards, as their data sheets give them.
+# Dense bfloat16 operations per second of the SXM cards, from their data sheets.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 TOY = NETWORK | {"width": 128, "mlp_width": 384, "heads": 4, "layers": 3, "condition_tokens": 4}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is of everything.
+    """Sizes of a measurement.
 
     Attributes:
-        network: Of the ``SetTransformer``.
-        batch: Sets in a step.
-        sets: In the target folder.
-        block: Optimizer steps of a turn.
-        blocks: Turns, the first of which does not count.
+        network: Sizes of the ``SetTransformer``.
+        batch: Sets per step.
+        sets: Sets in the target folder.
+        block: Optimizer steps per turn.
+        blocks: Turns; the first one does not count.
     """
 
     network: dict[str, Any]
@@ -81,7 +81,7 @@ SIZES = {
 
 
 def peak_of(name: str) -> float | None:
-    """Operations per second that a GPU of this name reaches at most; None for one not known.
+    """Peak operations per second of a GPU with this name; None if it is unknown.
 
     Example:
         >>> peak_of("NVIDIA H100 80GB HBM3"), peak_of("a CPU")
@@ -91,7 +91,7 @@ def peak_of(name: str) -> float | None:
 
 
 def rates(seconds: Sequence[float], size: Size, peak: float | None) -> dict[str, Any]:
-    """What the seconds of steps mean: steps, sets and operations per second, share of the peak."""
+    """Steps, sets and operations per second, and share of the peak, from the seconds of steps."""
     middle = median(seconds)
     flops = size.batch * training_flops(size.network) / middle
     return {
@@ -107,7 +107,7 @@ def rates(seconds: Sequence[float], size: Size, peak: float | None) -> dict[str,
 def measure_lightning(
     size: Size, data: TargetData, device: torch.device, compiled: bool, peak: float | None
 ) -> dict[str, Any]:
-    """Time training on the data's batches in turns with training on one held batch."""
+    """Time training on the data's batches, alternating with training on one held batch."""
     held = held_batch(data, device)
     sides = {
         name: lightning_side(size.network, data, batch, compiled, size.block, size.blocks)
@@ -115,14 +115,14 @@ def measure_lightning(
     }
     turns = alternate(sides, size.blocks)
     release()
-    spent: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for kind, column in (("data_share", 0), ("data_share_of_cpu", 1)):
-        seconds = {name: per_step(found, size.block, column) for name, found in turns.items()}
+        seconds = {name: per_step(blocks, size.block, column) for name, blocks in turns.items()}
         shares = [1 - ratio for ratio in quotients(seconds["held"], seconds["read"])]
-        spent |= {kind: median(shares), f"{kind}_interval": interval(shares)}
+        results |= {kind: median(shares), f"{kind}_interval": interval(shares)}
         if kind == "data_share":
-            spent |= {name: rates(found, size, peak) for name, found in seconds.items()}
-    return spent
+            results |= {name: rates(times, size, peak) for name, times in seconds.items()}
+    return results
 
 
 def measure_bare(
@@ -130,12 +130,12 @@ def measure_bare(
 ) -> dict[str, Any]:
     """Time steps without Lightning on one held batch."""
     step = bare_step(size.network, held_batch(data, device), way, device)
-    step()  # compiles
+    step()  # compilation
     steps = range(size.block)
     seconds = []
     for _ in range(size.blocks):
-        _, spent = timed(lambda: [step() for _ in steps])
-        seconds.append(spent / size.block)
+        _, block_seconds = timed(lambda: [step() for _ in steps])
+        seconds.append(block_seconds / size.block)
     release()
     return rates(seconds[1:], size, peak)
 
@@ -144,10 +144,10 @@ def measure(size: Size, folder: Path, workers: int, ways: Sequence[str]) -> dict
     """Measure everything at one size.
 
     Args:
-        size: Of the network and its data.
-        folder: Where made-up target sets are written.
-        workers: Processes that read the data; 0 for none but the main one.
-        ways: Of ``WAYS``, those of the bare step.
+        size: Sizes of the network and its data.
+        folder: Folder for random target sets.
+        workers: Processes that read the data; 0 for the main process.
+        ways: Ways of the bare step, out of ``WAYS``.
     """
     device = default_device()
     write_sets(folder, size.sets, size.network)
@@ -155,7 +155,7 @@ def measure(size: Size, folder: Path, workers: int, ways: Sequence[str]) -> dict
     data.setup()
     peak = peak_of(torch.cuda.get_device_name(0)) if device.type == "cuda" else None
     bare = {way: measure_bare(size, data, device, way, peak) for way in ways}
-    trained = {
+    lightning = {
         name: measure_lightning(size, data, device, compiled, peak)
         for name, compiled in (("eager", False), ("compiled", True))
         if name in ways
@@ -165,68 +165,68 @@ def measure(size: Size, folder: Path, workers: int, ways: Sequence[str]) -> dict
         "flops_of_a_set": {"forward": forward, "training": training_flops(size.network)},
         "peak": peak,
         "loader_seconds": median(loader_seconds(data, size.block)),
-        "lightning": trained,
+        "lightning": lightning,
         "bare": bare,
     }
 
 
-def summary(found: dict[str, Any]) -> str:
-    """The measurement as Markdown."""
+def summary(results: dict[str, Any]) -> str:
+    """Return the measurements as Markdown."""
     lines = [
         "| step | ms | steps/s | sets/s | TFLOP/s | of the peak |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    named = {f"bare, {way}": row for way, row in found["bare"].items()}
-    for way, row in found["lightning"].items():
-        named |= {f"Lightning, {way}, {data}": row[data] for data in ("held", "read")}
-    for name, row in named.items():
+    rows = {f"bare, {way}": row for way, row in results["bare"].items()}
+    for way, row in results["lightning"].items():
+        rows |= {f"Lightning, {way}, {data}": row[data] for data in ("held", "read")}
+    for name, row in rows.items():
         share = "–" if row["share_of_peak"] is None else f"{100 * row['share_of_peak']:.1f} %"
         cells = [f"{1000 * row['seconds']:.3g}", f"{row['steps_per_second']:.4g}"]
         cells += [f"{row['sets_per_second']:.4g}", f"{row['flops_per_second'] / 1e12:.3g}", share]
         lines.append("| " + " | ".join([name, *cells]) + " |")
-    for way, row in found["lightning"].items():
+    for way, row in results["lightning"].items():
         for kind, name in (("data_share", "seconds"), ("data_share_of_cpu", "CPU seconds")):
             low, high = (100 * share for share in row[f"{kind}_interval"])
-            told = f"{100 * row[kind]:.1f} % ({low:.1f} to {high:.1f})"
-            lines.append(f"\nShare of a step's {name} that reading takes, {way}: {told}")
-    lines.append(f"\nThe loader alone: {1000 * found['loader_seconds']:.3g} ms a batch")
+            share = f"{100 * row[kind]:.1f} % ({low:.1f} to {high:.1f})"
+            lines.append(f"\nShare of a step's {name} spent on reading, {way}: {share}")
+    lines.append(f"\nLoader alone: {1000 * results['loader_seconds']:.3g} ms per batch")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="Tiny sizes: does it run?")
+    parser.add_argument("--small", action="store_true", help="Tiny sizes, to test the code.")
     parser.add_argument("--workers", type=int, default=0, help="Processes that read the data.")
     parser.add_argument("--threads", type=int, default=1, help="On a CPU.")
     parser.add_argument(
         "--ways",
         nargs="+",
         choices=WAYS,
-        help="Of the bare step; Lightning's are those without a graph. All on a GPU, else eager.",
+        help="Ways of the bare step; Lightning skips graphs. Default: all on a GPU, else eager.",
     )
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "results/train_diffusion.json"
     )
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
-        torch.set_num_threads(told.threads)
-    name = "small" if told.small else "paper" if on_gpu else "toy"
-    size, ways = SIZES[name], told.ways or (WAYS if on_gpu else WAYS[:1])
+        torch.set_num_threads(options.threads)
+    name = "small" if options.small else "paper" if on_gpu else "toy"
+    size, ways = SIZES[name], options.ways or (WAYS if on_gpu else WAYS[:1])
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(size, Path(folder), told.workers, ways)
+        results = measure(size, Path(folder), options.workers, ways)
     words = sys.argv[1:] if arguments is None else arguments
     record = {
         "command": " ".join(["python -m benchmarks.train_diffusion", *words]),
         "size": name,
-        "settings": vars(size) | {"workers": told.workers},
+        "settings": vars(size) | {"workers": options.workers},
         "precision": "bfloat16 autocast" if on_gpu else "float32",
         "hardware": hardware(),
-        **found,
+        **results,
     }
-    told.out.parent.mkdir(parents=True, exist_ok=True)
-    told.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(summary(found))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(summary(results))
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ WAYS = ("eager", "compiled", "graph", "compiled graph")
 
 
 def forward_flops(config: dict[str, Any]) -> dict[str, int]:
-    """Floating point operations of the matrix products of one set's forward pass, by part.
+    """Floating-point operations of the matrix products in one set's forward pass, by part.
 
     A product of (n, k) and (k, m) counts 2·n·k·m; norms, activations and softmax do not count.
 
     Args:
-        config: Of a ``SetTransformer``: d ``dim``, w ``width``, m ``mlp_width``, L ``set_size``,
-            n ``layers``, t ``condition_tokens``.
+        config: Sizes of a ``SetTransformer``: d ``dim``, w ``width``, m ``mlp_width``, L
+            ``set_size``, n ``layers``, t ``condition_tokens``.
     """
     d, w, m = config["dim"], config["width"], config["mlp_width"]
     rows, layers, tokens = config["set_size"], config["layers"], config["condition_tokens"]
@@ -50,8 +50,8 @@ def forward_flops(config: dict[str, Any]) -> dict[str, int]:
 def training_flops(config: dict[str, Any]) -> int:
     """Operations of one set's forward and backward pass.
 
-    Backward, each product is two: one for what entered it, one for the weights. What enters the
-    network itself needs none.
+    In the backward pass each product needs two: one for the gradient of its input, one for that of
+    the weights. Inputs of the network itself need no gradient.
     """
     parts = forward_flops(config)
     inputs = parts["rows_in"] + parts["noise"] // 2 + parts["tokens"]
@@ -59,7 +59,7 @@ def training_flops(config: dict[str, Any]) -> int:
 
 
 def write_sets(folder: Path, sets: int, network: dict[str, Any]) -> Path:
-    """Write made-up target sets, eight of each query."""
+    """Write random target sets, eight per query."""
     generator = torch.Generator().manual_seed(0)
     size, dim = network["set_size"], network["dim"]
     batch = TargetBatch(
@@ -71,15 +71,15 @@ def write_sets(folder: Path, sets: int, network: dict[str, Any]) -> Path:
         queries=["made up"] * sets,
         texts=[[]] * sets,
     )
-    told = {"fingerprint": "", "encoder": "made up", "model": "made up"}
-    write_targets(folder, [batch], dim=dim, set_size=size, **told)
+    origin = {"fingerprint": "", "encoder": "made up", "model": "made up"}
+    write_targets(folder, [batch], dim=dim, set_size=size, **origin)
     return folder
 
 
 def build_module(network: dict[str, Any], compiled: bool = False) -> DiffusionRetriever:
-    """Build what is trained, with random weights."""
+    """Build the trained module, with random weights."""
     torch.manual_seed(0)
-    # The toy's noise; the default's range is copied to a GPU, which a CUDA graph cannot hold.
+    # The toy's noise. The default copies its range to the GPU, which a CUDA graph cannot record.
     noise = TrainingNoise(LogNormal(mean=0.0, std=1.2))
     module = DiffusionRetriever(DirectionGenerator(SetTransformer(**network)), noise)
     if compiled:
@@ -104,19 +104,19 @@ def lightning_side(
     """Training by Lightning with averaged weights, as in stage 3; a turn is a block of steps.
 
     Args:
-        network: Sizes.
-        data: Set up.
-        held: This batch in place of all that ``data`` would read, in epochs of equal length.
+        network: Sizes of the network.
+        data: The data, after ``setup``.
+        held: A batch that replaces all batches of ``data``, in epochs of equal length.
         compiled: Whether the network is compiled.
-        block: Optimizer steps of a turn.
-        blocks: Turns.
+        block: Optimizer steps per turn.
+        blocks: Number of turns.
     """
     on_gpu = torch.cuda.is_available()
     loader: Any = data.train_dataloader()
     if held is not None:
         loader = DataLoader([held] * len(loader), batch_size=None, collate_fn=as_fetched)
 
-    class Tells(Callback):
+    class Rest(Callback):
         def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
             if trainer.global_step % block == 0:
                 now()
@@ -127,7 +127,7 @@ def lightning_side(
         devices=1,
         precision="bf16-mixed" if on_gpu else "32-true",
         max_steps=block * blocks,
-        callbacks=[EMAWeightAveraging(decay=0.9999, update_every_n_steps=1), Tells()],
+        callbacks=[EMAWeightAveraging(decay=0.9999, update_every_n_steps=1), Rest()],
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
@@ -143,11 +143,11 @@ def lightning_side(
 def bare_step(
     network: dict[str, Any], batch: Batch, way: str, device: torch.device
 ) -> Callable[[], Any]:
-    """One optimizer step on a held batch, without Lightning, schedule and averaged weights.
+    """One optimizer step on a held batch, without Lightning, schedule or averaged weights.
 
     Args:
-        network: Sizes.
-        batch: On the device.
+        network: Sizes of the network.
+        batch: The batch, on the device.
         way: One of ``WAYS``.
         device: Where to train; in bfloat16 on a GPU.
     """
@@ -155,15 +155,15 @@ def bare_step(
     on_gpu = device.type == "cuda"
     optimizer = torch.optim.Adam(module.parameters(), lr=3e-4, capturable=on_gpu)
     condition, rows = batch
-    kept = torch.zeros(len(rows), dtype=torch.bool, device=device)
+    dropped = torch.zeros(len(rows), dtype=torch.bool, device=device)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        # The device's own random numbers, which a CUDA graph goes on drawing from.
+        # Use the device's generator, from which a CUDA graph draws new numbers at each replay.
         t = torch.rand(len(rows), device=device)
         noise = torch.randn(rows.shape, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False):
-            loss = module.loss(condition, rows, kept, t, noise).mean()
+            loss = module.loss(condition, rows, dropped, t, noise).mean()
         loss.backward()
         optimizer.step()
 
@@ -171,7 +171,7 @@ def bare_step(
 
 
 def loader_seconds(data: TargetData, batches: int) -> list[float]:
-    """Seconds to read each of some batches, with nothing else to do."""
+    """Seconds to read each of some batches, without other work."""
     seconds: list[float] = []
     while len(seconds) < batches:
         begin = now()
@@ -182,11 +182,11 @@ def loader_seconds(data: TargetData, batches: int) -> list[float]:
 
 
 def per_step(turns: Sequence[tuple[float, float]], block: int, column: int = 0) -> list[float]:
-    """Seconds of a step in each turn but the first, which sets up and compiles.
+    """Seconds per step in each turn except the first, which includes setup and compilation.
 
     Args:
-        turns: Seconds, and those that this process computed, of each block.
-        block: Steps in it.
-        column: 0 or 1: which of the two.
+        turns: Wall-clock seconds and CPU seconds of each block.
+        block: Steps per block.
+        column: 0 for wall-clock seconds, 1 for CPU seconds.
     """
     return [turn[column] / block for turn in turns[1:]]

@@ -1,11 +1,11 @@
-"""Measure how hard the embedded benchmark is, with methods that learn nothing.
+"""Measure how hard the embedded benchmark is for methods that learn nothing.
 
     python benchmarks/wardrobe_difficulty.py --seed 0
 
-Prints, for the test queries of outfits and for the open test queries: where the reference items
-rank under the plain query, and the table of the method-free baselines. *Hand fan-out* knows the
-latent truth and writes ten sub-queries by hand: query plus brand, details and category of the
-asked style and occasion. It shows what fan-out through text can gain here at all.
+Prints two things for the test queries of outfits and for the open test queries: the ranks of the
+reference items under the plain query, and the table of these methods. *Hand fan-out* knows the latent
+truth. It writes ten sub-queries, each the query plus brand, details and category of the query's style
+and occasion. It shows how much fan-out through text can gain here.
 """
 
 import argparse
@@ -41,7 +41,7 @@ BOUNDS = (50, 150, 500, 1500)
 
 
 def reference_ranks(z: Tensor, embeddings: Tensor, references: list[list[int]]) -> Tensor:
-    """Ranks, from 1, of all reference items in the order of closeness to their query.
+    """Ranks, from 1, of all reference items by closeness to their query.
 
     Args:
         z: (B, d) unit query vectors.
@@ -63,7 +63,7 @@ def reference_ranks(z: Tensor, embeddings: Tensor, references: list[list[int]]) 
 
 
 class HandFanout:
-    """Ten sub-queries written with knowledge of the asked style and occasion, slot by slot."""
+    """Ten sub-queries, slot by slot, that use the true style and occasion of the query."""
 
     key, name, draws = "hand-fan-out", "Hand fan-out", 1
 
@@ -102,7 +102,7 @@ class HandFanout:
 
 
 def build_searcher(wardrobe: Wardrobe, folder: Path) -> Searcher:
-    """Write the catalog with an LSA encoder of 128 dimensions and open a searcher on it."""
+    """Write the catalog with an LSA encoder of 128 dimensions and return its searcher."""
     encoder = LsaEncoder.fit(wardrobe.items.texts, dim=128, seed=0)
     embeddings = encoder.encode(wardrobe.items.texts)
     catalog = write_catalog(folder, wardrobe.items, embeddings, encoder)
@@ -120,7 +120,7 @@ def report(console: Console, wardrobe: Wardrobe, searcher: Searcher, task: str) 
         HandFanout(searcher, wardrobe.truth),
         Oracle(searcher, truth=truth),
     ]
-    told = ""
+    ranks_table = ""
     if task == "wscr":
         methods.insert(3, NearestSets(searcher, queries["train"]))
         z = searcher.encode_queries([query.text for query in queries["test"]])
@@ -131,7 +131,7 @@ def report(console: Console, wardrobe: Wardrobe, searcher: Searcher, task: str) 
         console.print("Reference items by rank under the plain query, cumulative:", *(
             f"{name}: {share:.3f}" for name, share in shares
         ))  # fmt: skip
-        told = rank_table(shares)
+        ranks_table = rank_table(shares)
     known = GroundTruth(searcher, queries["test"], truth)
     plan = Plan(latency_batches=())
     results = evaluate(methods, queries["test"], searcher, Scores({}), known, plan)
@@ -143,7 +143,7 @@ def report(console: Console, wardrobe: Wardrobe, searcher: Searcher, task: str) 
     ]
     console.rule(task)
     print_results(console, results, differences)
-    return told + markdown(blocks(results, differences))
+    return ranks_table + markdown(blocks(results, differences))
 
 
 def rank_table(shares: list[tuple[str, float]]) -> str:

@@ -1,11 +1,11 @@
-"""What do word vectors as first embeddings give the warm start?
+"""Do word vectors as initial embeddings help the warm start?
 
     OMP_NUM_THREADS=1 python -m benchmarks.warm_start RUN
 
-Warm-starts the toy config's TinyQwen3 with embeddings that begin as LSA word vectors and with random
-ones, for as many steps each, over three seeds, and measures both on the validation queries: negative
-log-likelihood of a token of the teacher's fan-outs, and the composite (eq. 1) of one sampled fan-out.
-Writes benchmarks/results/warm_start.json.
+Warm-starts the toy config's TinyQwen3 with embeddings initialized by LSA word vectors, and with random
+ones, for the same number of steps and over three seeds. Measures both on the validation queries:
+negative log-likelihood per token of the teacher's fan-outs, and the composite (eq. 1) of one sampled
+fan-out. Writes benchmarks/results/warm_start.json.
 """
 
 import argparse
@@ -34,7 +34,7 @@ WAYS = {"word vectors": 0.5, "random": 0.0}  # word_length
 
 
 def taught(run: Run, word_length: float, steps: int, seed: int) -> WarmStart:
-    """Teach a model as configs/toy/0_warm_start.yaml does."""
+    """Warm-start a model with the settings of configs/toy/0_warm_start.yaml."""
     seed_everything(seed, verbose=False)
     module = WarmStart(
         str(run.folder),
@@ -51,7 +51,7 @@ def taught(run: Run, word_length: float, steps: int, seed: int) -> WarmStart:
 
 @torch.no_grad()
 def held_out_loss(module: WarmStart, queries: list[Query]) -> float:
-    """Mean negative log-likelihood of a token of the teacher's fan-outs."""
+    """Mean negative log-likelihood per token of the teacher's fan-outs, in nats."""
     total, tokens = 0.0, 0
     for start in range(0, len(queries), BATCH):
         part = queries[start : start + BATCH]
@@ -67,13 +67,13 @@ def held_out_loss(module: WarmStart, queries: list[Query]) -> float:
 
 
 def composite(module: WarmStart, queries: list[Query]) -> float:
-    """Mean eq. (1) of one sampled fan-out a query."""
+    """Mean of eq. (1) over the queries, with one sampled fan-out each."""
 
     def answer(part: list[Query], vectors: torch.Tensor) -> SetBatch:
         return written(module, part)[1]
 
-    found = scored(answer, module.searcher, queries, module.reward)
-    return float(found["composite"].mean())
+    scores = scored(answer, module.searcher, queries, module.reward)
+    return float(scores["composite"].mean())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,26 +81,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, nargs="+", default=[150, 360])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--limit", type=int, default=None, help="Of validation queries.")
+    parser.add_argument(
+        "--limit", type=int, default=None, help="Maximum number of validation queries."
+    )
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "results/warm_start.json"
     )
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    run = Run.begin(told.run)
+    run = Run.begin(options.run)
     rows: list[dict[str, Any]] = []
-    for steps in told.steps:
-        for seed in range(told.seeds):
+    for steps in options.steps:
+        for seed in range(options.seeds):
             for way, word_length in WAYS.items():
                 module = taught(run, word_length, steps, seed)
                 queries, _ = module.searcher.searchable(run.read_queries("val"))
-                queries = queries[: told.limit]
+                queries = queries[: options.limit]
                 row: dict[str, Any] = {"way": way, "steps": steps, "seed": seed}
                 row |= {"queries": len(queries), "nll": held_out_loss(module, queries)}
                 rows.append(row | {"composite": composite(module, queries)})
                 print(rows[-1], flush=True)
-    content = {"hardware": hardware(), "run": told.run.name, "rows": rows}
-    told.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    content = {"hardware": hardware(), "run": options.run.name, "rows": rows}
+    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""Runs that were watched on held-out queries → does the watchdog alarm for those that collapse?
+"""Runs measured on held-out queries → whether the watchdog raises an alarm for those that collapse.
 
     python -m benchmarks.watchdog
 
-**What a collapse is**, judged on held-out queries that the watchdog never sees, one fan-out each,
-before tuning and after every tenth rollout. A run has collapsed from the first of two measurements
-in a row at which one of these holds:
+**Collapse** is measured on held-out queries that the watchdog never sees, with one fan-out each, before
+tuning and after every tenth rollout. A run has collapsed at the first of two consecutive measurements
+at which one of these holds:
 
-* *narrow*: the Vendi score of what is retrieved is below half of what it was before tuning;
-* *blind*: what is retrieved answers the query less than half as well as before tuning: true-facet
-  recall where the truth is known, recall of the reference set in the pool elsewhere;
-* *deaf*: more than half of the sub-queries add what most other queries get as well;
-* *silent*: fewer than 70 % of the completions can be parsed.
+* *narrow*: the Vendi score of the retrieved items is below half of its value before tuning;
+* *blind*: the retrieved items answer the query less than half as well as before tuning (true-facet
+  recall if the truth is known, else recall of the reference set in the pool);
+* *deaf*: more than half of the sub-queries add what most other queries also get;
+* *silent*: fewer than 70 % of the completions are readable.
 
-The watchdog is replayed on what each rollout logged, with the rules, window and patience that it has
-by default. A *hit* is an alarm in a run that collapses, a *miss* none; a *false alarm* is one in a
-run that never does. The thresholds were chosen on seed 0 of benchmarks/results/figure4 alone.
-Writes RESULTS/watchdog.json and watchdog.md.
+The watchdog is replayed on the log of each rollout, with its default rules, window and patience. In a
+run that collapses, an alarm is a *hit* and no alarm a *miss*; in a run that does not, an alarm is a
+*false alarm*. The thresholds were set only on seed 0 of benchmarks/results/figure4. Writes
+RESULTS/watchdog.json and watchdog.md.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from r4t.grpo.monitor.collapse import Alarm
 from r4t.grpo.monitor.watchdog import Watchdog
 
 HALF, PARSED, IN_A_ROW = 0.5, 0.7, 2
-ANSWERS = ("facet recall", "recall")  # the first that a row has
+ANSWERS = ("facet recall", "recall")  # the first one in a row counts
 
 
 def collapse(rows: list[dict[str, float]]) -> tuple[int, str] | None:
-    """Return the rollout from which a run has collapsed, and how; None if it never does.
+    """Return the rollout at which a run has collapsed, and how; None if it never does.
 
     Args:
-        rows: Held-out measurements in their order, the first before tuning.
+        rows: Held-out measurements in order, the first one before tuning.
 
     Example:
         >>> held = {"recall": 0.4, "parsed": 1.0, "universal_subqueries": 0.0}
@@ -44,26 +44,26 @@ def collapse(rows: list[dict[str, float]]) -> tuple[int, str] | None:
     """
     held = [(row["rollout"], signs(rows[0], row)) for row in rows[1:]]
     for place in range(len(held) - IN_A_ROW + 1):
-        lasting = set.intersection(*(found for _, found in held[place : place + IN_A_ROW]))
+        lasting = set.intersection(*(names for _, names in held[place : place + IN_A_ROW]))
         if lasting:
             return int(held[place][0]), "+".join(sorted(lasting))
     return None
 
 
 def signs(before: dict[str, float], now: dict[str, float]) -> set[str]:
-    """Return which of the four a measurement is, beside the one before tuning."""
+    """Return which of the four signs a measurement shows, compared with the one before tuning."""
     answer = next(name for name in ANSWERS if name in before)
-    found = {
+    holds = {
         "narrow": now["diversity"] < HALF * before["diversity"],
         "blind": now[answer] < HALF * before[answer],
         "deaf": now["universal_subqueries"] > HALF,
         "silent": now["parsed"] < PARSED,
     }
-    return {name for name, holds in found.items() if holds}
+    return {name for name, true in holds.items() if true}
 
 
 def alarms(run: dict[str, Any], watchdog: Watchdog) -> list[Alarm]:
-    """Return what a watchdog would have raised over a run's rollouts."""
+    """Return the alarms that a watchdog would have raised during a run."""
     names = [name for name, weight in run["weights"].items() if weight == 0]
     audited = [f"train/{name}/mean" for name in sorted(names)]
     watchdog.detector.begin(audited)
@@ -72,27 +72,27 @@ def alarms(run: dict[str, Any], watchdog: Watchdog) -> list[Alarm]:
 
 
 def verdict(run: dict[str, Any], watchdog: Watchdog) -> dict[str, Any]:
-    """Return, of one run, its collapse, its first alarm, and what that makes it."""
-    fallen, raised = collapse(run["held_out"]), alarms(run, watchdog)
+    """Return the collapse of one run, its first alarm, and the verdict."""
+    collapsed, raised = collapse(run["held_out"]), alarms(run, watchdog)
     kinds = {(True, True): "hit", (True, False): "miss", (False, True): "false alarm"}
     return {
         "run": f"{run['setting']}, seed {run['seed']}",
-        "collapse": None if fallen is None else {"rollout": fallen[0], "how": fallen[1]},
+        "collapse": None if collapsed is None else {"rollout": collapsed[0], "how": collapsed[1]},
         "first_alarm": None if not raised else raised[0].rollout,
         "rules": sorted({f"{alarm.rule} at {alarm.rollout}" for alarm in raised}),
-        "verdict": kinds.get((fallen is not None, bool(raised)), "quiet"),
+        "verdict": kinds.get((collapsed is not None, bool(raised)), "quiet"),
     }
 
 
-def table(found: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """Return the verdicts as a Markdown table, and their counts."""
     lines = ["| run | collapse on held-out queries | first alarm | verdict |", "|---|---|---:|---|"]
-    for row in found:
-        fallen = row["collapse"]
-        told = "–" if fallen is None else f"rollout {fallen['rollout']}, {fallen['how']}"
+    for row in rows:
+        collapsed = row["collapse"]
+        cell = "–" if collapsed is None else f"rollout {collapsed['rollout']}, {collapsed['how']}"
         alarm = "–" if row["first_alarm"] is None else f"{row['first_alarm']}"
-        lines.append(f"| {row['run']} | {told} | {alarm} | {row['verdict']} |")
-    verdicts = [row["verdict"] for row in found]
+        lines.append(f"| {row['run']} | {cell} | {alarm} | {row['verdict']} |")
+    verdicts = [row["verdict"] for row in rows]
     counts = [f"{name}: {verdicts.count(name)}" for name in ("hit", "miss", "false alarm", "quiet")]
     return "\n".join([*lines, "", ", ".join(counts), ""])
 
@@ -109,12 +109,12 @@ def main() -> None:
     files = [path for runs in arguments.runs for path in sorted(runs.glob("*-seed*.json"))]
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     runs = [run for run in runs if arguments.seeds is None or run["seed"] in arguments.seeds]
-    found = [verdict(run, Watchdog()) for run in runs]
-    text = table(found)
+    rows = [verdict(run, Watchdog()) for run in runs]
+    text = table(rows)
     print(text)
-    told = {"command": "python -m benchmarks.watchdog", "runs": found}
+    content = {"command": "python -m benchmarks.watchdog", "runs": rows}
     (arguments.results / "watchdog.json").write_text(
-        json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     (arguments.results / "watchdog.md").write_text(text, encoding="utf-8")
 

@@ -38,7 +38,7 @@ def test_the_clock_ends_training_and_sets_the_rate(small_run):
 
 
 def test_all_models_are_measured_on_the_test_queries(small_run, encoder, tmp_path):
-    out = tmp_path / "found.json"
+    out = tmp_path / "results.json"
     arguments = [str(small_run.folder), "--minutes", "0.005", "--batch_size", "4"]
     encoder_as_decoder.main([*arguments, "--encoder", str(encoder), "--out", str(out)])
     content = json.loads(out.read_text())

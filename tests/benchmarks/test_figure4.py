@@ -16,10 +16,10 @@ HELD = {"diversity": 0.5, "recall": 0.4, "parsed": 1.0, "universal_subqueries": 
 
 
 def held(**columns):
-    """Rows of measurements every ten rollouts; a column that is not told stays as it is."""
+    """Rows of measurements every ten rollouts; other columns have the constants of ``HELD``."""
     count = len(next(iter(columns.values())))
-    told = [{name: values[row] for name, values in columns.items()} for row in range(count)]
-    return [{"rollout": 10 * row, **HELD, **told[row]} for row in range(count)]
+    rows = [{name: values[row] for name, values in columns.items()} for row in range(count)]
+    return [{"rollout": 10 * number, **HELD, **row} for number, row in enumerate(rows)]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def held(**columns):
         ({"parsed": [1.0, 0.6, 1.0, 1.0], "recall": [0.4, 0.4, 0.1, 0.4]}, None),  # not the same
     ],
 )
-def test_a_collapse_is_what_the_definition_says(columns, expected):
+def test_a_collapse_follows_the_definition(columns, expected):
     assert watchdog.collapse(held(**columns)) == expected
 
 
@@ -46,26 +46,26 @@ def test_true_facets_come_before_recall():
 
 def run(setting, seed, repeats, rows, **weights):
     rollouts = [{"reward/mean": 0.1 * n, "repeats": value} for n, value in enumerate(repeats)]
-    told = {"setting": setting, "seed": seed, "weights": weights, "held_out": rows}
-    return told | {"rollouts": rollouts}
+    facts = {"setting": setting, "seed": seed, "weights": weights, "held_out": rows}
+    return facts | {"rollouts": rollouts}
 
 
 def test_verdicts():
     dog = Watchdog(window=1, patience=1, rules=[Rises("train/repeats", rise=0.5)])
-    calm, fallen = held(diversity=[0.5] * 3), held(diversity=[0.5, 0.1, 0.1])
-    found = [
+    calm, collapsing = held(diversity=[0.5] * 3), held(diversity=[0.5, 0.1, 0.1])
+    verdicts = [
         watchdog.verdict(run("a", 0, repeats, rows), dog)
         for repeats, rows in (
-            ([0, 0, 1], fallen),
-            ([0, 0, 0], fallen),
+            ([0, 0, 1], collapsing),
+            ([0, 0, 0], collapsing),
             ([0, 1, 0], calm),
             ([0, 0, 0], calm),
         )
     ]
-    assert [row["verdict"] for row in found] == ["hit", "miss", "false alarm", "quiet"]
-    assert [row["first_alarm"] for row in found] == [3, None, 2, None]
-    assert found[0]["collapse"] == {"rollout": 10, "how": "narrow"}
-    text = watchdog.table(found)
+    assert [row["verdict"] for row in verdicts] == ["hit", "miss", "false alarm", "quiet"]
+    assert [row["first_alarm"] for row in verdicts] == [3, None, 2, None]
+    assert verdicts[0]["collapse"] == {"rollout": 10, "how": "narrow"}
+    text = watchdog.table(verdicts)
     assert "| a, seed 0 | rollout 10, narrow | 3 | hit |" in text
     assert text.endswith("hit: 1, miss: 1, false alarm: 1, quiet: 1\n")
 
@@ -79,12 +79,12 @@ def test_curves_are_means_and_ranges_over_seeds_of_windows(tmp_path, monkeypatch
         run("6:2:2", 1, [0.0, 0.4, 0.8], held(recall=[0.4, 0.4])),
     ]
     rows = figure4.curves(runs)
-    found = {(row["metric"], row["rollout"]): row for row in rows}
+    by_rollout = {(row["metric"], row["rollout"]): row for row in rows}
     # Rollouts 2 and 3: (0.2 + 0.4) / 2 and (0.4 + 0.8) / 2.
-    wanted = {"mean": 0.45, "low": 0.3, "high": 0.6, "seeds": 2}
-    assert {n: found["repeats", 3][n] for n in wanted} == pytest.approx(wanted)
-    assert found["repeats", 1]["mean"] == 0.0
-    assert found["recall", 10]["mean"] == pytest.approx(0.3)
+    expected = {"mean": 0.45, "low": 0.3, "high": 0.6, "seeds": 2}
+    assert {n: by_rollout["repeats", 3][n] for n in expected} == pytest.approx(expected)
+    assert by_rollout["repeats", 1]["mean"] == 0.0
+    assert by_rollout["recall", 10]["mean"] == pytest.approx(0.3)
     for number, content in enumerate(runs):
         (tmp_path / f"622-seed{number}.json").write_text(figure4.dump(content))
     assert json.loads(figure4.dump(runs[0])) == runs[0]
@@ -98,26 +98,29 @@ def test_the_overlays_and_weights_are_yaml():
     for setting, numbers in figure4.SETTINGS.items():
         assert tuple(yaml.safe_load(figure4.weights(setting)).values()) == numbers
     assert figure4.OVERLAY.is_file()
-    made = bundles.commands("clothing", 2, Path("data"), Path("runs"))
-    layers = [word for word in made["tune"] if word.endswith(".yaml")]
+    steps = bundles.commands("clothing", 2, Path("data"), Path("runs"))
+    layers = [word for word in steps["tune"] if word.endswith(".yaml")]
     assert len(layers) == 3
     assert all(Path(layer).is_file() for layer in layers)
-    assert "runs/clothing/queries/fold_2" in made["tune"]
+    assert "runs/clothing/queries/fold_2" in steps["tune"]
 
 
 def test_the_tables_pool_the_queries_of_all_folds():
     def fold(shift):
         base = {"recall": [0.2, 0.4], "vendi": [5.0, 5.0]}
-        found = dict.fromkeys([*bundles.PLAIN, "Zero-shot"], base)
+        methods = dict.fromkeys([*bundles.PLAIN, "Zero-shot"], base)
         tuned = {"recall": [value + shift for value in base["recall"]], "vendi": [4.0, 4.0]}
-        return {"methods": found | {"R4T-FOLM": tuned}}
+        return {"methods": methods | {"R4T-FOLM": tuned}}
 
-    found = bundles.pooled([fold(0.1), fold(0.3)])
-    assert torch.allclose(found["R4T-FOLM"]["recall"], torch.tensor([0.3, 0.5, 0.5, 0.7]))
-    told = bundles.summary(found)
-    assert told["methods"]["R4T-FOLM"]["recall"][0] == 0.5
-    mean, low, high, chance = told["recall differences"]["R4T-FOLM − Zero-shot"]
-    assert (mean, chance) == (0.2, 0.125)  # of the 16 signs of four, two are as far from 0
+    values = bundles.pooled([fold(0.1), fold(0.3)])
+    assert torch.allclose(values["R4T-FOLM"]["recall"], torch.tensor([0.3, 0.5, 0.5, 0.7]))
+    summary = bundles.summary(values)
+    assert summary["methods"]["R4T-FOLM"]["recall"][0] == 0.5
+    mean, low, high, chance = summary["recall differences"]["R4T-FOLM − Zero-shot"]
+    assert (mean, chance) == (
+        0.2,
+        0.125,
+    )  # two of the 16 sign patterns of four queries are as far from 0
     assert 0.1 <= low <= 0.2 <= high <= 0.3
-    lines = bundles.markdown(told)
+    lines = bundles.markdown(summary)
     assert "| R4T-FOLM | 0.500 " in "\n".join(lines)

@@ -1,4 +1,4 @@
-"""benchmarks.folm_4b at a small size: what it measures, and what it refuses."""
+"""benchmarks.folm_4b at a small size: its measurements and its errors."""
 
 import json
 import sys
@@ -12,13 +12,13 @@ from benchmarks import folm_4b
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch):
-    """As on a machine without what the script must not need; what is imported already stays."""
+    """Hide packages that the script must not import; modules that are already imported stay."""
     for name in ("trl", "vllm", "faiss", "jsonargparse"):
         monkeypatch.setitem(sys.modules, name, None)
 
 
 def test_the_architecture_has_four_billion_parameters():
-    """Of Qwen3-4B: 4.0 billion, 3.6 without the embeddings (its model card)."""
+    """Qwen3-4B has 4.0 billion, 3.6 without the embeddings (its model card)."""
     size = folm_4b.QWEN3_4B
     width, heads = size["hidden_size"], size["head_dim"] * size["num_attention_heads"]
     groups = size["head_dim"] * size["num_key_value_heads"]
@@ -29,23 +29,23 @@ def test_the_architecture_has_four_billion_parameters():
 
 
 def test_it_measures_each_part_of_each_rollout(tmp_path):
-    out = tmp_path / "found.json"
+    out = tmp_path / "results.json"
     folm_4b.main(["--small", "--rollouts", "2", "--rank", "2", "--out", str(out)])
-    found = json.loads(out.read_text())
-    assert found["settings"]["completion_tokens"] == 30
-    assert len(found["rollouts"]) == 2
-    for rollout in found["rollouts"]:
-        kept = rollout["seconds_and_reward"]
+    results = json.loads(out.read_text())
+    assert results["settings"]["completion_tokens"] == 30
+    assert len(results["rollouts"]) == 2
+    for rollout in results["rollouts"]:
+        values = rollout["seconds_and_reward"]
         parts = ("generate", "encode", "search", "score", "update")
-        spent = [kept[f"train/{part}/seconds"] for part in parts]
-        assert min(spent) > 0
-        assert kept["train/step/seconds"] == pytest.approx(sum(spent), rel=1e-5)
-        assert 0.3 < kept["train/reward/mean"] < 0.7  # half of the ids are even
-        assert kept["train/reward/spread"] > 0
-        assert kept["train/tokens/mean"] > 25
+        seconds = [values[f"train/{part}/seconds"] for part in parts]
+        assert min(seconds) > 0
+        assert values["train/step/seconds"] == pytest.approx(sum(seconds), rel=1e-5)
+        assert 0.3 < values["train/reward/mean"] < 0.7  # half of the ids are even
+        assert values["train/reward/spread"] > 0
+        assert values["train/tokens/mean"] > 25
     # Two layers of seven linear layers; a q of 64 to 64 has 2 * 64 + 64 * 2 weights in A and B.
-    assert found["trained"] == 2 * 2 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
-    norms = found["least_gradient_norms"]
+    assert results["trained"] == 2 * 2 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
+    norms = results["least_gradient_norms"]
     assert len(norms) == 4  # two updates per rollout
     assert norms[0][".lora_A."] == 0
     assert min(row[".lora_B."] for row in norms) > 0
@@ -57,10 +57,10 @@ def test_without_peft_the_error_names_a_way_to_train_the_last_layers(tmp_path, m
     with pytest.raises(SystemExit):
         folm_4b.main(["--small"])
     assert "which is not installed; install it or use --last_layers 2" in capsys.readouterr().err
-    out = tmp_path / "found.json"
+    out = tmp_path / "results.json"
     folm_4b.main(["--small", "--rollouts", "1", "--last_layers", "1", "--out", str(out)])
-    found = json.loads(out.read_text())
-    assert found["trained"] == 64 * (2 * 64 + 2 * 32 + 3 * 128) + 2 * 64 + 2 * 16  # and norms
+    results = json.loads(out.read_text())
+    assert results["trained"] == 64 * (2 * 64 + 2 * 32 + 3 * 128) + 2 * 64 + 2 * 16  # and norms
 
 
 def test_zero_gradients_are_not_measured():

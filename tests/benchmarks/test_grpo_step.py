@@ -1,4 +1,4 @@
-"""benchmarks.grpo_step: both sides do the same work, in alternating."""
+"""benchmarks.grpo_step: both sides do the same work, alternating."""
 
 import json
 import subprocess
@@ -15,19 +15,19 @@ SMALL = "--updates 2 1 --rollouts 3 --warmup 1 --queries 2 --group_size 4 --pass
 SMALL += " --width 32 --layers 1 --vocabulary 400 --items 60"
 
 
-def test_both_sides_sample_the_same_number_of_tokens_in_turns(tmp_path, monkeypatch, capsys):
+def test_both_sides_sample_the_same_number_of_tokens(tmp_path, monkeypatch, capsys):
     pytest.importorskip("trl")
     alone = {"before": 100.0, "peak": 10.0}
     monkeypatch.setattr(grpo_step, "memory_alone", lambda name, arguments: alone)
-    out = tmp_path / "found.json"
+    out = tmp_path / "results.json"
     monkeypatch.setattr(sys, "argv", ["grpo_step", *SMALL.split(), "--out", str(out)])
     grpo_step.main()
-    found = json.loads(out.read_text(encoding="utf-8"))
-    assert f"{SMALL} --threads 1" in found["command"]
-    assert found["memory_mib"] == {"ours": alone, "trl": alone}
-    assert [row["updates"] for row in found["steps"]] == [2, 1]
-    for row in found["steps"]:
-        # 2 queries of 4 completions of 20 tokens; a side that samples another number is refused.
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert f"{SMALL} --threads 1" in record["command"]
+    assert record["memory_mib"] == {"ours": alone, "trl": alone}
+    assert [row["updates"] for row in record["steps"]] == [2, 1]
+    for row in record["steps"]:
+        # 2 queries with 4 completions of 20 tokens each.
         assert (row["pairs"], row["tokens_a_step"]) == (2, 160)
         for name in ("ours", "trl"):
             assert row["seconds"][name] * row["tokens_per_second"][name] == pytest.approx(160)
@@ -60,23 +60,23 @@ def test_another_number_of_tokens_is_refused(tmp_path, monkeypatch):
 
 
 def test_both_sides_give_a_completion_the_same_reward():
-    # The first lists "red" and "be" (2 of 5 letters); of the second the eleventh line is not read.
+    # The first lists "red" and "be" (2 of 5 letters); the eleventh line of the second is not read.
     completions = ["red\n\n be \n", "x\n" * 10 + "e\n"]
     assert [grpo_sides.reward_of(text) for text in completions] == [0.4, 0.0]
     texts = [grpo_sides.FORM.parse("any", text) for text in completions]
-    there = torch.arange(10).expand(2, -1) < torch.tensor([[2], [10]])
+    mask = torch.arange(10).expand(2, -1) < torch.tensor([[2], [10]])
     sets = SetBatch(
         query=torch.ones(2, 1),
         items=torch.zeros(2, 10, dtype=torch.long),
         item_embeddings=torch.zeros(2, 10, 1),
-        mask=there,
+        mask=mask,
         texts=texts,
     )
     assert grpo_sides.Letters()(sets).tolist() == pytest.approx([0.4, 0.0])
     assert not grpo_sides.FORM.list_format.complete("x\n" * 99, 10)
 
 
-def test_loops_run_in_turns_and_the_first_changes():
+def test_loops_alternate_and_their_order_changes():
     seen = []
 
     def make(name):
@@ -93,7 +93,7 @@ def test_loops_run_in_turns_and_the_first_changes():
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
 
 
-def test_a_loop_that_fails_or_ends_early_is_no_step():
+def test_a_loop_that_fails_or_ends_early_raises():
     def fails():
         raise ValueError("inside")
 
@@ -105,8 +105,8 @@ def test_a_loop_that_fails_or_ends_early_is_no_step():
         side.step()
 
 
-def test_the_peak_is_that_of_the_work_alone():
-    """In a process of its own, as the benchmark has it: memory that is free there is not taken anew."""
+def test_the_peak_covers_only_the_work():
+    """Measured in a separate process, as in the benchmark, where no freed memory can be reused."""
     code = """
 import json
 from benchmarks.grpo_step import grown, resident
@@ -114,20 +114,20 @@ from benchmarks.grpo_step import grown, resident
 def fill(mib):
     return len(bytearray(b"x") * (mib * 2**20))
 
-fill(200)  # an earlier peak is forgotten
-found = grown(lambda: fill(64))
-print(json.dumps(found | {"after": resident("VmRSS")}))
+fill(200)  # an earlier peak must not count
+memory = grown(lambda: fill(64))
+print(json.dumps(memory | {"after": resident("VmRSS")}))
 """
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["peak"] == pytest.approx(64, abs=8)
-    assert found["after"] == pytest.approx(found["before"], abs=8)
+    memory = json.loads(done.stdout.splitlines()[-1])
+    assert memory["peak"] == pytest.approx(64, abs=8)
+    assert memory["after"] == pytest.approx(memory["before"], abs=8)
 
 
-def test_the_interval_holds_the_median():
-    # 21 values of which 11 are 1: a redrawn median is 1 or 2, and either in more than 1 of 40.
+def test_the_interval_contains_the_median():
+    # 11 of 21 values are 1: a resampled median is 1 or 2, each in more than 1 of 40 draws.
     assert grpo_step.interval([1.0] * 11 + [2.0] * 10) == (1.0, 2.0)
     assert grpo_step.interval([3.0, 3.0, 3.0]) == (3.0, 3.0)

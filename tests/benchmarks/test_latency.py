@@ -1,4 +1,4 @@
-"""benchmarks.latency: what it computes by hand, and both modes at a small size."""
+"""benchmarks.latency: numbers by hand, and both modes at a small size."""
 
 import csv
 import json
@@ -26,33 +26,33 @@ from r4t.run import Run
 
 @pytest.fixture
 def bare(monkeypatch):
-    """As on a machine without what the script must not need; what is imported already stays."""
+    """Hide packages that the script must not import; modules that are already imported stay."""
     for name in ("trl", "vllm", "faiss", "jsonargparse"):
         monkeypatch.setitem(sys.modules, name, None)
 
 
 def timing(method, batch, generate, search=0.0, variant=""):
     calls = [
-        {"encode": 0.0, "generate": spent, "search": search, "total": spent + search}
-        for spent in generate
+        {"encode": 0.0, "generate": seconds, "search": search, "total": seconds + search}
+        for seconds in generate
     ]
     return Timing(method, batch, variant, calls)
 
 
 def test_floor_by_hand():
-    """Qwen3-4B: 4.02e9 weights of 2 bytes, read 150 times at 3e12 bytes a second: 0.402 s."""
+    """Qwen3-4B: 4.02e9 weights of 2 bytes, read 150 times at 3e12 bytes per second: 0.402 s."""
     assert device.floor(150, 2 * 4.02e9, 3e12) == pytest.approx(0.402)
 
 
 def test_the_papers_network_has_53_9_million_parameters():
     with torch.device("meta"):
         network = SetTransformer(**directions.NETWORK)
-    found = sum(parameter.numel() for parameter in network.parameters())
-    assert found == pytest.approx(53.9e6, rel=0.02)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count == pytest.approx(53.9e6, rel=0.02)
 
 
-def test_bandwidth_counts_what_is_read_and_written(monkeypatch):
-    """Copies of 1000 bytes that take half a second move 4000 bytes a second."""
+def test_bandwidth_counts_bytes_read_and_written(monkeypatch):
+    """Copies of 1000 bytes in half a second move 4000 bytes per second."""
     monkeypatch.setattr(device, "timed", lambda work: (work(), 0.5))
     assert device.bandwidth(1000, torch.device("cpu")) == 4000
 
@@ -60,7 +60,7 @@ def test_bandwidth_counts_what_is_read_and_written(monkeypatch):
 @pytest.mark.parametrize("kind", decoding.WRITERS)
 @pytest.mark.parametrize("parts", [1, 2])
 def test_every_writer_writes_the_likeliest_tokens(kind, parts):
-    """Those of a slow loop that reads everything again for each token."""
+    """The same tokens as a slow loop that reads everything again for each token."""
     torch.manual_seed(0)
     model = Qwen3ForCausalLM(Qwen3Config(**SMALL, tie_word_embeddings=True, eos_token_id=1)).eval()
     for weight in model.parameters():
@@ -78,7 +78,7 @@ def test_every_writer_writes_the_likeliest_tokens(kind, parts):
     assert len(ids[:, 7:].unique()) > 5
 
 
-def test_a_batch_that_memory_does_not_hold_is_halved(monkeypatch):
+def test_a_batch_that_does_not_fit_into_memory_is_halved(monkeypatch):
     tried = []
 
     class Writer:
@@ -99,30 +99,30 @@ def test_a_batch_that_memory_does_not_hold_is_halved(monkeypatch):
 
 @pytest.mark.parametrize("setting", directions.SETTINGS)
 def test_all_ways_give_the_same_directions(setting):
-    """Two evaluations more or less: bfloat16 leaves three digits."""
+    """They agree to three digits, the precision of bfloat16."""
     torch.manual_seed(0)
     cpu = torch.device("cpu")
     network = directions.NETWORK | {"dim": 16, "width": 32, "mlp_width": 32, "heads": 2}
     generator = directions.build_generator(network | {"layers": 1}, cpu)
     torch.nn.init.normal_(generator.network.rows_out.weight, std=0.02)
     query = torch.nn.functional.normalize(torch.randn(3, 16), dim=-1)
-    found = []
-    for way, made in directions.ways(generator).items():
-        own = directions.with_setting(made, directions.SETTINGS[setting])
-        assert own.sampler == directions.SETTINGS[setting].sampler
+    results = []
+    for way, network_of_way in directions.ways(generator).items():
+        sampling = directions.with_setting(network_of_way, directions.SETTINGS[setting])
+        assert sampling.sampler == directions.SETTINGS[setting].sampler
         if way == directions.DEPLOYED:
-            generate = directions.deployed(own)
+            generate = directions.deployed(sampling)
         else:
-            generate = directions.graphed(own, 3, cpu)
-            generate(query.flip(0), [7, 8, 9])  # an earlier call leaves nothing behind
-        found.append(generate(query, [1, 2, 3]).clone())
-    assert found[0].shape == (3, 12, 16)
-    for other in found[1:]:
-        assert torch.allclose(other, found[0], atol=0.02)
+            generate = directions.graphed(sampling, 3, cpu)
+            generate(query.flip(0), [7, 8, 9])  # an earlier call has no effect
+        results.append(generate(query, [1, 2, 3]).clone())
+    assert results[0].shape == (3, 12, 16)
+    for other in results[1:]:
+        assert torch.allclose(other, results[0], atol=0.02)
 
 
 def test_rows_by_hand():
-    """The faster way of writing counts; ratios are of calls of one round."""
+    """The faster writer counts; ratios compare calls of the same round."""
     slow = Group(timing("lm", 8, [9.0, 9.0, 9.0]), [timing("diffusion", 8, [1.0, 1.0, 1.0])])
     fast = Group(
         timing("lm", 8, [4.0, 6.0, 8.0], search=2.0),
@@ -134,8 +134,8 @@ def test_rows_by_hand():
     lm, diffusion = rows([slow, fast], floors={8: 0.5})
     assert (lm["generate"], lm["total"], lm["ratio_generate"]) == (6.0, 8.0, 1.0)
     assert (diffusion["variant"], diffusion["generate"]) == ("graph", 1.0)
-    assert diffusion["ratio_generate"] == 4.0  # the middle one of 4/1, 6/1, 8/2
-    assert diffusion["ratio_total"] == pytest.approx(10 / 3)  # of 6/2, 8/2, 10/3
+    assert diffusion["ratio_generate"] == 4.0  # the median of 4/1, 6/1, 8/2
+    assert diffusion["ratio_total"] == pytest.approx(10 / 3)  # the median of 6/2, 8/2, 10/3
     low, high = (diffusion[f"ratio_generate_{end}"] for end in ("low", "high"))
     assert (low, high) == (4.0, 6.0)
     assert (lm["ratio_floor"], diffusion["ratio_floor"]) == (0.5 / 6, 0.5)
@@ -144,7 +144,7 @@ def test_rows_by_hand():
     )
 
 
-def test_methods_take_turns_until_the_budget_is_spent():
+def test_methods_alternate_until_the_budget_is_spent():
     seen = []
 
     def side(name):
@@ -153,12 +153,12 @@ def test_methods_take_turns_until_the_budget_is_spent():
 
     sides = [side("a"), side("b")]
     alternate(sides, most=9, budget=0.0, least=2)
-    assert seen == ["a", "b", "a", "b", "b", "a"]  # a first call of each does not count
+    assert seen == ["a", "b", "a", "b", "b", "a"]  # the first call of each does not count
     assert [len(one.calls) for one, _ in sides] == [2, 2]
 
 
 def check(folder, methods, batches):
-    """Parts add up in all calls; the CSV and the figure are there; return the record."""
+    """Check that parts add up in all calls and that CSV and figure exist; return the record."""
     record = json.loads((folder / "latency.json").read_text(encoding="utf-8"))
     for group in record["groups"]:
         for one in (group["baseline"], *group["others"]):
@@ -185,7 +185,7 @@ def test_small_runs_the_papers_code(tmp_path, bare, capsys):
     record = check(tmp_path, methods, [1, 2])
     assert len(record["groups"]) == 3 + 1
     assert len(record["groups"][0]["others"]) == 2 * 3  # settings, ways
-    # Two layers of seven matrices, four norms, and what tokens are embedded in and read from.
+    # Two layers of seven matrices, four norms, and the embeddings, which are also the output layer.
     layer = 64 * (2 * 64 + 2 * 32 + 3 * 128) + 2 * 64 + 2 * 16
     assert record["weight_bytes"] == 2 * (2 * layer + 512 * 64 + 64)
     lowest = 30 * record["weight_bytes"] / record["bytes_per_second"]
@@ -200,7 +200,7 @@ def test_small_runs_the_papers_code(tmp_path, bare, capsys):
     check(tmp_path, methods, [1, 2])
 
 
-def test_other_hardware_is_not_added_to(tmp_path):
+def test_results_of_other_hardware_are_not_extended(tmp_path):
     words = f"--paper --small --calls 1 --budget 0 --writers graph --out {tmp_path}".split()
     latency.main([*words, "--batches", "1"])
     record = json.loads((tmp_path / "latency.json").read_text())
@@ -231,7 +231,7 @@ def run_folder(tmp_path):
     return folder
 
 
-def test_a_runs_models_take_turns(run_folder, tmp_path, capsys):
+def test_the_models_of_a_run_alternate(run_folder, tmp_path, capsys):
     out = tmp_path / "out"
     words = f"--run {run_folder} --batches 1 3 --calls 2 --budget 0 --steps 4 --sde 6 --out {out}"
     latency.main([*words.split(), "--model", f"again={run_folder}/distill/model"])
@@ -246,32 +246,32 @@ def test_a_runs_models_take_turns(run_folder, tmp_path, capsys):
 
 
 def test_every_method_answers_the_same_queries_in_a_round(monkeypatch):
-    asked = []
+    batches = []
     monkeypatch.setattr(
         latency_run,
         "time_call",
-        lambda method, searcher, queries, draw: asked.append(queries) or {},
+        lambda method, searcher, queries, draw: batches.append(queries) or {},
     )
     one, call = latency_run.timed_method(Timing("a", 2, ""), None, None, ["p", "q", "r"])
     for _ in range(3):
         one.calls.append(call())
-    assert asked == [["p", "q"], ["r", "p"], ["q", "r"]]
+    assert batches == [["p", "q"], ["r", "p"], ["q", "r"]]
 
 
-def test_test_queries_come_first_and_none_twice():
+def test_test_queries_come_first_and_no_query_repeats():
     splits = {"test": "a b", "val": "b c", "train": "unknown d"}
-    made = {
+    by_split = {
         split: [Query(f"{split}{word}", word, "set") for word in text.split()]
         for split, text in splits.items()
     }
-    known = SimpleNamespace(
-        searchable=lambda queries: ([q for q in queries if q.text != "unknown"], [])
+    searcher = SimpleNamespace(
+        searchable=lambda some: ([q for q in some if q.text != "unknown"], [])
     )
-    found = latency_run.queries_of(SimpleNamespace(read_queries=made.get), known)
-    assert [query.text for query in found] == ["a", "b", "c", "d"]
+    queries = latency_run.queries_of(SimpleNamespace(read_queries=by_split.get), searcher)
+    assert [query.text for query in queries] == ["a", "b", "c", "d"]
 
 
-def test_a_saved_measurement_is_read_as_it_was(tmp_path):
+def test_a_saved_measurement_is_read_unchanged(tmp_path):
     from benchmarks.latency_report import write
 
     groups = [Group(timing("lm", 2, [3.0]), [timing("diffusion", 2, [1.5], variant="graph")])]

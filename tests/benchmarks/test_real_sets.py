@@ -1,4 +1,4 @@
-"""benchmarks.real_sets: from a source to its table, run by run."""
+"""benchmarks.real_sets: from a source to its table."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ from benchmarks import real_sets
 
 
 def test_commands_of_each_pair():
-    made = real_sets.commands("playlists", "minilm", Path("d"), Path("r"))
-    assert [" ".join(command) for command in made] == [
+    lines = real_sets.commands("playlists", "minilm", Path("d"), Path("r"))
+    assert [" ".join(command) for command in lines] == [
         "catalog d/playlists --out r/playlists-minilm/catalog --first artists "
         "--encoder MINILM --max_length 64 --verbatim",
         "queries r/playlists-minilm/catalog --out r/playlists-minilm/queries --sets d/playlists",
@@ -38,7 +38,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def test_one_pair_and_then_nothing_more(data, tmp_path, monkeypatch, capsys):
+def test_a_finished_pair_is_skipped(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         real_sets,
         "EVALUATE",
@@ -46,18 +46,18 @@ def test_one_pair_and_then_nothing_more(data, tmp_path, monkeypatch, capsys):
     )
     results = tmp_path / "results"
     real_sets.measure("recipes", "lsa", data, tmp_path / "runs", results)
-    found = json.loads((results / "recipes-lsa.json").read_text())
-    # Of kind7 and kind8 no item knows a word: 7 of 9 queries are asked.
-    assert (found["items"], found["pool"], found["share"]) == (200, 54, 0.27)
-    assert (found["queries"], found["unknown_queries"]) == (7, 2)
-    assert found["encoder"].startswith("LSA, 128 dimensions")
-    # 200 / 7 = 28 or 29 items a kind, so the pool of 54 holds both references.
-    assert found["methods"]["No fan-out"]["items/recall"] == [1.0, 1.0, 1.0]
-    assert set(found["seconds"]) == {"catalog", "queries", "evaluate"}
+    summary = json.loads((results / "recipes-lsa.json").read_text())
+    # No item has the words kind7 and kind8, so 7 of 9 queries are evaluated.
+    assert (summary["items"], summary["pool"], summary["share"]) == (200, 54, 0.27)
+    assert (summary["queries"], summary["unknown_queries"]) == (7, 2)
+    assert summary["encoder"].startswith("LSA, 128 dimensions")
+    # There are 200 / 7 = 28 or 29 items per kind, so the pool of 54 has both references.
+    assert summary["methods"]["No fan-out"]["items/recall"] == [1.0, 1.0, 1.0]
+    assert set(summary["seconds"]) == {"catalog", "queries", "evaluate"}
     assert "| No fan-out |" in (results / "recipes-lsa.md").read_text()
     capsys.readouterr()
     real_sets.measure("recipes", "lsa", data, tmp_path / "runs", results)
-    assert capsys.readouterr().out == f"{results / 'recipes-lsa.json'} is there\n"
+    assert capsys.readouterr().out == f"skipped: {results / 'recipes-lsa.json'} exists\n"
     real_sets.measure("recipes", "lsa", data, tmp_path / "runs", results, again=True)
     again = json.loads((results / "recipes-lsa.json").read_text())
-    assert again["methods"] == found["methods"]
+    assert again["methods"] == summary["methods"]

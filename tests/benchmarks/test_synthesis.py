@@ -27,7 +27,7 @@ def test_tiny(small_run, tmp_path):
     FanoutModel(lm, tokenizer, form, 8).save(small_run.step("tune") / "model")
     queries = [Query(f"q{n}", text, "mood") for n, text in enumerate(["red linen", "blue wool"])]
     write_queries(small_run.queries, {"train": queries})
-    out = tmp_path / "found.json"
+    out = tmp_path / "results.json"
     words = [str(small_run.folder), "--sizes", "2", "3", "--shard_size", "1", "--out", str(out)]
     synthesis.main(words)
     small, large = json.loads(out.read_text())["sizes"]

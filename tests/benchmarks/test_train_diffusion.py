@@ -1,4 +1,4 @@
-"""benchmarks.train_diffusion: what it counts by hand, and what it measures at a small size."""
+"""benchmarks.train_diffusion: counts by hand, and measurements at a small size."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from benchmarks.directions import NETWORK
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch):
-    """As on a machine without what the script must not need; what is imported already stays."""
+    """Hide packages that the script must not import; modules that are already imported stay."""
     for name in ("trl", "vllm", "faiss", "jsonargparse"):
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -22,8 +22,8 @@ def bare(monkeypatch):
 def test_forward_operations_by_hand():
     """d = 2, w = 4, m = 3, L = 5, n = 2 layers, t = 1 token."""
     config = {"dim": 2, "width": 4, "mlp_width": 3, "set_size": 5, "layers": 2}
-    found = train_sides.forward_flops(config | {"condition_tokens": 1})
-    assert found == {
+    flops = train_sides.forward_flops(config | {"condition_tokens": 1})
+    assert flops == {
         "rows_in": 2 * 5 * 2 * 4,
         "noise": 2 * 4 * 4 + 2 * 4 * 4,
         "tokens": 2 * 1 * 2 * 2,
@@ -36,30 +36,30 @@ def test_forward_operations_by_hand():
 
 
 @pytest.mark.parametrize("tokens", [1, 3])
-def test_training_operations_are_those_that_torch_counts(tokens):
+def test_training_operations_equal_the_count_of_torch(tokens):
     config = NETWORK | {"dim": 8, "width": 32, "mlp_width": 24, "heads": 4, "layers": 2}
     config |= {"condition_tokens": tokens, "dropout": 0.0, "set_size": 5}
     module = train_sides.build_module(config)
     condition, rows = torch.randn(3, 8), torch.randn(3, 5, 8)
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH):
-        kept = torch.zeros(3, dtype=torch.bool)
-        module.loss(condition, rows, kept, torch.rand(3), torch.randn(3, 5, 8)).mean().backward()
+        dropped = torch.zeros(3, dtype=torch.bool)
+        module.loss(condition, rows, dropped, torch.rand(3), torch.randn(3, 5, 8)).mean().backward()
     assert counter.get_total_flops() == 3 * train_sides.training_flops(config)
 
 
-def test_the_papers_network_needs_3_7_billion_operations_a_set():
-    """53.9M weights meet 12 rows each but for those of the condition: 2·3·12·50.6M and attention."""
+def test_the_papers_network_needs_3_7_billion_operations_per_set():
+    """Each weight not for the condition meets 12 rows: 2·3·12·50.6M, plus attention."""
     assert train_sides.training_flops(NETWORK) == pytest.approx(3.67e9, rel=0.01)
 
 
 def test_rates_by_hand():
-    """8 sets in 0.5 s; their operations against a peak of twice as many a second."""
+    """8 sets in 0.5 s, at half of the peak."""
     size = train_diffusion.SIZES["small"]
     work = size.batch * train_sides.training_flops(size.network)
-    found = train_diffusion.rates([0.4, 0.5, 0.9], size, peak=4 * work)
-    assert (found["steps_per_second"], found["sets_per_second"]) == (2.0, 16.0)
-    assert found["share_of_peak"] == pytest.approx(0.5)
+    rates = train_diffusion.rates([0.4, 0.5, 0.9], size, peak=4 * work)
+    assert (rates["steps_per_second"], rates["sets_per_second"]) == (2.0, 16.0)
+    assert rates["share_of_peak"] == pytest.approx(0.5)
     assert train_diffusion.rates([1.0], size, peak=None)["share_of_peak"] is None
 
 
@@ -97,32 +97,32 @@ def test_a_bare_step_learns_the_same_in_every_way(monkeypatch):
     )
     for way in train_sides.WAYS:
         step = train_sides.bare_step(size.network, batch, way, torch.device("cpu"))
-        for _ in range(2 if "graph" in way else 3):  # recording does the work once
+        for _ in range(2 if "graph" in way else 3):  # recording runs the step once
             step()
     weights = [module.generator.network.rows_out.weight.detach() for module in built]
-    # Zero at first; Adam's three steps move a weight by at most its rate each, or a little more.
+    # Weights start at zero; each of Adam's three steps moves them by about the learning rate at most.
     assert 1e-4 < weights[0].abs().mean() < 4 * 3e-4
     for other in weights[1:]:
         assert torch.allclose(other, weights[0], atol=1e-6)
 
 
 def test_it_measures_every_step(tmp_path, capsys):
-    out = tmp_path / "found.json"
+    out = tmp_path / "results.json"
     train_diffusion.main(["--small", "--ways", "eager", "graph", "--out", str(out)])
-    found = json.loads(out.read_text())
-    assert found["size"] == "small"
-    assert set(found["bare"]) == {"eager", "graph"}
-    assert set(found["lightning"]) == {"eager"}
-    forward = sum(found["flops_of_a_set"]["forward"].values())
-    assert 2.5 * forward < found["flops_of_a_set"]["training"] < 3 * forward
-    sides = found["lightning"]["eager"]
-    for row in (*found["bare"].values(), sides["read"], sides["held"]):
+    results = json.loads(out.read_text())
+    assert results["size"] == "small"
+    assert set(results["bare"]) == {"eager", "graph"}
+    assert set(results["lightning"]) == {"eager"}
+    forward = sum(results["flops_of_a_set"]["forward"].values())
+    assert 2.5 * forward < results["flops_of_a_set"]["training"] < 3 * forward
+    sides = results["lightning"]["eager"]
+    for row in (*results["bare"].values(), sides["read"], sides["held"]):
         assert row["sets_per_second"] == pytest.approx(8 * row["steps_per_second"])
         assert row["seconds"] * row["steps_per_second"] == pytest.approx(1)
         assert len(row["all_seconds"]) == 2  # of three turns
     pairs = zip(sides["held"]["all_seconds"], sides["read"]["all_seconds"])
     shares = [1 - held / read for held, read in pairs]
     assert sides["data_share"] == pytest.approx(sum(shares) / 2)
-    assert f"| bare, eager | {1000 * found['bare']['eager']['seconds']:.3g} |" in (
+    assert f"| bare, eager | {1000 * results['bare']['eager']['seconds']:.3g} |" in (
         capsys.readouterr().out
     )

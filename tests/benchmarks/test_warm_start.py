@@ -10,7 +10,7 @@ from benchmarks import warm_start
 
 
 def test_both_ways_are_measured(small_run, tmp_path):
-    out = tmp_path / "found.json"
+    out = tmp_path / "results.json"
     arguments = [str(small_run.folder), "--steps", "1", "3", "--seeds", "1", "--limit", "2"]
     warm_start.main([*arguments, "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]
