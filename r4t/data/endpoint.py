@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 from r4t.chat import Chat, Failure, endpoint_error
-from r4t.data.kinds import KINDS, WORDS
+from r4t.data.phrases import KINDS, WORDS
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.support.progress import progress
