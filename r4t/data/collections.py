@@ -1,7 +1,5 @@
 """Items and sets → collections: items of a catalog that each stand for a whole set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Texts of a catalog → broad queries, written by a model behind an OpenAI-compatible endpoint."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Sequence

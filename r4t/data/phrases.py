@@ -1,7 +1,5 @@
 """Texts and metadata of any catalog → broad queries of the paper's eight kinds, written offline."""
 
-from __future__ import annotations
-
 import random
 import re
 import tomllib

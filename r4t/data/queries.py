@@ -1,7 +1,5 @@
 """Reference sets → queries, split without leaks; queries ↔ folder/{train,val,test}.jsonl."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Hashable, Mapping, Sequence

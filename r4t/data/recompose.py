@@ -6,8 +6,6 @@ queries: the nearest item of the same slot if there is one, else the nearest of 
 item is swapped and at least one stays.
 """
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Mapping, Sequence

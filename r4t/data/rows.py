@@ -1,7 +1,5 @@
 """JSON, JSON Lines and CSV files → their rows with the place of each; fields, checked one by one."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Ids, texts and sets as they were read → `Items`, `ReferenceSet` and `Source`, checked."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path

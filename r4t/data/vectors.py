@@ -1,7 +1,5 @@
 """A file of embeddings that the user brings → (N, d) tensor."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

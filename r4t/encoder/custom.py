@@ -1,7 +1,5 @@
 """A class of the user's, named MODULE:CLASS → an encoder whose vectors are checked and unit length."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

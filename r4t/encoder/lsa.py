@@ -1,13 +1,12 @@
 """Texts of a catalog → LSA encoder (TF-IDF, truncated SVD); only fitting needs scikit-learn."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -86,7 +85,7 @@ class LsaEncoder:
     @classmethod
     def fit(
         cls, texts: Sequence[str], dim: int | None = None, seed: int = 0, rare: float = 0.1
-    ) -> LsaEncoder:
+    ) -> Self:
         """Fit the encoder to the texts of a catalog.
 
         Args:
@@ -157,7 +156,7 @@ class LsaEncoder:
         save_file({"table": self.table.contiguous()}, folder / "lsa.safetensors")
 
     @classmethod
-    def load(cls, folder: Path) -> LsaEncoder:
+    def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; the table stays on disk until it is used.
 
         Raises:

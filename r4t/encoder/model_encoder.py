@@ -1,7 +1,5 @@
 """A model outside the catalog → an encoder that is saved as a reference to it."""
 
-from __future__ import annotations
-
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

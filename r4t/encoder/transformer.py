@@ -1,7 +1,5 @@
 """Texts → unit vectors of a pretrained model: mean pooling over tokens, or CLIP's text tower."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
