@@ -10,15 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r4t.data.source import Items
 from r4t.encoder import Encoder, load_encoder
 from r4t.errors import InputError, nearest
 from r4t.geometry import normalize
+from r4t.support.files import write_text
 
 FILES = ("catalog.json", "items.parquet", "embeddings.safetensors")
 
@@ -29,7 +29,7 @@ class Catalog:
     Args:
         folder: Where it was loaded from.
         info: The content of catalog.json, with ``fingerprint``, the SHA-256 of ids, texts and
-            embeddings: equal for catalogs of equal content.
+            embeddings.
         embeddings: (N, d) float32 unit rows, memory-mapped.
 
     Raises:
@@ -61,8 +61,7 @@ class Catalog:
                 remedy="Write a catalog with `r4t catalog SOURCE --out FOLDER`.",
             )
         info = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
-        with safetensors.safe_open(folder / "embeddings.safetensors", "pt") as file:
-            embeddings = file.get_tensor("embeddings")
+        embeddings = load_file(folder / "embeddings.safetensors")["embeddings"]
         if list(embeddings.shape) != [info["items"], info["dim"]]:
             raise InputError(
                 expected=f"embeddings of shape ({info['items']}, {info['dim']}), as in catalog.json",
@@ -108,8 +107,8 @@ class Catalog:
         """Number the values of a metadata column, so that tensors can count them.
 
         Returns:
-            (N,) long, the number of each item's value, −1 where it has none; and the values,
-            which must not be lists, sorted as text.
+            (N,) long, the number of each item's value, −1 where it has none; and the values, which
+            must be single, sorted as text.
         """
         if name not in self._codes:
             column = self._column_of(name, Hashable, "a single value per item")
@@ -237,13 +236,20 @@ def write_catalog(
         embeddings: (N, d), scaled to unit rows here.
         encoder: Encodes text queries into the same space; None for vectors without one.
         overwrite: Whether to replace an existing catalog; other folders are never replaced.
-        origin: Where the items come from, kept in catalog.json.
+        origin: Where the items come from, for catalog.json.
 
     Raises:
         InputError: If the folder exists, the embeddings do not fit, or a column mixes types.
     """
     folder = Path(folder)
-    _check_free(folder, overwrite)
+    is_catalog = (folder / "catalog.json").is_file()
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (is_catalog and overwrite):
+        raise InputError(
+            expected="a new folder for the catalog",
+            found=f"{'a catalog' if is_catalog else 'other content'} in {folder}",
+            remedy=f"Name a new folder{', or add --overwrite' if is_catalog else ''}.",
+        )
     rows = check_embeddings(items, embeddings, encoder)
     info = {
         "items": len(items),
@@ -256,29 +262,15 @@ def write_catalog(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         draft = Path(temporary) / "draft"
-        draft.mkdir()
+        write_text(draft / "catalog.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
         _write_items(draft / "items.parquet", items)
         save_file({"embeddings": rows.contiguous()}, draft / "embeddings.safetensors")
         if encoder is not None:
             encoder.save(draft / "encoder")
-        text = json.dumps(info, indent=2, ensure_ascii=False)
-        (draft / "catalog.json").write_text(text + "\n", encoding="utf-8")
         if folder.exists():
             shutil.move(folder, Path(temporary) / "old")
         draft.rename(folder)
     return Catalog.load(folder)
-
-
-def _check_free(folder: Path, overwrite: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    is_catalog = (folder / "catalog.json").is_file()
-    if not (is_catalog and overwrite):
-        raise InputError(
-            expected="a new folder for the catalog",
-            found=f"{'a catalog' if is_catalog else 'other content'} in {folder}",
-            remedy=f"Name a new folder{', or add --overwrite' if is_catalog else ''}.",
-        )
 
 
 def _write_items(path: Path, items: Items) -> None:

@@ -25,18 +25,16 @@ class Coherence(Objective):
         coherence = min(mean likeness, summed likeness / (k(k − 1)/2)).
 
     So a set scores 1 if k different items agree. Repeated members, missing ones and those without a
-    slot (or, with a field, without a value) leave fewer pairs than k members should have: that
-    lowers a positive score in proportion and does not raise a negative one. With two items, five
-    times each, 1 of 45 pairs is left; a set without a pair scores 0.
+    slot or value leave fewer pairs: that lowers a positive score in proportion and does not raise a
+    negative one. With two items, five times each, 1 of 45 pairs remains; a set without a pair scores 0.
 
     It is *not* low diversity. Diversity compares whole items: a shirt, shoes and a hat are far apart
     because of what they *are*. Coherence removes that and asks whether the rest, linen and light
     colors, agrees: a set can be diverse and coherent.
 
-    Small slots say little about style: nothing remains of an item that is alone in its slot (0 with
-    all others), two items of a slot of two are opposite by construction (−1 with each other), and
-    two of a slot of n unrelated items have −1/(n − 1) on average. Leaving an item out of its own
-    mean would not help: it changes the length of its part, not the direction. Prefer a coarse slot.
+    Prefer a coarse slot. Small slots say little about style: nothing remains of an item that is alone
+    in its slot (0 with all others), and two of a slot of n unrelated items have −1/(n − 1) on average.
+    Leaving an item out of its own mean would change the length of its part, not the direction.
 
     Args:
         slot: Metadata column of single values; ignored with a ``field``.
@@ -58,7 +56,7 @@ class Coherence(Objective):
 
     @property
     def differentiable(self) -> bool:  # type: ignore[override]
-        """Whether the embeddings are compared; values of a field have no gradient."""
+        """Only without a field, whose values have no gradient."""
         return self.field is None
 
     def score(self, sets: SetBatch) -> Tensor:
@@ -127,10 +125,7 @@ def slot_means(embeddings: Tensor, codes: Tensor) -> Tensor:
 
 
 def value_lists(column: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """Number the distinct values of each item.
-
-    Args:
-        column: N single values or lists of them; None or an empty list for no value.
+    """Number the distinct values of N items: single values, lists of them, or None.
 
     Returns:
         The numbers, item after item; and (N + 1,) where each item's numbers begin, and the end.
@@ -152,10 +147,7 @@ def value_lists(column: Sequence[Any]) -> tuple[Tensor, Tensor]:
 def shared_values(codes: Tensor, start: Tensor, items: Tensor) -> Tensor:
     """Return (B, k, k), the number of values that two items of a set share.
 
-    Args:
-        codes: Numbers of the values, as from ``value_lists``.
-        start: (N + 1,) where those of each item begin.
-        items: (B, k) rows of the catalog.
+    ``codes`` and ``start`` are those of ``value_lists``; ``items`` (B, k) are rows of the catalog.
 
     Examples:
         >>> shared_values(*value_lists(["a", None, ["b", "a"]]), torch.tensor([[0, 1, 2]])).int()

@@ -20,12 +20,7 @@ class Rule(ABC):
 
     @abstractmethod
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
-        """Return (B,) bool.
-
-        Args:
-            sets: Sets with a catalog.
-            chosen: (B, k), True for one member of each distinct item: an item counts once.
-        """
+        """Return (B,) bool; ``chosen`` (B, k) is True for one member of each distinct item."""
 
 
 class AtMost(Rule):
@@ -93,11 +88,7 @@ class MustInclude(Rule):
         self.value = value
 
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
-        """Whether the value occurs.
-
-        Raises:
-            InputError: If no item of the catalog has the value.
-        """
+        """Whether the value occurs; it must occur in the catalog."""
         assert sets.catalog is not None
         codes, values = sets.catalog.codes(self.field)
         number = next((n for n, value in enumerate(values) if same_value(value, self.value)), None)

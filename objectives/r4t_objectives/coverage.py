@@ -22,7 +22,7 @@ class Coverage(Objective):
     answer, so this is a proxy: a low value need not mean a bad set.
 
     Args:
-        cosine: Least cosine in (0, 1] between a reference item and a member; None for exact ids.
+        cosine: Least cosine between a reference item and a member; None for exact ids.
 
     Raises:
         InputError: If ``cosine`` is outside (0, 1].
@@ -41,7 +41,7 @@ class Coverage(Objective):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
-        """Pool and references, or for the soft form catalog and references."""
+        """References, and the pool or, for the soft form, the catalog."""
         return frozenset({"references", "pool" if self.cosine is None else "catalog"})
 
     def score(self, sets: SetBatch) -> Tensor:

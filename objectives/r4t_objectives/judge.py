@@ -63,14 +63,10 @@ class Judge(Objective):
         concurrency: Number of simultaneous calls.
         retries: Attempts after the first; see ``Chat``.
         timeout: Seconds without a byte after which a call counts as lost.
-        cache: Folder of answers by content, with prompts and reasons, shared with later and other
-            processes; None for none.
+        cache: Folder of answers, with prompts and reasons, shared with other processes; None for none.
         prices: Prices per million prompt and completion tokens, for the cost in ``facts``.
         parameters: Further fields of the request; ``{temperature: 0}`` by default (``{}`` for
             models that refuse it).
-
-    Attributes:
-        verdicts: Scores and reasons of the last call, one for each set.
 
     Raises:
         InputError: If no model is named, the rubric is unknown or does not show the set, a price is
@@ -122,7 +118,7 @@ class Judge(Objective):
             cache=cache,
             memory=MEMORY,
         )
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[Verdict] = []  # of the last call, one for each set
         self._unscored: Counter[str] = Counter()
         self._models: set[str] = set()
 
@@ -173,15 +169,11 @@ class Judge(Objective):
         """Ask about each set, and once more if the answer has no score."""
         questions = [[{"role": "user", "content": prompt}] for prompt in prompts]
         answers = self.chat.ask(questions)
-        repeats = {
-            place: [
-                *questions[place],
-                {"role": "assistant", "content": answer.text or "(nothing)"},
-                {"role": "user", "content": AGAIN},
-            ]
-            for place, answer in enumerate(answers)
-            if isinstance(answer, Answer) and read_verdict(answer.text) is None
-        }
+        repeats = {}
+        for place, answer in enumerate(answers):
+            if isinstance(answer, Answer) and read_verdict(answer.text) is None:
+                reply = {"role": "assistant", "content": answer.text or "(nothing)"}
+                repeats[place] = [*questions[place], reply, {"role": "user", "content": AGAIN}]
         for place, answer in zip(repeats, self.chat.ask(list(repeats.values()))):
             answers[place] = answer
         verdicts = [self._verdict(answer) for answer in answers]
@@ -200,9 +192,8 @@ class Judge(Objective):
                 return verdict
             answer = Failure("Malformed", " ".join(answer.text.split())[:300])
         if not self._unscored:
-            warnings.warn(
-                f"{self.name} could not score all sets; the first: {answer}", stacklevel=2
-            )
+            message = f"{self.name} could not score all sets; the first: {answer}"
+            warnings.warn(message, stacklevel=2)
         self._unscored[answer.kind] += 1
         return Verdict(float("nan"), str(answer))
 
@@ -230,16 +221,13 @@ def read_verdict(text: str) -> Verdict | None:
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the outermost JSON objects in a text."""
-    decoder = json.JSONDecoder()
-    place = text.find("{")
-    while place >= 0:
+    place = 0
+    while (place := text.find("{", place)) >= 0:
         try:
-            row, place = decoder.raw_decode(text, place)
+            row, place = json.JSONDecoder().raw_decode(text, place)
+            yield row
         except (ValueError, RecursionError):
             place += 1
-        else:
-            yield row
-        place = text.find("{", place)
 
 
 def _valid_score(value: Any) -> float | None:

@@ -10,12 +10,11 @@ from r4t.support.text import normalize_text
 class PromptFormat(Objective):
     """Mean of four shares that make a list of sub-queries a usable fan-out.
 
-    The shares are: 1 if a sub-query could be parsed, else 0; sub-queries written of the k asked
-    for; distinct ones of those written; those written that are not the query itself. Texts are
-    compared by their words (``r4t.support.text``), and a text without a word is not written. From 0
-    (nothing could be parsed) to 1 (k different sub-queries, none of them the query). Only texts
-    count: a sub-query with words that the encoder does not know can have the right form.
-    Sub-queries beyond k are ignored.
+    The shares are: 1 if a sub-query could be parsed, else 0; sub-queries written, of the k requested;
+    distinct ones of those written; those written that are not the query itself. Texts are compared by
+    their words (``r4t.support.text``); a text without a word is not written, and sub-queries beyond k
+    are ignored. From 0 (nothing could be parsed) to 1 (k different sub-queries, none of them the
+    query). Only texts count: a sub-query of words that the encoder does not know can have this form.
 
     Examples:
         >>> PromptFormat().of(["linen shirt", "Linen shirt.", "Beach day"], "beach day", 4)

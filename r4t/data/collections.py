@@ -1,7 +1,5 @@
 """Items and sets → collections: items of a catalog that each stand for a whole set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +10,6 @@ from torch.nn.functional import embedding_bag
 from r4t.data.source import Items, Source
 from r4t.errors import InputError, nearest
 from r4t.geometry import normalize
-
-COLLECTIONS = ("text", "mean")
-"""What the embedding of a collection is made of."""
-OWN_COLUMNS = ("size", "items")
 
 
 def collection_items(source: Source, titles: bool) -> Items:
@@ -38,44 +32,39 @@ def collection_items(source: Source, titles: bool) -> Items:
         >>> collections.metadata
         {'mood': ['calm'], 'size': [2], 'items': [['b', 'a']]}
     """
-    sets = source.sets
-    if not sets:
+    if not source.sets:
         raise InputError(
             expected="at least one set of items, to make collections",
             found=f"none in {source.name}",
             remedy="Name a source with sets, or leave out --collections.",
         )
-    names = list(dict.fromkeys(name for entry in sets for name in entry.metadata))
-    taken = [name for name in names if name in OWN_COLUMNS]
-    if taken:
+    metadata: dict[str, list[Any]] = {
+        name: [entry.metadata.get(name) for entry in source.sets]
+        for name in dict.fromkeys(name for entry in source.sets for name in entry.metadata)
+    }
+    added: dict[str, list[Any]] = {
+        "size": [len(entry.items) for entry in source.sets],
+        "items": [list(entry.items) for entry in source.sets],
+    }
+    if taken := sorted(metadata.keys() & added.keys()):
         raise InputError(
-            expected=f"sets without the fields {' and '.join(OWN_COLUMNS)}, which are added",
+            expected=f"sets without the fields {' and '.join(added)}, which are added",
             found=f"a field {taken[0]!r} in the sets of {source.name}",
             remedy="Rename that field.",
         )
     title = dict(zip(source.items.ids, source.items.texts, strict=True))
     texts = []
-    for entry in sets:
+    for entry in source.sets:
         listed = "; ".join(title[item] for item in entry.items)
         both = f"{entry.query}: {listed}"
         texts.append(both if entry.query and titles else entry.query or listed)
-    metadata: dict[str, list[Any]] = {
-        name: [entry.metadata.get(name) for entry in sets] for name in names
-    }
-    metadata["size"] = [len(entry.items) for entry in sets]
-    metadata["items"] = [list(entry.items) for entry in sets]
-    return Items([entry.id for entry in sets], texts, metadata)
+    return Items([entry.id for entry in source.sets], texts, metadata | added)
 
 
 def mean_embeddings(embeddings: Tensor, members: Sequence[Sequence[int]]) -> Tensor:
-    """Normalized mean of the members of each set.
+    """Normalized mean (M, d) of M sets of at least one row of ``embeddings`` (N, d).
 
-    Args:
-        embeddings: (N, d) unit vectors.
-        members: M lists of at least one row of ``embeddings``.
-
-    Returns:
-        (M, d) unit vectors; a zero row if the members cancel each other out.
+    A set whose members cancel each other out has a zero row.
 
     Examples:
         >>> mean_embeddings(torch.eye(2), [[0, 1], [1]]).tolist()
@@ -105,8 +94,6 @@ def first_values(items: Items, name: str) -> Items:
             found=f"--first {name}",
             remedy=f"Name one of them.{nearest(name, items.metadata)}",
         )
-    firsts = [
-        (value[0] if value else None) if isinstance(value, list) else value
-        for value in items.metadata[name]
-    ]
+    lists = [x if isinstance(x, list) else [x] for x in items.metadata[name]]
+    firsts = [values[0] if values else None for values in lists]
     return Items(items.ids, items.texts, {**items.metadata, f"first_{name}": firsts})

@@ -1,13 +1,11 @@
 """Texts of a catalog → broad queries, written by a model behind an OpenAI-compatible endpoint."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Sequence
 
 from r4t.chat import Chat, Failure, endpoint_error
-from r4t.data.kinds import KINDS, WORDS
+from r4t.data.phrases import KINDS, WORDS
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.support.progress import progress
@@ -32,14 +30,9 @@ def ask_queries(
 ) -> tuple[list[Query], str]:
     """Ask the model until it has written ``count`` different queries; note the lines left out.
 
-    The key is read from OPENAI_API_KEY; a local server usually accepts any.
-
-    Args:
-        texts: N item texts; each prompt shows `EXAMPLES` random ones.
-        endpoint: Base address, such as http://localhost:8000/v1.
-        model: Its name there.
-        count: How many queries.
-        seed: Decides which examples are shown.
+    The key is read from OPENAI_API_KEY; a local server usually accepts any. Each prompt shows
+    `EXAMPLES` of the item texts, which ``seed`` decides. ``endpoint`` is the base address, such as
+    http://localhost:8000/v1.
 
     Raises:
         InputError: If the client is not installed, the endpoint does not answer, or `FRUITLESS`
@@ -56,10 +49,10 @@ def ask_queries(
             for line in _ask(chat, examples, min(BATCH, count - before)):
                 kind, text = _parse(line)
                 key = normalize_text(text)
-                if not text or key in queries or len(queries) == count:
-                    dropped += 1
-                else:
+                if text and key not in queries and len(queries) < count:
                     queries[key] = Query(f"q{len(queries):05d}", text, kind)
+                else:
+                    dropped += 1
             fruitless = fruitless + 1 if len(queries) == before else 0
             bar.update(len(queries) - before)
     if len(queries) < count:

@@ -21,12 +21,6 @@ def load_truth(folder: str | Path) -> Truth:
         InputError: If the folder holds no truth, or the file is not one.
     """
     path = Path(folder) / TRUTH_FILE
-    if not path.is_file():
-        raise InputError(
-            expected=f"the truth of a benchmark in {TRUTH_FILE}",
-            found=f"none in {folder}",
-            remedy="Generate the benchmark again, or evaluate without facet measures.",
-        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         items = {
@@ -34,6 +28,12 @@ def load_truth(folder: str | Path) -> Truth:
             for item, facets in content["items"].items()
         }
         return Truth(items, content["queries"])
+    except FileNotFoundError:
+        raise InputError(
+            expected=f"the truth of a benchmark in {TRUTH_FILE}",
+            found=f"none in {folder}",
+            remedy="Generate the benchmark again, or evaluate without facet measures.",
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             expected='a truth: a JSON object with the facets of "items" and "queries"',
@@ -43,10 +43,7 @@ def load_truth(folder: str | Path) -> Truth:
 
 
 class FacetTruth:
-    """The truth in the order of a catalog, whose rows have the N ``ids``.
-
-    Attributes:
-        slots: (N,) long, number of each item's slot.
+    """The truth in the order of a catalog, whose rows have the N ``ids``; ``slots`` (N,) are numbers.
 
     Raises:
         InputError: If the truth lacks an item.
@@ -75,8 +72,8 @@ class FacetTruth:
                 for value in values:
                     self._matches.setdefault((facet, value), self._none.clone())[row] = True
         slots = [truth.items[item]["slot"][0] for item in ids]
-        numbers = {slot: number for number, slot in enumerate(sorted(set(slots)))}
-        self.slots = torch.tensor([numbers[slot] for slot in slots])
+        names = sorted(set(slots))
+        self.slots = torch.tensor([names.index(slot) for slot in slots])
 
     def fits(self, query_ids: Sequence[str]) -> Tensor:
         """Return (B, N) bool: whether each item fits each query.

@@ -1,10 +1,10 @@
 """Examples → shuffled batches in an order that a resumed run continues where it stopped."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 
 class ResumableLoader(DataLoader):
@@ -18,11 +18,11 @@ class ResumableLoader(DataLoader):
     fill another are dropped; otherwise the epoch is one short batch.
 
     Args:
-        examples: N of them.
+        examples: A sequence or map-style dataset.
         batch_size: Examples in a batch on each rank.
         seed: Decides the order.
         rank: Number of this process, from 0 to ``ranks`` - 1.
-        ranks: How many processes there are.
+        ranks: Number of processes.
         collate: Makes a batch of a list of examples.
         num_workers: Processes that read ahead; with 0, the loader reads on demand.
 
@@ -36,7 +36,7 @@ class ResumableLoader(DataLoader):
 
     def __init__(
         self,
-        examples: Sequence[Any] | Dataset[Any],
+        examples: Any,
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -44,16 +44,12 @@ class ResumableLoader(DataLoader):
         collate: Callable[[Any], Any] | None = None,
         num_workers: int = 0,
     ) -> None:
-        enough = len(examples) >= ranks * batch_size  # type: ignore[arg-type]
+        enough = len(examples) >= ranks * batch_size
         self._order: DistributedSampler[Any] = DistributedSampler(
-            examples,  # type: ignore[arg-type]
-            num_replicas=ranks,
-            rank=rank,
-            seed=seed,
-            drop_last=enough,
+            examples, num_replicas=ranks, rank=rank, seed=seed, drop_last=enough
         )
         super().__init__(
-            examples,  # type: ignore[arg-type]
+            examples,
             batch_size=batch_size,
             sampler=self._order,
             drop_last=enough,
@@ -98,9 +94,9 @@ class Unrepeated(DistributedSampler):
         [[0, 2], [1]]
     """
 
-    def __init__(self, examples: Sequence[Any] | Dataset[Any], rank: int, ranks: int) -> None:
-        super().__init__(examples, num_replicas=ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]
-        self._rows = range(rank, len(examples), ranks)  # type: ignore[arg-type]
+    def __init__(self, examples: Any, rank: int, ranks: int) -> None:
+        super().__init__(examples, num_replicas=ranks, rank=rank, shuffle=False)
+        self._rows = range(rank, len(examples), ranks)
         self.num_samples = len(self._rows)
 
     def __iter__(self) -> Iterator[int]:

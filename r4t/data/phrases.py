@@ -1,19 +1,28 @@
 """Texts and metadata of any catalog → broad queries of the paper's eight kinds, written offline."""
 
-from __future__ import annotations
-
 import random
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from r4t.data.kinds import CUES, KINDS, PLAIN, TEMPLATES, WORDS
 from r4t.data.queries import SPLITS, Query
 from r4t.encoder.lsa import STOP_WORDS, terms
 from r4t.errors import InputError
 
+_TABLES = tomllib.loads(Path(__file__).with_name("kinds.toml").read_text(encoding="utf-8"))
+KINDS = tuple(_TABLES)
+"""The paper's eight kinds of broad query (§7)."""
+CUES = {kind: tuple(row["cues"].split()) for kind, row in _TABLES.items() if "cues" in row}
+"""Kind → cue words; "hybrid" joins two of these kinds."""
+TEMPLATES = {kind: tuple(row["templates"]) for kind, row in _TABLES.items()}
+PLAIN = ("plain", ("{detail} {thing}", "{thing}"))
+"""Kind and templates for a catalog that uses no cue word."""
+WORDS = (2, 6)
+"""Fewest and most words of a broad query (paper, §7)."""
 THING_COLUMNS = ("category", "type", "genre", "slot", "kind")
 DETAIL_COLUMNS = ("color", "colour", "material", "pattern", "style", "season", "tags", "mood")
 THINGS, DETAILS = 300, 40  # most frequent things, and details of each thing
@@ -50,12 +59,9 @@ def find_phrases(texts: Sequence[str], metadata: Metadata) -> Phrases:
         ({'hats': 3}, {'hats': {'hat': 3, 'red': 2}}, {'vintage': 1})
     """
     grams = [_grams(text) for text in texts]
-    things = _column_phrases(metadata, THING_COLUMNS, len(texts))
-    details = _column_phrases(metadata, DETAIL_COLUMNS, len(texts))
-    if not any(things):
-        things = grams
-    if not any(details):
-        details = [{gram for gram in phrases if " " not in gram} for phrases in grams]
+    things = _column_phrases(metadata, THING_COLUMNS, grams)
+    words = [{gram for gram in phrases if " " not in gram} for phrases in grams]
+    details = _column_phrases(metadata, DETAIL_COLUMNS, words)
     counts = _frequent(Counter(thing for phrases in things for thing in phrases), THINGS)
     if not counts:
         raise InputError(
@@ -68,16 +74,25 @@ def find_phrases(texts: Sequence[str], metadata: Metadata) -> Phrases:
         for thing in item_things & counts.keys():
             by_thing[thing].update(item_details)
     frequent = {thing: _frequent(tally, DETAILS) for thing, tally in by_thing.items()}
-    return Phrases(counts, frequent, _cues(texts, metadata))
+    cells = (value for column in metadata.values() for value in column)
+    strings = (text for text in (*texts, *cells) if isinstance(text, str))
+    uses = Counter(term for text in strings for term in set(terms(text)))
+    cues = {
+        kind: {cue: uses[terms(cue)[0]] for cue in cues if terms(cue)[0] in uses}
+        for kind, cues in CUES.items()
+    }
+    return Phrases(counts, frequent, cues)
 
 
-def _column_phrases(metadata: Metadata, names: Sequence[str], count: int) -> list[set[str]]:
-    """Phrases of each item in the columns of these names."""
-    phrases: list[set[str]] = [set() for _ in range(count)]
+def _column_phrases(
+    metadata: Metadata, names: Sequence[str], default: list[set[str]]
+) -> list[set[str]]:
+    """Phrases of each item in the columns of these names; the default if no item has any."""
+    phrases: list[set[str]] = [set() for _ in default]
     for name in names:
         for row, value in enumerate(metadata.get(name, ())):
             phrases[row].update(_parts(value))
-    return phrases
+    return phrases if any(phrases) else default
 
 
 def _parts(value: Any) -> Iterable[str]:
@@ -96,10 +111,11 @@ def _grams(text: str) -> set[str]:
     grams = set()
     for run in re.split(r"[^\w\s'-]+", text.lower()):
         words = run.split()
-        for size in (1, 2, 3):
-            for gram in zip(*(words[start:] for start in range(size))):
-                if all(len(w) > 2 and w not in STOP_WORDS and w.isalpha() for w in gram):
-                    grams.add(" ".join(gram))
+        for gram in (
+            words[i : i + size] for size in (1, 2, 3) for i in range(len(words) - size + 1)
+        ):
+            if all(len(w) > 2 and w not in STOP_WORDS and w.isalpha() for w in gram):
+                grams.add(" ".join(gram))
     return grams
 
 
@@ -109,24 +125,12 @@ def _frequent(counts: Counter[str], keep: int) -> dict[str, int]:
     return {phrase: count for phrase, count in ordered[:keep] if count >= 2}
 
 
-def _cues(texts: Sequence[str], metadata: Metadata) -> dict[str, dict[str, int]]:
-    """Cue words of each kind that the texts or the metadata use, with their counts."""
-    cells = (value for column in metadata.values() for value in column)
-    strings = (text for text in (*texts, *cells) if isinstance(text, str))
-    counts = Counter(term for text in strings for term in set(terms(text)))
-    return {
-        kind: {cue: counts[terms(cue)[0]] for cue in cues if terms(cue)[0] in counts}
-        for kind, cues in CUES.items()
-    }
-
-
 def make_queries(phrases: Phrases, count: int, seed: int) -> tuple[list[Query], str]:
     """Fill the templates of the eight kinds in turn with phrases and cue words of the catalog.
 
     Frequent phrases are drawn more often (by the square root of their count). No two queries
-    consist of the same terms, in any order. Kinds without a cue word in the catalog give
-    nothing, as the note says; without any cue word, queries are plain: a thing, or a detail and a
-    thing.
+    consist of the same terms, in any order. Kinds without a cue word in the catalog give nothing;
+    without any cue word, queries are plain: a thing, or a detail and a thing.
 
     Returns:
         ``count`` queries in random order, fewer if the phrases give no more, and a note of what

@@ -1,9 +1,6 @@
 """Reference sets → queries, split without leaks; queries ↔ folder/{train,val,test}.jsonl."""
 
-from __future__ import annotations
-
 import json
-import os
 import random
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +10,7 @@ from typing import Any
 from r4t.data.rows import json_lines
 from r4t.data.source import ReferenceSet
 from r4t.errors import InputError, nearest
+from r4t.support.files import write_text
 from r4t.support.text import normalize_text
 
 SPLITS = ("train", "val", "test")
@@ -40,19 +38,15 @@ class Query:
 
 def write_queries(folder: str | Path, splits: Mapping[str, Sequence[Query]]) -> None:
     """Write each split to `folder/{split}.jsonl`, one query a line (UTF-8), whole or not at all."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for split, queries in splits.items():
-        lines = (json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries)
-        (folder / f"{split}.part").write_text("".join(lines), encoding="utf-8")
-    for split in splits:
-        os.replace(folder / f"{split}.part", folder / f"{split}.jsonl")
+        lines = [json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries]
+        write_text(Path(folder) / f"{split}.jsonl", "".join(lines))
 
 
 def read_queries(folder: str | Path, split: str) -> list[Query]:
     """Read `folder/{split}.jsonl`; the split ``all`` is train, val and test in this order.
 
-    It omits recomposed queries, whose sets nobody composed: it is for methods that do not learn.
+    ``all`` is for methods that do not learn: it omits recomposed queries, whose sets nobody composed.
 
     Raises:
         InputError: If the file is missing or empty, or a line is not a query.
@@ -96,11 +90,8 @@ def _missing(folder: Path, split: str) -> InputError:
 def _parse(row: dict[str, Any], place: str) -> Query:
     references = row.get("references", [])
     strings = [row.get("id"), row.get("text"), row.get("kind", "")]
-    if (
-        not isinstance(references, list)
-        or not all(isinstance(value, str) for value in [*strings, *references])
-        or not row["text"].strip()
-    ):
+    strings += references if isinstance(references, list) else [None]
+    if not all(isinstance(value, str) for value in strings) or not row["text"].strip():
         raise InputError(
             expected='a query with the strings "id", "text" and "kind" and a list "references"',
             found=f"{json.dumps(row, ensure_ascii=False)[:80]} at {place}",
@@ -110,10 +101,7 @@ def _parse(row: dict[str, Any], place: str) -> Query:
 
 
 def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:
-    """Positions of sets that must stay together: same normalized query or equal items, in chains.
-
-    Returns:
-        Groups in the order of their first member; each sorted.
+    """Sorted positions of sets that must stay together: same normalized query or equal items, in chains.
 
     Examples:
         >>> a = ReferenceSet("1", "Shoes", ("x",))
@@ -136,20 +124,20 @@ def _deal(sets: Sequence[ReferenceSet], shares: Sequence[float], seed: int) -> l
     """Deal shuffled groups, each to the part that lacks most of its share; parts are sorted."""
     groups = group_sets(sets)
     parts: list[list[int]] = [[] for _ in shares]
+
+    def lack(part: int) -> float:
+        return 1 - len(parts[part]) / (shares[part] * len(sets))
+
     open_parts = [part for part, share in enumerate(shares) if share > 0]
     for group in random.Random(seed).sample(groups, len(groups)):
-        lacking = max(
-            open_parts, key=lambda part: 1 - len(parts[part]) / (shares[part] * len(sets))
-        )
-        parts[lacking].extend(group)
+        parts[max(open_parts, key=lack)].extend(group)
     return [sorted(part) for part in parts]
 
 
-def _splits(sets: Sequence[ReferenceSet], parts: Sequence[list[int]]) -> dict[str, list[Query]]:
+def _splits(sets: Sequence[ReferenceSet], *parts: list[int]) -> dict[str, list[Query]]:
     """Queries of three parts: train, val and test."""
     queries = [Query(entry.id, entry.query, "set", entry.items) for entry in sets]
-    dealt = [[queries[position] for position in part] for part in parts]
-    return dict(zip(SPLITS, dealt, strict=True))
+    return {split: [queries[n] for n in part] for split, part in zip(SPLITS, parts, strict=True)}
 
 
 def split_sets(
@@ -158,15 +146,10 @@ def split_sets(
     """Reference sets → train, val and test queries; no query and no item set is in two of them.
 
     A split may exceed its share by less than the largest group. A tenth of a small source is too
-    little to compare methods on; `fold_sets` uses all of it. The same seed gives the same split.
-
-    Args:
-        sets: Reference sets.
-        seed: Decides the order in which groups are dealt.
-        fractions: Shares of train, val and test in [0, 1]; their sum is 1.
+    little to compare methods; `fold_sets` uses all of it. The same seed gives the same split.
 
     Raises:
-        InputError: If the fractions are not as described.
+        InputError: If the fractions are not three in [0, 1] whose sum is 1.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(
@@ -174,7 +157,7 @@ def split_sets(
             found=f"{tuple(fractions)}",
             remedy="Give, for example, 0.8, 0.1, 0.1.",
         )
-    return _splits(sets, _deal(sets, fractions, seed))
+    return _splits(sets, *_deal(sets, fractions, seed))
 
 
 def fold_sets(sets: Sequence[ReferenceSet], folds: int, seed: int) -> list[dict[str, list[Query]]]:
@@ -192,5 +175,5 @@ def fold_sets(sets: Sequence[ReferenceSet], folds: int, seed: int) -> list[dict[
     for test in range(folds):
         val = (test + 1) % folds
         rest = sorted(p for n, part in enumerate(parts) if n not in (test, val) for p in part)
-        splits.append(_splits(sets, [rest, parts[val], parts[test]]))
+        splits.append(_splits(sets, rest, parts[val], parts[test]))
     return splits

@@ -6,12 +6,10 @@ queries: the nearest item of the same slot if there is one, else the nearest of 
 item is swapped and at least one stays.
 """
 
-from __future__ import annotations
-
+import itertools
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,20 +39,20 @@ class Recomposer:
     rows: Mapping[str, int]
     embeddings: Tensor
     slots: Sequence[Any] | None = None
-    _donors: dict[int, list[str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._known = (self.vectors != 0).any(1)
+        self._is_known = (self.vectors != 0).any(1)
+        self._donors: dict[int, list[str]] = {}
 
     def bases(self) -> list[int]:
         """Positions of the queries that can be recomposed: with a known word and two items."""
-        known = self._known.tolist()
-        return [n for n, q in enumerate(self.queries) if known[n] and len(q.references) > 1]
+        pairs = enumerate(zip(self.queries, self._is_known.tolist(), strict=True))
+        return [n for n, (query, is_known) in pairs if is_known and len(query.references) > 1]
 
     def donors(self, base: int) -> list[str]:
         """Items of the `NEIGHBORS` nearest other queries that the base's own set lacks."""
         if base not in self._donors:
-            cosines = (self.vectors @ self.vectors[base]).masked_fill(~self._known, -torch.inf)
+            cosines = (self.vectors @ self.vectors[base]).masked_fill(~self._is_known, -torch.inf)
             cosines[base] = -torch.inf
             nearest = cosines.argsort(descending=True, stable=True)[:NEIGHBORS]
             nearest = nearest[cosines[nearest] > -torch.inf]
@@ -67,13 +65,11 @@ class Recomposer:
         """Return the items of one recomposed set; the base's own if no donor has an item."""
         items = list(self.queries[base].references)
         places = [place for place in range(len(items)) if rng.random() < SWAP]
-        if not places:
-            places = [rng.randrange(len(items))]
+        places = places or [rng.randrange(len(items))]
         if len(places) == len(items):
             places.remove(rng.choice(places))
         for place in places:
-            free = [item for item in self.donors(base) if item not in items]
-            if free:
+            if free := [item for item in self.donors(base) if item not in items]:
                 items[place] = self._nearest(items[place], free)
         return tuple(items)
 
@@ -100,7 +96,6 @@ def recompose(
     queries = [*recomposer.queries, *others]
     ids = {query.id for query in queries}
     seen = {frozenset(query.references) for query in queries}
-    number: Counter[int] = Counter()
     recomposed: list[Query] = []
     bases = recomposer.bases()
     while bases and len(recomposed) < count:
@@ -113,9 +108,7 @@ def recompose(
             if items is None:
                 continue
             query = recomposer.queries[base]
-            number[base] += 1
-            while (name := f"{query.id}+{number[base]}") in ids:
-                number[base] += 1
+            name = next(n for i in itertools.count(1) if (n := f"{query.id}+{i}") not in ids)
             recomposed.append(replace(query, id=name, kind=RECOMPOSED, references=items))
             ids.add(name)
             seen.add(frozenset(items))

@@ -1,7 +1,5 @@
 """JSON, JSON Lines and CSV files → their rows with the place of each; fields, checked one by one."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator, Sequence
@@ -63,11 +61,11 @@ def json_lines(path: Path) -> Iterator[Placed]:
 
 
 def csv_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[Placed]:
-    """Yield the place and the cells of each row; ``header``, if given, is what the file must have.
+    """Yield the place and the cells of each row.
 
     Raises:
-        InputError: If the header is another, its columns are not separated by commas, a row has
-            more or fewer cells, or the file is not UTF-8.
+        InputError: If the header is not ``header``, if given, its columns are not separated by
+            commas, a row has more or fewer cells, or the file is not UTF-8.
     """
     with utf8(path), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -101,19 +99,17 @@ def id_text(value: Any) -> Any:
 
 
 def required(row: Any, name: str, kind: type[str] | type[list], place: str) -> Any:
-    """Return a field that an object must have; where a string is required, id_text applies.
+    """Return a field that an object must have; a whole number counts as a string.
 
     Raises:
-        InputError: If the row is not an object, lacks the field or has another kind of value; the
-            message names the place.
+        InputError: If the row is not an object, lacks the field or has another kind of value.
 
     Examples:
         >>> required({"pid": 5}, "pid", str, "playlist 0 of a.json")
         '5'
     """
     value = row.get(name) if isinstance(row, dict) else None
-    if kind is str:
-        value = id_text(value)
+    value = id_text(value) if kind is str else value
     if not isinstance(value, kind):
         raise InputError(
             expected=f"a {'string' if kind is str else 'list'} in the field {name!r}",
@@ -136,12 +132,10 @@ def optional_number(row: dict[str, Any], name: str, place: str) -> float | None:
         InputError: If the value is anything else.
     """
     value = row.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
         raise InputError(
             expected=f"a number in the field {name!r}",
             found=f"{value!r} at {place}",
             remedy="Write a number or leave the field out.",
         )
-    return float(value)
+    return None if value is None else float(value)

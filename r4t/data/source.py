@@ -1,7 +1,5 @@
 """Ids, texts and sets as they were read → `Items`, `ReferenceSet` and `Source`, checked."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
@@ -117,7 +115,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a user may ask of a reader; each reader uses what applies to its form."""
+    """What users may request of a reader; each reader uses what applies to its form."""
 
     fields: tuple[str, str] = RESERVED  # what a file of items calls the id and the text
     verbatim: bool = False  # keep HTML entities in texts
@@ -126,15 +124,10 @@ class ReadOptions:
 def collect_sets(
     sets: Sequence[ReferenceSet], ids: Container[str], keep_without_query: bool = False
 ) -> tuple[list[ReferenceSet], str]:
-    """Sets as they were read → usable reference sets, and a note of what was left out.
+    """Return the usable sets, and a note of what was left out.
 
-    Left out are repeats of an item within a set, items that the catalog does not hold, sets without
-    a query and sets without a known item. Ids never change.
-
-    Args:
-        sets: As they were read.
-        ids: Ids of the catalog's items.
-        keep_without_query: Keep the sets without a query, each with a blank one.
+    Left out are repeats of an item within a set, items without an entry in ``ids``, sets without a
+    query (unless ``keep_without_query``) and sets without a known item.
 
     Examples:
         >>> sets = [ReferenceSet("s", "beach", ("a", "a")), ReferenceSet("t", " ", ("a",))]
@@ -144,27 +137,22 @@ def collect_sets(
         >>> note
         '1 set without a query left out; 1 repeat within a set left out'
     """
+    stripped = [replace(entry, query=entry.query.strip()) for entry in sets]
+    queried = [entry for entry in stripped if entry.query or keep_without_query]
     usable: list[ReferenceSet] = []
-    blank = empty = unknown = repeats = 0
-    for entry in sets:
-        query = entry.query.strip()
-        if not query and not keep_without_query:
-            blank += 1
-            continue
+    unknown = repeats = 0
+    for entry in queried:
         distinct = list(dict.fromkeys(entry.items))
         items = tuple(item for item in distinct if item in ids)
         repeats += len(entry.items) - len(distinct)
         unknown += len(distinct) - len(items)
         if items:
-            usable.append(replace(entry, query=query, items=items))
-        else:
-            empty += 1
+            usable.append(replace(entry, items=items))
+    to_items = f"to {'an item' if unknown == 1 else 'items'} without an entry"
     return usable, join_notes(
-        counted(blank, "set", "without a query"),
-        counted(empty, "set", "without a known item"),
-        counted(
-            unknown, "reference", f"to {'an item' if unknown == 1 else 'items'} without an entry"
-        ),
+        counted(len(sets) - len(queried), "set", "without a query"),
+        counted(len(queried) - len(usable), "set", "without a known item"),
+        counted(unknown, "reference", to_items),
         counted(repeats, "repeat", "within a set"),
     )
 

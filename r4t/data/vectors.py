@@ -1,7 +1,5 @@
 """A file of embeddings that the user brings → (N, d) tensor."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +26,14 @@ def read_vectors(path: str | Path) -> Tensor:
             found=f"{f'the suffix {path.suffix!r}' if path.is_file() else 'no file'} at {path}",
             remedy="Check the path or convert the file.",
         )
+    is_array = path.suffix == ".npy"
     try:
-        if path.suffix == ".npy":
-            tensors = {"embeddings": torch.from_numpy(np.load(path, allow_pickle=False))}
-        else:
-            tensors = load_file(path)
+        tensors = {"": torch.from_numpy(np.load(path))} if is_array else load_file(path)
     except (ValueError, TypeError, SafetensorError) as error:
         raise InputError(
-            expected=f"{'an array of numbers' if path.suffix == '.npy' else 'tensors'} in {path}",
+            expected=f"{'an array of numbers' if is_array else 'tensors'} in {path}",
             found=f"other content ({error})",
-            remedy=f"Save it with {'numpy.save' if path.suffix == '.npy' else 'safetensors'}.",
+            remedy=f"Save it with {'numpy.save' if is_array else 'safetensors'}.",
         ) from error
     name = next(iter(tensors)) if len(tensors) == 1 else "embeddings"
     if name not in tensors:

@@ -1,7 +1,5 @@
 """Texts → unit vectors: the protocol, its four encoders, and how to load a saved one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

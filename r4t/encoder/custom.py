@@ -1,11 +1,8 @@
 """A class of the user's, named MODULE:CLASS → an encoder whose vectors are checked and unit length."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +15,8 @@ class CustomEncoder(ModelEncoder):
     """Texts to the space of your own vectors, by a class of yours.
 
     The class takes no arguments. It has the width of its vectors as `dim`, and a method `encode` from
-    a list of at most 256 texts, none of them blank, to one vector each: a tensor or an array of the
-    shape (n, dim), of any length. A row of zeros says that nothing of a text is known.
+    a list of at most 256 texts, none of them blank, to a tensor or an array of shape (n, dim), with
+    rows of any length. A row of zeros says that nothing of a text is known.
 
     Args:
         name: MODULE:CLASS, in an installed package or in a file in the folder where r4t runs.
@@ -50,7 +47,7 @@ class CustomEncoder(ModelEncoder):
                 found=f"dim {width!r} and the methods {sorted(methods)} in {name}",
                 remedy="Add what is missing.",
             )
-        super().__init__(name, width, dim, batch_size=256)
+        super().__init__(name, width, dim, 256, {"name": name, "dim": dim})
 
     def _vectors(self, texts: list[str]) -> Tensor:
         vectors = torch.as_tensor(self.encoder.encode(texts)).detach().cpu().float()
@@ -63,9 +60,6 @@ class CustomEncoder(ModelEncoder):
                 remedy="Correct the class.",
             )
         return vectors
-
-    def _arguments(self) -> dict[str, Any]:
-        return {"name": self.name, "dim": self.dim}
 
 
 def _find(name: str) -> type:

@@ -1,33 +1,33 @@
 """Texts of a catalog → LSA encoder (TF-IDF, truncated SVD); only fitting needs scikit-learn."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
-import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from r4t.errors import InputError
 from r4t.geometry import normalize
+from r4t.support.files import write_text
 
 WIDTH = 128
 # Function words only: common lists also ban "top", "thin" or "fire", which matter in a catalog.
-_FUNCTION_WORDS = (
-    "a about all also an and any are as at be been being both but by can could did do does each "
-    "either for from had has have he her hers him his how i if in into is it its just me more most "
-    "my no nor not of off on or our own same she should so some such than that the their them then "
-    "there these they this those to too very was we were what when where which while who will with "
-    "would you your"
+STOP_WORDS = frozenset(
+    """
+    a about all also an and any are as at be been being both but by can could did do does each
+    either for from had has have he her hers him his how i if in into is it its just me more most my
+    no nor not of off on or our own same she should so some such than that the their them then there
+    these they this those to too very was we were what when where which while who will with would
+    you your
+    """.split()  # noqa: SIM905
 )
-STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def terms(text: str) -> list[str]:
@@ -85,12 +85,12 @@ class LsaEncoder:
     @classmethod
     def fit(
         cls, texts: Sequence[str], dim: int | None = None, seed: int = 0, rare: float = 0.1
-    ) -> LsaEncoder:
+    ) -> Self:
         """Fit the encoder to the texts of a catalog.
 
         Args:
             texts: N texts.
-            dim: Width d of the vectors; by default `WIDTH`, or fewer if texts or terms are fewer.
+            dim: Width d of the vectors; by default `WIDTH`, or less if texts or terms are fewer.
             seed: Seeds the randomized SVD and the random vectors.
             rare: Weight of the left-out part, 0 (plain LSA) to 1 (a random projection of TF-IDF).
 
@@ -137,7 +137,7 @@ class LsaEncoder:
         return normalize(sums)
 
     def unknown(self, text: str) -> list[str]:
-        """Return the terms of a text, in their order, that no text of the catalog contains.
+        """Return the distinct terms of a text that no text of the catalog contains.
 
         Examples:
             >>> LsaEncoder(["red", "hat"], torch.eye(2)).unknown("Red velvet hats for the opera")
@@ -146,19 +146,17 @@ class LsaEncoder:
         return [term for term in dict.fromkeys(terms(text)) if term not in self._row]
 
     def describe(self) -> str:
-        """Return the name, the width and the size of the vocabulary."""
+        """See ``Encoder``."""
         return f"LSA, {self.dim} dimensions, {len(self.vocabulary)} words"
 
     def save(self, folder: Path) -> None:
         """Write encoder.json (the vocabulary) and lsa.safetensors (the table)."""
-        folder.mkdir(parents=True, exist_ok=True)
         spec = {"class": "LsaEncoder", "dim": self.dim, "vocabulary": self.vocabulary}
-        text = json.dumps(spec, ensure_ascii=False)
-        (folder / "encoder.json").write_text(text, encoding="utf-8")
+        write_text(folder / "encoder.json", json.dumps(spec, ensure_ascii=False))
         save_file({"table": self.table.contiguous()}, folder / "lsa.safetensors")
 
     @classmethod
-    def load(cls, folder: Path) -> LsaEncoder:
+    def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; the table stays on disk until it is used.
 
         Raises:
@@ -172,8 +170,7 @@ class LsaEncoder:
                 found=f"none in {folder}",
                 remedy="Write the catalog again.",
             )
-        with safetensors.safe_open(path, "pt") as file:
-            table = file.get_tensor("table")
+        table = load_file(path)["table"]
         if len(table) != len(vocabulary):
             raise InputError(
                 expected=f"a row for each of the {len(vocabulary)} words of an LSA encoder",

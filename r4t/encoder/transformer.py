@@ -1,7 +1,5 @@
 """Texts → unit vectors of a pretrained model: mean pooling over tokens, or CLIP's text tower."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,25 +55,25 @@ class PretrainedEncoder(ModelEncoder):
         limit = getattr(model.config, "max_position_embeddings", max_length)
         self.max_length = min(max_length, limit)
         width = int(getattr(model.config, self.width_key))
-        super().__init__(f"{type(self).__name__} {self.name_or_path}", width, dim, batch_size)
+        path = Path(self.name_or_path)
+        arguments = {
+            "name_or_path": str(path.resolve()) if path.is_dir() else self.name_or_path,
+            "dim": dim,
+            "max_length": self.max_length,
+            "batch_size": batch_size,
+        }
+        name = f"{type(self).__name__} {self.name_or_path}"
+        super().__init__(name, width, dim, batch_size, arguments)
 
     @abstractmethod
     def _pool(self, batch: Any) -> Tensor:
         """Tokenized batch → (n, width)."""
 
     def _vectors(self, texts: list[str]) -> Tensor:
-        options: dict[str, Any] = {"padding": True, "truncation": True, "return_tensors": "pt"}
-        batch = self.tokenizer(texts, max_length=self.max_length, **options)
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        )
         return self._pool(batch.to(self.device))
-
-    def _arguments(self) -> dict[str, Any]:
-        path = Path(self.name_or_path)
-        return {
-            "name_or_path": str(path.resolve()) if path.is_dir() else self.name_or_path,
-            "dim": self.dim,
-            "max_length": self.max_length,
-            "batch_size": self.batch_size,
-        }
 
 
 class TransformerEncoder(PretrainedEncoder):

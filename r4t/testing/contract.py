@@ -9,9 +9,8 @@ from r4t.errors import InputError
 from r4t.objective import Objective, load_objective
 from r4t.sets import SetBatch
 from r4t.testing.examples import example_sets
-from r4t.testing.rules import FIRST, RULES, scoring
+from r4t.testing.rules import FIRST, RULES, USES, scoring
 from r4t.testing.subject import Subject
-from r4t.testing.uses import USES, copies
 
 
 class ContractError(AssertionError):
@@ -38,13 +37,11 @@ def check_objective(
 ) -> None:
     """Check that an objective keeps the whole contract; call it in your tests.
 
-    The rules are the docstrings in ``r4t.testing.rules`` and ``r4t.testing.uses``; one error reports
-    every rule that the objective breaks.
+    The rules are the docstrings in ``r4t.testing.rules``; one error reports every broken one.
 
     Args:
         objective: An object, a class, or the name of an installed objective.
-        sets: Sets to score, with all the fields it needs; by default ``example_sets`` with three
-            seeds.
+        sets: Sets with all the fields it needs; by default ``example_sets`` with three seeds.
         arguments: Constructor arguments, for a class or a name.
         padded: Scores (B,) and their sets → the right scores when one more member is requested and
             missing. By default both usual answers are right: the same scores (a mean over the
@@ -60,8 +57,7 @@ def check_objective(
         >>> check_objective("diversity", arguments={"q": 2.0})
     """
     subject = _build(objective, arguments)
-    if sets is None:
-        sets = [example_sets(seed) for seed in range(3)]
+    sets = [example_sets(seed) for seed in range(3)] if sets is None else sets
     batches = [sets] if isinstance(sets, SetBatch) else list(sets)
     if not batches:
         raise InputError(
@@ -79,14 +75,14 @@ def _faults(subjects: Sequence[Subject]) -> tuple[dict[str, list[str]], Exceptio
     faults: dict[str, list[str]] = {}
     cause: Exception | None = None
     for subject in subjects:
-        for rule in (*RULES, copies, *USES):
+        for rule in (*RULES, *USES):
             name = rule.__name__.replace("_", " ")
             # Report each rule once, and not again in the uses what is wrong with the scores.
             if name not in faults and not (rule in USES and scoring.__name__ in faults):
                 try:
                     sentences = list(rule(subject))
                 except Exception as error:  # a stranger's class may raise anything
-                    sentences = [_raised(subject, name, error)]
+                    sentences = [_sentence(subject, name, error)]
                     cause = cause or error
                 if sentences:
                     faults[name] = sentences
@@ -95,7 +91,7 @@ def _faults(subjects: Sequence[Subject]) -> tuple[dict[str, list[str]], Exceptio
     return faults, cause
 
 
-def _raised(subject: Subject, rule: str, error: Exception) -> str:
+def _sentence(subject: Subject, rule: str, error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     found = f"{type(error).__name__}: {error}"

@@ -62,7 +62,7 @@ def example_sets(
         seed: Seed of the random draws.
         members: k, at least 4.
         width: d of the embeddings, at least 2.
-        columns: Columns to add to the catalog or to replace: name → values, repeated over the items.
+        columns: Columns to add or replace: name → values, repeated over the items.
 
     Raises:
         InputError: If ``members`` or ``width`` is too small, or a column has no values.
@@ -80,7 +80,7 @@ def example_sets(
     def draw(*shape: int) -> Tensor:
         return normalize(torch.randn(*shape, generator=generator))
 
-    catalog = ExampleCatalog(_columns({} if columns is None else columns), draw(ITEMS, width))
+    catalog = ExampleCatalog(_columns(columns or {}), draw(ITEMS, width))
     orders = [torch.randperm(ITEMS - 1, generator=generator).tolist() for _ in QUERIES]
     one, two, three, four = orders  # each query's pool begins with the first of them
     none = [-1] * members
@@ -132,7 +132,7 @@ def _repeated(values: Sequence[Any], count: int) -> list[Any]:
 def moved_on(sets: SetBatch, by: int) -> SetBatch:
     """Return the same sets over an example catalog whose items are ``by`` rows further down.
 
-    A row that stands for no item, −1 or a 0 in its place, then points to another item. Sets over
+    A row that stands for no item (−1, or a 0 in its place) then points to another item. Sets over
     another kind of catalog are returned unchanged.
     """
     if by == 0 or not isinstance(sets.catalog, ExampleCatalog):
@@ -165,25 +165,24 @@ def repeated(sets: SetBatch) -> SetBatch:
 
 def padded(sets: SetBatch) -> SetBatch:
     """Return the same sets with one more member requested, which is missing."""
-
-    def longer(values: Tensor, missing: float) -> Tensor:
-        column = values.new_full((len(values), 1, *values.shape[2:]), missing)
-        return torch.cat([values, column], 1)
-
-    return _changed(sets, longer)
+    return _changed(
+        sets,
+        lambda values, missing: torch.cat([values, torch.full_like(values[:, :1], missing)], 1),
+    )
 
 
 def masked(sets: SetBatch, mask: Tensor) -> SetBatch:
     """Return the same sets without the members where ``mask`` (B, k) is False."""
-    present = sets.mask & mask
+    absent = ~(sets.mask & mask)
 
     def fewer(values: Tensor, missing: float) -> Tensor:
-        shape = (*present.shape, *[1] * (values.ndim - 2))
-        return torch.where(present.view(shape), values, missing)
+        values = values.clone()
+        values[absent] = missing
+        return values
 
     texts = sets.texts and [
-        [text if stays else "" for text, stays in zip(row, stay)]
-        for row, stay in zip(sets.texts, present.tolist())
+        ["" if is_absent else text for text, is_absent in zip(row, absences)]
+        for row, absences in zip(sets.texts, absent.tolist())
     ]
     return _changed(sets, fewer).extended(texts=texts)
 

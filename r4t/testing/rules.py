@@ -1,19 +1,29 @@
-"""An objective → a sentence for each rule of scoring that it breaks."""
+"""An objective → a sentence for each rule that it breaks: of scoring, then of its uses."""
 
 import copy
+import json
+import pickle
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from r4t.errors import InputError, PluginError
-from r4t.reward import check_names
+from r4t.filters import Filter
+from r4t.geometry import distinct_count
+from r4t.metrics import objective_metrics
+from r4t.objective import Objective
+from r4t.reward import Reward, check_names
 from r4t.sets import OPTIONAL, SetBatch
 from r4t.testing.examples import masked, members_at, moved_on, padded, repeated
 from r4t.testing.subject import CLOSE, Subject, close, copied, difference, rounded, rule
 
 MOVES = (0, 11, 23, 37, 45)  # of 50 rows: together they change every column at both ends
+DIFFERENTIABLE = ("query", "directions", "item_embeddings")
+USUAL = "Define score() and leave __call__() unchanged."
+FLAGS = ("differentiable", "partial", "costly")
 POLICY = "See the policy for such sets in the docstring of r4t.sets.SetBatch."
 
 
@@ -25,24 +35,18 @@ def docstring(subject: Subject) -> str:
 
 def name(subject: Subject) -> list[str]:
     """Logs, tables and YAML can carry the name."""
-    try:
-        check_names([subject.objective.name])
-    except InputError as error:
-        return [str(error)]
+    check_names([subject.objective.name])
     return []
 
 
 def declarations(subject: Subject) -> list[str]:
     """Bounds, needs and flags are valid."""
-    try:
-        subject.objective.check()
-    except InputError as error:
-        return [str(error)]
-    flags = ("differentiable", "partial", "costly")
+    subject.objective.check()
+    flags = {flag: getattr(subject.objective, flag) for flag in FLAGS}
     return [
         subject.fault(f"to declare {flag}", repr(value), "Set it to True or False.")
-        for flag in flags
-        if not isinstance(value := getattr(subject.objective, flag), bool)
+        for flag, value in flags.items()
+        if not isinstance(value, bool)
     ]
 
 
@@ -83,8 +87,7 @@ def scoring(subject: Subject) -> list[str]:
     faults: dict[str, tuple[Exception, list[str]]] = {}  # what is wrong → the kinds of sets
     for kind, variant in kinds.items():
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 subject.objective(copied(variant))
         except Exception as error:
             is_raised = not isinstance(error, InputError) or isinstance(error, PluginError)
@@ -103,7 +106,6 @@ def scoring(subject: Subject) -> list[str]:
 
 
 def _cause(error: Exception) -> str:
-    """Return what ``score`` raised, in words."""
     cause = error.__cause__ or error
     return f"{type(cause).__name__}: {cause}"
 
@@ -145,9 +147,8 @@ def missing_members(subject: Subject) -> str:
         answers = [before, before * sets.set_size / (sets.set_size + 1)]
         if subject.padded is not None:
             answers = [subject.padded(before, sets)]
-        answers = [answer[present] for answer in answers]
-        if not any(close(after, answer) for answer in answers):
-            right = " or ".join(str(rounded(answer)) for answer in answers)
+        if not any(close(after, answer[present]) for answer in answers):
+            right = " or ".join(str(rounded(answer[present])) for answer in answers)
             return f"{rounded(after)} instead of {right} once one more member is missing"
     return ""
 
@@ -178,8 +179,109 @@ def _contents(sets: SetBatch) -> dict[str, Any]:
     return contents
 
 
+@rule("Define its class at the top of a module, and keep no lambdas, files or locks in it.")
+def copies(subject: Subject) -> str:
+    """Score the same as a copy by copy.deepcopy or pickle, for other processes."""
+    try:
+        twins = copy.deepcopy(subject.objective), pickle.loads(pickle.dumps(subject.objective))
+        scores = [Subject(twin, subject.sets).scores() for twin in twins]
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if all(close(score, subject.scores()) for score in scores) else "other scores"
+
+
+def _leaves(objective: Objective, sets: SetBatch) -> tuple[list[Tensor], Callable[..., Tensor]]:
+    """Return the float tensors of sets as float64 leaves, and the scores as their function."""
+    present = [field for field in DIFFERENTIABLE if getattr(sets, field) is not None]
+    leaves = [getattr(sets, field).detach().double().requires_grad_() for field in present]
+    return leaves, lambda *values: objective(sets.extended(**dict(zip(present, values))))
+
+
+@rule(
+    "Set differentiable = True and compute scores smoothly from query, directions or "
+    "item_embeddings in their own dtype, or set it to False and detach() the scores."
+)
+def gradient(subject: Subject) -> str:
+    """Have the gradient that differentiable declares."""
+    objective, sets = subject.objective, subject.sets
+    if not objective.differentiable:
+        leaves, score = _leaves(objective, sets)
+        return "one that it does not declare" if score(*leaves).requires_grad else ""
+    distinct = distinct_count(sets.items.masked_fill(~sets.mask, -1))
+    rows = (distinct == sets.mask.sum(-1)) & (distinct > 0)  # repeated items may be at a kink
+    if not rows.any():
+        return ""
+    leaves, score = _leaves(objective, sets.select(rows.nonzero().flatten()))
+    if not score(*leaves).requires_grad:
+        return "scores without one"
+    gradients = torch.autograd.grad(score(*leaves).sum(), leaves, allow_unused=True)
+    if not any(values is not None and bool(values.any()) for values in gradients):
+        return "0 everywhere"
+    try:
+        torch.autograd.gradcheck(score, leaves)
+    except RuntimeError as error:
+        return f"other values than finite differences: {' '.join(str(error).split())[:200]}"
+    return ""
+
+
+@rule(USUAL)
+def use_as_reward(subject: Subject) -> str:
+    """Serve as a reward, where its weight multiplies its score."""
+    objective, sets, scores = subject.objective, subject.sets, subject.scores()
+    # The name of the objective has a rule of its own.
+    total, parts = Reward({"term": 2.0}, {"term": objective})(copied(sets))
+    audit = Reward({"term": 0.0, "same": 1.0}, {"term": objective, "same": objective})
+    audited, _ = audit(copied(sets))
+    if close(total, 2 * scores) and close(parts["term"], scores) and close(audited, scores):
+        return ""
+    return f"{rounded(total)} for weight 2 and scores {rounded(scores)}"
+
+
+@rule(USUAL)
+def use_as_filter(subject: Subject) -> str:
+    """Serve as a filter, which can keep every set that has a score."""
+    scores = subject.objective(copied(subject.sets))
+    kept = Filter(share=1.0)(scores.unsqueeze(0)).kept
+    if kept.shape == (1, len(subject.sets)) and kept.equal(~scores.isnan().unsqueeze(0)):
+        return ""
+    return f"scores of shape {tuple(scores.shape)} for {len(subject.sets)} sets"
+
+
+@rule("Keep no state from one call to the next.")
+def use_as_metric(subject: Subject) -> str:
+    """Serve as a metric, the mean of its scores."""
+    mean = subject.objective(copied(subject.sets)).double().nanmean()
+    metrics = objective_metrics({"term": subject.objective})
+    for _ in range(2):
+        metrics.update(copied(subject.sets))
+    measured = metrics.compute()["term/mean"]
+    if close(measured, mean.float()):
+        return ""
+    return f"{measured.item():g} instead of {mean.item():g} over two equal batches"
+
+
+@rule("Correct its reasons().")
+def reasons(subject: Subject) -> str:
+    """Give no reasons, or one for each set of the last call."""
+    subject.objective(copied(subject.sets))
+    count = len(subject.objective.reasons())
+    return "" if count in (0, len(subject.sets)) else f"{count} for {len(subject.sets)} sets"
+
+
+@rule("Return numbers, texts, lists and dicts from facts().")
+def facts(subject: Subject) -> str:
+    """Return facts that JSON can hold."""
+    subject.objective(copied(subject.sets))
+    try:
+        json.dumps(subject.objective.facts(), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
 RULES = (
     *(docstring, name, declarations, needs, score, fields),
-    *(scoring, distinction, batch, order, missing_members, inputs),
+    *(scoring, distinction, batch, order, missing_members, inputs, copies),
 )
 FIRST = (declarations, needs, score)  # if one of these is broken, the later rules would repeat it
+USES = (gradient, use_as_reward, use_as_filter, use_as_metric, reasons, facts)

@@ -18,20 +18,12 @@ CLOSE = 1e-5  # float32 round-off, absolute and relative
 
 @dataclass(frozen=True)
 class Subject:
-    """An objective under test.
-
-    Attributes:
-        objective: The objective.
-        sets: The batch that it scores now.
-        batches: All batches of the test.
-        padded: Scores and sets → the right scores when one more member is requested and missing;
-            None if both usual answers are right.
-    """
+    """An objective under test."""
 
     objective: Objective
-    sets: SetBatch
-    batches: Sequence[SetBatch] = ()
-    padded: Callable[[Tensor, SetBatch], Tensor] | None = None
+    sets: SetBatch  # the batch that it scores now
+    batches: Sequence[SetBatch] = ()  # all batches of the test
+    padded: Callable[[Tensor, SetBatch], Tensor] | None = None  # see check_objective
 
     def scores(self, sets: SetBatch | None = None) -> Tensor:
         """Return scores (B,), by default of ``self.sets``, whether within the bounds or not.
@@ -41,8 +33,7 @@ class Subject:
             Exception: Whatever ``score`` raises.
         """
         sets = self.sets if sets is None else sets
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             scores = self.objective.score(copied(sets))
         if not isinstance(scores, Tensor) or scores.shape != (len(sets),):
             self.objective(sets)  # raises the InputError
@@ -62,14 +53,14 @@ Rule = Callable[[Subject], list[str]]
 def rule(remedy: str) -> Callable[[Callable[[Subject], str]], Rule]:
     """Turn a function into a rule: its docstring says what to do, it returns what was done instead."""
 
-    def decorate(find: Callable[[Subject], str]) -> Rule:
-        command = (find.__doc__ or "").rstrip(".")
+    def decorate(check: Callable[[Subject], str]) -> Rule:
+        command = (check.__doc__ or "").rstrip(".")
 
-        @functools.wraps(find)
+        @functools.wraps(check)
         def sentences(subject: Subject) -> list[str]:
-            found = find(subject)
+            fault = check(subject)
             expected = f"to {command[:1].lower()}{command[1:]}"
-            return [subject.fault(expected, found, remedy)] if found else []
+            return [subject.fault(expected, fault, remedy)] if fault else []
 
         return sentences
 

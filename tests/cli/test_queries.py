@@ -8,7 +8,7 @@ import pytest
 
 from r4t.cli import catalog as catalog_verb
 from r4t.cli import queries as verb
-from r4t.data.kinds import KINDS
+from r4t.data.phrases import KINDS
 from r4t.data.queries import SPLITS, read_queries
 from r4t.data.wardrobe import SMALLEST, generate
 from r4t.errors import InputError

@@ -2,8 +2,14 @@
 
 import pytest
 
-from r4t.data.kinds import CUES, KINDS, TEMPLATES
-from r4t.data.phrases import find_phrases, make_queries, split_queries
+from r4t.data.phrases import (
+    CUES,
+    KINDS,
+    TEMPLATES,
+    find_phrases,
+    make_queries,
+    split_queries,
+)
 from r4t.data.queries import Query
 from r4t.encoder.lsa import terms
 from r4t.errors import InputError

@@ -30,11 +30,6 @@ class Rubric:
         rubric: Name of a shipped rubric (``diversity``, ``alignment``, ``groundedness``), or the
             path of a text file with ``{items}`` or ``{pairs}`` in it.
 
-    Attributes:
-        name: The shipped name, or that of the file without ``.txt``.
-        text: The text with its placeholders.
-        needs: Optional ``SetBatch`` fields that fill them.
-
     Raises:
         InputError: If there is no such rubric, or it does not show the set.
     """
@@ -77,21 +72,19 @@ def _fill(name: str, sets: SetBatch, row: int, seed: int) -> str:
     assert sets.catalog is not None
     places = sets.mask[row].nonzero().flatten().tolist()
     texts, rows = sets.catalog.texts, sets.items[row].tolist()
-    items = [quoted(texts[rows[place]]) for place in places]
-    if name == "items":
-        return numbered(items, seed)
-    assert sets.texts is not None
-    subqueries = sets.texts[row]
-    if places and places[-1] >= len(subqueries):
-        raise InputError(
-            expected=f"a sub-query for member {places[-1]} (from 0) of {sets.query_name(row)}",
-            found=f"{len(subqueries)} texts",
-            remedy="Pass one text for each member.",
-        )
-    pairs = zip(places, items)
-    return numbered(
-        [f"sub-query: {quoted(subqueries[p])} | item: {item}" for p, item in pairs], seed
-    )
+    lines = [quoted(texts[rows[place]]) for place in places]
+    if name == "pairs":
+        assert sets.texts is not None
+        subqueries = sets.texts[row]
+        if places and places[-1] >= len(subqueries):
+            raise InputError(
+                expected=f"a sub-query for member {places[-1]} (from 0) of {sets.query_name(row)}",
+                found=f"{len(subqueries)} texts",
+                remedy="Pass one text for each member.",
+            )
+        pairs = zip(places, lines)
+        lines = [f"sub-query: {quoted(subqueries[p])} | item: {item}" for p, item in pairs]
+    return numbered(lines, seed)
 
 
 def numbered(lines: list[str], seed: int) -> str:

@@ -3,8 +3,6 @@
 To add a form of data, write one module with `FORM`, `accepts` and `read`, and list it in `READERS`.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol

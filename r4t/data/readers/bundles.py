@@ -5,8 +5,6 @@ deepest path) and `categories` (the raw text), None if `item_categories.csv` has
 of a bundle is its query. Ids stay unchanged; HTML entities in texts become characters.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ Of a set, `id`, `query` and `items` are read; its other fields are its metadata.
 field `query` has a blank one.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

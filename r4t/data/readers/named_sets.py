@@ -1,7 +1,5 @@
 """JSON files of objects that each name a list of items (outfits, playlists) → `Source`."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path

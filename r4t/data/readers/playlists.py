@@ -5,8 +5,6 @@ An item is a track: its id is the `track_uri`, its text "track by artist", its m
 its first occurrence. The description of a playlist is metadata, and its query only if it has no name.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

@@ -6,8 +6,6 @@ the same folder, `category`. Items of one name stay apart. Metadata of an outfit
 and `split`, the file that it comes from.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One .jsonl, .csv or .parquet file of items → `Source` without sets."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
