@@ -66,7 +66,7 @@ class MethodContext:
             if query.references and query.kind != RECOMPOSED and asked.isdisjoint(keys(query))
         ]
         if len(memory) <= self.set_size:
-            raise Unavailable("too few other training queries have references")
+            raise Unavailable("too few training queries, besides those answered, have references")
         return memory
 
     @cached_property

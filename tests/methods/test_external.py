@@ -125,5 +125,5 @@ def test_no_file_of_subqueries(plane, tmp_path):
 def test_a_file_of_other_bytes(tmp_path):
     path = tmp_path / "latin.jsonl"
     path.write_bytes('{"query": "é", "subqueries": ["x"]}'.encode("latin-1"))
-    with pytest.raises(InputError, match=r"byte 0xe9.* in .*latin"):
+    with pytest.raises(InputError, match=r"byte 0xe9 at position 11 of .*latin"):
         read_subqueries(path, QUERIES)
