@@ -32,8 +32,8 @@ from r4t.methods.bounds import Oracle, RandomItems
 from r4t.methods.nearest import NoFanout
 from r4t.methods.rerank import Mmr
 from r4t.methods.training_sets import NearestSets
-from r4t.report.table import blocks, markdown
-from r4t.report.terminal import print_results
+from r4t.report.table import blocks, markdown, notes
+from r4t.report.terminal import print_blocks
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
@@ -142,7 +142,7 @@ def report(console: Console, wardrobe: Wardrobe, searcher: Searcher, task: str) 
         if method.name not in ("No fan-out", "Random", "Oracle")
     ]
     console.rule(task)
-    print_results(console, results, differences)
+    print_blocks(console, blocks(results, differences, console.width), notes(results))
     return ranks_table + markdown(blocks(results, differences))
 
 

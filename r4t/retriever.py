@@ -29,23 +29,14 @@ AsQueries = Callable[[Sequence[Query | str]], list[Query]]
 
 @dataclass(frozen=True)
 class RetrievedItem:
-    """One item of a set.
-
-    Attributes:
-        id: Of the catalog.
-        text: Of the catalog.
-        score: Cosine with the nearest direction, or with the query if the method has no directions.
-        query_score: Cosine with the query.
-        subquery: Text of that direction; empty if directions have none.
-        metadata: The catalog's columns.
-    """
+    """One item of a set."""
 
     id: str
     text: str
-    score: float
-    query_score: float
-    subquery: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    score: float  # cosine with the nearest direction; with the query if there are no directions
+    query_score: float  # cosine with the query
+    subquery: str = ""  # text of the nearest direction; empty if directions have none
+    metadata: dict[str, Any] = field(default_factory=dict)  # the catalog's columns
 
 
 @dataclass(frozen=True)
@@ -98,8 +89,7 @@ class Retriever:
                 faster), ``folm`` (the language model), ``mmr``, or an installed plug-in.
             index: ``torch`` or ``faiss``.
             set_size: Number k of items that the method aims at.
-            pool_size: Distinct items retrieved, at most those of the catalog: the largest set that
-                can be asked for.
+            pool_size: Distinct items retrieved, at most the whole catalog: the largest set possible.
 
         Raises:
             InputError: If there is no such run or method, or the run lacks what the method needs.
@@ -115,11 +105,8 @@ class Retriever:
     def __call__(self, query: str, size: int = 10, seed: int = 0) -> RetrievedSet:
         """Return ``size`` distinct items for ``query``.
 
-        Args:
-            query: Broad query.
-            size: Number of items.
-            seed: Other seeds give other sets, unless the method is deterministic. The same query,
-                method and seed give the set that ``evaluate`` and ``compare`` show.
+        Other seeds give other sets, unless the method is deterministic. The same query, method and
+        seed give the set that ``evaluate`` and ``compare`` show.
 
         Raises:
             InputError: If the encoder knows no word of the query, or ``size`` is out of range.
@@ -178,5 +165,5 @@ class Retriever:
         )
 
 
-def _from_text(asked: Sequence[Query | str]) -> list[Query]:
-    return [Query(query, query, "") if isinstance(query, str) else query for query in asked]
+def _from_text(queries: Sequence[Query | str]) -> list[Query]:
+    return [Query(query, query, "") if isinstance(query, str) else query for query in queries]

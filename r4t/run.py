@@ -1,14 +1,4 @@
-"""A run folder → its catalog, its queries, and where each step writes.
-
-RUN/
-  run.json       catalog, queries and the catalog's fingerprint
-  warm_start/    0  a language model taught to write fan-outs     → model/
-  tune/          1  the fan-out language model, tuned (R4T-FOLM)  → model/
-  targets/       2  target sets
-  distill/       3  the diffusion retriever (R4T-Diffusion)       → model/
-  accelerate/    4  its few-step student (R4T-Student)             → model/
-  results/       5  tables
-"""
+"""A run folder → its catalog, its queries, and where each step writes (see ``run.md``)."""
 
 import json
 import os
@@ -65,20 +55,14 @@ def command_for(model: str, run: str | Path) -> str | None:
 class Run:
     """One run of the method on one catalog.
 
-    Attributes:
-        folder: The run folder.
-        catalog: Folder of its catalog.
-        queries: Folder of its queries.
-        fingerprint: Of that catalog, when the run was begun.
-
     Examples:
         ``Run.begin("runs/mine", "my/catalog", "my/queries").searcher()``
     """
 
     folder: Path
-    catalog: Path
-    queries: Path
-    fingerprint: str
+    catalog: Path  # its folder
+    queries: Path  # their folder
+    fingerprint: str  # of the catalog, when the run was begun
 
     @classmethod
     def begin(

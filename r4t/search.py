@@ -23,12 +23,7 @@ Merge = Callable[[Tensor, int], Tensor]  # as take_turns
 def take_turns(rankings: Tensor, size: int) -> Tensor:
     """Merge rankings by taking the best item of each direction, then the second of each, and so on.
 
-    Args:
-        rankings: (B, k, D) catalog rows, best first; −1 for none.
-        size: Number P of distinct items.
-
-    Returns:
-        (B, P) distinct rows, −1 padded.
+    Turns (B, k, D) catalog rows, best first, −1 for none, into (B, size) distinct rows, −1 padded.
 
     Examples:
         >>> take_turns(torch.tensor([[[3, 7], [3, 5]]]), 3).tolist()
@@ -125,10 +120,7 @@ class Searcher:
         return searchable, [query for query, is_known in zip(queries, known) if not is_known]
 
     def unknown(self, text: str) -> list[str]:
-        """Return the words of a text that the encoder ignores.
-
-        Empty if every word is known, or if the encoder accepts any word.
-        """
+        """Return the words of a text that the encoder does not know; empty if it accepts any word."""
         words = getattr(self.encoder, "unknown", None)
         return [] if words is None else list(words(text))
 
@@ -203,20 +195,12 @@ class Searcher:
         merge: Merge = take_turns,
         anchor: float = 0.0,
     ) -> SetBatch:
-        """Encode B lists of sub-queries and retrieve for them; other arguments as of ``retrieve``.
+        """Encode B lists of sub-queries and retrieve for them; arguments as of ``retrieve``.
 
         A list shorter than ``set_size`` leaves members masked, as does a text without a known word.
         Each distinct text is encoded once. Objectives see anchored directions: groundedness and
-        alignment are those of the vectors searched with, not of the text alone.
-
-        Args:
-            query: (B, d) unit vectors.
-            subqueries: B lists of texts.
-            set_size: Number k of sub-queries asked for.
-            query_texts: B texts of the queries.
-            pool_size: Number P of distinct items.
-            merge: Makes the pool.
-            anchor: Share a of the query in each direction, see ``anchored``.
+        alignment are those of the vectors searched with, not of the text alone. ``set_size`` is the
+        number k of sub-queries asked for, ``anchor`` the share a of the query in each direction.
         """
         lists = [texts[:set_size] for texts in subqueries]
         distinct = list(dict.fromkeys(text for texts in lists for text in texts))
@@ -252,12 +236,8 @@ class Searcher:
     ) -> SetBatch:
         """Retrieve for G fan-outs of each of B queries: B·G sets, with references if there are any.
 
-        Args:
-            queries: B queries.
-            subqueries: B·G lists; row b·G + g is fan-out g of query b.
-            set_size: Number k of sub-queries asked for.
-            pool_size: Number P of distinct items; no pool by default.
-            anchor: Share a of the query in each direction.
+        Row b·G + g of the B·G ``subqueries`` is fan-out g of query b; other arguments as of
+        ``retrieve_texts``.
         """
         group_size = len(subqueries) // len(queries)
         repeated = [query for query in queries for _ in range(group_size)]
@@ -316,11 +296,7 @@ class Searcher:
         return torch.where(items.unsqueeze(-1) >= 0, vectors, 0.0)
 
     def check_pool(self, pool_size: int) -> int:
-        """Return ``pool_size``.
-
-        Raises:
-            InputError: If the catalog has fewer items.
-        """
+        """Return ``pool_size``, or raise an InputError if the catalog has fewer items."""
         if pool_size > len(self.catalog):
             raise InputError(
                 expected=f"a set or pool of at most {len(self.catalog)} items, all of "
@@ -367,9 +343,6 @@ def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
         anchor: a in [0, 1): 0 leaves the directions unchanged bit for bit; near 1 each of them is
             almost the query.
 
-    Returns:
-        (B, k, d).
-
     Raises:
         InputError: If ``anchor`` is outside [0, 1).
 
@@ -387,11 +360,7 @@ def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
 
 
 def check_anchor(anchor: float) -> None:
-    """Refuse a share of the query outside [0, 1).
-
-    Raises:
-        InputError: If ``anchor`` is outside [0, 1).
-    """
+    """Raise an InputError if a share of the query is outside [0, 1)."""
     if not 0 <= anchor < 1:
         raise InputError(
             expected="anchor to be at least 0 (the direction alone) and below 1 (the query alone)",

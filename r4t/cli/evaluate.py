@@ -72,13 +72,14 @@ def _tables(
     evaluation: "Evaluation", methods: "MethodOptions", console: "Console", plots: bool
 ) -> None:
     from r4t.report.headline import differences, ratios
-    from r4t.report.table import write_results
-    from r4t.report.terminal import print_results
+    from r4t.report.table import blocks, notes, write_results
+    from r4t.report.terminal import print_blocks
 
     results = evaluation.measure(methods, console)
     compared, sentences = differences(results), ratios(results)
     write_results(evaluation.folder, results, compared, plots=plots, sentences=sentences)
-    print_results(console, results, compared, sentences=sentences)
+    tables = blocks(results, compared, console.width)
+    print_blocks(console, tables, [*notes(results), *sentences])
     console.print(
         f"In {evaluation.folder}: the table (results.md, .csv), every value of every query "
         "(results.json), every set (sets.jsonl)",

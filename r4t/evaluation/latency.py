@@ -28,15 +28,14 @@ def measure_latency(
 
     Args:
         method: Built on ``searcher``.
-        searcher: Encodes the queries; its stopwatch separates the parts.
+        searcher: Encodes the queries.
         queries: Taken in turn; repeated if there are too few.
         batch: Queries per call.
-        calls: Timed calls, after one that is not timed; the median call is reported.
+        calls: Timed calls, after one that is not timed; the one with the median total is reported.
         fresh: Draws not requested before; shared by methods that share a language model.
 
     Returns:
-        "encode", "generate", "search" and "total": seconds per query, of the call whose total is
-        the median.
+        "encode", "generate", "search" and "total": seconds per query.
     """
     fresh = count(FRESH) if fresh is None else fresh
     timed: list[dict[str, float]] = []
@@ -52,16 +51,11 @@ def measure_latency(
 def time_call(
     method: Method, searcher: Searcher, queries: Sequence[Query], draw: int = 0
 ) -> dict[str, float]:
-    """Time one call of a method, from text to set.
+    """Time one call of a method, built on ``searcher``, from text to set.
 
     Encoding sub-queries counts as "encode", and retrieving pools as "search". The rest of the time
-    is "generate": a language model, a denoiser, a re-ranking.
-
-    Args:
-        method: Built on ``searcher``.
-        searcher: Encodes the queries; gets a stopwatch if it has none.
-        queries: One batch.
-        draw: Which of the method's answers.
+    is "generate": a language model, a denoiser, a re-ranking. The searcher gets a stopwatch if it
+    has none.
 
     Returns:
         "encode", "generate", "search" and "total": seconds; the parts add up to the total.

@@ -1,8 +1,7 @@
 """``SetBatch`` → one number per query, measured on the items returned, alike for all methods.
 
-Only ``vendi_across_runs`` looks at directions. All other measures compare methods that generate
-directions with methods that pick items without them (re-ranking). Higher is better, but mean cosine
-and Vendi pull against each other.
+Only ``vendi_across_runs`` reads directions; all other measures also apply to methods that pick items
+without them (re-ranking). Higher is better, but mean cosine and Vendi pull against each other.
 """
 
 from collections.abc import Sequence
@@ -53,14 +52,9 @@ def _pooled_references(sets: SetBatch) -> tuple[Tensor, Tensor]:
 def vendi_across_runs(runs: Sequence[SetBatch]) -> Tensor:
     """How much a method's answers to the same query differ from run to run (paper, §7; N = 5).
 
-    The directions of each run are averaged to one vector; the score is the Vendi score of these N
-    vectors, divided by N. A run without members has no vector and adds nothing.
-
-    Args:
-        runs: N sets with directions, of the same B queries.
-
-    Returns:
-        (B,) from 1/N (all runs alike) to 1; NaN if no run has a member.
+    The directions of each of the N runs over B queries are averaged to one vector; the score (B,) is
+    the Vendi score of these vectors, divided by N: from 1/N (all runs alike) to 1. A run without
+    members has no vector and adds nothing; if no run has a member, the score is NaN.
 
     Raises:
         InputError: If a set has no directions.
@@ -109,11 +103,8 @@ def facet_recall(rows: Tensor, fits: Tensor, slots: Tensor) -> Tensor:
 
     Args:
         rows: (B, M) catalog rows, −1 for padding: the k items or the pool.
-        fits: (B, N) bool, from `FacetTruth.fits`.
+        fits: (B, N) bool, from `FacetTruth.fits`; if no item fits, the result is NaN.
         slots: (N,) long, the slot of each item.
-
-    Returns:
-        (B,) from 0 to 1; NaN if no item of the catalog fits.
 
     Examples:
         Items 0 and 1 are tops, 2 shoes, 3 a bag; the bag does not fit.

@@ -32,16 +32,15 @@ ACROSS_RUNS = DIRECTIONS + "vendi across runs"
 
 
 class Scores:
-    """Scores of both blocks, and which of them had to be left out, and why.
+    """Scores of both blocks, and why some were left out.
 
     Args:
         directions: Name → score of the fan-out, for methods with directions. A score with a method
             ``from_components`` is offered the earlier scores by name, (B,) each, so that nothing is
             scored twice; if it returns None, it is called like any other.
         items: Name → score of the k distinct items returned, and of their pool.
-        optional: Names of scores that may be left out: if one raises an ``InputError`` (its metadata
-            column is not in the catalog), it is dropped for every method. Any other score that
-            raises ends the evaluation.
+        optional: Names of scores that are left out for every method if they raise an ``InputError``
+            (their metadata column is not in the catalog). Any other error ends the evaluation.
 
     Attributes:
         left_out: Name → why it was left out.
@@ -244,13 +243,13 @@ def returned(sets: SetBatch, searcher: Searcher) -> SetBatch:
 def _sizes(name: str, sets: SetBatch, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     """Return set size and pool size, which must be those of the other methods."""
     size = (sets.set_size, 0 if sets.pool is None else sets.pool.shape[1])
-    for other, expected in sizes.items():
-        if size != expected:
-            raise InputError(
-                expected=f"set size and pool size {expected} of every method, as of {other!r}",
-                found=f"{size} for {name!r}",
-                remedy="Give all methods the same sizes.",
-            )
+    other, expected = next(iter(sizes.items()), (name, size))
+    if size != expected:
+        raise InputError(
+            expected=f"set size and pool size {expected} of every method, as of {other!r}",
+            found=f"{size} for {name!r}",
+            remedy="Give all methods the same sizes.",
+        )
     return size
 
 

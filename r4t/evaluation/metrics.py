@@ -15,10 +15,8 @@ from r4t.sets import SetBatch
 def subtopic_score(sets: SetBatch, measure: str, field: str) -> Tensor:
     """α-nDCG@k or subtopic recall@k of the k items, (B,) from 0 to 1; NaN without references.
 
-    Args:
-        sets: With ``references`` and ``catalog``.
-        measure: ``subtopics.ALPHA_NDCG`` or ``subtopics.SUBTOPIC_RECALL``.
-        field: Metadata column whose values are the subtopics of the reference items.
+    ``measure`` names it, as ``subtopics`` does; ``field`` is the metadata column whose values are the
+    subtopics of the reference items.
 
     Raises:
         InputError: If the sets carry no references or no catalog, or there is no such column.

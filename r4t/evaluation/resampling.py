@@ -23,21 +23,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the ends of its 95 % bootstrap interval over queries.
+    """A mean with the ends of its 95 % bootstrap interval over queries."""
 
-    Attributes:
-        mean: Mean over queries; with several runs, the mean of the runs' means.
-        queries: Number of queries with a value; one that several runs asked counts once.
-        runs: Number of runs with a value.
-        deviation: Standard deviation of the runs' means (n − 1); None for a single run.
-    """
-
-    mean: float
+    mean: float  # over queries; with several runs, the mean of the runs' means
     low: float
     high: float
-    queries: int
-    runs: int = 1
-    deviation: float | None = None
+    queries: int  # with a value; one that several runs asked counts once
+    runs: int = 1  # with a value
+    deviation: float | None = None  # standard deviation of the runs' means (n − 1), if several
 
     @property
     def half(self) -> float:
@@ -58,10 +51,10 @@ def mean_of_runs(values: Tensor) -> Tensor:
 def bootstrap(
     values: Tensor, samples: int = SAMPLES, seed: int = 0, strata: Tensor | None = None
 ) -> Tensor:
-    """Ends of the 95 % percentile bootstrap intervals of means over queries (``mean_of_runs``).
+    """Ends (2, m) of the 95 % percentile bootstrap intervals of ``mean_of_runs``: low, then high.
 
-    Each draw takes, with replacement, as many queries as each stratum has, each with its values in
-    all runs. All measures share the draws.
+    Each of ``samples`` draws takes, with replacement, as many queries as each stratum has, each with
+    its values in all runs. All measures share the draws.
 
     Args:
         values: (n, m): m measures of the same n ≥ 1 queries; or (n, R, m) of R runs. NaN where a
@@ -70,9 +63,6 @@ def bootstrap(
         seed: Of the draws.
         strata: (n,) numbers from 0 that say which runs asked a query, so that each run keeps its
             number of queries. One stratum by default.
-
-    Returns:
-        (2, m): low and high ends.
 
     Examples:
         >>> bootstrap(torch.full((5, 1), 0.25)).tolist()
@@ -165,11 +155,8 @@ def sign_flip(differences: Tensor, samples: int = FLIPS, seed: int = 0) -> float
 
     Args:
         differences: (n,) of n ≥ 1 queries; for several runs, their ``shares``.
-        samples: Number of draws.
+        samples: Number of draws; the lowest result is 1/2ⁿ⁻¹ or 1/(samples + 1).
         seed: Of the draws.
-
-    Returns:
-        From 1/2ⁿ⁻¹ or 1/(samples + 1) to 1.
 
     Examples:
         Of the eight sign vectors of (1, 1, 1), two give a mean as far from 0 as 1.

@@ -107,8 +107,6 @@ class Results:
     def interval(self, method: str, measure: str) -> Interval | None:
         """Mean with its 95 % bootstrap interval over queries; None if no query has a value.
 
-        The interval covers other queries of the same kind, not other training runs.
-
         Raises:
             InputError: If the method or the measure is unknown.
         """
@@ -187,29 +185,20 @@ class Results:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher one method scores than another on the queries with values of both.
-
-    Attributes:
-        mean: Mean of (first − second) over queries; with several runs, the mean of their means.
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end; if 0 is outside, the difference is more than chance.
-        p_value: Chance of a mean this far from 0 if neither method were better (``sign_flip``).
-    """
+    """How much higher one method scores than another on the queries with values of both."""
 
     first: str
     second: str
     measure: str
-    mean: float
-    low: float
-    high: float
+    mean: float  # of first − second over queries; with several runs, the mean of the runs' means
+    low: float  # lower end of its 95 % bootstrap interval
+    high: float  # upper end; if 0 is outside, the difference is more than chance
     queries: int
-    p_value: float
+    p_value: float  # chance of a mean this far from 0 if neither were better (``sign_flip``)
 
 
 def compare(results: Results, first: str, second: str, measure: str) -> Difference:
-    """Paired difference of two methods by a measure, such as "items/recall".
-
-    The interval and the p-value cover other queries of the same kind, not other training runs.
+    """Paired difference of two methods by a measure, such as "items/recall", over queries.
 
     Raises:
         InputError: If a name is unknown, or no query has a value of both methods.
@@ -230,8 +219,9 @@ def paired_difference(
 ) -> Difference:
     """Mean, interval and p-value of differences (n, R) of n queries in R runs.
 
-    They are NaN where a run lacks a value of either; every query and every run has one. ``strata``
-    (n,) are those of ``bootstrap``.
+    Differences are NaN where a run lacks a value of either method; every query and every run has
+    one. ``strata`` (n,) are those of ``bootstrap``. Interval and p-value cover other queries of the
+    same kind, not other training runs.
     """
     values = differences.unsqueeze(-1)
     low, high = bootstrap(values, strata=strata).flatten().tolist()

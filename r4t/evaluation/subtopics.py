@@ -79,10 +79,7 @@ class Subtopics:
             }
 
     def __call__(self, rows: Tensor) -> dict[str, Tensor]:
-        """Judge B lists.
-
-        Args:
-            rows: (B, M) distinct catalog rows, best first, −1 for padding.
+        """Judge B lists of distinct catalog rows (B, M), best first, −1 for padding.
 
         Returns:
             "alpha nDCG" and "subtopic recall", each (B,) from 0 to 1, float64; NaN if no item is
@@ -107,23 +104,17 @@ class Subtopics:
 def of_references(references: Tensor, codes: Tensor) -> list[dict[int, str]]:
     """Reference items with the value of a metadata column as subtopic.
 
-    An item without a value is a subtopic of its own.
+    An item without a value is its own subtopic.
 
-    Args:
-        references: (B, R) catalog rows, −1 for padding.
-        codes: (N,) numbers of the values, −1 for none (``Catalog.codes``).
+    Takes (B, R) catalog rows, −1 for padding, and the (N,) codes of ``Catalog.codes``.
 
     Examples:
         >>> of_references(torch.tensor([[0, 2, -1]]), torch.tensor([7, 7, -1]))
         [{0: 'value 7', 2: 'item 2'}]
     """
-    kinds = codes.tolist()
+    code = codes.tolist()
     return [
-        {
-            row: f"value {kinds[row]}" if kinds[row] >= 0 else f"item {row}"
-            for row in rows
-            if row >= 0
-        }
+        {row: f"value {code[row]}" if code[row] >= 0 else f"item {row}" for row in rows if row >= 0}
         for rows in references.tolist()
     ]
 

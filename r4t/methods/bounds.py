@@ -83,14 +83,14 @@ class ReferenceOracle(Ranking):
 
 @dataclass
 class GreedyBound:
-    """What a label-free objective can reach: directions added one by one, each the best for it.
+    """The score that a label-free objective can reach: directions added one by one, greedily.
 
     Candidate directions are the query's ``candidates`` nearest items and, for each a of ``blends``,
-    ``normalize(a·z_q + (1 − a)·z_item)``. It adds greedily the one that makes the set score highest:
-    a lower bound of the best set, far above what methods reach.
+    ``normalize(a·z_q + (1 − a)·z_item)``. Each step adds the one with which the set scores highest:
+    a lower bound of the best set, far above the sets of methods.
 
     Args:
-        searcher: The retriever.
+        searcher: The frozen retriever.
         score: Scores (n,) of n sets, higher is better: an objective or a composite that reads only
             items, directions, the query and the catalog (no sub-query texts, pool or references).
             NaN is never chosen.

@@ -29,36 +29,23 @@ class Unavailable(InputError):
 
 @dataclass
 class MethodContext:
-    """What methods are built from.
+    """Everything that methods are built from."""
 
-    Attributes:
-        run: Where models, queries and the catalog's truth are.
-        searcher: All methods retrieve with it.
-        set_size: Items k a method returns.
-        pool_size: Distinct items P a method retrieves.
-        queries: Queries to be answered, if known: no method remembers their references.
-        training: Training queries that may be remembered; those of the run by default.
-        reward: Chooses for Best-of-N and the greedy bound (paper, eq. 1, by default).
-        best_of: N of Best-of-N.
-        temperature: Of the language models.
-        subqueries: JSONL file of sub-queries written elsewhere.
-    """
-
-    run: Run
-    searcher: Searcher
-    set_size: int = 10
-    pool_size: int = 150
-    queries: Sequence[Query] = ()
-    training: Sequence[Query] | None = None
-    reward: Reward | None = None
-    best_of: int = 5
-    temperature: float = 0.9
-    subqueries: str | None = None
+    run: Run  # models, queries and the catalog's truth
+    searcher: Searcher  # with which all methods retrieve
+    set_size: int = 10  # items k of a set
+    pool_size: int = 150  # distinct items P of a pool
+    queries: Sequence[Query] = ()  # to be answered, if known: no method remembers their references
+    training: Sequence[Query] | None = None  # may be remembered; those of the run by default
+    reward: Reward | None = None  # chooses for Best-of-N and the greedy bound; eq. 1 by default
+    best_of: int = 5  # N of Best-of-N
+    temperature: float = 0.9  # of the language models
+    subqueries: str | None = None  # JSONL file of sub-queries written elsewhere
     _writers: dict[str, SubqueryWriter] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def composite(self) -> Reward:
-        """The reward that chooses: eq. 1 if none is given."""
+        """The reward that chooses."""
         return Reward(EQUATION_1) if self.reward is None else self.reward
 
     @cached_property
@@ -79,7 +66,7 @@ class MethodContext:
             if query.references and query.kind != RECOMPOSED and asked.isdisjoint(keys(query))
         ]
         if len(memory) <= self.set_size:
-            raise Unavailable("too few other training queries have references")
+            raise Unavailable("too few training queries, besides those answered, have references")
         return memory
 
     @cached_property

@@ -27,7 +27,7 @@ class ExternalSubqueries:
         set_size: Number k of sub-queries.
         pool_size: Number P of distinct items.
         merge: Makes the pool from the sub-queries' rankings.
-        origin: Where the sub-queries come from, for messages.
+        origin: Source of the sub-queries, for messages.
     """
 
     searcher: Searcher
@@ -38,7 +38,6 @@ class ExternalSubqueries:
     origin: str = "the external sub-queries"
     key: str = "external"
     name: str = "External"
-
     draws: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,15 +69,12 @@ class ExternalSubqueries:
 
 
 def read_subqueries(path: str | Path, queries: Sequence[Query]) -> dict[str, list[list[str]]]:
-    """Read the fan-outs of some queries from a JSONL file, by the query's id.
+    """Read the fan-outs of some queries from a JSONL file (UTF-8), by the query's id.
 
     A line is ``{"id": …, "subqueries": [text, …]}``, or names the query by its text, as ``"query"``,
     instead of its id. Several lines for one query are several fan-outs of it, in their order. Lines
-    by text count for every query of that text that has none by its id.
-
-    Args:
-        path: The file (UTF-8).
-        queries: Lines for other queries are skipped.
+    by text count for every query of that text that has none by its id. Lines for other queries are
+    skipped.
 
     Raises:
         InputError: If there is no such file, it is not UTF-8, or a line is not such an object.
@@ -102,7 +98,7 @@ def read_subqueries(path: str | Path, queries: Sequence[Query]) -> dict[str, lis
 
 
 def _parse(line: str, place: str) -> tuple[tuple[str, str], list[str]]:
-    """Return what names the query, its id or its text, and the sub-queries."""
+    """Return the query's id or text, as ("id", …) or ("query", …), and the sub-queries."""
     try:
         row = json.loads(line)
         kind = "id" if "id" in row else "query"

@@ -34,13 +34,8 @@ class RankFusion:
 def fused_ranking(rankings: Tensor, constant: float = 60.0) -> Tensor:
     """Fuse several rankings by ``Σ 1/(constant + rank)``, ranks from 1.
 
-    Args:
-        rankings: (B, k, D) ids ≥ 0, best first; −1 for none.
-        constant: Above −1.
-
-    Returns:
-        (B, k·D) distinct ids, the highest sum first, −1 padded; ties in the order in which the
-        rankings, taken in turn, name them.
+    Turns (B, k, D) ids ≥ 0, best first, −1 for none, into (B, k·D) distinct ids, the highest sum
+    first, −1 padded. Ties keep the order in which the rankings, taken in turn, name them.
 
     Examples:
         Id 7 is second twice, 2/62; the others are named once: 1/61, 1/61.

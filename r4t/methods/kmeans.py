@@ -14,12 +14,8 @@ from r4t.support.seeds import query_seed
 def facet_order(labels: Tensor, size: int) -> Tensor:
     """Take the best of each facet, then the second of each, and so on.
 
-    Args:
-        labels: (B, C) facet of each candidate, the candidates best first.
-        size: How many to take, at most C.
-
-    Returns:
-        (B, size) positions among the candidates; facets in the order of their best.
+    Turns the facets (B, C) of C candidates, best first, into positions (B, size) among them, size at
+    most C; facets come in the order of their best.
 
     Examples:
         >>> facet_order(torch.tensor([[2, 2, 0, 2, 0, 1]]), 6).tolist()

@@ -20,29 +20,20 @@ DPP_CURVE = (0.5, 0.7, 0.9, 0.95, 0.99)
 
 @dataclass
 class Lineup:
-    """The methods to compare, in the order of the table.
-
-    Attributes:
-        methods: All of one set size and pool size.
-        absent: Name of a method → why the run does not have it.
-        curves: Curve → its methods' names with their λ; only the plots show these methods.
-        untimed: Names of methods whose latency is not measured.
-        unrepeated: Names of methods whose Vendi across runs is not measured.
-    """
+    """The methods to compare, all of one set size and pool size, in the order of the table."""
 
     methods: list[Method]
-    absent: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)  # name → why the run does not have it
+    # Curve → its methods' names with their λ; only the plots show these methods.
     curves: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
-    untimed: set[str] = field(default_factory=set)
-    unrepeated: set[str] = field(default_factory=set)
+    untimed: set[str] = field(default_factory=set)  # names of methods without latency
+    unrepeated: set[str] = field(default_factory=set)  # names of those without Vendi across runs
 
 
 def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Lineup:
     """Build the methods that a run has, and say why it lacks the others.
 
-    Args:
-        context: What they are built from.
-        wanted: Keys or names, in the order to compare them; all by default.
+    ``wanted`` are keys or names, in the order to compare them; all methods by default.
 
     Raises:
         InputError: If a name is unknown, a model writes another number of sub-queries than
@@ -72,17 +63,18 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
 
 
 def _check_size(method: Method, context: MethodContext) -> None:
-    """Refuse a language model that writes another number of sub-queries than all others."""
+    """Refuse a language model that writes another number of sub-queries than the set size."""
     model = method.method if isinstance(method, BestOf) else method
-    if isinstance(model, LanguageMethod):
-        size = model.writer.model.form.set_size
-        if size != context.set_size:
-            raise InputError(
-                expected=f"set_size {size}, the number of sub-queries that {method.name} writes: "
-                "methods are compared at one size",
-                found=f"set_size {context.set_size}",
-                remedy=f"Set set_size to {size}.",
-            )
+    if not isinstance(model, LanguageMethod):
+        return
+    size = model.writer.model.form.set_size
+    if size != context.set_size:
+        raise InputError(
+            expected=f"set_size {size}, the number of sub-queries that {method.name} writes: methods "
+            "are compared at one size",
+            found=f"set_size {context.set_size}",
+            remedy=f"Set set_size to {size}.",
+        )
 
 
 @dataclass

@@ -38,27 +38,16 @@ Build = Callable[..., Method]  # a context, key= and name= → the method; may r
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """One method of the registry.
+    """One method of the registry."""
 
-    Attributes:
-        key: What a user types.
-        name: What tables show; ``{best_of}`` stands for N.
-        about: What it does, in a few words.
-        builder: Builds it.
-        timed: Whether its latency is worth measuring: bounds answer no user.
-        repeated: Whether Vendi across runs is measured: it is of single draws.
-        optional: Whether tables leave it out silently if it is unavailable.
-        plugin: Whether it was installed by another package.
-    """
-
-    key: str
-    name: str
-    about: str
+    key: str  # what a user types
+    name: str  # what tables show; {best_of} stands for N
+    about: str  # what it does, in a few words
     builder: Build
-    timed: bool = True
-    repeated: bool = True
-    optional: bool = False
-    plugin: bool = False
+    timed: bool = True  # whether its latency is worth measuring: bounds answer no user
+    repeated: bool = True  # whether Vendi across runs is measured: it is of single draws
+    optional: bool = False  # whether tables leave it out silently if it is unavailable
+    plugin: bool = False  # whether another package installed it
 
     def title(self, best_of: int) -> str:
         """Return the name with N filled in."""
@@ -222,11 +211,7 @@ def _plugin(point: EntryPoint, context: MethodContext, **_: str) -> Method:
 def find(names: Iterable[str], best_of: int = 5) -> list[MethodEntry]:
     """Return the entries that keys or names stand for, each once, in the order given.
 
-    Case, spaces and signs do not matter, nor does "R4T-".
-
-    Args:
-        names: Keys or names.
-        best_of: N in the names of Best-of-N.
+    Case, spaces and signs do not matter, nor does "R4T-". ``best_of`` is N in the names of Best-of-N.
 
     Raises:
         InputError: If there is no such method.

@@ -38,7 +38,7 @@ def mmr_order(relevance: Tensor, similarity: Tensor, size: int, trade_off: float
         relevance: (B, C) cosines with the query.
         similarity: (B, C, C) cosines among the candidates.
         size: How many to pick, at most C.
-        trade_off: λ in [0, 1]: 1 ranks by closeness alone, 0 by difference alone.
+        trade_off: λ in [0, 1]: 1 ranks by relevance alone, 0 by difference alone.
 
     Returns:
         (B, size) positions among the candidates, in the order they were picked.

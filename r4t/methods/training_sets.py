@@ -1,6 +1,6 @@
 """Training queries with references → methods that remember them: nearest sets, a ridge map.
 
-They see the training references, as R4T does. Neither may see those of the query it answers.
+Like R4T they see the training references; neither may see those of the query that it answers.
 """
 
 import random
@@ -28,7 +28,7 @@ class NearestSets:
     query are skipped.
 
     Args:
-        searcher: The retriever.
+        searcher: The frozen retriever.
         training: Training queries; those without references are skipped.
         set_size: Number k of directions.
         pool_size: Number P of distinct items.
@@ -97,19 +97,15 @@ class RidgeMap(Ranking):
 
     Ridge regression with intercept, in closed form, from the query's embedding to the unit mean of
     its reference items minus the query itself: both are in one space, so the penalty draws the map
-    toward the identity (No fan-out) rather than toward zero, which recalls far less. The penalty is
-    the one with the least leave-one-out error on the training queries. The mapped query ranks the
-    catalog: k nearest items, P nearest as pool, no directions.
+    toward the identity (No fan-out) rather than toward zero, which recalls far less. ``penalty`` is
+    the one with the least leave-one-out error on the training queries.
 
     Args:
-        searcher: The retriever.
+        searcher: The frozen retriever.
         training: Training queries; those without references are skipped.
         set_size: Number k of items.
         pool_size: Number P of distinct items.
-        penalties: To choose among, each above 0; X'X of unit vectors has the trace n.
-
-    Attributes:
-        penalty: The one chosen.
+        penalties: Candidates, each above 0; X'X of unit vectors has the trace n.
 
     Raises:
         InputError: If fewer than 2 training queries have references; or, when called, if a query is

@@ -74,9 +74,8 @@ class Aggregate:
     def differences(self, first: str, second: str) -> list[Difference]:
         """Paired differences of two methods, by every measure that both have.
 
-        Only queries with both values count, and only runs with such queries; the mean is that of the
-        runs' mean differences. A query that several runs asked is drawn as one, and its sign is
-        flipped as one.
+        Only queries with both values count, and only runs with such queries. A query that several
+        runs asked is resampled as one, and its sign is flipped as one.
 
         Raises:
             InputError: If a method is unknown, or there is no such measure.

@@ -24,48 +24,29 @@ SHORT = 32  # average length up to which a metadata column is shown by default
 
 @dataclass(frozen=True)
 class AnswerItem:
-    """One returned item.
-
-    Attributes:
-        cosine: With the query, −1 … 1.
-        direction: Number, from 1, of the direction nearest to the item; None for methods that pick
-            items without directions.
-        subquery: Text of that direction; empty if directions have no texts.
-        is_reference: Whether the item is in the query's reference set.
-        metadata: The columns to show.
-    """
+    """One returned item."""
 
     id: str
     title: str
-    cosine: float
-    direction: int | None = None
-    subquery: str = ""
-    is_reference: bool = False
-    metadata: dict[str, Any] = field(default_factory=dict)
+    cosine: float  # with the query, −1 … 1
+    direction: int | None = None  # number, from 1, of its nearest direction; None without any
+    subquery: str = ""  # text of that direction; empty if directions have no texts
+    is_reference: bool = False  # whether it is in the query's reference set
+    metadata: dict[str, Any] = field(default_factory=dict)  # the columns to show
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One method's answer to one query.
-
-    Attributes:
-        method: Its name in the tables.
-        directions: How many directions were searched; 0 for methods that pick items without.
-        subqueries: Texts of the directions, in order; empty if they have none. Those without a word
-            that the encoder knows find no item.
-        items: Distinct, best first.
-        scores: Of the set, by name ("items/vendi"); None where a score does not apply.
-        reasons: By the same names, for scores that give reasons, such as a judge's.
-    """
+    """One method's answer to one query."""
 
     query_id: str
     query: str
-    method: str
-    directions: int
-    subqueries: list[str]
-    items: list[AnswerItem]
-    scores: dict[str, float | None]
-    reasons: dict[str, str] = field(default_factory=dict)
+    method: str  # its name in the tables
+    directions: int  # how many directions were searched; 0 for methods that pick items without
+    subqueries: list[str]  # texts of the directions, in order; empty if they have none
+    items: list[AnswerItem]  # distinct, best first
+    scores: dict[str, float | None]  # by name ("items/vendi"); None where a score does not apply
+    reasons: dict[str, str] = field(default_factory=dict)  # of scores that give some, by name
 
     @property
     def heading(self) -> str:
@@ -127,7 +108,7 @@ def make_answers(
     metadata: Mapping[str, Sequence[Any]],
     reasons: Reasons | None = None,
 ) -> list[Answer]:
-    """Read off what a method returned for each of B queries.
+    """Describe what a method returned for each of B queries.
 
     The items are the first k distinct ones of the pool or, without a pool, of the members. Scores
     and reasons hold B values by name; ``metadata`` holds N values for each column to show.
@@ -193,10 +174,10 @@ def _items(
 
 @contextmanager
 def answer_writer(path: str | Path, fields: Sequence[str] = ()) -> Iterator[WriteAnswers]:
-    """Give a function that writes the answers of one method to B queries, a JSON line for each.
+    """Yield a function that writes the answers of one method to B queries, a JSON line for each.
 
-    It writes the metadata columns ``fields`` with each item. The file takes its place when the block
-    ends; if the block raises, the old file stays as it was.
+    Each item carries the metadata columns ``fields``. The new file replaces an old one when the
+    block ends, but not if it raises.
     """
     metadata: dict[str, list[Any]] = {}
     with replacing(Path(path)) as part, part.open("w", encoding="utf-8") as file:

@@ -24,23 +24,17 @@ COMPARED = ("zero-shot", "folm", "diffusion", "mmr", "no-fan-out")  # paper, fig
 
 @dataclass(frozen=True)
 class Comparison:
-    """Answers of several methods to the same queries.
-
-    Attributes:
-        title: Heading of the page.
-        answers: Answers of all methods, query by query, in the order to be shown.
-        about: Method → what it is, in a few words.
-        scales: Score → its lowest and highest possible value, if that is not 0 … 1.
-        facts: What the answers depend on, by name: run, encoder, seed, …
-        notes: What is missing, and why.
-    """
+    """Answers of several methods to the same queries."""
 
     title: str
-    answers: Sequence[Answer]
-    about: Mapping[str, str] = field(default_factory=dict)
+    answers: Sequence[Answer]  # of all methods, query by query, in the order to be shown
+    about: Mapping[str, str] = field(default_factory=dict)  # method → what it is, in a few words
+    # Score → its lowest and highest possible value, if that is not 0 … 1.
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    facts: Mapping[str, str] = field(
+        default_factory=dict
+    )  # that answers depend on: encoder, seed …
+    notes: Sequence[str] = ()  # what is missing, and why
 
     @property
     def methods(self) -> list[str]:
@@ -70,7 +64,6 @@ def compare_answers(
     Args:
         folder: Run folder.
         queries: Queries, or texts that stand for the run's query of that text, each answered once.
-            Their references are marked, and used by the scores that need them.
         methods: Keys or names of methods ("folm", "R4T-FOLM", "mmr").
         size: Items k that a method returns.
         seed: Draw of methods that sample; the tables show draw 0.
@@ -79,7 +72,7 @@ def compare_answers(
 
     Raises:
         InputError: If the encoder knows no word of a query, a name is unknown, the run has none of
-            the methods, or ``size`` fits neither the catalog nor the models.
+            the methods, or ``size`` does not fit the catalog or a model.
     """
     evaluation = Evaluation(run=str(folder), index=index)
     run, reward = evaluation.open(), evaluation.reward()
@@ -120,19 +113,19 @@ def compare_answers(
         answers=answers,
         about={entry.title(context.best_of): entry.about for entry in find(methods)},
         scales=_scales(reward, {**reward.objectives, **audited}, size),
-        facts={**_facts(context, reward), "seed": str(seed)},
+        facts=_facts(context, reward, seed),
         notes=[*missing, *_unscored(answers, collector.refused | left_out)],
     )
 
 
-def _facts(context: MethodContext, reward: Reward) -> dict[str, str]:
-    """Return what the answers depend on, in words."""
+def _facts(context: MethodContext, reward: Reward, seed: int) -> dict[str, str]:
     return {
         "run": context.run.folder.resolve().name,
         "catalog": f"{len(context.searcher.catalog):,} items",
         "encoder": context.searcher.encoder_name,
         "set": f"{context.set_size} items of a pool of {context.pool_size}",
         "composite": " + ".join(f"{weight:g} {name}" for name, weight in reward.weights.items()),
+        "seed": str(seed),
     }
 
 
@@ -180,13 +173,9 @@ def _scales(
 
 
 def _unscored(answers: Sequence[Answer], reasons: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each installed objective that scored no answer."""
-    scored = {
-        name.partition("/")[2]
-        for answer in answers
-        for name, value in answer.scores.items()
-        if value is not None
-    }
+    """Name each installed objective that scored no answer, and say why."""
+    scores = [item for answer in answers for item in answer.scores.items()]
+    scored = {name.partition("/")[2] for name, value in scores if value is not None}
     return [
         f"Not scored: {name}, because: {reason}"
         for name, reason in sorted(reasons.items())

@@ -45,19 +45,13 @@ GROUNDEDNESS = "groundedness"  # the one term that copying titles fulfills
 
 @dataclass(frozen=True)
 class Headroom:
-    """Means over queries, as a fan-out.
+    """Means over queries, as fan-outs."""
 
-    Attributes:
-        current: Name of the method that tuning starts from.
-        queries: Number of queries measured.
-        weights: Of the composite.
-        rows: Objective (and "composite") → one of ``COLUMNS`` → mean; None where it does not apply.
-            The greedy bound is for the composite, "bound alone" for this very objective.
-    """
-
-    current: str
-    queries: int
-    weights: dict[str, float]
+    current: str  # name of the method that tuning starts from
+    queries: int  # how many were measured
+    weights: dict[str, float]  # of the composite
+    # Objective (and "composite") → one of COLUMNS → mean; None where it does not apply. The greedy
+    # bound is for the composite, "bound alone" for this very objective.
     rows: dict[str, dict[str, float | None]]
 
     @property
@@ -103,10 +97,7 @@ def measure_headroom(
 ) -> Headroom:
     """Score random sets, the current retriever, an oracle and the greedy bounds as fan-outs.
 
-    Args:
-        evaluation: Which run, split and weights; objectives may read references here.
-        options: The sizes of sets and pools.
-        console: Prints which queries were skipped.
+    Run, split, index and weights are those of ``evaluation``; objectives may read references here.
     """
     run = evaluation.open()
     searcher = run.searcher(evaluation.index)

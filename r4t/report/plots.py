@@ -32,11 +32,7 @@ STYLE: Any = {
 
 
 def draw(folder: str | Path, results: Results) -> list[Path]:
-    """Write `items`, `directions` (bars) and `plane`; remove older ones with nothing to show.
-
-    Returns:
-        The files written.
-    """
+    """Write `items`, `directions` (bars) and `plane`, return their paths; remove outdated ones."""
     folder = Path(folder)
     figures = (bars(results, ITEMS), bars(results, DIRECTIONS), plane(results))
     drawn = {name: figure for name, figure in zip(FIGURES, figures) if figure is not None}
@@ -58,10 +54,9 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def bars(results: Results, prefix: str = ITEMS) -> Figure | None:
-    """One panel per measure: a bar for each method's mean, with its 95 % interval.
+    """One panel per measure of a block ("items/"): a bar for each method's mean, with its interval.
 
-    Returns:
-        None if the block ("items/" or "directions/") has no value.
+    None if the block has no value.
     """
     names = [n for n in results.measures if n.startswith(prefix) and _measured(results, [n])]
     methods = _measured(results, names)
@@ -79,20 +74,17 @@ def bars(results: Results, prefix: str = ITEMS) -> Figure | None:
         for panel in panels[len(names) :]:
             panel.set_visible(False)
         panels[0].invert_yaxis()  # first method on top; the panels share the axis
-        handles = [
-            Patch(color=color, label=kind) for color, kind in _kinds(results, methods).items()
-        ]
+        handles = [Patch(color=color, label=kind) for color, kind in _kinds(results, methods)]
         title = f"mean of {len(results.queries)} queries, 95 % interval"
-        figure.legend(
-            handles=handles, title=title, loc="outside lower center", ncols=2, frameon=False
-        )
+        where: Any = {"loc": "outside lower center", "ncols": 2, "frameon": False}
+        figure.legend(handles=handles, title=title, **where)
     return figure
 
 
-def _kinds(results: Results, methods: Sequence[str]) -> dict[str, str]:
-    """Color → kind of method, for the kinds that occur."""
+def _kinds(results: Results, methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Color and name of each kind of method that occurs."""
     colors = {_color(results, method) for method in methods}
-    return {color: name for color, name in KIND_NAMES.items() if color in colors}
+    return [(color, name) for color, name in KIND_NAMES.items() if color in colors]
 
 
 def _measured(results: Results, names: Sequence[str]) -> list[str]:
@@ -121,12 +113,9 @@ def _color(results: Results, method: str) -> str:
 def plane(results: Results) -> Figure | None:
     """Every method as a point: relevance to the right, diversity upward, both with intervals.
 
-    Relevance is recall if there are references, else the mean cosine of the returned items
-    with the query; diversity is the Vendi score of the returned items. The methods of
-    ``settings["curves"]`` are joined to a line over their λ.
-
-    Returns:
-        None if no method has both.
+    Relevance is recall if there are references, else the mean cosine of the returned items with the
+    query; diversity is their Vendi score. The methods of ``settings["curves"]`` are joined to a line
+    over their λ. None if no method has both numbers.
     """
     across = RECALL if RECALL in results.measures else CLOSENESS
     crosses = {m: pair for m in results.methods if (pair := _cross(results, m, across))}
@@ -152,7 +141,7 @@ def plane(results: Results) -> Figure | None:
         )
         axes.set_ylabel(f"diversity: Vendi score of the {size} items returned")
         axes.margins(0.12)
-        for color, name in _kinds(results, list(crosses)).items():
+        for color, name in _kinds(results, list(crosses)):
             axes.plot([], [], "o", color=color, markersize=5, label=name)
         axes.legend(frameon=False, loc="best", fontsize=8)
         place_labels(axes, labels)

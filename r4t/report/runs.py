@@ -83,14 +83,10 @@ def _comparable(value: Any, key: str, across_catalogs: bool) -> Any:
 
 
 class Grid:
-    """The queries of R runs, each once, and their values run by run.
+    """The n queries of R runs, each once (``units``), and which runs asked them (``asked``, (n, R)).
 
     Two queries are the same if catalog, id and text are; without texts (results of older versions),
     if catalog and id are.
-
-    Attributes:
-        units: The n queries.
-        asked: (n, R) bool: which runs asked them.
     """
 
     def __init__(self, runs: Sequence[Results]) -> None:

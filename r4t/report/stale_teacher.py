@@ -11,14 +11,9 @@ LEARNERS = ("R4T-Diffusion", "R4T-Student")
 
 
 def tuned_since(run: Run, methods: Container[str]) -> list[str]:
-    """Warn if R4T-FOLM is compared with models that imitate an older version of it.
+    """Return one sentence if R4T-FOLM is compared with models that imitate an older version of it.
 
-    Args:
-        run: Its target sets, if it has any, are in ``targets``.
-        methods: Names of the methods compared.
-
-    Returns:
-        One sentence; empty if the models match, or if no record says which model wrote the targets.
+    Return none if the models match, or if no record says which model wrote the run's targets.
     """
     learners = [name for name in LEARNERS if name in methods]
     if "R4T-FOLM" not in methods or not learners:

@@ -20,7 +20,7 @@ BORDER = 3  # characters between two columns
 
 
 class Measured(Protocol):
-    """What a table is made of: the ``Results`` of an evaluation, or an ``Aggregate`` of several."""
+    """The content of a table: the ``Results`` of an evaluation, or an ``Aggregate`` of several."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -104,12 +104,11 @@ def notes(results: Results) -> list[str]:
         "not other training runs.",
         NOTE,
     ]
-    settings = results.settings
-    for reason, names in _by_reason(settings.get("left_out", {})).items():
-        lines.append(f"Left out: {names}. {reason}")
-    for reason, names in _by_reason(settings.get("absent", {})).items():
+    left_out, absent = (_by_reason(results.settings.get(key, {})) for key in ("left_out", "absent"))
+    lines += [f"Left out: {names}. {reason}" for reason, names in left_out.items()]
+    for reason, names in absent.items():
         lines.append(f"Not in the table: {names}, because {reason.removesuffix('.')}.")
-    lines += settings.get("lineage", [])
+    lines += results.settings.get("lineage", [])
     total, fewer = len(results.queries), []
     for measure in results.measures:
         intervals = [results.interval(method, measure) for method in results.methods]
@@ -122,10 +121,10 @@ def notes(results: Results) -> list[str]:
 
 def _by_reason(reasons: Mapping[str, str]) -> dict[str, str]:
     """Reason → the names that share it."""
-    names: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
-        names.setdefault(reason, []).append(name)
-    return {reason: ", ".join(those) for reason, those in names.items()}
+    return {
+        reason: ", ".join(name for name in reasons if reasons[name] == reason)
+        for reason in reasons.values()
+    }
 
 
 def measure_blocks(measured: Measured, of: str, width: int = WIDTH) -> list[Block]:
@@ -169,16 +168,11 @@ def _cell(measured: Measured, method: str, measure: str) -> str:
 def difference_block(differences: Sequence[Difference]) -> Block:
     """Paired differences with intervals and p-values; if there is one pair, the title names it."""
     pairs = [f"{d.first} − {d.second}" for d in differences]
-    rows = [
-        [
-            pair,
-            d.measure,
-            f"{d.mean:+.3f}",
-            f"{d.low:+.3f} … {d.high:+.3f}",
-            "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}",
-        ]
-        for pair, d in zip(pairs, differences)
-    ]
+    rows = []
+    for pair, d in zip(pairs, differences):
+        chance = "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
+        interval = f"{d.low:+.3f} … {d.high:+.3f}"
+        rows.append([pair, d.measure, f"{d.mean:+.3f}", interval, chance])
     title = "Differences over the same queries"
     header = ["paired difference", "measure", "mean", "95 % interval", "p (sign flips)"]
     if len(set(pairs)) == 1:
@@ -187,22 +181,15 @@ def difference_block(differences: Sequence[Difference]) -> Block:
 
 
 def _latency_blocks(results: Results) -> list[Block]:
-    batches = dict.fromkeys(batch for timed in results.latency.values() for batch in timed)
+    size, pool = (results.settings.get(name) for name in ("set_size", "pool_size"))
+    title = f"Milliseconds per query, from its text to {size} items and an ordered pool of {pool}"
     parts = (*PARTS, "total")
-    settings = results.settings
-    return [
-        Block(
-            f"Milliseconds per query, from its text to {settings['set_size']} items and an ordered "
-            f"pool of {settings['pool_size']}, batch {batch}",
-            ["method", *parts],
-            [
-                [method, *(f"{1000 * timed[batch][part]:.3g}" for part in parts)]
-                for method, timed in results.latency.items()
-                if batch in timed
-            ],
-        )
-        for batch in batches
-    ]
+    rows: dict[str, list[list[str]]] = {}  # by batch size
+    for method, timed in results.latency.items():
+        for batch, seconds in timed.items():
+            cells = [f"{1000 * seconds[part]:.3g}" for part in parts]
+            rows.setdefault(batch, []).append([method, *cells])
+    return [Block(f"{title}, batch {n}", ["method", *parts], rows[n]) for n in rows]
 
 
 def markdown(tables: Iterable[Block], below: Sequence[str] = (NOTE,)) -> str:

@@ -7,11 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from r4t.evaluation.results import Difference, Results
 from r4t.report.answers import Answer
 from r4t.report.comparison import Comparison
 from r4t.report.sections import Section, readable, sections, shown_number
-from r4t.report.table import WIDTH, Block, blocks, notes
+from r4t.report.table import WIDTH, Block
 from r4t.retriever import RetrievedSet
 
 COLUMN = 36  # characters that each of several methods needs
@@ -20,17 +19,6 @@ COLUMN = 36  # characters that each of several methods needs
 def make_console() -> Console:
     """A console as wide as the terminal; ``WIDTH`` characters for files and pipes."""
     return Console(width=None if Console().is_terminal else WIDTH)
-
-
-def print_results(
-    console: Console,
-    results: Results,
-    differences: Sequence[Difference] = (),
-    sentences: Sequence[str] = (),
-) -> None:
-    """Print the tables, the notes, and more sentences."""
-    tables = blocks(results, differences, console.width)
-    print_blocks(console, tables, [*notes(results), *sentences])
 
 
 def print_blocks(console: Console, tables: Iterable[Block], below: Sequence[str]) -> None:

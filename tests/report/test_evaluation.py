@@ -118,7 +118,7 @@ def test_installed_objectives_are_audited_where_they_apply(wardrobe_run, console
     assert found.values["MMR"]["directions/prompt_format"] == [None] * 6
     assert found.mean("Zero-shot", "directions/prompt_format") > 0.5
     left_out = found.settings["left_out"]
-    assert "at least one rule" in left_out["constraint"]
+    assert "at least one rule for the constraint, but found none" in left_out["constraint"]
     assert "it costs money" in left_out["judge"]
     bare = evaluation(wardrobe_run, audit=False).measure(few, console)
     assert not audited & (set(bare.measures) - {"items/diversity"})
@@ -161,7 +161,7 @@ def test_all_queries_leave_no_room_for_memory(wardrobe_run, console):
     counts = [len(wardrobe_run.read_queries(split)) for split in ("train", "val", "test")]
     assert len(results.queries) == sum(counts)
     assert (wardrobe_run.folder / "results-all" / "sets.jsonl").is_file()
-    with pytest.raises(InputError, match=r"found 'Ridge map', but too few other training"):
+    with pytest.raises(InputError, match=r"found 'Ridge map', but too few training queries"):
         found.measure(methods(methods=["Ridge map"]), console)
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from r4t.evaluation.results import Results, compare
 from r4t.report.table import NOTE, blocks, markdown, notes, write_results
-from r4t.report.terminal import print_results
+from r4t.report.terminal import print_blocks
 
 SETTINGS = {"set_size": 2, "pool_size": 3, "catalog_items": 60}
 
@@ -124,9 +124,9 @@ def test_notes_explain_the_blocks_and_name_what_is_missing(results):
     del results.settings["left_out"], results.settings["lineage"]
 
 
-def printed(results, width, *more):
+def printed(results, width, differences=(), sentences=()):
     console = Console(file=io.StringIO(), width=width)
-    print_results(console, results, *more)
+    print_blocks(console, blocks(results, differences, width), [*notes(results), *sentences])
     return console.file.getvalue()
 
 
