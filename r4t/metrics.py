@@ -28,12 +28,10 @@ class ObjectiveMetric(Metric):
     def __init__(self, objective: Score, name: str | None = None) -> None:
         super().__init__()
         self.objective = objective
-        default = getattr(
-            objective, "name", getattr(objective, "__name__", type(objective).__name__)
-        )
+        kind = getattr(objective, "__name__", type(objective).__name__)
+        name = getattr(objective, "name", kind) if name is None else name
         # MetricCollection merges metrics whose states look alike.
-        prefix = f"{default if name is None else name}_scores"
-        self._states = [f"{prefix}_{part}" for part in ("sum", "count", "unscored")]
+        self._states = [f"{name}_scores_{part}" for part in ("sum", "count", "unscored")]
         for state in self._states:
             self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 

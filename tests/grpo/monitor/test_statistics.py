@@ -90,7 +90,7 @@ def test_policy_statistics_ignore_masked_tokens():
 
 
 def test_seconds_and_tokens_per_second():
-    searcher = SimpleNamespace(vectors=None, found=None)
+    searcher = SimpleNamespace(vectors=None, found=None, neighbors=None)
     seconds = {"generate": 2.0, "encode": 0.5, "update": 1.5}
     assert speed_statistics(seconds, 300, searcher) == {
         "train/generate/seconds": 2.0,
