@@ -186,7 +186,7 @@ def test_refusals(run, small_run, compared, tmp_path):
         compared(folder, "red linen", *SIZE, "--with", "mmr,flom")
     with pytest.raises(InputError, match="set_size 4, .* but found set_size 10. Set set_size to 4"):
         compared(folder, "red linen")
-    with pytest.raises(InputError, match="size must be at least 1, found 0"):
+    with pytest.raises(InputError, match="size to be at least 1, but found 0"):
         compared(folder, "red linen", "--size", "0")
     with pytest.raises(InputError, match="at most 200 items, all of .* found 201"):
         compared(folder, "red linen", "--size", "201")
