@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class DiffusionMethod:
     """Searches with directions that a diffusion retriever generates together.
 
-    It may generate more directions than it uses: all L rows of several draws, of which a choice
-    keeps k by an objective. Without a choice it uses the first k of one draw: rows have no order.
+    It may generate more directions than it uses: all L rows of several draws, and a choice keeps
+    k of them by an objective. Without a choice it uses the first k of one draw: rows have no order.
 
     Args:
         searcher: The frozen retriever.
