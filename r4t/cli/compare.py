@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
-from r4t.cli.arguments import parse, verb_parser
+from r4t.cli.arguments import Options, parse, verb_parser
 from r4t.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ EXAMPLES = (
     'r4t compare runs/toy "rainy day" "garden wedding" --with folm,mmr --fields category,price',
     "r4t compare runs/toy --queries runs/toy/queries/val.jsonl --html compare.html",
 )
-OPTIONS = {
+OPTIONS: Options = {
     "folder": {"metavar": "RUN", "help": "Run folder."},
     "queries": {"metavar": "QUERY", "nargs": "*", "help": "Broad queries."},
     "--queries": {

@@ -4,7 +4,7 @@ import json
 
 from jsonargparse import ArgumentParser
 
-from r4t.cli.arguments import parse, verb_parser
+from r4t.cli.arguments import Options, parse, verb_parser
 from r4t.errors import InputError
 
 EXAMPLES = (
@@ -13,7 +13,7 @@ EXAMPLES = (
     'r4t retrieve runs/toy "bohemian festival style" --with mmr',
     'r4t retrieve runs/toy "bohemian festival style" --json',
 )
-OPTIONS = {
+OPTIONS: Options = {
     "folder": {"metavar": "RUN", "help": "Run folder."},
     "query": {"metavar": "QUERY", "help": "Broad query, in quotes."},
     "--with": {
