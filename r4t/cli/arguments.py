@@ -8,12 +8,14 @@ from jsonargparse import ArgumentParser, Namespace
 
 from r4t.cli.mistakes import explain
 
+Options = Mapping[str, Mapping[str, Any]]  # option or positional → what ``add_argument`` takes
+
 
 def verb_parser(
     verb: str,
     description: str,
     examples: Sequence[str],
-    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    groups: Mapping[str, Options] | None = None,
 ) -> ArgumentParser:
     """Return the parser of a verb, built without importing anything heavy.
 
