@@ -58,6 +58,19 @@ def test_what_is_wrong_in_a_command_that_is_only_shown_is_found(tmp_path, monkey
         shown("python my_misic.py")
 
 
+def test_pages_name_files_that_exist():
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+    named = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(
+            r"`((?:r4t|objectives|configs|tests|benchmarks)/[\w./-]*)`", page.read_text("utf-8")
+        )
+    }
+    assert len(named) > 40
+    assert [pair for pair in sorted(named) if not (ROOT / pair[1]).exists()] == []
+
+
 def test_lines_that_a_program_does_not_print_are_found():
     printed = ["items  500", "", "fingerprint  " + "a" * 64, "│ MMR │ 0.446 ±0.040 │", "done"]
     assert unprinted(["items  500", "fingerprint  " + "b" * 64, "done"], printed) == []
