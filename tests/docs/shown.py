@@ -62,7 +62,7 @@ class Careless(Objective):
         return red[sets.items.clamp(min=0)].float().mean(-1)
 
 
-def contract_error(lines: Sequence[str], place: Path) -> list[str]:
+def of_the_contract(lines: Sequence[str], place: Path) -> list[str]:
     """Compare with the last lines of the traceback for a careless objective."""
     with pytest.raises(ContractError) as caught:
         check_objective(Careless())
@@ -70,18 +70,18 @@ def contract_error(lines: Sequence[str], place: Path) -> list[str]:
     return unprinted(lines, f"{kind}: {caught.value}".splitlines())
 
 
-def watchdog_warning(lines: Sequence[str], place: Path) -> list[str]:
+def of_the_watchdog(lines: Sequence[str], place: Path) -> list[str]:
     """Compare with the first warning for the run of Figure 4 tuned for groundedness alone."""
     file = ROOT / "benchmarks" / "results" / "figure4" / "groundedness-seed0.json"
     first = alarms(json.loads(file.read_text(encoding="utf-8")), Watchdog())[0]
     (line,) = lines
-    message = (
-        f"after rollout {first.rollout} the watchdog found, in means of 5 rollouts, {first.found};"
+    said = (
+        f"after rollout {first.rollout}, in means over 5 rollouts: {first.evidence}. The run goes"
     )
-    return [] if message in line else [line]
+    return [] if said in line else [line]
 
 
-def items_of_a_trained_run(lines: Sequence[str], place: Path) -> list[str]:
+def of_a_trained_run(lines: Sequence[str], place: Path) -> list[str]:
     """Check rows that only a fully trained run prints: they must show items of the product file."""
     with (place / "products.csv").open(encoding="utf-8") as file:
         texts = {row["text"] for row in csv.DictReader(file)}
@@ -90,9 +90,9 @@ def items_of_a_trained_run(lines: Sequence[str], place: Path) -> list[str]:
 
 # Page and beginning of a block that its commands do not print → the check for it.
 ELSEWHERE = {
-    ("docs/recipes/catalog.md", "│  1 │ "): items_of_a_trained_run,
-    ("docs/recipes/objective.md", "r4t.testing.contract.ContractError: "): contract_error,
-    ("docs/recipes/weights.md", "UserWarning: Tuning should "): watchdog_warning,
+    ("docs/recipes/catalog.md", "│  1 │ "): of_a_trained_run,
+    ("docs/recipes/objective.md", "r4t.testing.contract.ContractError: "): of_the_contract,
+    ("docs/recipes/weights.md", "UserWarning: Tuning shows "): of_the_watchdog,
 }
 
 
