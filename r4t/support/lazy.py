@@ -7,11 +7,7 @@ from typing import Any
 
 
 def lazily(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], list[str]]:
-    """Return the ``__getattr__`` and ``__all__`` of a package.
-
-    Args:
-        package: Its ``__name__``.
-        modules: Name → module that defines it.
+    """Return the ``__getattr__`` and ``__all__`` of a package; ``modules`` define the names.
 
     Examples:
         >>> get, names = lazily("r4t", {"InputError": "r4t.errors"})

@@ -15,11 +15,7 @@ def describe(part: Any) -> dict[str, Any]:
 
 
 def build(base: type, description: Mapping[str, Any]) -> Any:
-    """Build what ``describe`` described.
-
-    Args:
-        base: Its subclasses are known by their class names.
-        description: ``name``, and the arguments of that class, which may be such descriptions.
+    """Build the subclass of ``base`` that ``describe`` described.
 
     Raises:
         InputError: If no subclass has that name.
