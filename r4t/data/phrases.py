@@ -43,7 +43,7 @@ class Phrases:
 
 
 def find_phrases(texts: Sequence[str], metadata: Metadata) -> Phrases:
-    """Find what a catalog talks about: its most frequent things, of two items or more.
+    """Find the most frequent things of a catalog, of two items or more, and their details.
 
     Things are the values of the columns in `THING_COLUMNS` or, without such values, one to three
     neighboring words of the texts. Details are the values of `DETAIL_COLUMNS` or single words. They

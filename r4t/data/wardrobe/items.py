@@ -98,12 +98,12 @@ class Deck:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._piles: dict[tuple[str, str], list[str]] = {}
-        self._dealt: Counter[tuple[str, str]] = Counter()
+        self.dealt: Counter[tuple[str, str]] = Counter()  # words so far of each (facet, value)
         self._owed: dict[tuple[str, str], float] = {}
 
     def deal(self, facet: str, value: str) -> str:
         """Return the next word for one value of one facet."""
-        self._dealt[facet, value] += 1
+        self.dealt[facet, value] += 1
         pile = self._piles.setdefault((facet, value), [])
         if not pile:
             pile.extend(facet_words(facet, value))
@@ -115,10 +115,6 @@ class Deck:
         owed = self._owed.setdefault((facet, value), self._rng.random()) + share
         self._owed[facet, value] = owed % 1
         return owed >= 1
-
-    def rarest(self, facet: str, values: Sequence[str]) -> str:
-        """Return the value dealt least so far; the first of equals."""
-        return min(values, key=lambda value: self._dealt[facet, value])
 
 
 def _favor(rng: random.Random, options: Sequence[str], favored: Sequence[str]) -> str:
@@ -157,7 +153,8 @@ def _design(rng: random.Random, deck: Deck, name: str) -> Design:
     if deck.is_due("style", name, STYLE_WORD):
         naming.append(deck.deal("style", name))
     if rng.random() < OCCASION_WORD:
-        naming.append(deck.deal("occasion", deck.rarest("occasion", occasions)))
+        rarest = min(occasions, key=lambda occasion: deck.dealt["occasion", occasion])
+        naming.append(deck.deal("occasion", rarest))
     return Design(
         style=name,
         occasions=occasions,
