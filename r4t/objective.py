@@ -25,7 +25,7 @@ class Objective(ABC):
     arguments) and define ``score``. Users call the objective; the call checks what goes in and out.
 
     Attributes:
-        bounds: Lowest and highest value that ``score`` can return, both finite.
+        bounds: Lowest and highest value of ``score``, both finite.
         needs: Names of the optional ``SetBatch`` fields that it reads.
         differentiable: Whether gradients flow from the scores to the float tensors it reads.
         partial: Whether NaN may stand for a set that could not be scored (a judge that did not
@@ -140,10 +140,10 @@ def check_declarations(name: str, bounds: Any, needs: Any) -> None:
     """
     try:
         low, high = bounds
-        valid = math.isfinite(low) and math.isfinite(high) and low < high
+        is_valid = -math.inf < low < high < math.inf
     except (TypeError, ValueError):
-        valid = False
-    if not valid:
+        is_valid = False
+    if not is_valid:
         raise InputError(
             expected=f"objective '{name}' to declare bounds, two finite numbers, the lower first",
             found=repr(bounds),

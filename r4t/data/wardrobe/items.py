@@ -41,11 +41,9 @@ FILLER_WORD = 0.06
 FAVORED = 6.0  # weight of a preferred category, material or occasion against 1
 
 SIZE_WORDS = ("petite", "tall", "plus", "wide", "mini", "midi", "junior", "maternity")
-FILLERS = ("style", "look", "outfit", "pieces")
-"""Words without any facet, which queries use as well."""
+FILLERS = ("style", "look", "outfit", "pieces")  # words without a facet, which queries use too
 
-TitleWords = dict[tuple[str, str], Words]
-"""(facet, value) → the words for it that occur in titles."""
+TitleWords = dict[tuple[str, str], Words]  # (facet, value) → the words for it that occur in titles
 
 
 @dataclass(frozen=True)
@@ -183,9 +181,8 @@ def _title(rng: random.Random, deck: Deck, design: Design, color: str) -> str:
     """A shop's title; the shares above say how often it has which word."""
     seasons = seasons_of(design.category, design.material)
     size = rng.choice(SIZE_WORDS) if rng.random() < SIZE_WORD else ""
-    season = ""
-    if len(seasons) < len(SEASONS) and rng.random() < SEASON_WORD:
-        season = deck.deal("season", rng.choice(seasons))
+    says_season = len(seasons) < len(SEASONS) and rng.random() < SEASON_WORD
+    season = deck.deal("season", rng.choice(seasons)) if says_season else ""
     shade = deck.deal("family", FAMILY_OF[color]) if rng.random() < FAMILY_WORD else ""
     filler = rng.choice(FILLERS) if rng.random() < FILLER_WORD else ""
     brand = design.brand if design.brand_in_title else ""
