@@ -37,8 +37,8 @@ def progress(
     """Return a tqdm to loop over, or to ``update`` by hand as a context manager.
 
     Args:
-        what: What the work is called, such as ``encoding``.
-        items: What to loop over, where a step is an item.
+        what: Name of the work, such as ``encoding``.
+        items: What to loop over; each is a step.
         total: Steps in all; the number of items by default, None if unknown.
         done: Steps done before, which do not count for the time left.
 
