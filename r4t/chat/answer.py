@@ -29,7 +29,7 @@ class Failure:
 
 @dataclass
 class Usage:
-    """What a ``Chat`` has asked and spent so far; cached answers cost nothing."""
+    """What a ``Chat`` has sent and spent so far; cached answers cost nothing."""
 
     calls: int = 0  # conversations sent to the endpoint
     retries: int = 0  # further attempts at those
@@ -41,11 +41,9 @@ class Usage:
 
     def add(self, answer: Answer) -> None:
         """Count the tokens of an answer that was paid for."""
-        counts = answer.prompt_tokens, answer.completion_tokens
-        prompt, completion = (0 if count is None else count for count in counts)
-        self.unmetered += None in counts
-        self.prompt_tokens += prompt
-        self.completion_tokens += completion
+        self.unmetered += None in (answer.prompt_tokens, answer.completion_tokens)
+        self.prompt_tokens += answer.prompt_tokens or 0
+        self.completion_tokens += answer.completion_tokens or 0
 
     def cost(self, prices: tuple[float, float]) -> float:
         """Return the cost at ``prices`` per million prompt and completion tokens.

@@ -2,19 +2,19 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from r4t.chat.answer import Answer, Failure
+from r4t.chat.request import Request
 from r4t.errors import InputError
 from r4t.support.cache import Cache
 from r4t.support.files import write_text
 from r4t.support.fingerprints import fingerprint
 
-Request = Mapping[str, Any]
 Results = list[Answer | Failure]
 
 
@@ -26,7 +26,7 @@ class AnswerCache:
 
     Args:
         memory: Answers kept in memory, at least 1.
-        folder: Where all answers are kept, if anywhere.
+        folder: Holds all answers; if None, they are kept in memory only.
     """
 
     def __init__(self, memory: int, folder: Path | None = None) -> None:
@@ -42,7 +42,7 @@ class AnswerCache:
                 ``write`` as soon as it arrives.
 
         Raises:
-            InputError: The folder cannot be written; nothing has been sent by then.
+            InputError: If the folder cannot be written; nothing has been sent by then.
         """
         if self._folder is not None:
             with self._writing():
@@ -55,8 +55,8 @@ class AnswerCache:
 
         def make(missing: list[str]) -> Results:
             results: dict[str, Any] = {key: self._read(key) for key in missing}
-            sent.update(key for key in missing if results[key] is None)
-            unknown = [key for key in missing if key in sent]
+            unknown = [key for key in missing if results[key] is None]
+            sent.update(unknown)
             results.update(zip(unknown, send([by_key[key] for key in unknown])))
             return list(results.values())
 

@@ -12,8 +12,10 @@ from r4t.errors import InputError
 from r4t.support.packages import check_installed
 
 OPENAI = "https://api.openai.com/v1"
-UNREADABLE = 2  # times that a request is repeated because its answer could not be read
+UNREADABLE = 2  # most repetitions of a request whose answer could not be read
 PAUSE = 0.5  # seconds before the first of them, twice as long before the second
+
+Request = Mapping[str, Any]
 
 
 def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str) -> Any:
@@ -28,12 +30,12 @@ def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str)
     return openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
 
 
-def send(client: Any, request: Mapping[str, Any], retries: int) -> tuple[Answer | Failure, int]:
+def send(client: Any, request: Request, retries: int) -> tuple[Answer | Failure, int]:
     """Return the answer to a request, or why there is none, and the number of retries.
 
-    A request has a ``model``, ``messages`` and ``parameters``, its further fields. The client takes
-    any body of a good status for an answer. One that is no completion may be a proxy's, so that
-    request is repeated here.
+    A request has a ``model``, ``messages`` and ``parameters``, its further fields. The client accepts
+    any body with a good status. A body that is no completion may be a proxy's, so ``send`` repeats
+    that request.
     """
     import openai
 
@@ -48,7 +50,7 @@ def send(client: Any, request: Mapping[str, Any], retries: int) -> tuple[Answer 
             count = error.request.headers.get("x-stainless-retry-count", "0")
             return failure_of(error), retried + int(count)
         retried += raw.retries_taken
-        result = read_completion(raw.text, round(raw.elapsed.total_seconds(), 3))
+        result = _read_completion(raw.text, round(raw.elapsed.total_seconds(), 3))
         if isinstance(result, Answer):
             break
     return result, retried
@@ -63,7 +65,7 @@ def failure_of(error: Any) -> Failure:
     return Failure(type(error).__name__, _shortened(f"{error}{cause}"), status)
 
 
-def read_completion(body: str, seconds: float) -> Answer | Failure:
+def _read_completion(body: str, seconds: float) -> Answer | Failure:
     """Return the answer in the body of a response that took ``seconds``."""
     try:
         row = json.loads(body)
@@ -90,7 +92,7 @@ def checked_url(url: str | None) -> str:
     """Return an endpoint's address: ``url``, or else OPENAI_BASE_URL, or else OpenAI's.
 
     Raises:
-        InputError: It is not an http address, or it holds a secret: addresses are written into
+        InputError: If it is not an http address, or holds a secret: addresses are written into
             caches, configs and messages.
 
     Examples:

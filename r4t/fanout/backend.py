@@ -1,7 +1,7 @@
 """Prompts as tokens → sampled completions: what runs the language model while it writes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class Prompts:
 
 
 class Writer(Protocol):
-    """What a backend reads of a ``FanoutModel``."""
+    """What a backend reads from a ``FanoutModel``."""
 
     lm: PreTrainedModel
     tokenizer: Any
@@ -43,7 +43,7 @@ class Writer(Protocol):
 
 
 class Backend(ABC):
-    """Runs a model while it writes: the whole softmax at a temperature, nothing cut off."""
+    """Runs a model while it writes: samples from the whole softmax at a temperature."""
 
     # (B·G, T) of the tokens last written, as sampled, 0 for padding; None if they are the model's own.
     log_probs: Tensor | None = None
@@ -76,40 +76,40 @@ class Transformers(Backend):
 
     def generate(self, model: Writer, prompts: Prompts) -> Tensor:
         """See ``Backend.generate``."""
-        lm = model.lm
+        lm, count, group = model.lm, len(prompts.seeds), prompts.group_size
+        most = self.at_once or count * group
+        several = max(1, most // group)
         was_training = lm.training
         lm.eval()
         with gathered(lm):
-            parts = [self._write(model, prompts, *part) for part in self._parts(prompts)]
+            parts = [
+                _write(
+                    model, prompts, slice(row, row + several), range(group)[start : start + most]
+                )
+                for row in range(0, count, several)
+                for start in range(0, group, most)
+            ]
         lm.train(was_training)
         longest, padding = max(part.shape[1] for part in parts), model.tokenizer.pad_token_id
         return torch.cat([pad(part, (0, longest - part.shape[1]), value=padding) for part in parts])
 
-    def _parts(self, prompts: Prompts) -> Iterator[tuple[slice, slice]]:
-        """Yield which prompts, and which of each one's completions, are written together."""
-        count, group = len(prompts.seeds), prompts.group_size
-        most = self.at_once or count * group
-        several = max(1, most // group)
-        for first in range(0, count, several):
-            for start in range(0, group, most):
-                yield slice(first, first + several), slice(start, min(start + most, group))
 
-    def _write(self, model: Writer, prompts: Prompts, rows: slice, part: slice) -> Tensor:
-        """Return the tokens of a part of each completion of some of the prompts."""
-        repeats = part.stop - part.start
-        ids = prompts.ids[rows].repeat_interleave(repeats, 0)
-        seeds, sampling = prompts.seeds[rows], (prompts.group_size, prompts.temperature)
-        generate: Any = model.lm.generate
-        output: Tensor = generate(
-            input_ids=ids,
-            attention_mask=prompts.mask[rows].repeat_interleave(repeats, 0),
-            max_new_tokens=model.max_new_tokens,
-            do_sample=False,
-            logits_processor=[SeededSampling(seeds, *sampling, part)],
-            pad_token_id=model.tokenizer.pad_token_id,
-            eos_token_id=model.end_ids,
-            repetition_penalty=1.0,  # the model's own settings would change the policy unnoticed
-            no_repeat_ngram_size=0,
-            stopping_criteria=[ListComplete(model.ends, ids.shape[1], prompts.opening)],
-        )
-        return output[:, ids.shape[1] :]
+def _write(model: Writer, prompts: Prompts, rows: slice, members: range) -> Tensor:
+    """Return the tokens of some of the G completions of some of the prompts."""
+    ids = prompts.ids[rows].repeat_interleave(len(members), 0)
+    part = slice(members.start, members.stop)
+    noise = SeededSampling(prompts.seeds[rows], prompts.group_size, prompts.temperature, part)
+    generate: Any = model.lm.generate
+    output: Tensor = generate(
+        input_ids=ids,
+        attention_mask=prompts.mask[rows].repeat_interleave(len(members), 0),
+        max_new_tokens=model.max_new_tokens,
+        do_sample=False,
+        logits_processor=[noise],
+        pad_token_id=model.tokenizer.pad_token_id,
+        eos_token_id=model.end_ids,
+        repetition_penalty=1.0,  # the model's own settings would change the policy unnoticed
+        no_repeat_ngram_size=0,
+        stopping_criteria=[ListComplete(model.ends, ids.shape[1], prompts.opening)],
+    )
+    return output[:, ids.shape[1] :]

@@ -14,14 +14,14 @@ from r4t.fanout.formats import FanoutFormat
 
 @dataclass(eq=False)
 class SeededSampling(LogitsProcessor):
-    """Samples by adding Gumbel noise, from one generator a query, before a greedy choice.
+    """Samples by adding Gumbel noise, from one generator per query, before a greedy choice.
 
     ``argmax(logits / temperature + Gumbel)`` is an exact sample from the softmax, and the draw of a
     query depends on its own seed alone: not on its batch, its rank or the global random state. A GPU
     draws other numbers from a seed than a CPU does.
 
     Args:
-        seeds: One a query.
+        seeds: One per query.
         group_size: Rows G of each query.
         temperature: Above 0.
         part: Which of each query's G rows are present, all by default; noise does not depend on it.
@@ -35,8 +35,8 @@ class SeededSampling(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the perturbed logits (B·G, V), or those of the part of each query's rows."""
-        if not self.generators:
-            device = scores.device  # known only now
+        if not self.generators:  # the first scores tell the device
+            device = scores.device
             self.generators = [torch.Generator(device).manual_seed(seed) for seed in self.seeds]
         sizes = (len(self.seeds), self.group_size, scores.shape[-1])
         noise = scores.new_empty(sizes, dtype=torch.float32)
@@ -50,7 +50,7 @@ class SeededSampling(LogitsProcessor):
 class EndTokens:
     """The tokens that can complete a list: those that contain the last character of its end.
 
-    Only if one of them was just sampled is a completion worth decoding.
+    A completion is decoded only after one of them.
     """
 
     tokenizer: Any
@@ -82,11 +82,11 @@ def tokens_to_end(ends: EndTokens, ids: Sequence[int], opening: str = "") -> int
 
 @dataclass(eq=False)
 class ListComplete(StoppingCriteria):
-    """Stops each completion of a batch once its list is complete: what follows would not be read."""
+    """Stops each completion of a batch once its list is complete: the rest would not be read."""
 
     ends: EndTokens
     prompt_length: int  # in tokens
-    opening: str = ""  # start of the completion's text that is part of the prompt
+    opening: str = ""  # see ``tokens_to_end``
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         """Return (B·G,), True for the lists that the last token completes."""

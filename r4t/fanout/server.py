@@ -11,9 +11,9 @@ from typing import Any
 from r4t.chat.request import failure_of, open_client
 from r4t.errors import InputError
 
-RETRIES = 5  # of a request that is lost on the way or fails within the server: about 15 seconds
+RETRIES = 5  # of a request that is lost or fails within the server: about 15 seconds
 REQUESTS = 64  # at the same time; the server batches them
-PROBE = 10.0  # seconds that a server may take to say that it is up
+PROBE = 10.0  # seconds after which a health check counts as failed
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class CompletionRequest:
 class ServedModel:
     """What a server says about its model."""
 
-    name: str  # as it is served
-    folder: str  # that it was loaded from
+    name: str  # in requests
+    folder: str  # from which it was loaded
     context: int  # longest prompt and completion together, in tokens
 
 
 class Server:
-    """A vLLM server at ``url``, asked through its OpenAI-compatible interface.
+    """The OpenAI-compatible interface of a vLLM server at ``url``.
 
     Each method raises ``InputError`` if the server does not answer, or not as vLLM does; a request
     counts as lost after ``timeout`` seconds without a byte.
@@ -73,7 +73,7 @@ class Server:
                         found=f"none within {seconds:g} s: {failure_of(error)}",
                         remedy="Start it with 'vllm serve', or correct host and port.",
                     ) from error
-            time.sleep(min(1.0, max(left, 0.0)))
+            time.sleep(min(1.0, left))
 
     def served(self) -> ServedModel:
         """Return which model is served."""
@@ -82,7 +82,7 @@ class Server:
             return ServedModel(row.id, getattr(row, "root", None) or row.id, row.max_model_len)
 
     def tokens(self, text: str) -> list[int]:
-        """Return the server's token ids of a text, none added."""
+        """Return the server's token ids of a text, without special tokens."""
         body = {"prompt": text, "add_special_tokens": False}
         with self._reading("/tokenize"):
             answer = self._client.post(f"{self.url}/tokenize", cast_to=object, body=body)
@@ -91,7 +91,7 @@ class Server:
     def write(
         self, model: str, requests: Sequence[CompletionRequest], sampling: dict[str, Any]
     ) -> list[list[Completion]]:
-        """Return the completions of requests by a served model; ``sampling`` are further fields."""
+        """Return the completions of each request; ``sampling`` are further fields of all requests."""
 
         def one(request: CompletionRequest) -> list[Completion]:
             with self._reading("/v1/completions"):
@@ -101,10 +101,8 @@ class Server:
                 choices = sorted(answer.choices, key=lambda choice: choice.index)
                 return [_completion(choice) for choice in choices]
 
-        if not requests:
-            return []
         create = self._client.completions.create
-        with ThreadPoolExecutor(min(REQUESTS, len(requests))) as pool:
+        with ThreadPoolExecutor(REQUESTS) as pool:
             return list(pool.map(one, requests))
 
     @contextmanager
@@ -121,7 +119,7 @@ class Server:
             raise InputError(
                 expected=f"an answer to {path} from the vLLM server at {self.url}",
                 found=str(failure_of(error)) if lost else "one that cannot be read",
-                remedy="Look into the server's log.",
+                remedy="Read the server's log.",
             ) from error
 
 
@@ -130,7 +128,7 @@ def _completion(choice: Any) -> Completion:
         raise InputError(
             expected="at least one token in each completion of a vLLM server",
             found=f"none (finish_reason '{choice.finish_reason}')",
-            remedy="Look into the server's log.",
+            remedy="Read the server's log.",
         )
     # JSON has no number for the log-probability of an impossible token: it arrives as null.
     log_probs = [float("nan") if p is None else p for p in choice.logprobs.token_logprobs]

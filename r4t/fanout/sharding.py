@@ -15,20 +15,20 @@ from r4t.errors import InputError
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """Leave each process its share of every weight, in place; a second call does nothing.
 
-    Each repeated layer is gathered for its turn alone, the weights around them with the whole model.
+    Each repeated layer is gathered only for its turn, the weights around them with the whole model.
 
     Args:
         model: Whole, and the same on each process.
-        mesh: ``data_parallel`` by ``tensor_parallel`` (which must be 1) processes, as Lightning's
-            ``ModelParallelStrategy`` lays them out.
+        mesh: ``data_parallel`` by ``tensor_parallel`` (which must be 1) processes, as in Lightning's
+            ``ModelParallelStrategy``.
     """
     if is_sharded(model):
         return
-    across = mesh["tensor_parallel"].size()
-    if across > 1:
+    tensor_parallel = mesh["tensor_parallel"].size()
+    if tensor_parallel > 1:
         raise InputError(
             expected="ModelParallelStrategy with tensor_parallel_size 1",
-            found=f"{across}",
+            found=f"{tensor_parallel}",
             remedy="Set it to 1 and data_parallel_size to the number of processes.",
         )
     layers = next((part for part in model.modules() if isinstance(part, nn.ModuleList)), None)
@@ -41,7 +41,7 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     processes = mesh["data_parallel"]
     for layer in layers:
         fully_shard(layer, mesh=processes)
-    # Between passes every weight is a share, also those of the root, which would stay gathered.
+    # Between passes every weight is a share, including the root's, which would stay gathered.
     fully_shard(model, mesh=processes, reshard_after_forward=True)
 
 
@@ -54,8 +54,8 @@ def is_sharded(model: nn.Module) -> bool:
 def gathered(model: nn.Module) -> Iterator[None]:
     """Hold all weights of a sharded model whole on every process inside the block.
 
-    Processes gather them together; then each goes forward as often as it needs, because completions
-    end at different lengths. It takes memory for all weights and saves gathering them for each token.
+    All processes must enter it. Inside, each may run the model any number of times, because completions
+    differ in length. It takes memory for all weights but does not gather them for each token.
     """
     if not isinstance(model, FSDPModule):
         yield
@@ -73,10 +73,10 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 
 def whole(weight: Tensor) -> Tensor:
-    """Return a weight whole, on every process that shares it; all of them must call this."""
+    """Return the whole of a weight; all processes that share it must call this."""
     return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 def is_first_process() -> bool:
-    """Whether this process writes the files; true if there is no other."""
+    """Whether this process writes the files; true if it is the only one."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from r4t.errors import InputError
 from r4t.fanout.backend import Backend, Prompts, Writer
@@ -30,40 +31,40 @@ EXAMPLE = ["linen shirt", "wide-brimmed straw hat"]
 class VllmServer(Backend):
     r"""A vLLM server writes, on accelerators of its own; the module only learns.
 
-    Every rank asks for its own prompts. Before the first completion and at each ``sync`` rank zero
-    sends all weights, adapters merged, while the other ranks wait: nobody samples from a stale
-    policy. Start the server, with the model that the module begins with::
+    Every rank sends its own prompts. Before the first completion and at each ``sync`` rank zero sends
+    all weights, adapters merged, while the other ranks wait: no completion comes from a stale policy.
+    Start the server with the model that the module begins with::
 
         VLLM_SERVER_DEV_MODE=1 vllm serve RUN/warm_start/model --logprobs-mode processed_logprobs \
             --weight-transfer-config '{"backend": "nccl"}'
 
     It differs from ``Transformers`` in three ways:
 
-    * *Seeds.* No query shares noise with another. But the server's numerics depend on the rest of its
-      batch: between two tokens that are almost equally likely the choice may change, so a seed
-      usually repeats a completion, not always.
+    * *Seeds.* Queries share no noise. But the server's numerics depend on the rest of its batch, which
+      may change the choice between two almost equally likely tokens, so a seed usually repeats a
+      completion, not always.
     * *Policy.* The loss takes log π_old from the module, but the server's kernels and number formats
       are its own. ``log_probs`` are the server's; a tuner logs their mean distance as
       ``train/backend_gap/mean``: about 3e-7 nats in float32 on a CPU, larger in bfloat16 (not
-      measured). A jump means that weights, temperature or ``--logprobs-mode`` do not fit.
-    * *End of a list.* The server stops at ``</queries>``; a row stopped within a thought is sent back
-      to be continued. With lines it writes on, and the rest is cut off here.
+      measured). A jump means that weights, temperature or ``--logprobs-mode`` do not match.
+    * *End of a list.* The server stops at ``</queries>``; a row that stopped within a thought is sent
+      back to be continued. It writes on after a complete list of lines, and the rest is cut off here.
 
     Averaged weights that a callback swaps in for validation do not reach the server.
 
     Args:
-        host: Where it runs.
-        port: Of its HTTP interface.
+        host: Name or address of its machine.
+        port: Port of its HTTP interface.
         group_port: Port of this machine from which the server's workers fetch weights.
         start_timeout: Seconds that the server may take to come up.
-        timeout: Seconds without a byte after which a request is lost, and sent again.
+        timeout: Seconds without a byte after which a request counts as lost and is sent again.
         send_weights: False for a model that does not change, as in synthesis: the server must serve
             that very folder. Then this side needs neither vLLM nor a GPU.
 
     Raises:
-        InputError: On first use: the server does not come up, lacks a setting, or has another
-            vocabulary, a shorter context, or (``send_weights=False``) another model; the extra is
-            not installed; the model's weights are not on a GPU.
+        InputError: On first use, if the server does not come up, lacks a setting, or has another
+            vocabulary, a shorter context, or (``send_weights=False``) another model; if the extra is
+            not installed; or if the model's weights are not on a GPU.
     """
 
     host: str = "localhost"
@@ -85,30 +86,35 @@ class VllmServer(Backend):
         if self.send_weights and not self._sent:
             self.sync(model)
         texts = [ids[real.bool()].tolist() for ids, real in zip(prompts.ids, prompts.mask)]
-        _check_context(served, max(map(len, texts)), model.max_new_tokens)
+        prompt, completion = max(map(len, texts)), model.max_new_tokens
+        if prompt + completion > served.context:
+            raise InputError(
+                expected=f"a prompt and its completion to fit into the {served.context} tokens of the "
+                "vLLM server",
+                found=f"{prompt} of a prompt and {completion} of max_new_tokens",
+                remedy="Start the server with a larger --max-model-len, or shorten them.",
+            )
         rows = self._write(model, prompts, texts)
-        shape, device = (len(rows), max(len(row.ids) for row in rows)), prompts.ids.device
-        ids = torch.full(shape, model.tokenizer.pad_token_id, device=device)
-        self.log_probs = torch.zeros(shape, device=device)
-        for place, row in enumerate(rows):
-            ids[place, : len(row.ids)] = torch.tensor(row.ids)
-            self.log_probs[place, : len(row.ids)] = torch.tensor(row.log_probs)
-        return ids
+        device, padding = prompts.ids.device, model.tokenizer.pad_token_id
+        self.log_probs = pad_sequence([torch.tensor(row.log_probs) for row in rows], True).to(
+            device
+        )
+        return pad_sequence([torch.tensor(row.ids) for row in rows], True, padding).to(device)
 
     def sync(self, model: Writer) -> None:
-        """See ``Backend.sync``; collective, and refused if ``send_weights`` is false."""
+        """See ``Backend.sync``; all ranks must call it, and ``send_weights`` must be true."""
         if not self.send_weights:
             raise InputError(
                 expected="a server that takes the weights of the model in training",
                 found="send_weights: false",
-                remedy="Leave it out.",
+                remedy="Remove it.",
             )
         self._connect(model)
         specs = weight_specs(model.lm)
-        _wait_for_all()  # no rank still writes
+        _wait_for_all()  # no rank is still writing
         weights = served_weights(model.lm)
         if self._sender is None:
-            deque(weights, maxlen=0)  # takes part when sharded weights are gathered
+            deque(weights, maxlen=0)  # gathers sharded weights together with rank zero
         else:
             self._sender.update_named_params(specs, weights)
             self._sender.reset_prefix_cache()  # of the old weights' keys and values
@@ -116,11 +122,11 @@ class VllmServer(Backend):
         self._sent = True
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave connections out of copies, which open their own."""
+        """Leave connections out of copies, each of which opens new ones."""
         return {**self.__dict__, "_connection": None, "_sender": None, "_sent": False}
 
     def _connect(self, model: Writer) -> tuple[Server, ServedModel]:
-        """Return the server and its model; the first time, wait for it and check it."""
+        """Return the server and its model; the first call waits for the server and checks it."""
         if self._connection is None:
             if self.send_weights:
                 check_installed(*NEEDED, extra="vllm")
@@ -129,7 +135,7 @@ class VllmServer(Backend):
             served = server.served()
             _check_vocabulary(server, model)
             if not self.send_weights:
-                _check_name(served, model.lm)
+                _check_name(served, model)
             elif is_first_process():
                 self._sender = weight_sender(self.url, self.group_port, model.lm.device)
             self._connection = server, served
@@ -142,7 +148,7 @@ class VllmServer(Backend):
         server, served = self._connect(model)
         group, longest = prompts.group_size, model.max_new_tokens
         sampling = _sampling(model, prompts.temperature)
-        # The server adds g to a seed: neighboring seeds would write the same completions.
+        # The server adds g to a seed, so neighboring seeds would write the same completions.
         seeds = [query_seed(str(seed), 0) for seed in prompts.seeds]
         requests = [CompletionRequest(*pair, group, longest) for pair in zip(texts, seeds)]
         answers = server.write(served.name, requests, sampling)
@@ -167,7 +173,7 @@ class VllmServer(Backend):
 def weight_sender(url: str, group_port: int, device: torch.device) -> Any:
     """Return TRL's client of a vLLM server, ready to send weights from ``device``, a GPU.
 
-    It closes its connection itself when the program ends. Never run on hardware.
+    It closes its connection when the program ends. Never run on hardware.
     """
     from trl.generation.vllm_client import VLLMClient
 
@@ -191,7 +197,7 @@ def weight_sender(url: str, group_port: int, device: torch.device) -> Any:
 
 
 def _sampling(model: Writer, temperature: float) -> dict[str, Any]:
-    """The whole softmax at a temperature; explicit, because the server has defaults of its own."""
+    """Sample from the whole softmax, in explicit settings: the server's defaults may differ."""
     settings: dict[str, Any] = {
         "temperature": temperature,
         "top_k": 0,
@@ -216,32 +222,27 @@ def _stopped(model: Writer, prompts: Prompts, ids: list[int]) -> bool:
     return not model.form.complete(text)
 
 
-def _check_context(served: ServedModel, prompt: int, completion: int) -> None:
-    if prompt + completion > served.context:
-        raise InputError(
-            expected=f"a prompt and its completion to fit into the {served.context} tokens of the "
-            "vLLM server",
-            found=f"{prompt} of a prompt and {completion} of max_new_tokens",
-            remedy="Start the server with a larger --max-model-len, or shorten them.",
-        )
-
-
 def _check_vocabulary(server: Server, model: Writer) -> None:
     text = model.prompts(["beach day"])[0] + model.form.list_format.write(EXAMPLE)
-    here, there = model.tokenizer(text, add_special_tokens=False)["input_ids"], server.tokens(text)
-    if here != there:
-        shorter = min(len(here), len(there))
-        place = next((i for i in range(shorter) if here[i] != there[i]), shorter)
+    local, remote = (
+        model.tokenizer(text, add_special_tokens=False)["input_ids"],
+        server.tokens(text),
+    )
+    if local != remote:
+        pairs, shorter = zip(local, remote), min(len(local), len(remote))
+        place = next(
+            (place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), shorter
+        )
         raise InputError(
             expected="a vLLM server with the model's vocabulary",
-            found=f"{len(there)} tokens at {server.url} and {len(here)} here for one text (they differ "
-            f"from token {place} on)",
+            found=f"{len(remote)} tokens at {server.url} and {len(local)} here for one text (they "
+            f"differ from token {place} on)",
             remedy="Start it with the folder that the module loads.",
         )
 
 
-def _check_name(served: ServedModel, lm: nn.Module) -> None:
-    path = str(getattr(lm, "name_or_path", ""))
+def _check_name(served: ServedModel, model: Writer) -> None:
+    path = model.lm.name_or_path
     if not {path, str(Path(path).resolve())} & {served.name, served.folder}:
         raise InputError(
             expected=f"a vLLM server that serves '{path}', because no weights are sent",

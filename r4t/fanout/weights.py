@@ -28,10 +28,10 @@ def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         >>> [(name, tuple(weight.shape)) for name, weight in plain_weights(nn.Linear(2, 3))]
         [('weight', (3, 2)), ('bias', (3,))]
     """
-    layers = adapted_layers(model)
+    adapted = bool(adapted_layers(model))
     for name, parameter, layer in _plain_parameters(model):
         weight = whole(parameter.detach())
-        if layers and weight.is_floating_point():
+        if adapted and weight.is_floating_point():
             weight = weight.float()
         yield name, weight if layer is None else weight + _change(layer)
 
@@ -40,7 +40,7 @@ def weight_specs(model: nn.Module) -> list[tuple[str, str, list[int]]]:
     """Return name, dtype and shape of each weight that ``served_weights`` yields; gathers nothing.
 
     Raises:
-        InputError: A weight is not a floating-point number, as in a quantized model.
+        InputError: If a weight is not a floating-point number, as in a quantized model.
 
     Examples:
         >>> weight_specs(nn.Linear(2, 3))
@@ -92,7 +92,7 @@ def _of_adapter(name: str, layers: dict[str, Any]) -> bool:
 
 
 def _change(layer: Any) -> Tensor:
-    """What an adapter adds to the weight beside it: alpha / rank · B·A."""
+    """Return what an adapter adds to the weight beside it: alpha / rank · B·A."""
     first, second = (whole(part[ADAPTER].weight.detach()) for part in (layer.lora_A, layer.lora_B))
     change = layer.scaling[ADAPTER] * (second.float() @ first.float())
     return change.T if layer.fan_in_fan_out else change  # as in GPT-2's Conv1D

@@ -101,13 +101,16 @@ def test_a_saved_prompt_does_not_change():
     [
         (
             "no slot <queries>",
-            r"prompt with the slot \{query\}, but found none in '.*mine.txt'\. Put",
+            r"prompt with \{query\}, but found none in '.*mine.txt'\. Write it where the broad query",
         ),
         (
             "{query} {set_sise} <queries>",
             r"slots but query, set_size, think, but found \{set_sise\} in .*Did you mean 'set_size'\?",
         ),
-        ("{query}", r"list inside <queries>...</queries>, but found no such tag in '.*'\. Add"),
+        (
+            "{query}",
+            r"prompt with <queries>, but found none in '.*mine.txt'\. Ask for the list inside",
+        ),
     ],
 )
 def test_a_template_that_cannot_work_is_refused(tmp_path, text, message):
