@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from r4t.chat.answer import Answer, Failure, Usage
-from r4t.chat.answer_cache import AnswerCache, Results
-from r4t.chat.request import Request, checked_key, checked_url, open_client, send, utf8
+from r4t.chat.answers import Answer, AnswerCache, Failure, Request, Results, Usage
+from r4t.chat.request import checked_key, checked_url, open_client, send, utf8
 from r4t.errors import InputError, check_least
 from r4t.support.packages import check_installed
 

@@ -3,19 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from r4t.chat.answer import Answer, Failure
+from r4t.chat.answers import Answer, Failure, Request
 from r4t.errors import InputError
 from r4t.support.packages import check_installed
 
 OPENAI = "https://api.openai.com/v1"
 UNREADABLE = 2  # most repetitions of a request whose answer could not be read
 PAUSE = 0.5  # seconds before the first of them, twice as long before the second
-
-Request = Mapping[str, Any]
 
 
 def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str) -> Any:

@@ -1,19 +1,101 @@
-"""Prompts as tokens → sampled completions: what runs the language model while it writes."""
+"""Prompts as tokens → completions, sampled from seeds, that end where their lists are complete."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import PreTrainedModel
+from transformers import LogitsProcessor, PreTrainedModel, StoppingCriteria
 
 from r4t.errors import check_least
 from r4t.fanout.formats import FanoutFormat
-from r4t.fanout.sampling import EndTokens, ListComplete, SeededSampling
 from r4t.fanout.sharding import gathered
+
+
+@dataclass(eq=False)
+class SeededSampling(LogitsProcessor):
+    """Samples by adding Gumbel noise, from one generator per query, before a greedy choice.
+
+    ``argmax(logits / temperature + Gumbel)`` is an exact sample from the softmax, and the draw of a
+    query depends on its own seed alone: not on its batch, its rank or the global random state. A GPU
+    draws other numbers from a seed than a CPU does.
+
+    Args:
+        seeds: One per query.
+        group_size: Rows G of each query.
+        temperature: Above 0.
+        part: Which of each query's G rows are present, all by default; noise does not depend on it.
+    """
+
+    seeds: Sequence[int]
+    group_size: int
+    temperature: float
+    part: slice | None = None
+    generators: list[torch.Generator] = field(default_factory=list, init=False)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the perturbed logits (B·G, V), or those of the part of each query's rows."""
+        if not self.generators:  # the first scores tell the device
+            device = scores.device
+            self.generators = [torch.Generator(device).manual_seed(seed) for seed in self.seeds]
+        sizes = (len(self.seeds), self.group_size, scores.shape[-1])
+        noise = scores.new_empty(sizes, dtype=torch.float32)
+        for rows, generator in zip(noise, self.generators, strict=True):
+            rows.exponential_(generator=generator)
+        noise = noise[:, self.part or slice(None)].reshape_as(scores)
+        return scores.float() / self.temperature - noise.log()
+
+
+@dataclass(eq=False)
+class EndTokens:
+    """The tokens that can complete a list: those that contain the last character of its end.
+
+    A completion is decoded only after one of them.
+    """
+
+    tokenizer: Any
+    form: FanoutFormat
+    size: int  # number of token ids that the model can sample
+
+    @cached_property
+    def table(self) -> Tensor:
+        """Whether each token is one of them, (V,) bool."""
+        last = self.form.list_format.end[-1]
+        texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
+        table = torch.zeros(max(self.size, len(texts)), dtype=torch.bool)
+        table[: len(texts)] = torch.tensor([last in text for text in texts])
+        table[self.tokenizer.all_special_ids] = False
+        return table
+
+    def complete(self, ids: Tensor | list[int], opening: str) -> bool:
+        """Whether a completion is a complete list; its prompt may hold the ``opening`` of its text."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return self.form.complete(f"{opening}{text}")
+
+    def length(self, ids: list[int], opening: str) -> int:
+        """Return how many of a completion's tokens its list takes, all if it is not complete."""
+        ends = (self.table[torch.tensor(ids)].nonzero().flatten() + 1).tolist()
+        return next((end for end in ends if self.complete(ids[:end], opening)), len(ids))
+
+
+@dataclass(eq=False)
+class ListComplete(StoppingCriteria):
+    """Stops each completion of a batch once its list is complete: the rest would not be read."""
+
+    ends: EndTokens
+    prompt_length: int  # in tokens
+    opening: str = ""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        """Return (B·G,), True for the lists that the last token completes."""
+        done = self.ends.table[input_ids[:, -1].cpu()]
+        for row in done.nonzero().flatten().tolist():
+            done[row] = self.ends.complete(input_ids[row, self.prompt_length :], self.opening)
+        return done.to(input_ids.device)
 
 
 @dataclass(frozen=True)
@@ -78,14 +160,12 @@ class Transformers(Backend):
         """See ``Backend.generate``."""
         lm, count, group = model.lm, len(prompts.seeds), prompts.group_size
         most = self.at_once or count * group
-        several = max(1, most // group)
+        several, members = max(1, most // group), range(group)
         was_training = lm.training
         lm.eval()
         with gathered(lm):
             parts = [
-                _write(
-                    model, prompts, slice(row, row + several), range(group)[start : start + most]
-                )
+                _write(model, prompts, slice(row, row + several), members[start : start + most])
                 for row in range(0, count, several)
                 for start in range(0, group, most)
             ]

@@ -16,7 +16,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from r4t.errors import InputError
 from r4t.fanout.backend import Backend, Prompts, Writer
-from r4t.fanout.sampling import tokens_to_end
 from r4t.fanout.server import Completion, CompletionRequest, ServedModel, Server
 from r4t.fanout.sharding import is_first_process
 from r4t.fanout.weights import served_weights, weight_specs
@@ -94,12 +93,14 @@ class VllmServer(Backend):
                 found=f"{prompt} of a prompt and {completion} of max_new_tokens",
                 remedy="Start the server with a larger --max-model-len, or shorten them.",
             )
-        rows = self._write(model, prompts, texts)
+        rows = [
+            (torch.tensor(row.ids), torch.tensor(row.log_probs))
+            for row in self._write(model, prompts, texts)
+        ]
+        ids, log_probs = zip(*rows)
         device, padding = prompts.ids.device, model.tokenizer.pad_token_id
-        self.log_probs = pad_sequence([torch.tensor(row.log_probs) for row in rows], True).to(
-            device
-        )
-        return pad_sequence([torch.tensor(row.ids) for row in rows], True, padding).to(device)
+        self.log_probs = pad_sequence(log_probs, True).to(device)
+        return pad_sequence(ids, True, padding).to(device)
 
     def sync(self, model: Writer) -> None:
         """See ``Backend.sync``; all ranks must call it, and ``send_weights`` must be true."""
@@ -154,9 +155,16 @@ class VllmServer(Backend):
         answers = server.write(served.name, requests, sampling)
         rows = [row for completions in answers for row in completions]
         while True:
-            lengths = [tokens_to_end(model.ends, row.ids, prompts.opening) for row in rows]
+            lengths = [model.ends.length(row.ids, prompts.opening) for row in rows]
             rows = [Completion(row.ids[:n], row.log_probs[:n]) for row, n in zip(rows, lengths)]
-            stopped = [place for place, row in enumerate(rows) if _stopped(model, prompts, row.ids)]
+            # The server also stops at an end within a thought, which is too early.
+            stopped = [
+                place
+                for place, row in enumerate(rows)
+                if len(row.ids) < longest
+                and row.ids[-1] not in model.end_ids
+                and not model.ends.complete(row.ids, prompts.opening)
+            ]
             if not stopped:
                 return rows
             requests = []
@@ -214,29 +222,16 @@ def _sampling(model: Writer, temperature: float) -> dict[str, Any]:
     return settings
 
 
-def _stopped(model: Writer, prompts: Prompts, ids: list[int]) -> bool:
-    """Whether the server stopped a completion too early: at an end within a thought."""
-    if len(ids) >= model.max_new_tokens or ids[-1] in model.end_ids:
-        return False
-    text = prompts.opening + model.tokenizer.decode(ids, skip_special_tokens=True)
-    return not model.form.complete(text)
-
-
 def _check_vocabulary(server: Server, model: Writer) -> None:
     text = model.prompts(["beach day"])[0] + model.form.list_format.write(EXAMPLE)
-    local, remote = (
-        model.tokenizer(text, add_special_tokens=False)["input_ids"],
-        server.tokens(text),
-    )
+    local = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    remote = server.tokens(text)
     if local != remote:
-        pairs, shorter = zip(local, remote), min(len(local), len(remote))
-        place = next(
-            (place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), shorter
-        )
+        differences = [*(ours != theirs for ours, theirs in zip(local, remote)), True]
         raise InputError(
             expected="a vLLM server with the model's vocabulary",
             found=f"{len(remote)} tokens at {server.url} and {len(local)} here for one text (they "
-            f"differ from token {place} on)",
+            f"differ from token {differences.index(True)} on)",
             remedy="Start it with the folder that the module loads.",
         )
 
