@@ -60,28 +60,24 @@ class Chat:
         cache: str | Path | None = None,
         memory: int = 0,
     ) -> None:
-        limits = {"concurrency": (concurrency, 1), "retries": (retries, 0), "memory": (memory, 0)}
-        check_least(limits)
+        check_least(
+            {"concurrency": (concurrency, 1), "retries": (retries, 0), "memory": (memory, 0)}
+        )
         if not timeout > 0:
-            raise InputError(
-                expected="a timeout above 0 s", found=f"{timeout}", remedy="Raise the timeout."
-            )
+            raise InputError(expected="a timeout above 0 s", found=f"{timeout}", remedy="Raise it.")
         check_installed("openai", extra="eval")
         checked_key(key)
         self.model = model
         self.base_url = checked_url(base_url)
         self.parameters = dict(parameters or {})
-        self.concurrency = concurrency
-        self.retries = retries
-        self.timeout = timeout
+        self.concurrency, self.retries, self.timeout = concurrency, retries, timeout
         folder = None if cache is None else Path(cache).expanduser()
         self._cache = AnswerCache(max(memory, 1), folder) if folder or memory else None
         self.usage = Usage()
         self._key = key  # the environment's key is read when it is needed, and never pickled
-        self._answered = False
-        self._refused = 0
+        self._answered, self._refused = False, 0
         self._unanswered = 0  # calls in a row without answer or refusal
-        self._limit = ROUNDS * concurrency  # of the two above
+        self._limit = ROUNDS * concurrency  # of refused and of unanswered calls
 
     @cached_property
     def _client(self) -> Any:
@@ -117,7 +113,6 @@ class Chat:
         return {**target, "messages": messages, "parameters": self.parameters}
 
     def _send(self, requests: Sequence[Request]) -> Results:
-        """Send all requests, ``concurrency`` at a time."""
         first: Results = []
         if requests and self._unanswered >= self._limit:
             self._unanswered = self._limit - 1  # room for one try; an answer clears the count

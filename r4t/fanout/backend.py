@@ -13,7 +13,7 @@ from transformers import LogitsProcessor, PreTrainedModel, StoppingCriteria
 
 from r4t.errors import check_least
 from r4t.fanout.formats import FanoutFormat
-from r4t.fanout.sharding import gathered
+from r4t.fanout.weights import gathered
 
 
 @dataclass(eq=False)
@@ -142,6 +142,7 @@ class Backend(ABC):
         return
 
 
+@dataclass(eq=False)
 class Transformers(Backend):
     """The model itself writes, through ``generate`` of transformers, with a cache of keys and values.
 
@@ -151,10 +152,11 @@ class Transformers(Backend):
             0.15 GB in bfloat16. The completions are the same, except for round-off.
     """
 
-    def __init__(self, at_once: int | None = None) -> None:
-        if at_once is not None:
-            check_least({"at_once": (at_once, 1)})
-        self.at_once = at_once
+    at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.at_once is not None:
+            check_least({"at_once": (self.at_once, 1)})
 
     def generate(self, model: Writer, prompts: Prompts) -> Tensor:
         """See ``Backend.generate``."""

@@ -111,7 +111,21 @@ class JsonList(ListFormat):
     end = "</queries>"
 
     def __post_init__(self) -> None:
-        _check_template(self._template("full"), self.task)
+        text = self._template("full")
+        for part, remedy in (
+            ("{query}", "Write it where the broad query belongs."),
+            ("<queries>", "Ask for the list inside <queries>...</queries>: the rest is not read."),
+        ):
+            if part not in text:
+                found = f"none in '{self.task}'"
+                raise InputError(expected=f"a prompt with {part}", found=found, remedy=remedy)
+        unknown = sorted(set(_SLOT.findall(text)) - set(SLOTS))
+        if unknown:
+            raise InputError(
+                expected=f"a prompt with no slots but {', '.join(SLOTS)}",
+                found=f"{{{unknown[0]}}} in '{self.task}'",
+                remedy=f"Correct it or drop its braces.{nearest(unknown[0], SLOTS)}",
+            )
 
     def prompt(self, query: str, set_size: int, entry: str) -> str:
         """Return the template with its slots filled; braces in the query stay."""
@@ -138,33 +152,14 @@ class JsonList(ListFormat):
         """Return the text with slots; only built-in prompts depend on ``entry``."""
         if self.template is not None:
             return self.template
-        if self.task in TASKS:
-            path = resources.files("r4t.fanout") / "prompts" / f"{self.task}_{entry}.txt"
+        prompts = resources.files("r4t.fanout") / "prompts"
+        path = prompts / f"{self.task}_{entry}.txt" if self.task in TASKS else Path(self.task)
+        if path.is_file():
             return path.read_text(encoding="utf-8")
-        if Path(self.task).is_file():
-            return Path(self.task).read_text(encoding="utf-8")
         raise InputError(
             expected=f"a task of {', '.join(TASKS)}, or the path of a text file with a prompt",
             found=f"'{self.task}'",
             remedy=f"Correct task.{nearest(self.task, TASKS)}",
-        )
-
-
-def _check_template(text: str, task: str) -> None:
-    for part, remedy in (
-        ("{query}", "Write it where the broad query belongs."),
-        ("<queries>", "Ask for the list inside <queries>...</queries>: the rest is not read."),
-    ):
-        if part not in text:
-            raise InputError(
-                expected=f"a prompt with {part}", found=f"none in '{task}'", remedy=remedy
-            )
-    unknown = sorted(set(_SLOT.findall(text)) - set(SLOTS))
-    if unknown:
-        raise InputError(
-            expected=f"a prompt with no slots but {', '.join(SLOTS)}",
-            found=f"{{{unknown[0]}}} in '{task}'",
-            remedy=f"Correct it or drop its braces.{nearest(unknown[0], SLOTS)}",
         )
 
 

@@ -19,8 +19,7 @@ from r4t.errors import InputError, check_least
 from r4t.fanout.backend import Backend, EndTokens, Prompts, Transformers
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
-from r4t.fanout.sharding import is_first_process
-from r4t.fanout.weights import ADAPTER, adapter_weights, plain_weights
+from r4t.fanout.weights import ADAPTER, adapter_weights, is_first_process, plain_weights
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,7 @@ def read_entries(completion: str) -> list[str]:
     for place in range(2, len(pieces), 2):
         if not pieces[place - 1]:
             entries = _entries(pieces[place], cut=place + 1 == len(pieces))
-            entries = [" ".join(_whole(entry).split()) for entry in entries]
-            entries = [entry for entry in entries if entry]
-            if entries:
+            if entries := [text for text in map(_clean, entries) if text]:
                 return _without_marks(entries)
     return []
 
@@ -250,9 +248,10 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(resolved, text)
 
 
-def _whole(text: str) -> str:
-    """Join pairs of surrogates into one character; replace half a pair, which UTF-8 cannot encode."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _clean(text: str) -> str:
+    # Pairs of surrogates become one character; UTF-8 cannot encode half a pair.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(text.split())
 
 
 def _without_marks(entries: list[str]) -> list[str]:

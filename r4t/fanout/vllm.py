@@ -17,8 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from r4t.errors import InputError
 from r4t.fanout.backend import Backend, Prompts, Writer
 from r4t.fanout.server import Completion, CompletionRequest, ServedModel, Server
-from r4t.fanout.sharding import is_first_process
-from r4t.fanout.weights import served_weights, weight_specs
+from r4t.fanout.weights import is_first_process, served_weights, weight_specs
 from r4t.support.packages import check_installed
 from r4t.support.seeds import query_seed
 
