@@ -60,9 +60,8 @@ class Chat:
         cache: str | Path | None = None,
         memory: int = 0,
     ) -> None:
-        check_least(
-            {"concurrency": (concurrency, 1), "retries": (retries, 0), "memory": (memory, 0)}
-        )
+        limits = {"concurrency": (concurrency, 1), "retries": (retries, 0), "memory": (memory, 0)}
+        check_least(limits)
         if not timeout > 0:
             raise InputError(expected="a timeout above 0 s", found=f"{timeout}", remedy="Raise it.")
         check_installed("openai", extra="eval")

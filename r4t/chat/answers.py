@@ -74,12 +74,10 @@ Results = list[Answer | Failure]
 class AnswerCache:
     """Answers by the content of their requests.
 
-    On disk an answer is ``folder/ab/ab12….json``, named after the SHA-256 of its request. It holds
-    request and answer, for people to read. Several processes may share the folder.
-
     Args:
         memory: Answers kept in memory, at least 1.
-        folder: Holds all answers; if None, they are kept in memory only.
+        folder: Holds all answers, if not None, and several processes may share it. A readable file
+            ``folder/ab/ab12….json``, named after the SHA-256 of the request, has request and answer.
     """
 
     def __init__(self, memory: int, folder: Path | None = None) -> None:
@@ -141,7 +139,6 @@ class AnswerCache:
         return None if self._folder is None else self._folder / key[:2] / f"{key}.json"
 
     def _read(self, key: str) -> Answer | None:
-        """Return an answer from the folder; None if no file holds one."""
         try:
             path = self._path(key)
             row = {} if path is None else json.loads(path.read_text(encoding="utf-8"))

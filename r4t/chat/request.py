@@ -19,7 +19,7 @@ def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str)
     """Return an ``openai.OpenAI`` client of the endpoint at ``url``, an address with ``/v1``.
 
     It retries timeouts, lost connections, 429 and 5xx ``retries`` times, with exponential back-off or
-    as ``Retry-After`` asks. ``extra`` is the extra that installs the openai package.
+    as ``Retry-After`` asks. ``extra`` installs the openai package.
     """
     check_installed("openai", extra=extra)
     import openai
@@ -63,7 +63,6 @@ def failure_of(error: Any) -> Failure:
 
 
 def _read_completion(body: str, seconds: float) -> Answer | Failure:
-    """Return the answer in the body of a response that took ``seconds``."""
     try:
         row = json.loads(body)
         content = row["choices"][0]["message"].get("content")
@@ -100,9 +99,9 @@ def checked_url(url: str | None) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        secret = "@" in (parts.netloc if valid else url) or (valid and bool(parts.query))
     except ValueError:
-        valid = False
-    secret = "@" in (parts.netloc if valid else url) or bool(valid and parts.query)
+        valid, secret = False, "@" in url
     if secret or not valid:
         raise InputError(
             expected="an endpoint's address such as http://localhost:8000/v1, without user, password "

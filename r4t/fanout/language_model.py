@@ -168,24 +168,20 @@ class TinyQwen3(LanguageModelSource):
             torch.manual_seed(self.seed)
             model = transformers.Qwen3ForCausalLM(config)
         if self.word_length > 0:
-            embed_words(model, tokenizer, texts, self.word_length)
+            embed_words((model, tokenizer), texts, self.word_length)
         return model.train(), tokenizer
 
 
-def embed_words(
-    model: transformers.PreTrainedModel,
-    tokenizer: transformers.PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    length: float,
-) -> None:
+def embed_words(lm: LanguageModel, texts: Sequence[str], length: float) -> None:
     """Set the embedding of each one-token word to its LSA vector over the catalog's ``texts``.
 
-    The model's table changes in place; words of several tokens keep their random embeddings. Vectors
-    get the given ``length``; a random row of this architecture has about 0.02·√width.
+    Other words keep their random embeddings. Vectors get the given ``length``; a random row of this
+    architecture has about 0.02·√width.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    model, tokenizer = lm
     table = model.get_input_embeddings().get_parameter("weight")
     vectorizer = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True)
     counts = vectorizer.fit_transform(texts)

@@ -65,10 +65,8 @@ class FanoutModel(nn.Module):
         super().__init__()
         check_least({"max_new_tokens": (max_new_tokens, 1)})
         checks.ensure_pad_token(tokenizer)
-        self.lm = lm
+        self.lm, self.form, self.max_new_tokens = lm, form, max_new_tokens
         self.tokenizer: Any = tokenizer
-        self.form = form
-        self.max_new_tokens = max_new_tokens
         self.backend: Backend = Transformers() if backend is None else backend
         self.end_ids = checks.end_ids(tokenizer, lm.generation_config)
         self.ends = EndTokens(tokenizer, form, lm.config.get_text_config().vocab_size)
@@ -139,7 +137,7 @@ class FanoutModel(nn.Module):
 
     def log_probs(self, fanouts: Fanouts, temperature: float) -> Tensor:
         """Return log π (B·G, T) of the completion tokens at ``temperature``, in float32."""
-        return _chosen(self._log_policy(fanouts, temperature), fanouts.completion_ids)
+        return self._log_policy(fanouts, temperature)[0]
 
     def log_probs_and_entropy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
         """Return ``log_probs`` and, from the same pass, the policy's entropy (B·G, T) at each token.
@@ -147,10 +145,9 @@ class FanoutModel(nn.Module):
         The entropy is in nats, from 0 (the next token is certain) to the logarithm of the
         vocabulary's size, without gradient.
         """
-        policy = self._log_policy(fanouts, temperature)
+        log_probs, policy = self._log_policy(fanouts, temperature)
         with torch.no_grad():  # row by row, to save a copy of the whole policy
-            entropy = torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
-        return _chosen(policy, fanouts.completion_ids), entropy
+            return log_probs, torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
 
     def truncated(self, fanouts: Fanouts) -> Tensor:
         """Return (B·G,) bool, True without an end token or a complete list within the limit."""
@@ -163,8 +160,8 @@ class FanoutModel(nn.Module):
     def _is_end(self, ids: Tensor) -> Tensor:
         return torch.isin(ids, torch.tensor(self.end_ids, device=ids.device))
 
-    def _log_policy(self, fanouts: Fanouts, temperature: float) -> Tensor:
-        """Return the log-policy (B·G, T, V) at each completion token, in float32."""
+    def _log_policy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return log π (B·G, T) of the completion tokens, and of the vocabulary (B·G, T, V)."""
         mask = torch.cat([fanouts.prompt_mask, fanouts.completion_mask], 1)
         output = self.lm(
             input_ids=torch.cat([fanouts.prompt_ids, fanouts.completion_ids], 1),
@@ -173,7 +170,8 @@ class FanoutModel(nn.Module):
             use_cache=False,
             logits_to_keep=fanouts.completion_ids.shape[1] + 1,
         )
-        return (output.logits[:, :-1].float() / temperature).log_softmax(-1)
+        policy = (output.logits[:, :-1].float() / temperature).log_softmax(-1)
+        return policy.gather(-1, fanouts.completion_ids.unsqueeze(-1)).squeeze(-1), policy
 
     def teach(self, queries: Sequence[str], additions: Sequence[Sequence[str]]) -> Fanouts:
         """Return the tokens of fan-outs to imitate, as if the model had written them (warm start).
@@ -253,8 +251,3 @@ class FanoutModel(nn.Module):
 
     def _parse(self, queries: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
         return [self.form.parse(query, text) for query, text in zip(queries, texts)]
-
-
-def _chosen(policy: Tensor, ids: Tensor) -> Tensor:
-    """Return log-probabilities (n, T) of the tokens ``ids`` (n, T) under a log-policy (n, T, V)."""
-    return policy.gather(-1, ids.unsqueeze(-1)).squeeze(-1)

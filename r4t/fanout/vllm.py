@@ -27,28 +27,19 @@ EXAMPLE = ["linen shirt", "wide-brimmed straw hat"]
 
 @dataclass(eq=False)
 class VllmServer(Backend):
-    r"""A vLLM server writes, on accelerators of its own; the module only learns.
+    """A vLLM server writes, on accelerators of its own; the module only learns (docs/tuning.md).
 
     Every rank sends its own prompts. Before the first completion and at each ``sync`` rank zero sends
     all weights, adapters merged, while the other ranks wait: no completion comes from a stale policy.
-    Start the server with the model that the module begins with::
-
-        VLLM_SERVER_DEV_MODE=1 vllm serve RUN/warm_start/model --logprobs-mode processed_logprobs \
-            --weight-transfer-config '{"backend": "nccl"}'
-
     It differs from ``Transformers`` in three ways:
 
     * *Seeds.* Queries share no noise. But the server's numerics depend on the rest of its batch, which
       may change the choice between two almost equally likely tokens, so a seed usually repeats a
       completion, not always.
-    * *Policy.* The loss takes log π_old from the module, but the server's kernels and number formats
-      are its own. ``log_probs`` are the server's; a tuner logs their mean distance as
-      ``train/backend_gap/mean``: about 3e-7 nats in float32 on a CPU, larger in bfloat16 (not
-      measured). A jump means that weights, temperature or ``--logprobs-mode`` do not match.
+    * *Policy.* ``log_probs`` are the server's, whose kernels and number formats are its own. The loss
+      takes log π_old from the module.
     * *End of a list.* The server stops at ``</queries>``; a row that stopped within a thought is sent
       back to be continued. It writes on after a complete list of lines, and the rest is cut off here.
-
-    Averaged weights that a callback swaps in for validation do not reach the server.
 
     Args:
         host: Name or address of its machine.
