@@ -39,7 +39,7 @@ class SeededSampling(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the perturbed logits (B·G, V), or those of the part of each query's rows."""
-        if not self.generators:  # the first scores tell the device
+        if not self.generators:  # only the scores know the device
             device = scores.device
             self.generators = [torch.Generator(device).manual_seed(seed) for seed in self.seeds]
         sizes = (len(self.seeds), self.group_size, scores.shape[-1])
@@ -72,7 +72,7 @@ class EndTokens:
         return table
 
     def complete(self, ids: Tensor | list[int], opening: str) -> bool:
-        """Whether a completion is a complete list; its prompt may hold the ``opening`` of its text."""
+        """Whether a completion, after the ``opening`` in its prompt, is a complete list."""
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return self.form.complete(f"{opening}{text}")
 

@@ -164,7 +164,7 @@ class JsonList(ListFormat):
 
 
 class FanoutFormat(ABC):
-    """What the model reads for a query and how its completion becomes k sub-queries.
+    """Makes a query's prompt, and k sub-queries of the completion.
 
     Args:
         list_format: How the list is written; ``Lines`` by default.
@@ -181,8 +181,7 @@ class FanoutFormat(ABC):
         check_least({"set_size": (set_size, 1)})
         check_anchor(anchor)
         self.list_format: ListFormat = Lines() if list_format is None else list_format
-        self.set_size = set_size
-        self.anchor = anchor
+        self.set_size, self.anchor = set_size, anchor
 
     def prompt(self, query: str) -> str:
         """Return what the model reads."""

@@ -83,11 +83,9 @@ class VllmServer(Backend):
                 found=f"{prompt} of a prompt and {completion} of max_new_tokens",
                 remedy="Start the server with a larger --max-model-len, or shorten them.",
             )
-        rows = [
-            (torch.tensor(row.ids), torch.tensor(row.log_probs))
-            for row in self._write(model, prompts, texts)
-        ]
-        ids, log_probs = zip(*rows)
+        rows = self._write(model, prompts, texts)
+        ids = [torch.tensor(row.ids) for row in rows]
+        log_probs = [torch.tensor(row.log_probs) for row in rows]
         device, padding = prompts.ids.device, model.tokenizer.pad_token_id
         self.log_probs = pad_sequence(log_probs, True).to(device)
         return pad_sequence(ids, True, padding).to(device)
@@ -227,7 +225,7 @@ def _check_vocabulary(server: Server, model: Writer) -> None:
 
 
 def _check_name(served: ServedModel, model: Writer) -> None:
-    path = model.lm.name_or_path
+    path = str(model.lm.name_or_path)
     if not {path, str(Path(path).resolve())} & {served.name, served.folder}:
         raise InputError(
             expected=f"a vLLM server that serves '{path}', because no weights are sent",
