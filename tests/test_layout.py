@@ -18,7 +18,7 @@ cli __main__
 PURE = ["geometry", "grpo.loss"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
 PURE += ["diffusion.trajectory"]
-PURE += ["fanout.sharding", "grpo.policy"]
+PURE += ["fanout.weights", "grpo.policy"]
 WITH_LIGHTNING = ["training", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")

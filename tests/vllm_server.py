@@ -22,8 +22,7 @@ import torch
 from transformers import StoppingCriteria
 
 from r4t.fanout import vllm
-from r4t.fanout.backend import Prompts, Transformers
-from r4t.fanout.sampling import SeededSampling
+from r4t.fanout.backend import Prompts, SeededSampling, Transformers
 from r4t.support.seeds import query_seed
 
 CONTEXT = 768

@@ -7,8 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from r4t.chat.answer import Answer, Failure, Usage
-from r4t.chat.answer_cache import AnswerCache, Request, Results
+from r4t.chat.answers import Answer, AnswerCache, Failure, Request, Results, Usage
 from r4t.chat.request import checked_key, checked_url, open_client, send, utf8
 from r4t.errors import InputError, check_least
 from r4t.support.packages import check_installed
@@ -20,22 +19,22 @@ Conversation = Sequence[Mapping[str, str]]  # messages with a "role" and a "cont
 ROUNDS = 2  # of calls without an answer; then the rest of a batch is not sent
 FIRST_RETRIES = 4  # at most, until the endpoint has answered once: a wrong address shows soon
 SETTINGS = frozenset({401, 402, 403, 404, 405})  # wrong key, account, model or address
-PASSING = frozenset({408, 409, 425, 429})  # another call may succeed, as after any 5xx
+TEMPORARY = frozenset({408, 409, 425, 429})  # another call may succeed, as after any 5xx
 _COUNTING = threading.Lock()
 
 
 class Chat:
-    """Asks a model many things at once, and nothing twice if answers are kept.
+    """Sends many conversations at once, and none of them twice if answers are kept.
 
-    The openai client retries what may pass (timeouts, lost connections, 429, 5xx). A conversation
-    that stays unanswered has a ``Failure`` in the place of its answer; ``usage`` counts both. Two
-    rounds of calls in a row without answer or refusal end a batch: its rest fails as ``Silence``
-    without being sent, and each further batch begins with a single try.
+    The openai client retries temporary failures (timeouts, lost connections, 429, 5xx). A
+    conversation that stays unanswered has a ``Failure`` in the place of its answer; ``usage`` counts
+    both. Two rounds of calls in a row without answer or refusal end a batch: its rest fails as
+    ``Silence`` without being sent, and each further batch begins with a single try.
 
     Args:
         model: Its name at the endpoint.
         base_url: Such as http://localhost:8000/v1; OPENAI_BASE_URL, or else OpenAI, by default.
-        key: OPENAI_API_KEY by default; a local server usually takes any.
+        key: OPENAI_API_KEY by default; a local server usually accepts any.
         parameters: Further fields of each request (``temperature``, ``max_tokens``).
         concurrency: Calls that may run at the same time.
         retries: Attempts after the first; 8 take about half a minute, or as long as the endpoint
@@ -45,7 +44,7 @@ class Chat:
         memory: Answers kept in this object. Without ``cache`` and ``memory`` every call is sent.
 
     Raises:
-        InputError: An argument is out of range, or the openai package is not installed.
+        InputError: If an argument is out of range, or the openai package is not installed.
     """
 
     def __init__(
@@ -64,25 +63,20 @@ class Chat:
         limits = {"concurrency": (concurrency, 1), "retries": (retries, 0), "memory": (memory, 0)}
         check_least(limits)
         if not timeout > 0:
-            raise InputError(
-                expected="a timeout above 0 s", found=f"{timeout}", remedy="Raise the timeout."
-            )
+            raise InputError(expected="a timeout above 0 s", found=f"{timeout}", remedy="Raise it.")
         check_installed("openai", extra="eval")
         checked_key(key)
         self.model = model
         self.base_url = checked_url(base_url)
         self.parameters = dict(parameters or {})
-        self.concurrency = concurrency
-        self.retries = retries
-        self.timeout = timeout
+        self.concurrency, self.retries, self.timeout = concurrency, retries, timeout
         folder = None if cache is None else Path(cache).expanduser()
         self._cache = AnswerCache(max(memory, 1), folder) if folder or memory else None
         self.usage = Usage()
-        self._key = key  # the environment's is read when it is needed, and never pickled
-        self._answered = False
-        self._refused = 0
+        self._key = key  # the environment's key is read when it is needed, and never pickled
+        self._answered, self._refused = False, 0
         self._unanswered = 0  # calls in a row without answer or refusal
-        self._limit = ROUNDS * concurrency  # of the two above
+        self._limit = ROUNDS * concurrency  # of refused and of unanswered calls
 
     @cached_property
     def _client(self) -> Any:
@@ -97,7 +91,7 @@ class Chat:
         """Return an answer or a failure for each conversation, in order.
 
         Raises:
-            InputError: Before any answer came, the endpoint refuses the key, the model or the
+            InputError: If the endpoint has not answered yet and refuses the key, the model or the
                 address, or two rounds of calls for any reason; or the cache cannot be written.
         """
         requests = [self._request(conversation) for conversation in conversations]
@@ -118,7 +112,6 @@ class Chat:
         return {**target, "messages": messages, "parameters": self.parameters}
 
     def _send(self, requests: Sequence[Request]) -> Results:
-        """Send all requests, ``concurrency`` at a time."""
         first: Results = []
         if requests and self._unanswered >= self._limit:
             self._unanswered = self._limit - 1  # room for one try; an answer clears the count
@@ -141,12 +134,12 @@ class Chat:
         with _COUNTING:
             self.usage.calls += 1
             self.usage.retries += retried
-            self._note(result)
+            self._count(result)
         if self._cache is not None and isinstance(result, Answer):
             self._cache.write(request, result)
         return result
 
-    def _note(self, result: Answer | Failure) -> None:
+    def _count(self, result: Answer | Failure) -> None:
         """Count a result; raise ``InputError`` if it shows that the settings are wrong."""
         if isinstance(result, Answer):
             self._answered = True
@@ -154,7 +147,7 @@ class Chat:
             self.usage.add(result)
             return
         status = 500 if result.status is None else result.status
-        refused = status < 500 and status not in SETTINGS | PASSING
+        refused = status < 500 and status not in SETTINGS | TEMPORARY
         self._refused += refused
         self._unanswered = 0 if refused else self._unanswered + 1
         if not self._answered and (status in SETTINGS or self._refused >= self._limit):

@@ -3,16 +3,15 @@
 import json
 import os
 import time
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from r4t.chat.answer import Answer, Failure
+from r4t.chat.answers import Answer, Failure, Request
 from r4t.errors import InputError
 from r4t.support.packages import check_installed
 
 OPENAI = "https://api.openai.com/v1"
-UNREADABLE = 2  # times that a request is repeated because its answer could not be read
+UNREADABLE = 2  # most repetitions of a request whose answer could not be read
 PAUSE = 0.5  # seconds before the first of them, twice as long before the second
 
 
@@ -20,7 +19,7 @@ def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str)
     """Return an ``openai.OpenAI`` client of the endpoint at ``url``, an address with ``/v1``.
 
     It retries timeouts, lost connections, 429 and 5xx ``retries`` times, with exponential back-off or
-    as ``Retry-After`` asks. ``extra`` is the extra that installs the openai package.
+    as ``Retry-After`` asks. ``extra`` installs the openai package.
     """
     check_installed("openai", extra=extra)
     import openai
@@ -28,12 +27,12 @@ def open_client(url: str, key: str, *, timeout: float, retries: int, extra: str)
     return openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
 
 
-def send(client: Any, request: Mapping[str, Any], retries: int) -> tuple[Answer | Failure, int]:
+def send(client: Any, request: Request, retries: int) -> tuple[Answer | Failure, int]:
     """Return the answer to a request, or why there is none, and the number of retries.
 
-    A request has a ``model``, ``messages`` and ``parameters``, its further fields. The client takes
-    any body of a good status for an answer. One that is no completion may be a proxy's, so that
-    request is repeated here.
+    A request has a ``model``, ``messages`` and ``parameters``, its further fields. The client accepts
+    any body with a good status. A body that is no completion may be a proxy's, so ``send`` repeats
+    that request.
     """
     import openai
 
@@ -48,7 +47,7 @@ def send(client: Any, request: Mapping[str, Any], retries: int) -> tuple[Answer 
             count = error.request.headers.get("x-stainless-retry-count", "0")
             return failure_of(error), retried + int(count)
         retried += raw.retries_taken
-        result = read_completion(raw.text, round(raw.elapsed.total_seconds(), 3))
+        result = _read_completion(raw.text, round(raw.elapsed.total_seconds(), 3))
         if isinstance(result, Answer):
             break
     return result, retried
@@ -63,8 +62,7 @@ def failure_of(error: Any) -> Failure:
     return Failure(type(error).__name__, _shortened(f"{error}{cause}"), status)
 
 
-def read_completion(body: str, seconds: float) -> Answer | Failure:
-    """Return the answer in the body of a response that took ``seconds``."""
+def _read_completion(body: str, seconds: float) -> Answer | Failure:
     try:
         row = json.loads(body)
         content = row["choices"][0]["message"].get("content")
@@ -90,7 +88,7 @@ def checked_url(url: str | None) -> str:
     """Return an endpoint's address: ``url``, or else OPENAI_BASE_URL, or else OpenAI's.
 
     Raises:
-        InputError: It is not an http address, or it holds a secret: addresses are written into
+        InputError: If it is not an http address, or holds a secret: addresses are written into
             caches, configs and messages.
 
     Examples:
@@ -101,9 +99,9 @@ def checked_url(url: str | None) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        secret = "@" in (parts.netloc if valid else url) or (valid and bool(parts.query))
     except ValueError:
-        valid = False
-    secret = "@" in (parts.netloc if valid else url) or bool(valid and parts.query)
+        valid, secret = False, "@" in url
     if secret or not valid:
         raise InputError(
             expected="an endpoint's address such as http://localhost:8000/v1, without user, password "

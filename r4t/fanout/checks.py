@@ -31,28 +31,26 @@ def ensure_pad_token(tokenizer: Any) -> None:
 def end_ids(tokenizer: Any, generation: Any) -> list[int]:
     """Return the ids that end a completion: the tokenizer's, and a chat model's end of turn.
 
-    Of the ids in the model's generation settings only special tokens count: a settings file may come
-    with another tokenizer, whose id is any word here.
+    Of the ids in the model's generation settings only special tokens count: the settings may have
+    been written for another tokenizer, whose id is an ordinary word here.
     """
     ids = getattr(generation, "eos_token_id", None)
-    ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+    ids = [] if ids is None else [ids] if isinstance(ids, int) else ids
     special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    return sorted({tokenizer.eos_token_id} | (special & set(ids)))
+    return sorted({tokenizer.eos_token_id} | special.intersection(ids))
 
 
 def apply_chat_template(tokenizer: Any, prompts: Sequence[str], think: bool) -> list[str]:
     """Return each prompt as a user's message in the tokenizer's chat template, if it has one.
 
-    ``think`` says whether a thought is wanted, to a template that knows ``enable_thinking``.
+    ``think`` says whether the model may think first, to a template that knows ``enable_thinking``.
     """
     if not tokenizer.chat_template:
         return list(prompts)
     settings = {"add_generation_prompt": True, "tokenize": False, "enable_thinking": think}
+    conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
     try:
-        return [
-            tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **settings)
-            for prompt in prompts
-        ]
+        return [tokenizer.apply_chat_template(messages, **settings) for messages in conversations]
     except Exception as error:  # templates are programs, and raise what they like
         raise InputError(
             expected="a chat template that takes a conversation of one user message",
@@ -62,29 +60,36 @@ def apply_chat_template(tokenizer: Any, prompts: Sequence[str], think: bool) -> 
 
 
 def check_length(
-    lm: Any, mask: Tensor, queries: Sequence[str], completion: int | Tensor, what: str
+    lm: Any, prompts: Tensor, queries: Sequence[str], completion: int | Tensor, what: str
 ) -> None:
-    """Refuse prompts that leave too little of the model's context for what follows them.
+    """Refuse prompts that leave too little of the model's context for their completions.
 
     Args:
-        lm: The language model; one that does not state its context fits any.
-        mask: (B, P) of the prompts.
+        lm: The language model; if it does not state its context, any length passes.
+        prompts: (B,) lengths in tokens.
         queries: B texts, to name the longest prompt; an empty one stands for the prompt alone.
-        completion: Tokens that follow, or (B,) of them.
-        what: What those tokens are.
+        completion: Length of each completion in tokens, or (B,) lengths.
+        what: What the completions are, for the message.
     """
     context = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
-    lengths = mask.sum(1)
-    row = int((lengths + completion).argmax())
-    prompt, total = int(lengths[row]), int((lengths + completion)[row])
-    if context is None or total <= context:
-        return
-    query = f"for '{queries[row]}'" if queries[row] else "without a query"
-    raise InputError(
-        expected=f"a prompt and its completion to fit into the model's {context} tokens",
-        found=f"{prompt} of the prompt {query} and {total - prompt} of {what}",
-        remedy="Shorten one of them, or take a model with a longer context.",
-    )
+    totals = prompts + completion
+    row = int(totals.argmax())
+    prompt, total = int(prompts[row]), int(totals[row])
+    if context is not None and total > context:
+        query = f"for '{queries[row]}'" if queries[row] else "without a query"
+        raise InputError(
+            expected=f"a prompt and its completion to fit into the model's {context} tokens",
+            found=f"{prompt} of the prompt {query} and {total - prompt} of {what}",
+            remedy="Shorten one of them, or take a model with a longer context.",
+        )
+
+
+def check_prompts(model: Any, queries: Sequence[str]) -> None:
+    """Refuse queries if the longest of their prompts leaves a ``FanoutModel`` too little context."""
+    batches = [queries[start : start + 256] for start in range(0, len(queries), 256)]
+    if batches:
+        lengths = torch.cat([model.prompt_tokens(batch)[1].sum(1) for batch in batches])
+        check_length(model.lm, lengths, queries, model.max_new_tokens, "max_new_tokens")
 
 
 def check_list(tokenizer: Any, form: FanoutFormat, max_new_tokens: int) -> None:
@@ -109,17 +114,6 @@ def shortest_list(tokenizer: Any, form: FanoutFormat, tried: int = 500) -> int:
     texts = [text for text in texts if len(lists.read(text)) == size]
     written = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     return min(map(len, written), default=0)
-
-
-def check_prompts(model: Any, queries: Sequence[str]) -> None:
-    """Refuse queries if the longest of their prompts leaves a ``FanoutModel`` too little context."""
-    lengths: list[int] = []
-    for start in range(0, len(queries), 256):
-        lengths += model.prompt_tokens(queries[start : start + 256])[1].sum(1).tolist()
-    if lengths:
-        row = max(range(len(lengths)), key=lengths.__getitem__)
-        mask = torch.ones(1, lengths[row])
-        check_length(model.lm, mask, [queries[row]], model.max_new_tokens, "max_new_tokens")
 
 
 def short_lists(

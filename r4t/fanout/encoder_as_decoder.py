@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
 
 from r4t.errors import InputError
-from r4t.fanout.language_model import LanguageModel, LanguageModelSource, loading, model_folder
+from r4t.fanout.language_model import LanguageModel, LanguageModelSource, fast_tokenizer, loading
 
 
 @dataclass
@@ -20,14 +19,14 @@ class EncoderAsDecoder(LanguageModelSource):
 
     The checkpoint's layers attend only to earlier tokens (``is_decoder``), and its embeddings serve as
     the output's too. It knows words but has never written: give it a warm start, with the list format
-    ``Lines`` (its tokenizer drops the spacing that JSON needs). Saved, it is a plain decoder, which
+    ``Lines`` (its tokenizer drops the spacing that JSON needs). Once saved, it is a plain decoder that
     ``Pretrained`` loads.
 
     Args:
         path: Folder inside the run, any other folder, or hub name.
         whole_vocabulary: Whether it may write all tokens of the checkpoint; by default only those in
             the catalog's texts, and single letters for all other words. That is a fraction of the
-            work, and it need not unlearn what no item says.
+            work, and it need not unlearn words of no item.
         seed: Seed of weights that the checkpoint lacks: the output head, in a sentence encoder.
     """
 
@@ -39,19 +38,17 @@ class EncoderAsDecoder(LanguageModelSource):
         """Load the encoder as a decoder, with a line break in its vocabulary.
 
         Raises:
-            InputError: Neither the folder nor the hub has such a model, or it is not a BERT.
+            InputError: If neither the folder nor the hub has such a model, or it is not a BERT.
         """
-        path = str(model_folder(self.path, root))
-        with loading(self.path):
+        with loading(self.path, root) as path:
             config = transformers.AutoConfig.from_pretrained(path)
+            reader = transformers.AutoTokenizer.from_pretrained(path)
         if config.model_type != "bert":
             raise InputError(
                 expected="an encoder of type bert, to be a decoder",
                 found=f"{config.model_type} at '{self.path}'",
                 remedy="Load a causal model with Pretrained.",
             )
-        with loading(self.path):
-            reader = transformers.AutoTokenizer.from_pretrained(path)
         ids = list(range(len(reader))) if self.whole_vocabulary else token_ids_of(reader, texts)
         tokenizer = decoder_tokenizer(reader, ids)
         config.is_decoder = True
@@ -76,11 +73,11 @@ def token_ids_of(tokenizer: Any, texts: Sequence[str]) -> list[int]:
 def decoder_tokenizer(tokenizer: Any, ids: Sequence[int]) -> transformers.PreTrainedTokenizerFast:
     """Return BERT's tokenizer, restricted to some ids, as one that can write a completion.
 
-    ``[CLS]`` begins a prompt, ``[SEP]`` ends a completion. ``ids`` are numbered anew in their order; a
-    line break, which WordPiece takes for a space, is the last token. Texts come back in lower case,
+    ``[CLS]`` begins a prompt, ``[SEP]`` ends a completion. ``ids`` are renumbered in their order; a
+    line break, which WordPiece reads as a space, is the last token. Decoded texts are in lower case,
     with words like "t-shirt" and "men's" in one piece.
     """
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, processors
+    from tokenizers import Regex, Tokenizer, decoders, processors
 
     first, last = tokenizer.cls_token, tokenizer.sep_token
     content = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -92,7 +89,6 @@ def decoder_tokenizer(tokenizer: Any, ids: Sequence[int]) -> transformers.PreTra
     ]
     content["post_processor"] = None  # it uses the old numbers
     backend = Tokenizer.from_str(json.dumps(content))
-    backend.add_tokens([AddedToken("\n", normalized=False, special=False)])
     backend.post_processor = processors.TemplateProcessing(
         single=f"{first} $A", special_tokens=[(first, backend.token_to_id(first))]
     )
@@ -101,30 +97,19 @@ def decoder_tokenizer(tokenizer: Any, ids: Sequence[int]) -> transformers.PreTra
     backend.decoder = decoders.Sequence(
         [decoders.WordPiece(cleanup=False), decoders.Fuse(), decoders.Replace(Regex(unwanted), "")]
     )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token=first,
-        eos_token=last,
-        pad_token=tokenizer.pad_token,
-        unk_token=tokenizer.unk_token,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    pad, unk = tokenizer.pad_token, tokenizer.unk_token
+    return fast_tokenizer(backend, bos_token=first, eos_token=last, pad_token=pad, unk_token=unk)
 
 
-def _keep_rows(model: transformers.PreTrainedModel, ids: Sequence[int], size: int) -> None:
+@torch.no_grad()
+def _keep_rows(model: Any, ids: Sequence[int], size: int) -> None:
     """Keep the embeddings and output biases of some tokens, in a model with ``size`` rows in all.
 
     The rows of new tokens begin as the mean of the others.
     """
-    table = model.get_input_embeddings().get_parameter("weight").detach().clone()
-    bias: Tensor = model.get_output_embeddings().bias.detach().clone()
+    tables = model.get_input_embeddings().weight[ids], model.get_output_embeddings().bias[ids]
     model.resize_token_embeddings(size, mean_resizing=False)
-    rows, count = torch.tensor(ids), len(ids)
-    with torch.no_grad():
-        for parameter, old in (
-            (model.get_input_embeddings().get_parameter("weight"), table[rows]),
-            (model.get_output_embeddings().get_parameter("bias"), bias[rows]),
-        ):
-            parameter[:count] = old
-            parameter[count:] = old.mean(0)
+    parameters = model.get_input_embeddings().weight, model.get_output_embeddings().bias
+    for parameter, old in zip(parameters, tables):
+        parameter[: len(ids)] = old
+        parameter[len(ids) :] = old.mean(0)

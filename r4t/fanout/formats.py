@@ -8,6 +8,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,18 @@ from r4t.errors import InputError, check_least, nearest
 from r4t.fanout.reading import list_ends, read_entries, without_tags
 from r4t.search import check_anchor
 
-TASKS = ("oar", "wscr")  # prompts that ship
-SLOTS = ("query", "set_size", "think")  # the broad query, the number k, permission to think first
+TASKS = ("oar", "wscr")  # built-in prompts
+SLOTS = ("query", "set_size", "think")  # the broad query, k, permission to think first
 THINK = "You may think inside <think>...</think> first. "
 _SLOT = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
 class ListFormat(ABC):
-    """How a list of entries is asked for, written and read."""
+    """How a prompt requests a list of entries, and how the list is written and read."""
 
     think: bool = False  # whether the model may think before its list
-    end: str  # a complete list ends with it
-    end_per_entry: bool = False  # whether it ends each entry too
+    end: str  # what a complete list ends with
+    end_per_entry: bool = False  # whether each entry ends with it too
 
     @abstractmethod
     def prompt(self, query: str, set_size: int, entry: str) -> str:
@@ -39,11 +40,11 @@ class ListFormat(ABC):
 
     @abstractmethod
     def read(self, completion: str) -> list[str]:
-        """Return the entries of a completion; none if it cannot be parsed."""
+        """Return the entries of a completion, trimmed, none blank; empty if it cannot be parsed."""
 
     @abstractmethod
     def complete(self, completion: str, set_size: int) -> bool:
-        """Whether the list of ``set_size`` entries is complete: what follows is not read."""
+        """Whether the list of ``set_size`` entries is complete, so that the rest is not read."""
 
     def spec(self, entry: str) -> dict[str, Any]:
         """Return what ``load_format`` rebuilds it from."""
@@ -51,7 +52,7 @@ class ListFormat(ABC):
 
 
 class Lines(ListFormat):
-    r"""One entry a line after the bare query; what a small model can learn from scratch.
+    r"""The bare query, then one entry per line: a small model can learn this from scratch.
 
     Examples:
         >>> Lines().read("linen shirt\n\n straw hat ")
@@ -66,11 +67,11 @@ class Lines(ListFormat):
         return f"{query}\n"
 
     def write(self, entries: Sequence[str]) -> str:
-        """Return one entry a line."""
+        """Return one entry per line."""
         return "\n".join(entries) + "\n"
 
     def read(self, completion: str) -> list[str]:
-        """Return the lines that are not blank, trimmed."""
+        """Return the lines that are not blank."""
         return [line.strip() for line in completion.splitlines() if line.strip()]
 
     def complete(self, completion: str, set_size: int) -> bool:
@@ -78,22 +79,23 @@ class Lines(ListFormat):
         return completion.count("\n") >= set_size
 
 
+@dataclass(eq=False)
 class JsonList(ListFormat):
-    """The paper's prompt: think if you like, then write a JSON list inside ``<queries>``.
+    """The paper's prompt: think first if allowed, then write a JSON list inside ``<queries>``.
 
     Completions are read forgivingly, see ``r4t.fanout.reading``. The template is saved with a model,
-    which so reads later what it read in training.
+    so that later versions send the prompt that it was trained with.
 
     Args:
-        task: ``oar`` or ``wscr``, for the prompts that ship; or the path of a text file with the
-            slot ``{query}`` and, if you like, ``{set_size}`` and ``{think}``.
+        task: ``oar`` or ``wscr`` for a built-in prompt, or the path of a text file with the slot
+            ``{query}`` and, optionally, ``{set_size}`` and ``{think}``.
         think: Whether the prompt, and a chat template with ``enable_thinking``, allow a thought
             inside ``<think>`` first.
         template: The text itself instead of the file's.
 
     Raises:
-        InputError: There is no such prompt; or it lacks the query or the tag around the list, or has
-            a slot that nothing fills.
+        InputError: If there is no such prompt, it lacks the query or the tag around the list, or it
+            has a slot that nothing fills.
 
     Examples:
         >>> JsonList().read('<think>hm</think><queries>["linen shirt", "straw hat",]</queries>')
@@ -102,18 +104,32 @@ class JsonList(ListFormat):
         []
     """
 
+    task: str = "oar"
+    think: bool = True
+    template: str | None = None
+
     end = "</queries>"
 
-    def __init__(self, task: str = "oar", think: bool = True, template: str | None = None) -> None:
-        self.task = task
-        self.think = think
-        self.template = template
-        _check_template(self._template("full"), task)
+    def __post_init__(self) -> None:
+        text = self._template("full")
+        for part, remedy in (
+            ("{query}", "Write it where the broad query belongs."),
+            ("<queries>", "Ask for the list inside <queries>...</queries>: the rest is not read."),
+        ):
+            if part not in text:
+                found = f"none in '{self.task}'"
+                raise InputError(expected=f"a prompt with {part}", found=found, remedy=remedy)
+        unknown = sorted(set(_SLOT.findall(text)) - set(SLOTS))
+        if unknown:
+            raise InputError(
+                expected=f"a prompt with no slots but {', '.join(SLOTS)}",
+                found=f"{{{unknown[0]}}} in '{self.task}'",
+                remedy=f"Correct it or drop its braces.{nearest(unknown[0], SLOTS)}",
+            )
 
     def prompt(self, query: str, set_size: int, entry: str) -> str:
         """Return the template with its slots filled; braces in the query stay."""
-        think = THINK if self.think else ""
-        values = {"query": query, "set_size": str(set_size), "think": think}
+        values = {"query": query, "set_size": f"{set_size}", "think": THINK if self.think else ""}
         return _SLOT.sub(lambda slot: values[slot.group(1)], self._template(entry))
 
     def write(self, entries: Sequence[str]) -> str:
@@ -121,27 +137,25 @@ class JsonList(ListFormat):
         return f"<queries>{without_tags(json.dumps(list(entries), ensure_ascii=False))}</queries>"
 
     def read(self, completion: str) -> list[str]:
-        """Return the entries of the first list inside ``<queries>``, trimmed, none blank."""
+        """Return the entries of the first list inside ``<queries>``."""
         return read_entries(completion)
 
     def complete(self, completion: str, set_size: int) -> bool:
-        """Whether the closing tag is there, outside any thought."""
+        """Whether it has the closing tag outside any thought."""
         return list_ends(completion)
 
     def spec(self, entry: str) -> dict[str, Any]:
         """Return name, arguments and the text of the template."""
-        settings = {"name": "JsonList", "task": self.task, "think": self.think}
-        return {**settings, "template": self._template(entry)}
+        return {"name": "JsonList", **vars(self), "template": self._template(entry)}
 
     def _template(self, entry: str) -> str:
-        """What the prompts that ship ask for depends on ``entry``; any other text does not."""
+        """Return the text with slots; only built-in prompts depend on ``entry``."""
         if self.template is not None:
             return self.template
-        if self.task in TASKS:
-            path = resources.files("r4t.fanout") / "prompts" / f"{self.task}_{entry}.txt"
+        prompts = resources.files("r4t.fanout") / "prompts"
+        path = prompts / f"{self.task}_{entry}.txt" if self.task in TASKS else Path(self.task)
+        if path.is_file():
             return path.read_text(encoding="utf-8")
-        if Path(self.task).is_file():
-            return Path(self.task).read_text(encoding="utf-8")
         raise InputError(
             expected=f"a task of {', '.join(TASKS)}, or the path of a text file with a prompt",
             found=f"'{self.task}'",
@@ -149,30 +163,12 @@ class JsonList(ListFormat):
         )
 
 
-def _check_template(text: str, task: str) -> None:
-    unknown = sorted(set(_SLOT.findall(text)) - set(SLOTS))
-    if unknown:
-        raise InputError(
-            expected=f"a prompt with no slots but {', '.join(SLOTS)}",
-            found=f"{{{unknown[0]}}} in '{task}'",
-            remedy=f"Correct it or drop its braces.{nearest(unknown[0], SLOTS)}",
-        )
-    places = {"{query}": "where the broad query belongs", "<queries>": "around the list asked for"}
-    for part, place in places.items():
-        if part not in text:
-            raise InputError(
-                expected=f"a prompt with {part}",
-                found=f"none in '{task}'",
-                remedy=f"Put it {place}.",
-            )
-
-
 class FanoutFormat(ABC):
-    """What the model reads for a query and how its completion becomes k sub-queries.
+    """Makes a query's prompt, and k sub-queries of the completion.
 
     Args:
         list_format: How the list is written; ``Lines`` by default.
-        set_size: Number k of sub-queries asked for.
+        set_size: Number k of sub-queries, at least 1.
         anchor: Share a of the query in the direction of a sub-query, from 0 (none, as in the paper)
             to below 1: ``normalize(a·query + (1 − a)·sub-query)``. It is saved with a model.
     """
@@ -185,8 +181,7 @@ class FanoutFormat(ABC):
         check_least({"set_size": (set_size, 1)})
         check_anchor(anchor)
         self.list_format: ListFormat = Lines() if list_format is None else list_format
-        self.set_size = set_size
-        self.anchor = anchor
+        self.set_size, self.anchor = set_size, anchor
 
     def prompt(self, query: str) -> str:
         """Return what the model reads."""
@@ -195,22 +190,22 @@ class FanoutFormat(ABC):
     def parse(self, query: str, completion: str) -> list[str]:
         """Return at most k sub-queries; none for a completion that cannot be parsed."""
         entries = self.list_format.read(completion)[: self.set_size]
-        return [self.subquery(query, entry) for entry in entries]
+        return [self._as_subquery(query, entry) for entry in entries]
 
     def completion(self, query: str, additions: Sequence[str]) -> str:
         """Return the completion that adds each of ``additions`` to the query (for warm starts)."""
-        return self.list_format.write([self.as_entry(query, words) for words in additions])
+        return self.list_format.write([self._as_entry(query, words) for words in additions])
 
     def complete(self, completion: str) -> bool:
-        """Whether the list of k entries is complete: what follows is not read."""
+        """Whether the list of k entries is complete, so that the rest is not read."""
         return self.list_format.complete(completion, self.set_size)
 
     @abstractmethod
-    def subquery(self, query: str, entry: str) -> str:
+    def _as_subquery(self, query: str, entry: str) -> str:
         """Return the sub-query that an entry means."""
 
     @abstractmethod
-    def as_entry(self, query: str, addition: str) -> str:
+    def _as_entry(self, query: str, addition: str) -> str:
         """Return the entry that adds the words ``addition`` to the query."""
 
     def spec(self) -> dict[str, Any]:
@@ -229,26 +224,22 @@ class Full(FanoutFormat):
 
     entry = "full"
 
-    def subquery(self, query: str, entry: str) -> str:
-        """Return the entry itself."""
+    def _as_subquery(self, query: str, entry: str) -> str:
         return entry
 
-    def as_entry(self, query: str, addition: str) -> str:
-        """Return the query followed by the words."""
+    def _as_entry(self, query: str, addition: str) -> str:
         return f"{query} {addition}"
 
 
 class Expand(FanoutFormat):
     r"""Each entry is the one to three words to add: sub-query = query + words.
 
-    Words beyond the limit are not used: without one, tuning for groundedness finds that an entry
-    as long as a title buries the query.
-
     Args:
-        list_format: How the list is written; ``Lines`` by default.
-        set_size: Number k of sub-queries asked for.
-        words: Most words that an entry may add, at least 1.
-        anchor: Share of the query in each direction, see ``FanoutFormat``.
+        list_format: See ``FanoutFormat``.
+        set_size: See ``FanoutFormat``.
+        words: Most words that an entry may add, at least 1; further words are dropped. Without this
+            limit, tuning for groundedness learns entries as long as a title, which bury the query.
+        anchor: See ``FanoutFormat``.
 
     Examples:
         >>> Expand().parse("beach day", "linen shirt\nvery wide brimmed straw hat\n")
@@ -268,12 +259,10 @@ class Expand(FanoutFormat):
         check_least({"words": (words, 1)})
         self.words = words
 
-    def subquery(self, query: str, entry: str) -> str:
-        """Return the query followed by the entry."""
+    def _as_subquery(self, query: str, entry: str) -> str:
         return " ".join([query, *entry.split()[: self.words]])
 
-    def as_entry(self, query: str, addition: str) -> str:
-        """Return the words alone."""
+    def _as_entry(self, query: str, addition: str) -> str:
         return addition
 
     def spec(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -21,7 +22,7 @@ LanguageModel = tuple[transformers.PreTrainedModel, transformers.PreTrainedToken
 
 
 class LanguageModelSource(ABC):
-    """Where the language model comes from."""
+    """Makes the language model that a step begins with."""
 
     @abstractmethod
     def build(self, texts: Sequence[str], root: Path) -> LanguageModel:
@@ -32,7 +33,7 @@ class LanguageModelSource(ABC):
         """
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
-        """Return the format that a fan-out model was saved with; None for any other source."""
+        """Return the format that a fan-out model was saved with; None for any other model."""
         return None
 
 
@@ -44,7 +45,7 @@ class Pretrained(LanguageModelSource):
         path: Folder inside the run (``warm_start/model``), any other folder, or hub name.
         dtype: ``float32``, ``bfloat16`` or ``float16``, in which weights (except LoRA's) are trained.
         gradient_checkpointing: Keep only the inputs of each layer for the backward pass and compute
-            the rest again: much less memory, about a third more time for an update.
+            the rest again: much less memory, about a third more time per update.
     """
 
     path: str
@@ -60,17 +61,17 @@ class Pretrained(LanguageModelSource):
         """Load the model and its tokenizer, padded on the left.
 
         Raises:
-            InputError: There is no such model (yet), or its architecture cannot checkpoint.
+            InputError: If there is no such model (yet), or its architecture cannot checkpoint.
         """
-        folder, command = model_folder(self.path, root), command_for(self.path, root)
-        if command is not None and not folder.is_dir():  # a run writes it: the hub cannot have it
+        command = command_for(self.path, root)
+        if command is not None and not model_folder(self.path, root).is_dir():  # not from the hub
             raise InputError(
                 expected="the language model that an earlier step writes",
                 found=f"no {self.path} in {root}",
                 remedy=f"Run that step first: {command}.",
             )
-        with loading(self.path):
-            path, dtype = str(folder), getattr(torch, self.dtype)
+        with loading(self.path, root) as path:
+            dtype = getattr(torch, self.dtype)
             tokenizer = transformers.AutoTokenizer.from_pretrained(path, padding_side="left")
             model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
         if self.gradient_checkpointing:
@@ -79,7 +80,7 @@ class Pretrained(LanguageModelSource):
         return model.train(), tokenizer
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
-        """Return the format that a fan-out model was saved with; None for any other model."""
+        """See ``LanguageModelSource.saved_form``."""
         path = model_folder(self.path, root) / SPEC_FILE
         return load_format(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
@@ -91,10 +92,10 @@ def model_folder(path: str, root: Path) -> Path:
 
 
 @contextmanager
-def loading(path: str) -> Iterator[None]:
-    """Raise an ``InputError`` if transformers cannot load what is at ``path``."""
+def loading(path: str, root: Path) -> Iterator[str]:
+    """Yield where to load a model from; raise an ``InputError`` if transformers cannot load it."""
     try:
-        yield
+        yield str(model_folder(path, root))
     except (OSError, ValueError) as error:
         raise InputError(
             expected="a model as hub name or as folder with config.json and a tokenizer",
@@ -121,9 +122,9 @@ def checkpoint_layers(model: transformers.PreTrainedModel) -> None:
 class TinyQwen3(LanguageModelSource):
     """A small model of Qwen3's architecture with a tokenizer trained on the catalog.
 
-    The offline default. It knows no language, and of the catalog only which words occur together:
-    token embeddings begin as the catalog's LSA word vectors, because a few minutes of warm start do
-    not teach a random table that much (measured in docs/results.md).
+    The offline default. It knows no language, only which words of the catalog occur together: token
+    embeddings begin as the catalog's LSA word vectors, because a few minutes of warm start do not
+    teach a random table that much (measured in docs/results.md).
 
     Args:
         width: Hidden width; the head width is 32.
@@ -167,24 +168,20 @@ class TinyQwen3(LanguageModelSource):
             torch.manual_seed(self.seed)
             model = transformers.Qwen3ForCausalLM(config)
         if self.word_length > 0:
-            embed_words(model, tokenizer, texts, self.word_length)
+            embed_words((model, tokenizer), texts, self.word_length)
         return model.train(), tokenizer
 
 
-def embed_words(
-    model: transformers.PreTrainedModel,
-    tokenizer: transformers.PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    length: float,
-) -> None:
+def embed_words(lm: LanguageModel, texts: Sequence[str], length: float) -> None:
     """Set the embedding of each one-token word to its LSA vector over the catalog's ``texts``.
 
-    The model's table changes in place; words of several tokens keep their random embeddings. Vectors
-    get the given ``length``; a random row of this architecture has about 0.02·√width.
+    Other words keep their random embeddings. Vectors get the given ``length``; a random row of this
+    architecture has about 0.02·√width.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    model, tokenizer = lm
     table = model.get_input_embeddings().get_parameter("weight")
     vectorizer = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True)
     counts = vectorizer.fit_transform(texts)
@@ -206,7 +203,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> transformers.PreTr
 
     Frequent words become one token each, with their leading space; any text can be written.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
     from tokenizers import pre_tokenizers as pre
 
     tokenizer = Tokenizer(models.BPE())
@@ -220,12 +217,14 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> transformers.PreTr
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken("\n", normalized=False, special=False)])
+    return fast_tokenizer(tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS)
+
+
+def fast_tokenizer(backend: Any, **tokens: str) -> transformers.PreTrainedTokenizerFast:
+    """Return a tokenizer with special ``tokens`` that pads on the left and can write line breaks."""
+    from tokenizers import AddedToken
+
+    backend.add_tokens([AddedToken("\n", normalized=False, special=False)])
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        bos_token=BOS,
-        eos_token=EOS,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
+        tokenizer_object=backend, padding_side="left", clean_up_tokenization_spaces=False, **tokens
     )

@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from r4t.errors import InputError, check_least
 from r4t.fanout.formats import FanoutFormat
@@ -20,7 +17,7 @@ from r4t.support.packages import check_installed
 class LoRA(LanguageModelSource):
     """Low-rank adapters on another source's model: W becomes W + alpha / rank · B·A (Hu et al. 2021).
 
-    Only A and B are trained, in float32 whatever the model's ``dtype``; B begins as zero, so that the
+    Only A and B are trained, in float32 for any ``dtype`` of the model; B begins as zero, so that the
     model writes what it wrote before. ``FanoutModel.save`` writes the plain model with the adapters
     merged in, in float32, because rounding to bfloat16 could undo a small change.
 
@@ -28,8 +25,8 @@ class LoRA(LanguageModelSource):
         base: The model to adapt.
         rank: Rows of A and columns of B, at least 1.
         alpha: Scale, above 0; the change is alpha / rank times B·A.
-        dropout: Share of inputs that an adapter misses in a warm start, from 0 to below 1. Tuning
-            uses none: the policy that learns is the one that sampled.
+        dropout: Share of an adapter's inputs to drop in a warm start, from 0 to below 1. Tuning drops
+            none: the policy that learns is the one that sampled.
         target_modules: Names of the linear layers, or ``all-linear`` for all but the output's.
         seed: Seed of the first A.
     """
@@ -54,7 +51,7 @@ class LoRA(LanguageModelSource):
         """Build the base model, freeze it and put adapters beside its linear layers.
 
         Raises:
-            InputError: ``peft`` is not installed, or no such layers can be adapted.
+            InputError: If ``peft`` is not installed, or such layers cannot be adapted.
         """
         check_installed("peft", extra="lora")
         from peft import LoraConfig, inject_adapter_in_model
@@ -73,31 +70,20 @@ class LoRA(LanguageModelSource):
                 # In place, without peft's wrapper: the model stays one of transformers, whose own
                 # `forward` and `generate` are called, hooks of strategies included.
                 inject_adapter_in_model(settings, model, ADAPTER)
+                for name, layer in adapted_layers(model).items():
+                    if ADAPTER not in layer.lora_A or layer is model.get_output_embeddings():
+                        raise ValueError(f"{name} is an embedding")  # the output's may be tied
             except ValueError as error:
-                raise self._refused(str(error).splitlines()[0]) from error
-        for name, layer in adapted_layers(model).items():
-            if ADAPTER not in layer.lora_A or layer is model.get_output_embeddings():
-                raise self._refused(f"{name} is an embedding")  # the output's may be tied
+                raise InputError(
+                    expected="target_modules that name linear layers of the model",
+                    found=f"{self.target_modules!r} ({str(error).splitlines()[0]})",
+                    remedy="Take all-linear for all of them but the output's.",
+                ) from error
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
         return model.train(), tokenizer
 
     def saved_form(self, root: Path) -> FanoutFormat | None:
-        """Return the format saved beside the base model, if there is one."""
+        """Return the base model's format."""
         return self.base.saved_form(root)
-
-    def _refused(self, reason: str) -> InputError:
-        return InputError(
-            expected="target_modules that name linear layers of the model",
-            found=f"{self.target_modules!r} ({reason})",
-            remedy="Take all-linear for all of them but the output's.",
-        )
-
-
-def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """Write a model's adapters, ``adapter_weights(model)``, so that ``peft`` can load them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    settings: Any = model.peft_config
-    settings[ADAPTER].save_pretrained(folder)
-    save_file(weights, folder / "adapter_model.safetensors")

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import r4t.fanout.checks as checks
 from r4t.errors import InputError, check_least
-from r4t.fanout.backend import Backend, Prompts, Transformers
+from r4t.fanout.backend import Backend, EndTokens, Prompts, Transformers
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
-from r4t.fanout.lora import save_adapter
-from r4t.fanout.sampling import EndTokens
-from r4t.fanout.sharding import is_first_process
-from r4t.fanout.weights import adapter_weights, plain_weights
+from r4t.fanout.weights import ADAPTER, adapter_weights, is_first_process, plain_weights
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Fanouts:
     prompt_mask: Tensor  # (B·G, P), 1 for a token of the prompt
     completion_ids: Tensor  # (B·G, T) token ids, padded on the right
     completion_mask: Tensor  # (B·G, T), 1 for a sampled token, the end-of-sequence token included
-    texts: list[str]  # B·G; each with the <think> of a chat template that begins one
+    texts: list[str]  # B·G; each with the <think> that a chat template may begin it with
     subqueries: list[list[str]]  # B·G lists of at most k; empty if nothing could be parsed
 
     def rows(self, selection: slice) -> "Fanouts":
@@ -52,7 +50,7 @@ class FanoutModel(nn.Module):
         backend: What runs it while it writes; ``Transformers`` by default.
 
     Raises:
-        InputError: The tokenizer has no end token, its chat template fails, or the prompt alone
+        InputError: If the tokenizer has no end token, its chat template fails, or the prompt alone
             leaves no room for a completion in the model's context.
     """
 
@@ -67,15 +65,13 @@ class FanoutModel(nn.Module):
         super().__init__()
         check_least({"max_new_tokens": (max_new_tokens, 1)})
         checks.ensure_pad_token(tokenizer)
-        self.lm = lm
+        self.lm, self.form, self.max_new_tokens = lm, form, max_new_tokens
         self.tokenizer: Any = tokenizer
-        self.form = form
-        self.max_new_tokens = max_new_tokens
         self.backend: Backend = Transformers() if backend is None else backend
         self.end_ids = checks.end_ids(tokenizer, lm.generation_config)
         self.ends = EndTokens(tokenizer, form, lm.config.get_text_config().vocab_size)
         self._rollout_checked = False
-        self._check_prompts([""], self.prompt_tokens([""])[1])
+        checks.check_prompts(self, [""])
 
     def prompts(self, queries: Sequence[str]) -> list[str]:
         """Return what the model reads for each query, through any chat template."""
@@ -87,16 +83,13 @@ class FanoutModel(nn.Module):
         return "<think>" if self.prompts([""])[0].rstrip().endswith("<think>") else ""
 
     def prompt_tokens(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return prompts (B, P) and their mask, padded on the left, through any chat template."""
+        """Return the tokens (B, P) of ``prompts`` and their mask, padded on the left."""
         return self._tokens(self.prompts(queries), "left", not self.tokenizer.chat_template)
 
     def _tokens(self, texts: list[str], side: str, special: bool) -> tuple[Tensor, Tensor]:
         settings = {"return_tensors": "pt", "padding": True, "padding_side": side}
         batch = self.tokenizer(texts, add_special_tokens=special, **settings).to(self.lm.device)
         return batch["input_ids"], batch["attention_mask"]
-
-    def _check_prompts(self, queries: Sequence[str], mask: Tensor) -> None:
-        checks.check_length(self.lm, mask, queries, self.max_new_tokens, "max_new_tokens")
 
     @torch.no_grad()
     def sample(
@@ -108,16 +101,17 @@ class FanoutModel(nn.Module):
     ) -> Fanouts:
         """Sample ``group_size`` fan-outs for each query.
 
-        It warns if no completion of the first rollout, of several a query, lists k sub-queries.
+        The first rollout with several fan-outs per query warns if none of them lists k sub-queries.
 
         Args:
             queries: B texts.
             seeds: B seeds; a query's fan-outs depend on its seed alone.
-            group_size: Completions G a query.
-            temperature: Above 0; 1 samples from the model's own distribution, toward 0 grows greedy.
+            group_size: Completions G per query.
+            temperature: Above 0; 1 samples from the model's own distribution, and a value near 0
+                almost always takes the most likely token.
 
         Raises:
-            InputError: The temperature is not above 0, or a prompt leaves no room for
+            InputError: If the temperature is not above 0, or a prompt leaves no room for
                 ``max_new_tokens`` in the model's context.
         """
         if temperature <= 0:
@@ -127,7 +121,8 @@ class FanoutModel(nn.Module):
                 remedy="Take the paper's 0.9.",
             )
         ids, mask = self.prompt_tokens(queries)
-        self._check_prompts(queries, mask)
+        limit = self.max_new_tokens
+        checks.check_length(self.lm, mask.sum(1), queries, limit, "max_new_tokens")
         prompts = Prompts(ids, mask, self.opening(), seeds, group_size, temperature)
         completion = self.backend.generate(self, prompts)
         ids, mask = ids.repeat_interleave(group_size, 0), mask.repeat_interleave(group_size, 0)
@@ -136,40 +131,37 @@ class FanoutModel(nn.Module):
         if group_size > 1 and not self._rollout_checked:
             self._rollout_checked = True
             cut, k = int(self.truncated(fanouts).sum()), self.form.set_size
-            warning = checks.short_lists(fanouts.subqueries, k, cut, self.max_new_tokens)
-            if warning:
+            if warning := checks.short_lists(fanouts.subqueries, k, cut, limit):
                 warnings.warn(warning, stacklevel=3)  # past no_grad
         return fanouts
 
     def log_probs(self, fanouts: Fanouts, temperature: float) -> Tensor:
         """Return log π (B·G, T) of the completion tokens at ``temperature``, in float32."""
-        return _chosen(self._log_policy(fanouts, temperature), fanouts.completion_ids)
+        return self._log_policy(fanouts, temperature)[0]
 
     def log_probs_and_entropy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
-        """Return ``log_probs``, and without a second pass the entropy at each of their tokens.
+        """Return ``log_probs`` and, from the same pass, the policy's entropy (B·G, T) at each token.
 
-        The entropy (B·G, T) is that of the policy over the vocabulary, in nats, from 0 (the next
-        token is certain) to the logarithm of the vocabulary's size; without gradient.
+        The entropy is in nats, from 0 (the next token is certain) to the logarithm of the
+        vocabulary's size, without gradient.
         """
-        policy = self._log_policy(fanouts, temperature)
-        with torch.no_grad():  # row by row: one more copy of the whole policy would not be cheap
-            entropy = torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
-        return _chosen(policy, fanouts.completion_ids), entropy
+        log_probs, policy = self._log_policy(fanouts, temperature)
+        with torch.no_grad():  # row by row, to save a copy of the whole policy
+            return log_probs, torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
 
     def truncated(self, fanouts: Fanouts) -> Tensor:
-        """Return (B·G,) bool: neither an end of sequence nor a complete list within the limit."""
+        """Return (B·G,) bool, True without an end token or a complete list within the limit."""
         ends = self._is_end(fanouts.completion_ids) & (fanouts.completion_mask > 0)
         return ~(ends.any(1) | self._complete(fanouts.texts).to(ends.device))
 
     def _complete(self, texts: Sequence[str]) -> Tensor:
-        """Whether each of n texts is a complete list, (n,)."""
         return torch.tensor([self.form.complete(text) for text in texts], dtype=torch.bool)
 
     def _is_end(self, ids: Tensor) -> Tensor:
         return torch.isin(ids, torch.tensor(self.end_ids, device=ids.device))
 
-    def _log_policy(self, fanouts: Fanouts, temperature: float) -> Tensor:
-        """Log-policy (B·G, T, V) at each completion token, in float32."""
+    def _log_policy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return log π (B·G, T) of the completion tokens, and of the vocabulary (B·G, T, V)."""
         mask = torch.cat([fanouts.prompt_mask, fanouts.completion_mask], 1)
         output = self.lm(
             input_ids=torch.cat([fanouts.prompt_ids, fanouts.completion_ids], 1),
@@ -178,15 +170,16 @@ class FanoutModel(nn.Module):
             use_cache=False,
             logits_to_keep=fanouts.completion_ids.shape[1] + 1,
         )
-        return (output.logits[:, :-1].float() / temperature).log_softmax(-1)
+        policy = (output.logits[:, :-1].float() / temperature).log_softmax(-1)
+        return policy.gather(-1, fanouts.completion_ids.unsqueeze(-1)).squeeze(-1), policy
 
     def teach(self, queries: Sequence[str], additions: Sequence[Sequence[str]]) -> Fanouts:
-        """Return given fan-outs as tokens, as if the model had written them (warm start).
+        """Return the tokens of fan-outs to imitate, as if the model had written them (warm start).
 
         A thought that the chat template begins ends at once.
 
         Raises:
-            InputError: A prompt leaves no room for its fan-out in the model's context.
+            InputError: If a prompt leaves no room for its fan-out in the model's context.
         """
         opening = self.opening()
         start = "\n</think>\n\n" if opening else ""
@@ -194,21 +187,19 @@ class FanoutModel(nn.Module):
         ids, mask = self.prompt_tokens(queries)
         eos = self.tokenizer.eos_token
         completion = self._tokens([text + eos for text in texts], "right", False)
-        checks.check_length(self.lm, mask, queries, completion[1].sum(1), "the fan-out to imitate")
+        lengths = mask.sum(1), completion[1].sum(1)
+        checks.check_length(self.lm, lengths[0], queries, lengths[1], "the fan-out to imitate")
         texts = [opening + text for text in texts]
         return Fanouts(ids, mask, *completion, texts, self._parse(queries, texts))
 
     def save(self, folder: str | Path) -> None:
         """Write weights, tokenizer and format into ``folder``; ``transformers`` can load it too.
 
-        Adapters are merged into the model, and are once more alone in ``adapter/``, for ``peft``. All
+        Adapters are merged into the model; ``adapter/`` also holds them alone, for ``peft``. All
         processes that share weights must call this; the first one writes.
         """
-        folder = Path(folder)
-        first, weights = is_first_process(), {}
-        for name, weight in plain_weights(self.lm):
-            if first:
-                weights[name] = weight.cpu()
+        folder, first = Path(folder), is_first_process()
+        weights = {name: weight.cpu() for name, weight in plain_weights(self.lm) if first}
         adapters = adapter_weights(self.lm)
         if not first:
             return
@@ -218,7 +209,9 @@ class FanoutModel(nn.Module):
             config = copy.deepcopy(self.lm.config)
             config.dtype = torch.float32  # of the merged weights
             config.save_pretrained(folder)
-            save_adapter(self.lm, adapters, folder / "adapter")
+            settings: Any = self.lm.peft_config
+            settings[ADAPTER].save_pretrained(folder / "adapter")
+            save_file(adapters, folder / "adapter" / "adapter_model.safetensors")
         self.tokenizer.save_pretrained(folder)
         spec = {**self.form.spec(), "max_new_tokens": self.max_new_tokens}
         (folder / SPEC_FILE).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
@@ -241,10 +234,10 @@ class FanoutModel(nn.Module):
         self, ids: Tensor, mask: Tensor, completion: Tensor, queries: Sequence[str]
     ) -> Fanouts:
         is_end = self._is_end(completion)
-        # A token counts up to and with the first end of sequence; padding follows a complete list.
+        # Tokens count up to the first end token, including it; padding follows a complete list.
         real = (is_end.cumsum(1) - is_end.long()) == 0
         if self.tokenizer.pad_token_id not in self.end_ids:
-            # A pad token before another token was sampled: what follows was written after it.
+            # A pad token with another token after it was sampled.
             others = (completion != self.tokenizer.pad_token_id).flip(1)
             real &= others.cumsum(1).flip(1) > 0
         opening = self.opening()
@@ -252,14 +245,9 @@ class FanoutModel(nn.Module):
             opening + self.tokenizer.decode(row[keep], skip_special_tokens=True)
             for row, keep in zip(completion, real)
         ]
-        # What follows a complete list was never sampled, even if it looks like an end token.
+        # An end token after a complete list is padding.
         real &= ~(self._complete(texts).to(real.device).unsqueeze(1) & is_end)
         return Fanouts(ids, mask, completion, real.long(), texts, self._parse(queries, texts))
 
     def _parse(self, queries: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
         return [self.form.parse(query, text) for query, text in zip(queries, texts)]
-
-
-def _chosen(policy: Tensor, ids: Tensor) -> Tensor:
-    """Log-probabilities (n, T) of the tokens ``ids`` (n, T) under the log-policy (n, T, V)."""
-    return policy.gather(-1, ids.unsqueeze(-1)).squeeze(-1)

@@ -1,23 +1,24 @@
-"""Completion → the entries of the list in it, also if a model wrote the list carelessly.
+"""Completion → the entries of the list in it, even if a model wrote the list carelessly.
 
-Read is what ``<queries>`` holds outside any thought; of several such blocks the first with an entry.
-Nothing outside the tag is read: it may be a draft or an echo of the prompt. Within the tag:
+Only what ``<queries>`` holds outside any thought is read; of several such blocks the first with an
+entry. Text outside the tag may be a draft or an echo of the prompt. Within the tag:
 
-* Valid JSON is read exactly: strings, those of nested lists, and of an object the value that calls
-  itself a query (else its lists, else the values of numbered keys, else its first string). Numbers
-  and ``null`` are no entries. What follows the list is not read.
-* Forgiven are code fences, missing, trailing and doubled commas, single, smart and missing quotes,
-  quotes within quotes, numbers and bullets before entries, brackets that never open or close, one
-  entry a line, ``<query>`` tags, and a closing tag that is missing or cut.
+* Valid JSON is read exactly: strings, those of nested lists, and in an object the value whose key
+  means query (else its lists, else the values of numbered keys, else its first string). Numbers
+  and ``null`` are no entries. Text after the list is not read.
+* These mistakes are forgiven: code fences, missing, trailing and doubled commas, single, smart and
+  missing quotes, quotes within quotes, numbers and bullets before entries, brackets that never open
+  or close, one entry per line, ``<query>`` tags, and a closing tag that is missing or cut.
 * A string that is open when the completion is cut off is dropped: it is half an entry.
-* Entries are trimmed and their white space made single; blank ones are dropped. Repeats stay: an
-  objective should see them.
+* Entries are trimmed, white space becomes a single space, and blank entries are dropped. Repeats
+  stay: an objective should see them.
 """
 
 import re
 
 _THOUGHT = re.compile(r"(</?think>)", re.IGNORECASE)
 _TAG = re.compile(r"<\s*(/?)\s*queries\s*>", re.IGNORECASE)
+_CUT_TAG = re.compile(r"</(?:q|qu|que|quer|queri|querie|queries)?\Z")
 _ELEMENT = re.compile(r"<(query|item|li|q)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _CLOSERS = {'"': '"', "'": "'", "`": "`'", "“": '”“"', "„": '“”"', "‘": "’‘'", "«": "»"}
 _QUOTES = "".join(_CLOSERS)
@@ -43,7 +44,7 @@ _Item = tuple[str | None, list[str], bool]  # key before it, entries in it, whet
 
 
 def read_entries(completion: str) -> list[str]:
-    r"""Return the entries of a completion, none if there is no list in it; never raises.
+    r"""Return the entries of a completion, an empty list if it contains none; never raises.
 
     Examples:
         >>> read_entries('<think>["no"]</think><queries>["linen shirt", "straw hat",]</queries>')
@@ -53,19 +54,21 @@ def read_entries(completion: str) -> list[str]:
         >>> read_entries('<queries>[{"query": "linen shirt"}, {"query": "straw h')
         ['linen shirt']
     """
-    for block, cut in _blocks(outside_thoughts(completion)):
-        entries = [" ".join(_whole(entry).split()) for entry in _entries(block, cut)]
-        entries = [entry for entry in entries if entry]
-        if entries:
-            return _without_marks(entries)
+    pieces = _TAG.split(outside_thoughts(completion))  # text, slash, text, slash, text …
+    pieces[-1] = _CUT_TAG.sub("", pieces[-1])
+    for place in range(2, len(pieces), 2):
+        if not pieces[place - 1]:
+            entries = _entries(pieces[place], cut=place + 1 == len(pieces))
+            if entries := [text for text in map(_clean, entries) if text]:
+                return _without_marks(entries)
     return []
 
 
 def outside_thoughts(completion: str) -> str:
-    """Return what is outside ``<think>``.
+    """Return the text outside ``<think>``.
 
-    A thought that never ends takes all that follows. One with an end alone, because the chat template
-    began it, takes all before.
+    A thought that never ends includes the rest of the completion. If the chat template began it, only
+    its end is in the completion, and it includes all text before.
 
     Examples:
         >>> outside_thoughts("<think>hm</think>yes"), outside_thoughts("hm</think>yes")
@@ -83,7 +86,7 @@ def outside_thoughts(completion: str) -> str:
 
 
 def list_ends(completion: str) -> bool:
-    """Whether the list is complete: its closing tag is there, outside any thought.
+    """Whether the list is complete: it has its closing tag outside any thought.
 
     Examples:
         >>> list_ends("<queries>[]</queries>"), list_ends("<think>then </queries>")
@@ -93,25 +96,13 @@ def list_ends(completion: str) -> bool:
 
 
 def without_tags(text: str) -> str:
-    r"""Return JSON with the tags that reading looks for escaped: their ``<``.
+    r"""Return JSON in which the ``<`` of each tag that reading looks for is escaped.
 
     Examples:
         >>> print(without_tags('["a </queries> b < c"]'))
         ["a \u003c/queries> b < c"]
     """
     return re.sub(r"<(?=\s*/?\s*(?:queries|think)\s*>)", r"\\u003c", text, flags=re.IGNORECASE)
-
-
-def _blocks(text: str, tag: str = "</queries") -> list[tuple[str, bool]]:
-    """What follows each opening tag, and whether the completion was cut off in it."""
-    pieces = _TAG.split(text)  # text, slash, text, slash, text …
-    opened = [place for place in range(1, len(pieces), 2) if not pieces[place]]
-    blocks = [(pieces[place + 1], place + 2 == len(pieces)) for place in opened]
-    if blocks and blocks[-1][1]:  # drop the beginning of a closing tag
-        block = blocks[-1][0]
-        ends = (length for length in range(len(tag), 1, -1) if block.endswith(tag[:length]))
-        blocks[-1] = block[: len(block) - next(ends, 0)], True
-    return blocks
 
 
 def _entries(block: str, cut: bool) -> list[str]:
@@ -127,7 +118,7 @@ def _entries(block: str, cut: bool) -> list[str]:
 
 
 def _lines(block: str) -> list[str]:
-    """One entry a line; if lines are numbered or have bullets, only those."""
+    """Return one entry per line; if some lines have numbers or bullets, only those."""
     lines = [line.strip() for line in block.splitlines()]
     lines = [line for line in lines if line and not line.startswith("```") and line[-1] != ":"]
     marked = [line for line in lines if _MARK.match(line)]
@@ -138,7 +129,7 @@ def _lines(block: str) -> list[str]:
 
 
 def _bare(text: str) -> str:
-    """A text without quotes, without its number or bullet, and without its comma."""
+    """Return a text without its quotes, number or bullet, and comma."""
     text = _MARK.sub("", text.strip().replace("```", ""), count=1)
     return text.strip().rstrip(",;").strip(_QUOTES + "”’»*_ ")
 
@@ -150,11 +141,11 @@ class _Scan:
         self.text, self.cut = text, cut
         self.levels: list[list[_Item]] = [[]]
         self.keys: list[str | None] = [None]  # of the next item of each level
-        self.bare = ""
-        self.fresh = False  # the last item ended and no comma has come: a colon makes it a key
+        self.bare = ""  # text outside quotes since the last item
+        self.fresh = False  # whether a colon here would make the last item a key
 
     def read(self, place: int) -> list[str]:
-        """Return the entries from the bracket at ``place`` on, to the end of the first list."""
+        """Return the entries from the bracket at ``place`` to the end of the first list."""
         while place < len(self.text):
             char = self.text[place]
             if char in _QUOTES and len(self.levels) > 1 and self._may_open():
@@ -162,11 +153,11 @@ class _Scan:
                 continue
             place += 1
             if char in "[{":
-                self._clear()
+                self.bare, self.fresh = "", False
                 self.levels.append([])
                 self.keys.append(None)
             elif len(self.levels) == 1:
-                continue  # between objects without a list around them
+                continue  # between objects that no list encloses
             elif char in "]}":
                 self._flush()
                 self._close()
@@ -179,9 +170,6 @@ class _Scan:
         while len(self.levels) > 1:
             self._close()
         return [entry for _, entries, _ in self.levels[0] for entry in entries]
-
-    def _clear(self) -> None:
-        self.bare, self.fresh = "", False
 
     def _plain(self, char: str) -> None:
         if char in ",;\n":
@@ -198,12 +186,12 @@ class _Scan:
             self.fresh = self.fresh and char.isspace()
 
     def _may_open(self) -> bool:
-        """Whether a quote here begins a text; not within a word that has no quotes."""
+        """Whether a quote here begins a text: not within a bare word, except for Python's prefixes."""
         bare = self.bare.strip()
         return not any(map(str.isalpha, bare)) or bare.lower() in ("u", "b", "r", "f")
 
     def _string(self, start: int) -> int:
-        """Add the text that the quote at ``start`` begins; return the place after it."""
+        """Add the text that the quote at ``start`` begins; return the position after it."""
         self.bare = ""
         if match := _TEXT[self.text[start]].match(self.text, start + 1):
             self._add([_unescaped(match.group(1))])
@@ -223,10 +211,9 @@ class _Scan:
         self.bare = ""
 
     def _close(self) -> None:
-        items = self.levels.pop()
         self.keys.pop()
-        self._add(_chosen(items), nested=True)
-        self._clear()
+        self._add(_chosen(self.levels.pop()), nested=True)
+        self.bare, self.fresh = "", False
 
     def _add(self, entries: list[str], nested: bool = False) -> None:
         self.levels[-1].append((self.keys[-1], entries, nested))
@@ -235,7 +222,7 @@ class _Scan:
 
 
 def _chosen(items: list[_Item]) -> list[str]:
-    """The entries of a list; of an object those of the values that are the queries."""
+    """Return the entries of a list, or of the values in an object that are the queries."""
     keyed = [
         (key.strip().lower(), entries, deep) for key, entries, deep in items if key is not None
     ]
@@ -252,7 +239,7 @@ def _chosen(items: list[_Item]) -> list[str]:
 
 
 def _unescaped(text: str) -> str:
-    r"""A text with ``\n``, ``\"``, ``\u00e9``, ``\xe9`` and the like resolved."""
+    r"""Return a text with ``\n``, ``\"``, ``\u00e9``, ``\xe9`` and similar escapes resolved."""
 
     def resolved(match: re.Match[str]) -> str:
         code = match.group(1) or match.group(2) or match.group(3)
@@ -261,13 +248,14 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(resolved, text)
 
 
-def _whole(text: str) -> str:
-    """A text whose pairs of surrogates are one character; half a pair cannot be encoded."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _clean(text: str) -> str:
+    # Pairs of surrogates become one character; UTF-8 cannot encode half a pair.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(text.split())
 
 
 def _without_marks(entries: list[str]) -> list[str]:
-    """Entries without the numbers 1 … n or the bullets that all of several begin with."""
+    """Return several entries without the numbers 1 … n or bullets that all of them begin with."""
     while len(entries) > 1:
         marks = [_INNER_MARK.match(entry) for entry in entries]
         numbers = [mark and mark.group(1) for mark in marks]

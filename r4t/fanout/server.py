@@ -119,7 +119,7 @@ class Server:
             raise InputError(
                 expected=f"an answer to {path} from the vLLM server at {self.url}",
                 found=str(failure_of(error)) if lost else "one that cannot be read",
-                remedy="Look into the server's log.",
+                remedy="Read the server's log.",
             ) from error
 
 
@@ -128,7 +128,7 @@ def _completion(choice: dict[str, Any]) -> Completion:
         raise InputError(
             expected="at least one token in each completion of a vLLM server",
             found=f"none (finish_reason '{choice['finish_reason']}')",
-            remedy="Look into the server's log.",
+            remedy="Read the server's log.",
         )
     # JSON has no number for the log-probability of an impossible token: it arrives as null.
     log_probs = [float("nan") if p is None else p for p in choice["logprobs"]["token_logprobs"]]

@@ -43,15 +43,16 @@ class NearbyWords(FanoutTeacher):
         self, searcher: Searcher, queries: Sequence[Query], vectors: Tensor, size: int, seed: int
     ) -> list[list[str]]:
         """Draw an item for each addition, then one to three of its words in a row."""
-        depth = min(self.near, len(searcher.catalog))
-        _, rows = searcher.index.search(vectors, depth)
+        _, rows = searcher.index.search(vectors, min(self.near, len(searcher.catalog)))
         texts, written = searcher.catalog.texts, []
         for query, nearby in zip(queries, rows.tolist()):
             draw = random.Random(f"{seed}/{query.id}")
-            spans = (
-                span(texts[draw.choice(nearby)], query.text, self.words, draw) for _ in range(size)
+            written.append(
+                [
+                    span(texts[draw.choice(nearby)], query.text, self.words, draw)
+                    for _ in range(size)
+                ]
             )
-            written.append(list(spans))
         return written
 
 
@@ -71,7 +72,7 @@ class ReferenceWords(FanoutTeacher):
         """Go through the reference items in random order, again and again, and take words of each.
 
         Raises:
-            InputError: A query has no reference set.
+            InputError: If a query has no reference set.
         """
         texts, written = searcher.catalog.texts, []
         for query in queries:
@@ -91,7 +92,7 @@ class ReferenceWords(FanoutTeacher):
 
 
 def span(text: str, query: str, most: int, draw: random.Random) -> str:
-    """Return one to ``most`` neighboring words of ``text`` that the query does not have.
+    """Return one to ``most`` neighboring words of ``text`` that the query does not contain.
 
     Examples:
         >>> span("Linen shirt in white", "white linen", 1, random.Random(0))

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from r4t.errors import InputError
 from r4t.fanout.backend import Backend, Prompts, Writer
-from r4t.fanout.sampling import tokens_to_end
 from r4t.fanout.server import Completion, CompletionRequest, Server
-from r4t.fanout.sharding import is_first_process
-from r4t.fanout.weights import served_weights, weight_specs
+from r4t.fanout.weights import is_first_process, served_weights, weight_specs
 from r4t.support.packages import check_installed
 from r4t.support.seeds import query_seed
 
@@ -145,9 +143,16 @@ class VllmServer(Backend):
         answers = server.write(requests, sampling)
         rows = [row for completions in answers for row in completions]
         while True:
-            lengths = [tokens_to_end(model.ends, row.ids, prompts.opening) for row in rows]
+            lengths = [model.ends.length(row.ids, prompts.opening) for row in rows]
             rows = [Completion(row.ids[:n], row.log_probs[:n]) for row, n in zip(rows, lengths)]
-            stopped = [place for place, row in enumerate(rows) if _stopped(model, prompts, row.ids)]
+            # The server also stops at an end within a thought, which is too early.
+            stopped = [
+                place
+                for place, row in enumerate(rows)
+                if len(row.ids) < longest
+                and row.ids[-1] not in model.end_ids
+                and not model.ends.complete(row.ids, prompts.opening)
+            ]
             if not stopped:
                 return rows
             requests = []
@@ -203,14 +208,6 @@ def _sampling(model: Writer, temperature: float) -> dict[str, Any]:
     if not lists.end_per_entry or model.form.set_size == 1:
         settings |= {"stop": [lists.end], "include_stop_str_in_output": True}
     return settings
-
-
-def _stopped(model: Writer, prompts: Prompts, ids: list[int]) -> bool:
-    """Whether the server stopped a completion too early: at an end within a thought."""
-    if len(ids) >= model.max_new_tokens or ids[-1] in model.end_ids:
-        return False
-    text = prompts.opening + model.tokenizer.decode(ids, skip_special_tokens=True)
-    return not model.form.complete(text)
 
 
 def _check_context(server: Server, prompt: int, completion: int) -> None:

@@ -17,7 +17,7 @@ from r4t.fanout.checks import check_list, check_prompts
 from r4t.fanout.formats import Expand, FanoutFormat
 from r4t.fanout.language_model import LanguageModelSource
 from r4t.fanout.model import FanoutModel, Fanouts
-from r4t.fanout.sharding import is_first_process, is_sharded, shard
+from r4t.fanout.weights import is_first_process, is_sharded, shard
 from r4t.geometry import distinct_count
 from r4t.grpo.policy import check_moves, stuck
 from r4t.grpo.preflight import try_reward

@@ -101,7 +101,7 @@ def test_a_saved_prompt_does_not_change():
     [
         (
             "no slot <queries>",
-            r"a prompt with \{query\}, but found none in '.*mine.txt'\. Put it where the broad query",
+            r"prompt with \{query\}, but found none in '.*mine.txt'\. Write it where the broad query",
         ),
         (
             "{query} {set_sise} <queries>",
@@ -109,7 +109,7 @@ def test_a_saved_prompt_does_not_change():
         ),
         (
             "{query}",
-            r"a prompt with <queries>, but found none in '.*mine.txt'\. Put it around the list",
+            r"prompt with <queries>, but found none in '.*mine.txt'\. Ask for the list inside",
         ),
     ],
 )

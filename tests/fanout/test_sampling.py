@@ -5,10 +5,10 @@ import torch
 from transformers import LogitsProcessor
 
 from r4t.fanout import backend
+from r4t.fanout.backend import EndTokens, ListComplete
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
-from r4t.fanout.sampling import EndTokens, ListComplete
 
 TEXTS = ["red linen shirt", "blue wool coat", "green silk dress"] * 3
 # A template that begins a thought for the model, as those of some reasoning models do.

@@ -69,7 +69,7 @@ def test_a_lost_request_is_sent_again(impatient):
         seen.failures = [500] * 6
         message = (
             rf"answer to /v1/completions from the vLLM server at {seen.url}, but found "
-            r"InternalServerError \(.*out of memory.*\)\. Look into the server's log\."
+            r"InternalServerError \(.*out of memory.*\)\. Read the server's log\."
         )
         with pytest.raises(InputError, match=message):
             Server(seen.url, 5).write([ONE], SAMPLING)

@@ -6,11 +6,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausa
 
 from r4t.errors import InputError
 from r4t.fanout import backend
+from r4t.fanout.backend import SeededSampling
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
-from r4t.fanout.sampling import SeededSampling
 from r4t.grpo.policy import check_moves, stuck, without_dropout
 from r4t.grpo.training import adamw
 from r4t.training.learning_rate import WarmupConstant

@@ -19,7 +19,7 @@ from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
-from r4t.fanout.sharding import shard
+from r4t.fanout.weights import shard
 from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.training import adamw
 from r4t.grpo.warm_start import WarmStart

@@ -1,32 +1,83 @@
-"""Requests → their answers: from memory, from a folder, or sent and then kept in both."""
+"""Requests to an endpoint → what it answered, from memory, from a folder, or sent and then kept."""
 
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r4t.chat.answer import Answer, Failure
 from r4t.errors import InputError
 from r4t.support.cache import Cache
 from r4t.support.files import write_text
 from r4t.support.fingerprints import fingerprint
 
-Request = Mapping[str, Any]
+Request = Mapping[str, Any]  # see ``send``
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote."""
+
+    text: str  # empty if the model refused to write
+    model: str  # the endpoint's own name for the model, often with a date
+    prompt_tokens: int | None  # None if the endpoint does not count them
+    completion_tokens: int | None  # None if the endpoint does not count them
+    seconds: float  # duration of the call, without earlier attempts and waits
+    cached: bool = False  # whether it needed no call
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer."""
+
+    kind: str  # a short name, the same for all failures of its kind, such as RateLimitError
+    detail: str  # the endpoint's own words, at most 300 characters
+    status: int | None = None  # of HTTP, 402 for an empty account; None if no status came back
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.detail})"
+
+
+@dataclass
+class Usage:
+    """What a ``Chat`` has sent and spent so far; cached answers cost nothing."""
+
+    calls: int = 0  # conversations sent to the endpoint
+    retries: int = 0  # further attempts at those
+    cached: int = 0  # answers that needed no call
+    failures: int = 0  # conversations without an answer
+    unmetered: int = 0  # answers whose tokens the endpoint did not count
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, answer: Answer) -> None:
+        """Count the tokens of an answer that was paid for."""
+        self.unmetered += None in (answer.prompt_tokens, answer.completion_tokens)
+        self.prompt_tokens += answer.prompt_tokens or 0
+        self.completion_tokens += answer.completion_tokens or 0
+
+    def cost(self, prices: tuple[float, float]) -> float:
+        """Return the cost at ``prices`` per million prompt and completion tokens.
+
+        Examples:
+            >>> Usage(prompt_tokens=2_000_000, completion_tokens=500_000).cost((0.25, 2.0))
+            1.5
+        """
+        return (self.prompt_tokens * prices[0] + self.completion_tokens * prices[1]) / 1e6
+
+
 Results = list[Answer | Failure]
 
 
 class AnswerCache:
     """Answers by the content of their requests.
 
-    On disk an answer is ``folder/ab/ab12….json``, named after the SHA-256 of its request. It holds
-    request and answer, for people to read. Several processes may share the folder.
-
     Args:
         memory: Answers kept in memory, at least 1.
-        folder: Where all answers are kept, if anywhere.
+        folder: Holds all answers, if not None, and several processes may share it. A readable file
+            ``folder/ab/ab12….json``, named after the SHA-256 of the request, has request and answer.
     """
 
     def __init__(self, memory: int, folder: Path | None = None) -> None:
@@ -42,7 +93,7 @@ class AnswerCache:
                 ``write`` as soon as it arrives.
 
         Raises:
-            InputError: The folder cannot be written; nothing has been sent by then.
+            InputError: If the folder cannot be written; nothing has been sent by then.
         """
         if self._folder is not None:
             with self._writing():
@@ -55,8 +106,8 @@ class AnswerCache:
 
         def make(missing: list[str]) -> Results:
             results: dict[str, Any] = {key: self._read(key) for key in missing}
-            sent.update(key for key in missing if results[key] is None)
-            unknown = [key for key in missing if key in sent]
+            unknown = [key for key in missing if results[key] is None]
+            sent.update(unknown)
             results.update(zip(unknown, send([by_key[key] for key in unknown])))
             return list(results.values())
 
@@ -88,7 +139,6 @@ class AnswerCache:
         return None if self._folder is None else self._folder / key[:2] / f"{key}.json"
 
     def _read(self, key: str) -> Answer | None:
-        """Return an answer from the folder; None if no file holds one."""
         try:
             path = self._path(key)
             row = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
