@@ -297,7 +297,7 @@ def test_a_prompt_template_without_the_query(refused, run, silent, tmp_path):
     path = tmp_path / "prompt.txt"
     path.write_text("Answer in <queries>[...]</queries>, {set_size} at most.")
     sentence = refused(*tune(tmp_path, run, {"diversity": 1.0}, form=json_list(task=str(path))))
-    assert f"a prompt with {{query}}, but found none in '{path}'. Put it where" in sentence
+    assert f"a prompt with {{query}}, but found none in '{path}'. Write it where" in sentence
 
 
 def test_prompts_longer_than_the_model_reads(refused, run, start, silent, tmp_path):
