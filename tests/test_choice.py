@@ -9,7 +9,7 @@ from r4t.choice import BestRows, BestSet, QueryTime, best_members
 from r4t.errors import InputError
 from r4t.index import TorchIndex
 from r4t.objective import Objective
-from r4t.plugins import load_objective
+from r4t.objective import load_objective
 from r4t.reward import Reward
 from r4t.search import Searcher
 

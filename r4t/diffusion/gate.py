@@ -18,11 +18,11 @@ MEASURES = ("composite", "vendi")
 
 @dataclass(frozen=True)
 class GateReport:
-    """What generators keep of their teacher's scores, all as ``measure`` returns them."""
+    """What share of their teacher's scores generators keep; scores as ``measure`` returns them."""
 
     teacher: dict[str, float]
     scores: dict[str, dict[str, float]]
-    gate: float  # share of the teacher's scores that must be kept
+    gate: float  # share of the teacher's scores that a generator must keep
     queries: int
 
     def shares(self, name: str) -> dict[str, float]:
@@ -31,35 +31,29 @@ class GateReport:
 
     @property
     def best(self) -> str:
-        """The generator whose lower share is highest; the first of equals."""
+        """The generator whose lower share is highest; the first among equals."""
         return max(self.scores, key=lambda name: min(self.shares(name).values()))
 
     @property
     def passed(self) -> bool:
-        """Whether the best one keeps enough of both."""
+        """Whether the best generator keeps enough of both."""
         return min(self.shares(self.best).values()) >= self.gate
 
     def __str__(self) -> str:
         parts = []
         for name, scores in self.scores.items():
-            kept = " and ".join(f"{share:.1%} of {m}" for m, share in self.shares(name).items())
-            parts.append(f"the {name} keeps {kept} in {scores['evaluations']:g} evaluations")
+            shares = " and ".join(f"{share:.1%} of {m}" for m, share in self.shares(name).items())
+            parts.append(f"the {name} keeps {shares} in {scores['evaluations']:g} evaluations")
         return (
-            f"On {self.queries} validation queries, the teacher in "
-            f"{self.teacher['evaluations']:g} evaluations: {'; '.join(parts)} (the gate is "
-            f"{self.gate:.0%})"
+            f"On {self.queries} validation queries, compared with the teacher's "
+            f"{self.teacher['evaluations']:g} evaluations, {'; '.join(parts)} (gate: {self.gate:.0%})"
         )
 
     def facts(self) -> dict[str, Any]:
         """Return what is stored beside the model."""
-        return {
-            "gate": self.gate,
-            "passed": self.passed,
-            "best": self.best,
-            "queries": self.queries,
-            "teacher": self.teacher,
-            **{name: {**scores, "kept": self.shares(name)} for name, scores in self.scores.items()},
-        }
+        shares = {name: {**each, "kept": self.shares(name)} for name, each in self.scores.items()}
+        facts = {"gate": self.gate, "passed": self.passed, "best": self.best}
+        return {**facts, "queries": self.queries, "teacher": self.teacher, **shares}
 
 
 def measure(
@@ -70,18 +64,11 @@ def measure(
     pool_size: int | None = None,
     anchor: float = 0.0,
 ) -> dict[str, dict[str, float]]:
-    """Measure generators on the same queries with the same seeds.
-
-    Args:
-        generators: By name.
-        searcher: Retrieves.
-        reward: Its weighted sum is the composite.
-        queries: At least one; the encoder must know a word of each.
-        pool_size: Distinct items retrieved a set, for objectives that need a pool.
-        anchor: Share of the query in each direction.
+    """Measure generators on the same queries with the same seeds, see ``generated_sets``.
 
     Returns:
-        Generator → mean composite, mean Vendi score, and evaluations a query.
+        Generator → mean composite (weighted sum of ``reward``), mean Vendi score, and evaluations
+        per query.
 
     Raises:
         InputError: If the reward reads a field that a generated set does not have.
@@ -91,7 +78,7 @@ def measure(
         raise InputError(
             expected=f"objectives that read only {sorted(fields)} in the gate's composite",
             found=f"objectives that read {sorted(reward.deciding_needs)}",
-            remedy="Name other weights.",
+            remedy="Weight other objectives.",
         )
     scores = {}
     for name, generator in generators.items():

@@ -143,9 +143,9 @@ def test_the_gate_by_hand():
     assert not report_of(student=(0.49, 3.8), hybrid=(0.48, 3.9)).passed
     assert report_of(student=(0.49, 3.9), hybrid=(0.49, 3.9)).best == "student"
     assert str(both) == (
-        "On 11 validation queries, the teacher in 16 evaluations: the student keeps 98.0% of composite "
-        "and 95.0% of vendi in 4 evaluations; the hybrid keeps 98.0% of composite and 97.5% of vendi in "
-        "4 evaluations (the gate is 97%)"
+        "On 11 validation queries, compared with the teacher's 16 evaluations, the student keeps 98.0% "
+        "of composite and 95.0% of vendi in 4 evaluations; the hybrid keeps 98.0% of composite and "
+        "97.5% of vendi in 4 evaluations (gate: 97%)"
     )
 
 
@@ -153,7 +153,7 @@ def test_what_fails_the_gate_is_not_deployed(place):
     model = student(place, gate=1.0)
     torch.nn.init.zeros_(model.generator.network.rows_out.weight)  # says the same of all queries
     model.generator.network.rows_in.reset_parameters()
-    with pytest.warns(UserWarning, match=r"kept in .*rejected and not deployed\. Train longer"):
+    with pytest.warns(UserWarning, match=r"is in .*rejected and is not deployed\. Train longer"):
         model.export()
     assert not (place.step("accelerate") / "model").exists()
     facts = json.loads((place.step("accelerate") / "rejected" / "gate.json").read_text())
