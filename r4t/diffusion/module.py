@@ -92,11 +92,9 @@ class DiffusionRetriever(GeneratorTraining):
             )
         self.generator.set_sigma_data(data.sigma_data())
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return loss (9) on one batch, rows in a random order, some conditions dropped."""
-        condition, rows = batch
-        random, device = self.random(0, self.global_step, batch_idx), rows.device
-        total, mine = self.shared(len(rows))
+    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Return loss (9) of each set, rows in a random order, some conditions dropped."""
+        (total, mine), device = self.shared(len(rows)), rows.device
         order = torch.rand(total, rows.shape[1], generator=random, device=device)[mine]
         rows = rows.take_along_dim(order.argsort(dim=1)[..., None], dim=1)
         draws = torch.rand(total, generator=random, device=device)[mine]
@@ -104,9 +102,7 @@ class DiffusionRetriever(GeneratorTraining):
         t = torch.arange(total, device=device) + torch.rand(total, generator=random, device=device)
         noise = torch.randn(total, *rows.shape[1:], generator=random, device=device)[mine]
         dropped = draws < self.noise.condition_drop
-        loss = self.loss(condition, rows, dropped, (t / total)[mine], noise).mean()
-        self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
-        return loss
+        return self.loss(condition, rows, dropped, (t / total)[mine], noise)
 
     def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
         """Return loss (9) of held-out sets, no condition dropped."""
@@ -120,11 +116,7 @@ class DiffusionRetriever(GeneratorTraining):
         """Return loss (9) of each set (B,), at times ``t`` (B,) of the noise schedule.
 
         Other arguments are those of ``Denoiser.bind`` and ``denoising_loss``.
-
-        Raises:
-            InputError: If the rows' (L, d) is not the network's.
         """
-        self.check_shape(rows)
         denoiser = self.generator.denoiser
         sigma = self.noise_schedule.scaled(denoiser.sigma_data).sigma(t)
         bound = denoiser.bind(condition, dropped)

@@ -20,11 +20,12 @@ class SetNetwork(nn.Module, ABC):
 
     dim: int  # d, width of the embeddings of rows and query
     set_size: int  # L, the number of rows
+    arguments: tuple[str, ...]  # of the constructor: attributes, plain values or networks
 
     @property
-    @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Constructor arguments: plain values, or networks."""
+        """Constructor arguments by name."""
+        return {name: getattr(self, name) for name in self.arguments}
 
     @abstractmethod
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Any:
@@ -72,6 +73,8 @@ class SetTransformer(SetNetwork):
     """
 
     block_type: type[Block] = Block
+    arguments = ("dim", "width", "mlp_width", "heads", "layers", "set_size")
+    arguments += ("condition_tokens", "dropout", "qk_norm")
 
     def __init__(
         self,
@@ -113,12 +116,6 @@ class SetTransformer(SetNetwork):
         self.rows_out = nn.Linear(width, dim)
         nn.init.zeros_(self.rows_out.weight)
         nn.init.zeros_(self.rows_out.bias)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """See ``SetNetwork``."""
-        sizes = ("dim", "width", "mlp_width", "heads", "layers", "set_size", "condition_tokens")
-        return {name: getattr(self, name) for name in (*sizes, "dropout", "qk_norm")}
 
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Return keys and values of the queries for the cross-attention of every layer."""
@@ -174,6 +171,8 @@ class Relay(SetNetwork):
         InputError: If the networks differ in d or L.
     """
 
+    arguments = ("first", "then", "until")
+
     def __init__(self, first: SetNetwork, then: SetNetwork, until: float) -> None:
         super().__init__()
         one, other = ((network.set_size, network.dim) for network in (first, then))
@@ -185,11 +184,6 @@ class Relay(SetNetwork):
             )
         self.first, self.then, self.until = first, then, until
         self.set_size, self.dim = one
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """See ``SetNetwork``."""
-        return {"first": self.first, "then": self.then, "until": self.until}
 
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Any, Any]:
         """Return the memories of both networks."""

@@ -2,10 +2,11 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -13,19 +14,23 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from r4t.choice import QueryTime
-from r4t.diffusion.gate import GateReport, measure
+from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import Relay
 from r4t.diffusion.sampler import Euler, Multistep
 from r4t.diffusion.schedule import Karras, Levels
-from r4t.diffusion.training import GeneratorTraining, check_share
+from r4t.diffusion.training import SEEN, GeneratorTraining, check_share, generated_sets
 from r4t.diffusion.trajectory import distillation_loss, segment
 from r4t.errors import InputError, check_least
+from r4t.geometry import vendi
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.search import Retrieval
+from r4t.search import Retrieval, Searcher
 from r4t.support.files import write_text
 from r4t.training.learning_rate import RateSchedule, WarmupCosine
+
+BATCH = 64
+MEASURES = ("composite", "vendi")  # of the gate
 
 
 @dataclass(frozen=True)
@@ -125,21 +130,15 @@ class FewStepStudent(GeneratorTraining):
         """The frozen teacher, on the module's device."""
         return self._teacher[0].to(self.device)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the mean loss of all steps on the queries of one batch; its rows are not used."""
-        condition, rows = batch
-        self.check_shape(rows)
+    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Return the loss of each step for each query; only the shape of ``rows`` is used."""
         total, mine = self.shared(len(condition))
-        random = self.random(0, self.global_step, batch_idx)
         noise = torch.randn(total, *rows.shape[1:], generator=random, device=self.device)[mine]
         own_landing = torch.rand(total, generator=random, device=self.device)[mine] < self.own_share
-        loss = self.losses(condition, noise, own_landing).mean()
-        self.log("train/loss/mean", loss, batch_size=len(condition), prog_bar=True)
-        return loss
+        return self.losses(condition, noise, own_landing)
 
     def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
         """Return the mean loss of all steps, each continued from the student's own landing."""
-        self.check_shape(rows)
         _, noise = self.held_out_noise(first, rows)
         own_landing = torch.ones(len(condition), dtype=torch.bool, device=self.device)
         return self.losses(condition, noise, own_landing).mean(0)
@@ -200,3 +199,80 @@ def student_of(teacher: DirectionGenerator, levels: Sequence[float]) -> Directio
     schedule = Levels(tuple(levels)) if len(levels) > 1 else Karras(0.01, levels[0])
     sigma_data, sampler = teacher.denoiser.sigma_data, Euler(len(levels))
     return DirectionGenerator(network, schedule, sampler, 0.0, sigma_data).train()
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What share of their teacher's scores generators keep; scores as ``measure`` returns them."""
+
+    teacher: dict[str, float]
+    scores: dict[str, dict[str, float]]
+    gate: float  # share of the teacher's scores that a generator must keep
+    queries: int
+
+    def shares(self, name: str) -> dict[str, float]:
+        """Share of the teacher's composite and Vendi score that a generator keeps."""
+        return {measure: self.scores[name][measure] / self.teacher[measure] for measure in MEASURES}
+
+    @property
+    def best(self) -> str:
+        """The generator whose lower share is highest; the first among equals."""
+        return max(self.scores, key=lambda name: min(self.shares(name).values()))
+
+    @property
+    def passed(self) -> bool:
+        """Whether the best generator keeps enough of both."""
+        return min(self.shares(self.best).values()) >= self.gate
+
+    def __str__(self) -> str:
+        parts = []
+        for name, scores in self.scores.items():
+            shares = " and ".join(f"{share:.1%} of {m}" for m, share in self.shares(name).items())
+            parts.append(f"the {name} keeps {shares} in {scores['evaluations']:g} evaluations")
+        return (
+            f"On {self.queries} validation queries, compared with the teacher's "
+            f"{self.teacher['evaluations']:g} evaluations, {'; '.join(parts)} (gate: {self.gate:.0%})"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is stored beside the model."""
+        shares = {name: {**each, "kept": self.shares(name)} for name, each in self.scores.items()}
+        facts = {"gate": self.gate, "passed": self.passed, "best": self.best}
+        return {**facts, "queries": self.queries, "teacher": self.teacher, **shares}
+
+
+def measure(
+    generators: Mapping[str, DirectionGenerator],
+    searcher: Searcher,
+    reward: Reward,
+    queries: Sequence[Query],
+    pool_size: int | None = None,
+    anchor: float = 0.0,
+) -> dict[str, dict[str, float]]:
+    """Measure generators on the same queries with the same seeds, see ``generated_sets``.
+
+    Returns:
+        Generator → mean composite (weighted sum of ``reward``), mean Vendi score, and evaluations
+        per query.
+
+    Raises:
+        InputError: If the reward reads a field that a generated set does not have.
+    """
+    fields = SEEN if pool_size is not None else SEEN - {"pool"}
+    if not reward.deciding_needs <= fields:
+        raise InputError(
+            expected=f"objectives that read only {sorted(fields)} in the gate's composite",
+            found=f"objectives that read {sorted(reward.deciding_needs)}",
+            remedy="Weight other objectives.",
+        )
+    scores = {}
+    for name, generator in generators.items():
+        sums = dict.fromkeys(MEASURES, 0.0)
+        for start in range(0, len(queries), BATCH):
+            part = queries[start : start + BATCH]
+            sets = generated_sets(generator, searcher, part, pool_size, anchor)
+            sums["composite"] += float(reward.score(sets).double().sum())
+            sums["vendi"] += float(vendi(sets.item_embeddings, sets.mask).double().sum())
+        scores[name] = {measured: total / len(queries) for measured, total in sums.items()}
+        scores[name]["evaluations"] = generator.evaluations()
+    return scores

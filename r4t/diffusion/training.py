@@ -44,7 +44,7 @@ class CompileNetwork(Callback):
 
 
 class GeneratorTraining(ScheduledModule, ABC):
-    """Trains the network of a ``DirectionGenerator``; subclasses document arguments and loss.
+    """Trains the network of a ``DirectionGenerator``; subclasses document their arguments.
 
     A checkpoint holds no hyper-parameters: a run's YAML builds the module, and ``export`` writes the
     model to deploy. Validation and export use averaged weights if the trainer has Lightning's
@@ -83,6 +83,19 @@ class GeneratorTraining(ScheduledModule, ABC):
             self.val_reward = ObjectiveMetric(reward.score, "reward")
         self.val_loss = MeanMetric().set_dtype(torch.float64)
 
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the mean loss of one batch, with noise that depends on seed, step and batch alone."""
+        condition, rows = batch
+        self.check_shape(rows)
+        random = self.random(0, self.global_step, batch_idx)
+        loss = self.training_loss(condition, rows, random).mean()
+        self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
+        return loss
+
+    @abstractmethod
+    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Return losses of queries (B, d) and their target rows (B, L, d)."""
+
     def validation_step(
         self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -90,6 +103,7 @@ class GeneratorTraining(ScheduledModule, ABC):
         if len(batch) == 2:
             self.validate_queries(batch[1])
             return
+        self.check_shape(batch[2])
         loss = self.held_out_loss(*batch)
         self.val_loss.update(loss)
         logging: dict[str, Any] = {"batch_size": len(loss), "add_dataloader_idx": False}
@@ -116,18 +130,15 @@ class GeneratorTraining(ScheduledModule, ABC):
         self.log_dict(logged, batch_size=len(queries), add_dataloader_idx=False)
 
     def export(self, folder: str | Path | None = None) -> None:
-        """Write the generator and how it answers at query time, for loading without Lightning.
+        """Write the generator and how it answers at query time, for loading without Lightning."""
+        self.write(self.generator, self.export_folder(folder))
 
-        Args:
-            folder: By default where the run's retriever looks for the model.
+    def export_folder(self, folder: str | Path | None) -> Path:
+        """Return ``folder``, or by default where the run's retriever looks for this step's model.
 
         Raises:
             InputError: If there is neither a folder nor a run.
         """
-        self.write(self.generator, self.export_folder(folder))
-
-    def export_folder(self, folder: str | Path | None) -> Path:
-        """Return ``folder``, or by default that of this step's model in the run."""
         if folder is not None:
             return Path(folder)
         if self.run is None:
@@ -188,12 +199,8 @@ def generated_sets(
 ) -> SetBatch:
     """Generate all L directions of B queries and retrieve; seeds depend on query ids alone.
 
-    Args:
-        generator: Generates directions.
-        searcher: Its encoder must know a word of each query.
-        queries: B of them.
-        pool_size: Distinct items to retrieve per set; no pool by default.
-        anchor: Share of the query in each direction, see ``anchored``.
+    The encoder must know a word of each query. A set gets a pool of ``pool_size`` distinct items, if
+    any; ``anchor`` is the query's share in each direction, see ``anchored``.
     """
     texts = [query.text for query in queries]
     vectors = searcher.encode_queries(texts)

@@ -10,12 +10,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from r4t.diffusion.data import TargetData
-from r4t.diffusion.gate import GateReport, measure
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.module import DiffusionRetriever
 from r4t.diffusion.network import Relay, SetTransformer
 from r4t.diffusion.sampler import Euler, Multistep
-from r4t.diffusion.student import FewStepStudent, Trajectory, student_of
+from r4t.diffusion.student import FewStepStudent, GateReport, Trajectory, measure, student_of
 from r4t.diffusion.training import generated_sets
 from r4t.errors import InputError
 from r4t.geometry import vendi
@@ -262,4 +261,4 @@ def test_unfit_settings_are_refused(place, tmp_path):
     with pytest.raises(InputError, match=message):
         model.training_step((torch.randn(2, DIM), wrong), 0)
     with pytest.raises(InputError, match=message):
-        model.held_out_loss(0, torch.randn(2, DIM), wrong)
+        model.validation_step((0, torch.randn(2, DIM), wrong), 0)
