@@ -1,4 +1,4 @@
-"""More rows or sets than asked for → the directions that make the best set by an objective."""
+"""Surplus rows or sets → the directions that make the best set by an objective."""
 
 import json
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class Choice(ABC):
 
     Args:
         by: Scores sets; it may read ``fields`` only and must be cheap.
-        draws: Sets M generated a query, at least 1.
+        draws: Sets M generated per query, at least 1.
         fields: Fields that a set has when directions are chosen.
 
     Raises:
@@ -40,8 +40,8 @@ class Choice(ABC):
         names = sorted(by.weighted_objectives)
         if by.costly:
             raise InputError(
-                expected="objectives that are cheap enough to try dozens of sets a query",
-                found=f"{names}, of which one costs money or minutes a set",
+                expected="objectives that are cheap enough to try dozens of sets per query",
+                found=f"{names}, one of which costs money or minutes per set",
                 remedy="Choose by others.",
             )
         if not by.deciding_needs <= fields:
@@ -55,24 +55,13 @@ class Choice(ABC):
 
     @abstractmethod
     def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
-        """Choose ``size`` directions a query.
+        """Choose k = ``size`` directions (B, k, d) for queries (B, d), from rows (B, M, L, d).
 
-        Args:
-            searcher: Finds the items that sets consist of.
-            queries: (B, d) unit vectors.
-            rows: Generated rows (B, M, L, d).
-            size: k, at most L, or M·L for a choice that pools rows.
-
-        Returns:
-            (B, k, d).
+        k is at most L, or M·L for a choice that pools rows.
         """
 
     def facts(self) -> dict[str, Any]:
-        """Return its class and arguments as plain values, to be saved.
-
-        Raises:
-            InputError: If ``by`` has objects, which a file cannot name.
-        """
+        """Return class and arguments as plain values to save; refuse objects, which have no name."""
         if self.by.given:
             raise InputError(
                 expected="installed objectives without arguments, which a saved model can name",
@@ -87,7 +76,7 @@ class BestRows(Choice):
 
     Args:
         by: Scores sets; it must read neither pool, references nor texts.
-        draws: Sets M generated a query, at least 1.
+        draws: Sets M generated per query, at least 1.
     """
 
     pools_rows = True
@@ -96,12 +85,12 @@ class BestRows(Choice):
         super().__init__(by, draws)
 
     def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
-        """Choose ``size`` directions a query."""
-        every = rows.flatten(1, 2)  # (B, M · L, d)
-        if every.shape[1] == size:
-            return every
-        best = best_members(searcher.retrieve(queries, every), self.by.score, size)
-        return every.take_along_dim(best.unsqueeze(-1), 1)
+        """See ``Choice``."""
+        pooled = rows.flatten(1, 2)  # (B, M · L, d)
+        if pooled.shape[1] == size:
+            return pooled
+        best = best_members(searcher.retrieve(queries, pooled), self.by.score, size)
+        return pooled.take_along_dim(best.unsqueeze(-1), 1)
 
 
 class BestSet(Choice):
@@ -109,8 +98,8 @@ class BestSet(Choice):
 
     Args:
         by: Scores sets; it must read neither references nor texts.
-        draws: Sets M generated a query, at least 1.
-        pool_size: Distinct items to retrieve a set where ``by`` needs a pool; none by default.
+        draws: Sets M generated per query, at least 1.
+        pool_size: Distinct items to retrieve per set if ``by`` needs a pool; none by default.
     """
 
     pools_rows = False
@@ -120,7 +109,7 @@ class BestSet(Choice):
         self.pool_size = pool_size
 
     def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
-        """Choose ``size`` directions a query."""
+        """See ``Choice``."""
         sets = rows[:, :, :size]  # (B, M, k, d)
         if sets.shape[1] == 1:
             return sets[:, 0]
@@ -131,7 +120,7 @@ class BestSet(Choice):
         return sets[torch.arange(len(sets), device=sets.device), best]
 
     def facts(self) -> dict[str, Any]:
-        """Return its class and arguments as plain values, to be saved."""
+        """See ``Choice``."""
         return {**super().facts(), "pool_size": self.pool_size}
 
 
@@ -140,10 +129,10 @@ class QueryTime:
     """How a diffusion retriever answers a query; saved beside the model.
 
     Args:
-        choice: Keeps the best of several generated sets, or of their rows; by default there is one
-            set, and its first rows count. It may use installed objectives only.
-        anchor: Share of the query in each direction, from 0 to below 1, see ``anchored``; it helps
-            recall where rows are sub-queries.
+        choice: Keeps the best of several generated sets or of their rows, by installed objectives;
+            the first rows of one set by default.
+        anchor: Share in [0, 1) of the query in each direction, see ``anchored``; it helps recall if
+            rows are sub-queries.
 
     Raises:
         InputError: If ``anchor`` is outside [0, 1).
@@ -156,7 +145,7 @@ class QueryTime:
         check_anchor(self.anchor)
 
     def facts(self) -> dict[str, Any]:
-        """Return what ``save`` writes; it raises what ``Choice.facts`` raises."""
+        """Return what ``save`` writes; refuse what ``Choice.facts`` refuses."""
         chosen = {"weights": {}} if self.choice is None else self.choice.facts()
         return {**chosen, "anchor": self.anchor}
 
@@ -166,7 +155,7 @@ class QueryTime:
 
     @classmethod
     def load(cls, folder: Path) -> "QueryTime":
-        """Read what ``save`` wrote; the defaults where there is no file.
+        """Read what ``save`` wrote, or return the defaults if there is no file.
 
         Raises:
             InputError: If the kind of choice is unknown or an objective is not installed.
@@ -175,29 +164,26 @@ class QueryTime:
         if not path.is_file():
             return cls()
         facts = json.loads(path.read_text(encoding="utf-8"))
-        weights, anchor = facts.pop("weights"), facts.pop("anchor")
-        if not weights:
-            return cls(None, anchor)
-        return cls(
-            build(Choice, {"name": facts.pop("keep"), "by": Reward(weights), **facts}), anchor
-        )
+        weights, anchor, name = facts.pop("weights"), facts.pop("anchor"), facts.pop("keep", "")
+        choice = build(Choice, {"name": name, "by": Reward(weights), **facts}) if weights else None
+        return cls(choice, anchor)
 
 
 def best_members(
     sets: SetBatch, score: Callable[[SetBatch], Tensor], size: int, rounds: int = 3
 ) -> Tensor:
-    """Keep the ``size`` of M members that a set misses most, by elimination in a few rounds.
+    """Return the ``size`` of M members that a set misses most, by elimination in a few rounds.
 
-    The lower the score of the others alone, the more a member is needed. Each round drops an equal
-    part of those that are needed least. Members with the same item make each other seem needless,
-    so the most needed one of them waits until the others are gone; missing members go first. Where
-    no item repeats, the result is optimal for a mean of members (groundedness, alignment). One
-    member a round gives slightly better sets at more than twice the time.
+    The lower the score without a member, the more it is needed. Each round drops an equal number of
+    the least needed. Members with the same item make each other seem needless, so the most needed of
+    them stays until the others are gone; missing members go first. If no item repeats, the result is
+    optimal for a mean of members (groundedness, alignment). One member per round gives slightly
+    better sets in more than twice the time.
 
     Args:
         sets: B sets of M members with directions.
         score: Scores (B',) of B' sets; higher is better. It must not need the pool.
-        size: How many to keep, at most M.
+        size: Number of members to keep, at most M.
         rounds: At least 1.
 
     Returns:
@@ -211,9 +197,9 @@ def best_members(
         target = size + (count - size) * (left - 1) // left
         if target == count:
             continue
-        others = ~torch.eye(count, dtype=torch.bool, device=device)
-        places = torch.arange(count, device=device)
-        others = places.expand(count, count)[others].view(count, count - 1)
+        is_other = ~torch.eye(count, dtype=torch.bool, device=device)
+        places = torch.arange(count, device=device).expand(count, count)
+        others = places[is_other].view(count, count - 1)
         owner = torch.arange(batch, device=device).repeat_interleave(count)
         alone = score(at_members(sets, owner, rest[:, others].reshape(-1, count - 1)))
         missing = ~sets.mask.gather(1, rest)
@@ -226,14 +212,13 @@ def best_members(
 
 
 def _waits(items: Tensor) -> Tensor:
-    """Return which of the items (B, M), most needed first, are the first of several equal ones."""
+    """Return which of the items (B, M), most needed first, are the first of several equal items."""
     same = items.unsqueeze(2) == items.unsqueeze(1)
-    later = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device)
-    return (same & later.triu(1)).any(-1) & ~(same & later.tril(-1)).any(-1)
+    return same.triu(1).any(-1) & ~same.tril(-1).any(-1)
 
 
 def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:
-    """Return sets of chosen members: row i has those at ``members[i]`` (n, m) of set ``owner[i]``."""
+    """Return n sets: set i has the members at ``members[i]`` (n, m) of set ``owner[i]`` (n,)."""
     rows = owner.unsqueeze(1)
     return replace(
         sets,
@@ -242,8 +227,5 @@ def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:
         item_embeddings=sets.item_embeddings[rows, members],
         mask=sets.mask[rows, members],
         directions=None if sets.directions is None else sets.directions[rows, members],
-        texts=None,
-        pool=None,
-        references=None,
-        query_texts=None,
+        **dict.fromkeys(("texts", "pool", "references", "query_texts")),
     )

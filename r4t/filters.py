@@ -1,4 +1,4 @@
-"""Scores of candidate sets → which to keep: the second door."""
+"""Scores of candidate sets → which to keep: the second use of objectives."""
 
 import math
 from typing import NamedTuple
@@ -24,14 +24,14 @@ class Selection(NamedTuple):
 class Filter:
     """Keeps the best share of each query's candidates, those at or above a floor, no two alike.
 
-    First whatever is below the floor goes, then whatever is nearly equal to a better candidate, and
-    last whatever is beyond the share: a share is filled with sets that differ if there are enough.
+    It drops first candidates below the floor, then those nearly equal to a better one, and last
+    those beyond the share, so that sets that differ fill the share if there are enough.
 
     Args:
         share: Share in (0, 1] of each query's candidates that may stay, best first, at least one.
         floor: Lowest score that may stay; None for no floor.
-        overlap: Two sets are nearly equal if they share this much of their distinct items, in
-            (0, 1]: |A ∩ B| / |A ∪ B| ≥ ``overlap`` (Jaccard); None keeps sets that are alike.
+        overlap: Jaccard overlap |A ∩ B| / |A ∪ B| in (0, 1] of distinct items from which two sets
+            are nearly equal; None keeps sets that are alike.
 
     Raises:
         InputError: If ``share`` or ``overlap`` is outside (0, 1], or ``floor`` is NaN.
@@ -53,9 +53,7 @@ class Filter:
             raise InputError(
                 expected="a number as a filter's floor", found="nan", remedy="Omit it for no floor."
             )
-        self.share = share
-        self.floor = floor
-        self.overlap = overlap
+        self.share, self.floor, self.overlap = share, floor, overlap
 
     def __call__(self, scores: Tensor, items: Tensor | None = None) -> Selection:
         """Choose among the G candidates of each of B queries.
@@ -63,11 +61,7 @@ class Filter:
         Args:
             scores: (B, G), higher is better; candidates without a score (NaN) are dropped, and do
                 not count in the share.
-            items: (B, G, k) catalog rows of each candidate, −1 for a missing member; needed for
-                ``overlap`` alone.
-
-        Raises:
-            InputError: If there is an ``overlap`` but no items.
+            items: (B, G, k) catalog rows, −1 for a missing member; ``overlap`` requires them.
         """
         scored = ~scores.isnan()
         above = scored if self.floor is None else scored & (scores >= self.floor)
@@ -94,13 +88,9 @@ class Filter:
 
 
 def item_overlap(items: Tensor) -> Tensor:
-    """Jaccard overlap of the distinct items of every two candidates of a query.
+    """Return the Jaccard overlap (B, G, G) of distinct items of every two candidates of a query.
 
-    Args:
-        items: (B, G, k) catalog rows, −1 for a missing member.
-
-    Returns:
-        (B, G, G) in [0, 1]; 0 where both have no item.
+    Of items (B, G, k), −1 is a missing member. The overlap is in [0, 1], and 0 if both have no item.
 
     Examples:
         >>> item_overlap(torch.tensor([[[1, 2, 3], [2, 3, 3]]]))[0, 0, 1].item()
@@ -110,26 +100,15 @@ def item_overlap(items: Tensor) -> Tensor:
     before = torch.ones_like(same[0, 0]).tril(-1)
     distinct = (items >= 0) & ~(same & before).any(-1)  # (B, G, k)
     count = distinct.sum(-1)
-    shared = torch.stack(
-        [
-            ((items.unsqueeze(-1) == other[:, None, None, :]).any(-1) & distinct).sum(-1)
-            for other in items.unbind(1)
-        ],
-        dim=-1,
-    )  # (B, G, G)
+    others = (other[:, None, None, :] for other in items.unbind(1))
+    counts = [((items[..., None] == other).any(-1) & distinct).sum(-1) for other in others]
+    shared = torch.stack(counts, dim=-1)  # (B, G, G)
     union = count.unsqueeze(-1) + count.unsqueeze(-2) - shared
     return shared / union.clamp(min=1)
 
 
 def without_near_equal(allowed: Tensor, order: Tensor, overlap: Tensor, threshold: float) -> Tensor:
-    """Keep, best first, each candidate that is not nearly equal to one kept before.
-
-    Args:
-        allowed: (B, G) bool, whether a candidate may stay at all.
-        order: (B, G) candidates, best first.
-        overlap: (B, G, G) of every two.
-        threshold: Overlap from which two are nearly equal.
-    """
+    """Return which allowed candidates (B, G), best first, are not nearly equal to one kept before."""
     kept = torch.zeros_like(allowed)
     near = overlap >= threshold
     rows = torch.arange(len(allowed))

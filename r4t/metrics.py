@@ -1,4 +1,4 @@
-"""Objectives → torchmetrics metrics, reduced across ranks: the third use."""
+"""Objectives → torchmetrics metrics, reduced across ranks: the third use of objectives."""
 
 from collections.abc import Callable, Mapping
 
@@ -28,15 +28,16 @@ class ObjectiveMetric(Metric):
     def __init__(self, objective: Score, name: str | None = None) -> None:
         super().__init__()
         self.objective = objective
-        kind = getattr(objective, "__name__", type(objective).__name__)
-        name = getattr(objective, "name", kind) if name is None else name
-        # MetricCollection merges metrics whose states look alike.
+        if name is None:
+            default = getattr(objective, "__name__", type(objective).__name__)
+            name = getattr(objective, "name", default)
+        # MetricCollection merges metrics whose states have equal names and values.
         self._states = [f"{name}_scores_{part}" for part in ("sum", "count", "unscored")]
         for state in self._states:
             self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, sets: SetBatch | Tensor) -> None:
-        """Add B queries: sets to score, or scores (B,) that were computed already."""
+        """Add B queries: sets to score, or their scores (B,)."""
         scores = sets if isinstance(sets, Tensor) else self.objective(sets)
         missing = scores.isnan()
         parts = scores.double().nansum(), (~missing).sum(), missing.sum()

@@ -27,7 +27,7 @@ class ItemRows:
     """Target rows are the embeddings of the retrieved items (OAR; paper, §5)."""
 
     def __call__(self, sets: SetBatch) -> Tensor:
-        """Return (B, k, d) rows."""
+        """Return rows (B, k, d)."""
         return sets.item_embeddings
 
 
@@ -35,7 +35,7 @@ class DirectionRows:
     """Target rows are the embeddings of the sub-queries (WSCR; paper, §5)."""
 
     def __call__(self, sets: SetBatch) -> Tensor:
-        """Return (B, k, d) rows."""
+        """Return rows (B, k, d)."""
         if sets.directions is None:
             raise InputError(
                 expected="sets with directions", found="sets without", remedy="Use ItemRows."
@@ -44,12 +44,12 @@ class DirectionRows:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How the tuned model is sampled.
+class SampledModel:
+    """The tuned model, and how to sample it.
 
     Args:
         model: Folder of the fan-out model inside the run.
-        samples: Fan-outs a query, at least 1 (the paper's 128).
+        samples: Fan-outs per query, at least 1 (the paper's 128).
         temperature: Above 0 (the paper's 0.9).
         backend: Runs the model while it writes; ``Transformers`` by default.
     """
@@ -68,9 +68,9 @@ class Writing:
     """How target sets are written.
 
     Args:
-        overwrite: Whether finished target sets of the run, or unfinished ones that were begun with
-            other settings, may be replaced; those of the same settings are always continued.
-        shard_size: Sets from which a process writes a shard, at least 1; a kill can cost as many.
+        overwrite: Whether to replace finished target sets of the run, or unfinished ones begun with
+            other settings; those of the same settings are always continued.
+        shard_size: Sets at which a process writes a shard, at least 1; a kill can lose that many.
     """
 
     overwrite: bool = False
@@ -85,12 +85,12 @@ class Synthesizer(LightningModule):
 
     Args:
         run: Run folder.
-        reward: Scores every sample; all its components are stored beside the sets.
-        sampling: Model, number of samples and temperature.
+        reward: Scores every sample; all its components are stored with the sets.
+        sampling: The model, and how to sample it.
         rows: What a row of a target set is: ``ItemRows`` (OAR, the default) or ``DirectionRows``.
         keep: Which samples of a query stay, by reward and items; all by default.
-        set_size: Rows L of a target set, at least the model's k; rows beyond those of one sample
-            are filled from other samples of the same query.
+        set_size: Rows L of a target set, at least the model's k; other samples of the query fill
+            the rows that a sample lacks.
         retrieval: Pool size, for objectives that need a pool.
         writing: What may be replaced, and the size of shards.
 
@@ -104,7 +104,7 @@ class Synthesizer(LightningModule):
         self,
         run: str,
         reward: Reward,
-        sampling: Sampling = Sampling(),
+        sampling: SampledModel = SampledModel(),
         rows: ItemRows | DirectionRows | None = None,
         keep: Filter | None = None,
         set_size: int = 12,
@@ -115,22 +115,16 @@ class Synthesizer(LightningModule):
         self.run = Run.open(run)
         self.searcher = self.run.searcher(cached=retrieval.cached)
         self.fanout = FanoutModel.load(self.run.folder / sampling.model, sampling.backend)
-        if set_size < self.fanout.form.set_size:
-            raise InputError(
-                expected=f"a set_size of at least {self.fanout.form.set_size}, the sub-queries of a "
-                "fan-out",
-                found=f"{set_size}",
-                remedy="Raise it.",
-            )
-        self.reward = reward
+        least = self.fanout.form.set_size
+        check_least({"set_size, which must hold all sub-queries of a fan-out,": (set_size, least)})
+        self.reward, self.set_size = reward, set_size
         self.sampling, self.retrieval, self.writing = sampling, retrieval, writing
         self.rows = ItemRows() if rows is None else rows
         self.keep = Filter() if keep is None else keep
-        self.set_size = set_size
         self.interruption = Interruption()
 
     def origin(self) -> Origin:
-        """Return what the sets come from: catalog, encoder, model and settings, with fingerprints."""
+        """Return catalog, encoder, model and settings of the sets, with fingerprints."""
         encoder, files = self.searcher.encoder, self.run.catalog / "encoder"
         return Origin(
             fingerprint=self.run.fingerprint,
@@ -153,30 +147,22 @@ class Synthesizer(LightningModule):
         )
 
     def on_predict_start(self) -> None:
-        """Open the folder of target sets, on rank zero first.
-
-        Raises:
-            InputError: If it holds sets that must not be replaced.
-        """
-        trainer, origin = self.trainer, self.origin()
-        folder = self.run.step(self.step)
-        # On every rank, before one changes anything.
+        """Open the folder of target sets, on rank zero first; refuse to replace sets unasked."""
+        trainer, origin, folder = self.trainer, self.origin(), self.run.step(self.step)
+        # Every rank checks before one changes anything.
         goes_on = check_begin(folder, origin, self.writing.overwrite)
         trainer.strategy.barrier("target sets checked")
-        self.interruption.listen()  # before a file says that there is something to continue
+        self.interruption.listen()  # before begun.json makes the folder one to continue
         if trainer.global_rank == 0:
             begin(folder, origin, goes_on)
         trainer.strategy.barrier("target sets begun")
-        self.writer = TargetWriter(
-            folder, origin, shard_size=self.writing.shard_size, rank=trainer.global_rank
-        )
-        if self.writer.done:
-            rank_zero_info(
-                f"Skipping {len(self.writer.done)} queries that are already in {folder}."
-            )
+        rank, shard_size = trainer.global_rank, self.writing.shard_size
+        self.writer = TargetWriter(folder, origin, shard_size=shard_size, rank=rank)
+        if done := len(self.writer.done):
+            rank_zero_info(f"Skipping {done} queries that are already in {folder}.")
 
     def predict_step(self, batch: list[Query], batch_idx: int) -> None:
-        """Write the kept samples of B queries; those of committed shards are skipped."""
+        """Write the samples of B queries that the filter keeps; skip queries of committed shards."""
         queries = [query for query in batch if query.id not in self.writer.done]
         if not queries:
             return
@@ -190,11 +176,11 @@ class Synthesizer(LightningModule):
         total, components = self.reward(sets)
         groups = (len(queries), sampling.samples)
         selection = self.keep(total.view(groups), sets.items.view(*groups, -1))
-        # A sample without any member has no row to imitate, whatever its score.
+        # A sample without any member has no row to imitate, at any score.
         kept = selection.kept & sets.mask.any(-1).view(groups)
         dropped = {**selection.dropped, "no sub-query": int((selection.kept & ~kept).sum())}
         if not self.reward.partial:
-            del dropped["not scored"]  # always 0
+            del dropped["not scored"]  # it is 0
         chosen = kept.flatten().nonzero().flatten()
         scores = {"reward": total, **components}
         targets = self._targets(sets, chosen, queries, scores) if len(chosen) else None
@@ -203,23 +189,16 @@ class Synthesizer(LightningModule):
     def on_predict_batch_end(
         self, outputs: Any, batch: list[Query], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Stop after Ctrl-C, with everything written so far committed.
+        """Stop after Ctrl-C with everything so far committed, so that the same command continues.
 
         Each rank stops by itself: ranks may have unequal numbers of batches, and Ctrl-C reaches all.
-
-        Raises:
-            Interrupted: If the user wants to stop; the same command continues.
         """
         if self.interruption.requested:
             self.writer.flush()
             raise Interrupted(f"stopped after batch {batch_idx + 1}; what was written stays")
 
     def on_predict_end(self) -> None:
-        """Commit the rest; then rank zero writes card and manifest, which finish the target sets.
-
-        Raises:
-            InputError: If no sample was kept.
-        """
+        """Commit the rest; then rank zero writes card and manifest, which finish the target sets."""
         self.interruption.leave()
         self.writer.flush()
         self.trainer.strategy.barrier("target sets committed")
@@ -249,18 +228,10 @@ class Synthesizer(LightningModule):
         )
 
     def _members(self, mask: Tensor, chosen: Tensor, queries: list[Query]) -> Tensor:
-        """Return L members for each chosen set: its own, then those of its query's other chosen sets.
+        """Return L members of each chosen set (n, L), as positions in the flattened mask (B·G, k).
 
-        The order of the others follows from the query's id and the sample's number, not from the
-        batch. If there are too few members in all, they repeat.
-
-        Args:
-            mask: (B·G, k) bool.
-            chosen: (n,) positions of sets with a member.
-            queries: B of them.
-
-        Returns:
-            (n, L) positions in the flattened mask.
+        They are its own, then those of its query's other chosen sets, in an order that depends on
+        the query's id and the sample's number, not on the batch. If they are too few, they repeat.
         """
         places, samples, rows = torch.arange(mask.numel()).view_as(mask), self.sampling.samples, []
         for index in chosen.tolist():
@@ -280,7 +251,7 @@ class SynthesisTrainer(Trainer):
     def synthesize(
         self, model: LightningModule, dataloaders: Any = None, datamodule: Any = None
     ) -> None:
-        """Write the target sets of a run; the predict batches of ``datamodule`` are the queries."""
+        """Write the target sets of a run for the queries in the predict batches of ``datamodule``."""
         try:
             self.predict(model, dataloaders, datamodule, return_predictions=False)
         finally:

@@ -8,8 +8,7 @@ from r4t.catalog import Catalog
 from r4t.choice import BestRows, BestSet, QueryTime, best_members
 from r4t.errors import InputError
 from r4t.index import TorchIndex
-from r4t.objective import Objective
-from r4t.plugins import load_objective
+from r4t.objective import Objective, load_objective
 from r4t.reward import Reward
 from r4t.search import Searcher
 
@@ -94,7 +93,7 @@ def test_a_costly_objective_does_not_choose():
 
     by = Reward({"judge": 1.0}, {"judge": Costly()})
     with pytest.raises(
-        InputError, match=r"dozens of sets a query, but found \['judge'\], of which one"
+        InputError, match=r"dozens of sets per query, but found \['judge'\], one of which"
     ):
         BestSet(by, pool_size=2)
 

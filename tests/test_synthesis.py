@@ -22,7 +22,7 @@ from r4t.support.seeds import query_seed
 from r4t.synthesis import (
     DirectionRows,
     ItemRows,
-    Sampling,
+    SampledModel,
     SynthesisTrainer,
     Synthesizer,
     Writing,
@@ -121,7 +121,7 @@ def synthesize(small_run, monkeypatch):
         module = Synthesizer(
             str(small_run.folder),
             reward,
-            Sampling(samples=4),
+            SampledModel(samples=4),
             retrieval=Retrieval(pool_size),
             writing=Writing(overwrite, shard_size),
             **{"set_size": 3, **arguments},
@@ -289,13 +289,15 @@ def test_the_same_run_writes_the_same_bytes(synthesize, small_run):
 
 
 def test_refusals(synthesize, monkeypatch):
-    with pytest.raises(InputError, match="set_size of at least 2, .* but found 1\\. Raise"):
+    with pytest.raises(
+        InputError, match=r"set_size, .* sub-queries .* at least 2, but found 1\. Raise"
+    ):
         synthesize(set_size=1)
     _, module = synthesize()
     with pytest.raises(InputError, match="found finished ones in .*targets"):
         synthesize(overwrite=False)
     with pytest.raises(InputError, match="samples .*at least 1, .*found 0"):
-        Sampling(samples=0)
+        SampledModel(samples=0)
     with pytest.raises(InputError, match="shard_size .*at least 1, .*found 0"):
         Writing(shard_size=0)
     items = module.searcher.retrieve(torch.ones(1, 8), torch.ones(1, 2, 8))

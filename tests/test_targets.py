@@ -298,7 +298,7 @@ def test_damaged_folders_are_refused(folder):
         TargetSets.load(folder)
     shard.unlink()
     with pytest.raises(
-        InputError, match=r"shard-000-00001.safetensors as the manifest .* found no such file"
+        InputError, match=r"shard-000-00001.safetensors, which the manifest .* found no such file"
     ):
         TargetSets.load(folder)
     shard.write_bytes(content)

@@ -1,5 +1,7 @@
 """Rows of a set and a query's keys and values → the same rows, one layer on."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ class Block(nn.Module):
         return hidden + self.drop(self.mlp(hidden))  # (B, L, width)
 
     def across_rows(self, rows: Tensor) -> Tensor:
-        """Self-attention of normed rows (B, L, width)."""
+        """Attend among normed rows (B, L, width)."""
         query, key, value = rearrange(
             self.self_in(rows), "b l (c h e) -> c b h l e", c=3, h=self.heads
         )  # each (B, h, L, e)
@@ -44,7 +46,7 @@ class Block(nn.Module):
         return self.drop(self.self_out(self._attend(query, key, value)))  # (B, L, width)
 
     def to_query(self, rows: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Cross-attention of normed rows (B, L, width) to keys that are already normed."""
+        """Attend from normed rows (B, L, width) to keys that are already normed."""
         query = rearrange(self.cross_in(rows), "b l (h e) -> b h l e", h=self.heads)  # (B, h, L, e)
         return self.drop(self.cross_out(self._attend(query, key, value)))  # (B, L, width)
 
@@ -53,21 +55,19 @@ class Block(nn.Module):
             query = unit_square(query)
         # The functional form drops attention weights at any rate above 0, even in eval mode.
         rate = self.dropout if self.training else 0.0
-        seen = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)  # (B, h, L, e)
-        return rearrange(seen, "b h l e -> b l (h e)")  # (B, L, width)
+        heads = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)  # (B, h, L, e)
+        return rearrange(heads, "b h l e -> b l (h e)")  # (B, L, width)
 
 
 class AdaptiveBlock(Block):
-    """A ``Block`` whose norms are shifted, scaled and gated by the noise level (DiT's adaLN-Zero).
+    """A ``Block`` in which the noise level shifts, scales and gates (DiT's adaLN-Zero).
 
-    That holds for self-attention and feed-forward; cross-attention is left to the query. It begins as
-    the identity, except for cross-attention.
+    It does so in self-attention and feed-forward, which begin as the identity; cross-attention
+    depends on the query alone.
     """
 
-    def __init__(
-        self, width: int, mlp_width: int, heads: int, dropout: float, qk_norm: bool
-    ) -> None:
-        super().__init__(width, mlp_width, heads, dropout, qk_norm)
+    def __init__(self, width: int, *settings: Any) -> None:
+        super().__init__(width, *settings)
         self.self_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.mlp_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.mlp = nn.Sequential(*list(self.mlp)[1:])  # without its own norm
@@ -77,9 +77,8 @@ class AdaptiveBlock(Block):
 
     def modulated(self, hidden: Tensor, key: Tensor, value: Tensor, label: Tensor) -> Tensor:
         """Map rows (B, L, width) like ``forward``, at noise labels (B or 1, width)."""
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.modulation(label)[:, None].chunk(
-            6, dim=-1
-        )  # each (B or 1, 1, width)
+        parts = self.modulation(label)[:, None].chunk(6, dim=-1)  # each (B or 1, 1, width)
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = parts
         rows = self.self_norm(hidden) * (1 + scale) + shift  # (B, L, width)
         hidden = hidden + gate * self.across_rows(rows)
         hidden = hidden + self.to_query(self.cross_norm(hidden), key, value)

@@ -22,26 +22,24 @@ MEASURED = 4096  # sets from which sigma_data is measured
 class TargetData(LightningDataModule):
     """Training and validation batches of the target sets in a folder.
 
-    All sets of a query fall on the same side, which follows from the query's id and the seed, not
-    from the order of the queries. Training batches come in an order that depends on seed and epoch
-    alone, and that a resumed fit continues. Ranks share them out: together they see the batches that
-    one process with ranks · ``batch_size`` sees.
+    All sets of a query are on the same side, which depends on the query's id and the seed alone. The
+    order of training batches depends on seed and epoch alone, and a resumed fit continues it. Ranks
+    together see the batches that one process with ranks · ``batch_size`` sees.
 
-    With a run, there are two loaders to validate on: held-out target sets, for the loss, and the
-    run's validation queries, for retrieval. Ranks get whole batches, none twice, so that validation
-    does not depend on their number.
+    Validation has two loaders: held-out target sets, for the loss, and the run's validation queries,
+    for retrieval. Ranks get whole batches, none twice, so that results do not depend on their number.
 
     Args:
         folder: Target sets as synthesis wrote them; by default those of ``run``.
         batch_size: Sets per batch and process.
         val_share: Share of the queries to validate on, in [0, 1); at least one query above 0.
-        val_queries: How many of the run's validation queries to retrieve for, the first ones; all
-            by default, 0 for none.
+        val_queries: Retrieve for this many of the run's validation queries, the first ones; all by
+            default, 0 for none.
         seed: Of the split.
-        num_workers: Loader processes; 0 reads in the main process, which memory-mapped shards make
-            fast.
+        num_workers: Loader processes; 0 reads in the main process, which is fast, as shards are
+            memory-mapped.
         expected_fingerprint: Of the catalog that the sets must fit; by default that of ``run``.
-            Without one nothing is checked.
+            Without either nothing is checked.
         run: Run folder.
 
     Raises:
@@ -90,7 +88,7 @@ class TargetData(LightningDataModule):
         ids, owners = sets.queries()
         answered = owners.unique()
         held_out = validation_queries({ids[n] for n in answered}, self.val_share, self.seed)
-        is_held_out = torch.tensor([i in held_out for i in ids], dtype=torch.bool)[owners.long()]
+        is_held_out = torch.tensor([query in held_out for query in ids])[owners.long()]
         if is_held_out.all():
             raise InputError(
                 expected=f"target sets of at least {1 + len(held_out)} queries, to hold out "
@@ -107,45 +105,41 @@ class TargetData(LightningDataModule):
     def sigma_data(self) -> float:
         """Root mean square of the coordinates of training rows, from up to 4,096 sets."""
         step = max(1, len(self.train) // MEASURED)
-        numbers = list(range(0, len(self.train), step))[:MEASURED]
-        batch: Any = self.train.__getitems__(numbers)
-        return float(batch[1].double().square().mean().sqrt())
+        _, rows = self.train.__getitems__(list(range(0, len(self.train), step))[:MEASURED])
+        return float(rows.double().square().mean().sqrt())  # type: ignore[attr-defined]
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches; a short last one is dropped unless it is the only one."""
-        rank, ranks = self._ranks()
+        seed, workers = int(os.environ.get("PL_GLOBAL_SEED", self.seed)), self.num_workers
         return ResumableLoader(
             self.train,
             self.batch_size,
-            int(os.environ.get("PL_GLOBAL_SEED", self.seed)),
-            rank=rank,
-            ranks=ranks,
+            seed,
+            *self._rank(),
             collate=as_fetched,
-            num_workers=self.num_workers,
+            num_workers=workers,
         )
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Batches (first, condition, rows) of held-out sets, and (first, queries) of the run's.
 
-        ``first`` is the number of a batch's first set or query among all of its loader. A loader
-        without examples is empty.
+        ``first`` is the number of a batch's first set or query among all in its loader.
         """
         return [self._whole(self.val), self._whole(self.queries)]
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Leave queries, which are text, where they are."""
+        """Transfer tensors only: queries are text."""
         if len(batch) == 2 and isinstance(batch[1], list):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def _queries(self) -> list[Query]:
-        if self.run is None or self.val_queries == 0:
+        run = self.run
+        if self.val_queries == 0 or run is None or not (run.queries / "val.jsonl").is_file():
             return []
-        if not (self.run.queries / "val.jsonl").is_file():
-            return []
-        queries, unknown = self.run.searcher().searchable(self.run.read_queries("val"))
+        queries, unknown = run.searcher().searchable(run.read_queries("val"))
         if unknown:
             rank_zero_warn(
                 f"{len(unknown)} of {len(unknown) + len(queries)} val queries are skipped, because "
@@ -154,7 +148,7 @@ class TargetData(LightningDataModule):
         return queries[: self.val_queries]
 
     def _whole(self, examples: Subset[Any] | list[Query]) -> DataLoader[Any]:
-        rank, ranks = self._ranks()
+        rank, ranks = self._rank()
         if 0 < len(examples) < ranks:
             raise InputError(
                 expected=f"at least one held-out set and query for each of {ranks} processes",
@@ -169,10 +163,10 @@ class TargetData(LightningDataModule):
             generator=torch.Generator(),  # leaves the global random state alone
         )
 
-    def _ranks(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
+    def _rank(self) -> tuple[int, int]:
+        """Return the number of this process, and how many there are."""
+        here = self.trainer
+        return (0, 1) if here is None else (here.global_rank, here.world_size)
 
 
 class WholeBatches(Dataset[Any]):
@@ -185,10 +179,11 @@ class WholeBatches(Dataset[Any]):
         return -(-len(self.examples) // self.size)
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
-        part = range(number * self.size, min((number + 1) * self.size, len(self.examples)))
+        first = number * self.size
         if isinstance(self.examples, list):
-            return part.start, self.examples[part.start : part.stop]
-        return part.start, *self.examples.__getitems__(list(part))
+            return first, self.examples[first : first + self.size]
+        numbers = range(len(self.examples))[first : first + self.size]
+        return first, *self.examples.__getitems__(list(numbers))
 
 
 def validation_queries(ids: set[str], share: float, seed: int) -> set[str]:
@@ -198,10 +193,5 @@ def validation_queries(ids: set[str], share: float, seed: int) -> set[str]:
         >>> len(validation_queries({str(i) for i in range(20)}, 0.1, seed=0))
         2
     """
-    if share == 0:
-        return set()
-
-    def rank(query_id: str) -> bytes:
-        return hashlib.sha256(f"{seed}/{query_id}".encode()).digest()
-
-    return set(sorted(ids, key=rank)[: max(1, round(share * len(ids)))])
+    size = max(1, round(share * len(ids))) if share > 0 else 0
+    return set(sorted(ids, key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).digest())[:size])

@@ -15,6 +15,7 @@ from r4t.diffusion.sampler import Multistep, Sampler, seeded_noise
 from r4t.diffusion.schedule import Karras, Schedule
 from r4t.errors import InputError
 from r4t.geometry import normalize
+from r4t.support.files import write_text
 from r4t.support.named import build, describe
 
 FORMAT_VERSION = 1
@@ -22,10 +23,10 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class DirectionGenerator(nn.Module):
-    """A trained denoiser with everything that sampling from it needs.
+    """A trained denoiser and how to sample from it.
 
-    A query's directions follow from its embedding and its own seed, not from the batch they are
-    computed in (up to float round-off).
+    A query's directions depend on its embedding and its seed, not on its batch (up to float
+    round-off).
 
     Args:
         network: The raw network F.
@@ -33,8 +34,8 @@ class DirectionGenerator(nn.Module):
         sampler: Method and steps; ``Multistep(8)`` by default.
         guidance: w ≥ 0 of classifier-free guidance; above 0 each step evaluates the network twice
             per query.
-        sigma_data: Standard deviation of the target rows' coordinates; 1/√d by default, which is
-            that of unit vectors.
+        sigma_data: Standard deviation of the target rows' coordinates; 1/√d, that of unit vectors,
+            by default.
 
     Raises:
         InputError: If ``guidance`` < 0 or ``sigma_data`` ≤ 0.
@@ -66,11 +67,7 @@ class DirectionGenerator(nn.Module):
         return self._schedule.scaled(self.denoiser.sigma_data)
 
     def set_sigma_data(self, sigma_data: float) -> None:
-        """Set the standard deviation of the target rows' coordinates; a relative schedule follows.
-
-        Raises:
-            InputError: If it is not above 0.
-        """
+        """Set sigma_data, above 0; a relative schedule follows it."""
         if not sigma_data > 0:
             raise InputError(
                 expected="a sigma_data above 0", found=f"{sigma_data}", remedy="Omit it for 1/√d."
@@ -83,23 +80,18 @@ class DirectionGenerator(nn.Module):
         return self.denoiser.network
 
     def evaluations(self) -> int:
-        """Return how often the network runs on a query's rows: once a step, guided twice."""
+        """Return how often the network runs on a query's rows when it generates them."""
         calls: list[Tensor] = []
 
-        def counted(noisy: Tensor, sigma: Tensor) -> Tensor:
+        def count(noisy: Tensor, sigma: Tensor) -> Tensor:
             calls.append(sigma)
             return noisy
 
-        sigmas = self.schedule.steps(self.sampler.steps)
-        self.sampler(counted, lambda: torch.zeros(1, 1, 1), sigmas)
+        self.sampler(count, lambda: torch.zeros(1, 1, 1), self.schedule.steps(self.sampler.steps))
         return len(calls) * (2 if self.guidance > 0 else 1)
 
     def forward(self, query: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Generate the directions of each query: unit rows (B, L, d); dropout is always off.
-
-        Args:
-            query: Unit query embeddings (B, d).
-            seeds: One seed per query (B).
+        """Generate unit rows (B, L, d) for unit query embeddings (B, d); dropout is always off.
 
         Raises:
             InputError: If ``query`` is not (B, d), or there is not one seed per query.
@@ -114,7 +106,7 @@ class DirectionGenerator(nn.Module):
             raise InputError(
                 expected=f"one seed for each of {len(query)} queries",
                 found=f"{len(seeds)} seeds",
-                remedy="Pass as many.",
+                remedy="Pass as many seeds as queries.",
             )
         was_training = self.training
         if was_training:
@@ -135,9 +127,8 @@ class DirectionGenerator(nn.Module):
         return guided(self.denoiser.bind(torch.cat([query, query]), dropped), self.guidance)
 
     def save(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; the folder is made if missing."""
+        """Write ``config.json`` and ``model.safetensors``; the folder is created if it is missing."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         config = {
             "format_version": FORMAT_VERSION,
             "network": describe(self.network),
@@ -146,9 +137,9 @@ class DirectionGenerator(nn.Module):
             "sampler": describe(self.sampler),
             "guidance": self.guidance,
         }
+        write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         save_file(weights, folder / WEIGHTS)
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> "DirectionGenerator":
@@ -168,25 +159,20 @@ class DirectionGenerator(nn.Module):
             )
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            version = config["format_version"]
-            if version != FORMAT_VERSION:
+            if (version := config.pop("format_version")) != FORMAT_VERSION:
                 raise InputError(
                     expected=f"a diffusion retriever of format {FORMAT_VERSION}",
                     found=f"format {version} in {folder}",
                     remedy="Export it again.",
                 )
-            generator = cls(
-                network=build(SetNetwork, config["network"]),
-                schedule=build(Schedule, config["schedule"]),
-                sampler=build(Sampler, config["sampler"]),
-                guidance=config["guidance"],
-                sigma_data=config["sigma_data"],
-            )
+            bases = {"network": SetNetwork, "schedule": Schedule, "sampler": Sampler}
+            parts = {name: build(base, config.pop(name)) for name, base in bases.items()}
+            generator = cls(**parts, **config)
             generator.network.load_state_dict(load_file(folder / WEIGHTS))
         except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
             raise InputError(
                 expected=f"a diffusion retriever in {folder}",
-                found=f"damaged or unfitting files ({type(error).__name__}: "
+                found=f"damaged or mismatched files ({type(error).__name__}: "
                 f"{str(error).splitlines()[0]})",
                 remedy="Export it again.",
             ) from error

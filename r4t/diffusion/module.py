@@ -20,16 +20,15 @@ from r4t.training.learning_rate import RateSchedule, WarmupCosine
 
 @dataclass(frozen=True)
 class TrainingNoise:
-    """What hides the rows of a set, and its query, while a denoiser is trained.
+    """What hides rows and queries while a denoiser is trained.
 
     Args:
-        schedule: Sigma of training is its sigma(t) at a uniform t; ``Exponential()``, log-uniform,
-            by default.
-        condition_drop: Probability in [0, 1] that a set's query is replaced by the learned null
-            condition.
-        measure_sigma_data: Whether sigma_data is measured, as the root mean square of the target
-            rows' coordinates, instead of the generator's; for unit rows both are 1/√d.
-        seed: Of the noise; it is mixed with the step.
+        schedule: Training noise levels are its sigma(t) at uniform t; ``Exponential()``, which is
+            log-uniform, by default.
+        condition_drop: Probability in [0, 1] that the learned null condition replaces a query.
+        measure_sigma_data: Whether to set the generator's sigma_data to the root mean square of the
+            target rows' coordinates; for unit rows that is its default, 1/√d.
+        seed: Of the noise; mixed with the step.
 
     Raises:
         InputError: If ``condition_drop`` is outside [0, 1].
@@ -49,12 +48,12 @@ class DiffusionRetriever(GeneratorTraining):
 
     Args:
         generator: Network, schedule and sampler.
-        noise: Of training.
+        noise: Training noise.
         optimizer: Adam at 3e-4 by default.
         schedule: Of the learning rate; ``WarmupCosine(1000)`` by default.
-        run: Run folder: where to retrieve in validation, and where to export.
-        reward: Its objectives are the metrics of validation.
-        retrieval: Of validation: the pool that some objectives need.
+        run: Folder of the run to validate on and to export to.
+        reward: Its objectives are the validation metrics.
+        retrieval: For validation: the pool that some objectives need.
         query_time: Exported with the model.
     """
 
@@ -80,11 +79,7 @@ class DiffusionRetriever(GeneratorTraining):
         self.noise_schedule = Exponential() if noise.schedule is None else noise.schedule
 
     def on_fit_start(self) -> None:
-        """Measure sigma_data if the noise says so.
-
-        Raises:
-            InputError: If the data module cannot measure the sigma_data of its rows.
-        """
+        """Measure sigma_data on request; the data module must be able to."""
         if not self.noise.measure_sigma_data:
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -97,21 +92,17 @@ class DiffusionRetriever(GeneratorTraining):
             )
         self.generator.set_sigma_data(data.sigma_data())
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return loss (9) on one batch, rows in a random order, some conditions dropped."""
-        condition, rows = batch
-        random, device = self.random(0, self.global_step, batch_idx), rows.device
-        every, mine = self.shared(len(rows))
-        order = torch.rand(every, rows.shape[1], generator=random, device=device)[mine]
+    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Return loss (9) of each set, rows in a random order, some conditions dropped."""
+        (total, mine), device = self.shared(len(rows)), rows.device
+        order = torch.rand(total, rows.shape[1], generator=random, device=device)[mine]
         rows = rows.take_along_dim(order.argsort(dim=1)[..., None], dim=1)
-        draws = torch.rand(every, generator=random, device=device)[mine]
+        draws = torch.rand(total, generator=random, device=device)[mine]
         # One time per stratum of [0, 1]: each is uniform, and a batch covers the whole range.
-        t = torch.arange(every, device=device) + torch.rand(every, generator=random, device=device)
-        noise = torch.randn(every, *rows.shape[1:], generator=random, device=device)[mine]
+        t = torch.arange(total, device=device) + torch.rand(total, generator=random, device=device)
+        noise = torch.randn(total, *rows.shape[1:], generator=random, device=device)[mine]
         dropped = draws < self.noise.condition_drop
-        loss = self.loss(condition, rows, dropped, (t / every)[mine], noise).mean()
-        self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
-        return loss
+        return self.loss(condition, rows, dropped, (t / total)[mine], noise)
 
     def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
         """Return loss (9) of held-out sets, no condition dropped."""
@@ -122,19 +113,10 @@ class DiffusionRetriever(GeneratorTraining):
     def loss(
         self, condition: Tensor, rows: Tensor, dropped: Tensor, t: Tensor, noise: Tensor
     ) -> Tensor:
-        """Return loss (9) of each set (B,).
+        """Return loss (9) of each set (B,), at times ``t`` (B,) of the noise schedule.
 
-        Args:
-            condition: Query embeddings (B, d).
-            rows: Target rows (B, L, d).
-            dropped: (B,) bool, True where the null condition takes the query's place.
-            t: Times (B,) in [0, 1] of the training noise.
-            noise: Standard normal (B, L, d).
-
-        Raises:
-            InputError: If the rows are not the (L, d) of the network.
+        Other arguments are those of ``Denoiser.bind`` and ``denoising_loss``.
         """
-        self.check_shape(rows)
         denoiser = self.generator.denoiser
         sigma = self.noise_schedule.scaled(denoiser.sigma_data).sigma(t)
         bound = denoiser.bind(condition, dropped)

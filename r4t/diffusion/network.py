@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from r4t.diffusion.block import AdaptiveBlock, Block, unit_square
 from r4t.errors import InputError
 
-MAX_FREQUENCY = 256.0  # radians per unit of ln(sigma)/4: separates sigmas that differ by about 1 %
+MAX_FREQUENCY = 256.0  # radians per unit of ln(sigma)/4: tells apart sigmas that differ by 1 %
 
 
 class SetNetwork(nn.Module, ABC):
@@ -20,15 +20,16 @@ class SetNetwork(nn.Module, ABC):
 
     dim: int  # d, width of the embeddings of rows and query
     set_size: int  # L, the number of rows
+    arguments: tuple[str, ...]  # of the constructor: attributes, plain values or networks
 
     @property
-    @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Constructor arguments: plain values, or networks."""
+        """Constructor arguments by name."""
+        return {name: getattr(self, name) for name in self.arguments}
 
     @abstractmethod
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Any:
-        """Return what ``forward`` needs of the queries, computed once for all noise levels.
+        """Return what ``forward`` needs from the queries, computed once for all noise levels.
 
         Args:
             condition: Query embeddings (B, d), unit length.
@@ -47,31 +48,33 @@ class SetNetwork(nn.Module, ABC):
 
 
 class SetTransformer(SetNetwork):
-    """A coherent transformer: attention across the L rows of a set, which has no order.
+    """A coherent transformer: attention across the L rows of a set.
 
-    No row has a position, so permuting the input rows permutes the output rows. The query enters by
-    cross-attention to ``condition_tokens`` learned linear views of its embedding; attention over
-    one token, the paper's variant, is constant in the row. The memory holds keys and values of all
-    layers, (layers, 2, B, heads, condition_tokens, width / heads).
+    Rows have no position, so permuting the input rows permutes the output rows. The query enters by
+    cross-attention to ``condition_tokens`` learned linear views of its embedding; with one token,
+    as in the paper, it adds the same to every row. The memory holds keys and values of all layers,
+    (layers, 2, B, heads, condition_tokens, width / heads).
 
     Args:
-        dim: d, width of the embeddings of rows and query; in a config of ``r4t fit`` that of the
-            run's catalog by default.
+        dim: d, width of the embeddings of rows and query; ``r4t fit`` takes it from the catalog by
+            default.
         width: Width of the hidden rows.
         mlp_width: Hidden width of the feed-forward blocks.
         heads: Attention heads, each of width ``width`` / ``heads``.
         layers: Blocks of self-attention, cross-attention and feed-forward.
         set_size: L, the number of rows to generate (no weight depends on it).
-        condition_tokens: Tokens that the query is mapped to.
+        condition_tokens: Number of tokens for the query.
         dropout: Probability in [0, 1), of hidden units and of attention weights; training only.
-        qk_norm: Whether attention compares queries and keys of root mean square 1, which bounds its
+        qk_norm: Whether attention scales queries and keys to root mean square 1, which bounds its
             logits by √(``width`` / ``heads``).
 
     Raises:
-        InputError: If there is no ``dim``, or ``width`` is not a multiple of 2 · ``heads``.
+        InputError: If ``dim`` is None, or ``width`` is not a multiple of 2 · ``heads``.
     """
 
     block_type: type[Block] = Block
+    arguments = ("dim", "width", "mlp_width", "heads", "layers", "set_size")
+    arguments += ("condition_tokens", "dropout", "qk_norm")
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class SetTransformer(SetNetwork):
         if dim is None:
             raise InputError(
                 expected="dim, the width of the embeddings, for a SetTransformer",
-                found="none, which only a run of r4t can fill in from its catalog",
+                found="none, which only r4t fit can take from a run's catalog",
                 remedy="Pass it.",
             )
         if width % (2 * heads):
@@ -114,26 +117,18 @@ class SetTransformer(SetNetwork):
         nn.init.zeros_(self.rows_out.weight)
         nn.init.zeros_(self.rows_out.bias)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        sizes = ("dim", "width", "mlp_width", "heads", "layers", "set_size", "condition_tokens")
-        return {name: getattr(self, name) for name in (*sizes, "dropout", "qk_norm")}
-
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Return keys and values of the queries for the cross-attention of every layer."""
         tokens = self.tokens(condition * math.sqrt(self.dim))  # coordinates of size about 1
         tokens = rearrange(tokens, "b (t d) -> b t d", t=self.condition_tokens)  # (B, t, d)
         if dropped is not None:
             tokens = torch.where(dropped[:, None, None], self.null_tokens.to(tokens), tokens)
-        keys_values = rearrange(
-            self.keys_values(tokens), "b t (n two h e) -> n two b h t e", two=2, h=self.heads,
-            n=self.layers,
-        )  # fmt: skip
+        sizes = {"two": 2, "h": self.heads, "n": self.layers}
+        memory = rearrange(self.keys_values(tokens), "b t (n two h e) -> n two b h t e", **sizes)
         if self.qk_norm:
-            keys, values = keys_values.unbind(1)
-            keys_values = torch.stack([unit_square(keys), values], dim=1)
-        return keys_values
+            keys, values = memory.unbind(1)
+            memory = torch.stack([unit_square(keys), values], dim=1)
+        return memory
 
     def forward(self, rows: Tensor, noise: Tensor, memory: Tensor) -> Tensor:
         """Return F for every row."""
@@ -145,9 +140,9 @@ class SetTransformer(SetNetwork):
 
 
 class AdaptiveSetTransformer(SetTransformer):
-    """A ``SetTransformer`` that sees the noise level in every norm, not once at its input.
+    """A ``SetTransformer`` that sees the noise level in every layer, not once at its input.
 
-    At the paper's sizes it has 37.8M parameters more (6 layers of 1024 × 6 · 1024 and a bias).
+    At the paper's sizes it has 37.8M more parameters (6 layers of 1024 × 6 · 1024 and a bias).
     Arguments and errors are those of ``SetTransformer``.
     """
 
@@ -163,10 +158,9 @@ class AdaptiveSetTransformer(SetTransformer):
 
 
 class Relay(SetNetwork):
-    """Two networks of one d and L: one above a noise level, the other from there on down.
+    """Two networks of the same d and L: one above a noise level, the other at and below it.
 
-    A few-step student may leave the first step, where the whole set is decided, to its teacher. At
-    any noise level only one of the two is evaluated.
+    A few-step student may leave the first step, which decides the whole set, to its teacher.
 
     Args:
         first: Evaluated at sigmas above ``until``.
@@ -176,6 +170,8 @@ class Relay(SetNetwork):
     Raises:
         InputError: If the networks differ in d or L.
     """
+
+    arguments = ("first", "then", "until")
 
     def __init__(self, first: SetNetwork, then: SetNetwork, until: float) -> None:
         super().__init__()
@@ -189,25 +185,19 @@ class Relay(SetNetwork):
         self.first, self.then, self.until = first, then, until
         self.set_size, self.dim = one
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {"first": self.first, "then": self.then, "until": self.until}
-
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Any, Any]:
         """Return the memories of both networks."""
         return self.first.memory(condition, dropped), self.then.memory(condition, dropped)
 
     def forward(self, rows: Tensor, noise: Tensor, memory: tuple[Any, Any]) -> Tensor:
         """Return F for every row; all sets of a batch must be on one side of ``until``."""
-        is_above = bool((noise > math.log(self.until) / 4).any())
-        network = self.first if is_above else self.then
-        output: Tensor = network(rows, noise, memory[0 if is_above else 1])
+        part = 0 if (noise > math.log(self.until) / 4).any() else 1
+        output: Tensor = (self.first, self.then)[part](rows, noise, memory[part])
         return output
 
 
 def fourier_features(x: Tensor, width: int) -> Tensor:
-    """Sines and cosines of ``x`` (n,) at width/2 log-spaced frequencies, 1 to 256 → (n, width).
+    """Return sines and cosines (n, width) of ``x`` (n,) at width/2 log-spaced frequencies, 1 to 256.
 
     Examples:
         >>> fourier_features(torch.zeros(1), 4).tolist()

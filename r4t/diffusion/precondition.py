@@ -1,44 +1,27 @@
 """A raw network → a denoiser (EDM preconditioning, Karras et al. 2022) and its loss (eq. 9)."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from r4t.diffusion.network import SetNetwork
 
-
-class DenoiseFn(Protocol):
-    """Estimates clean rows from noisy ones, for conditions that are already bound."""
-
-    def __call__(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Map rows (B, L, d) noised at ``sigma``, () or (B,), to their clean estimate (B, L, d)."""
-        ...
+# Rows (B, L, d) noised at sigma, () or (B,) → their clean estimate (B, L, d) for bound queries.
+DenoiseFn = Callable[[Tensor, Tensor], Tensor]
 
 
-class Coefficients(NamedTuple):
-    """``D(x; σ) = skip·x + out·F(inner·x; noise)``, each () or (B,) like sigma."""
+def coefficients(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return inner, skip, out and noise of D(x; σ) = skip·x + out·F(inner·x; noise), shaped as sigma.
 
-    inner: Tensor
-    skip: Tensor
-    out: Tensor
-    noise: Tensor
-
-
-def coefficients(sigma: Tensor, sigma_data: float) -> Coefficients:
-    """Return EDM's coefficients, which keep the network's input and target at variance 1.
+    They are EDM's, which keep the network's input and target at variance 1.
 
     Examples:
         >>> [round(c.item(), 4) for c in coefficients(torch.tensor(3.0), sigma_data=4.0)]
         [0.2, 0.64, 2.4, 0.2747]
     """
     total = (sigma.square() + sigma_data**2).sqrt()
-    return Coefficients(
-        inner=1 / total,
-        skip=(sigma_data / total).square(),
-        out=sigma * sigma_data / total,
-        noise=sigma.log() / 4,
-    )
+    return 1 / total, (sigma_data / total).square(), sigma * sigma_data / total, sigma.log() / 4
 
 
 def loss_weight(sigma: Tensor, sigma_data: float) -> Tensor:
@@ -52,14 +35,14 @@ def denoising_loss(
     """Loss (9) of each set: λ(σ) ‖D(Z + σε; σ, z_q) − Z‖², divided by the L·d coordinates.
 
     Args:
-        denoise: D, with the queries of this batch as its condition.
+        denoise: D, bound to the queries of this batch.
         rows: Clean rows Z (B, L, d).
         sigma: Noise levels (B,).
         noise: Standard normal ε (B, L, d).
         sigma_data: Standard deviation of the coordinates of Z.
 
     Returns:
-        (B,), about 1 for a network that returns 0, whatever sigma.
+        (B,), about 1 for a network that returns 0, at any sigma.
     """
     noisy = rows + sigma[:, None, None] * noise
     error = (denoise(noisy, sigma) - rows).square().mean(dim=(1, 2))
@@ -70,14 +53,13 @@ class Denoiser(nn.Module):
     """Clean-data prediction D by EDM preconditioning of a set network F.
 
     Args:
-        network: F, see ``r4t.diffusion.network``.
+        network: F.
         sigma_data: Standard deviation of the coordinates of the clean rows.
     """
 
     def __init__(self, network: SetNetwork, sigma_data: float) -> None:
         super().__init__()
-        self.network = network
-        self.sigma_data = sigma_data
+        self.network, self.sigma_data = network, sigma_data
 
     def forward(self, noisy: Tensor, sigma: Tensor, memory: Tensor) -> Tensor:
         """Denoise rows (B, L, d) at ``sigma``, () or (B,), given the queries' memory."""
@@ -86,19 +68,16 @@ class Denoiser(nn.Module):
         return skip * noisy + out * raw.to(noisy.dtype)
 
     def bind(self, condition: Tensor, dropped: Tensor | None = None) -> DenoiseFn:
-        """Bind the queries (B, d); ``dropped`` (B,) bool marks those replaced by the null condition.
-
-        What depends on the queries alone is computed here, once.
-        """
+        """Compute, once, what depends on the queries alone; arguments as in ``SetNetwork.memory``."""
         memory = self.network.memory(condition, dropped)
         return lambda noisy, sigma: self(noisy, sigma, memory)
 
 
 def guided(denoise: DenoiseFn, weight: float) -> DenoiseFn:
-    """Classifier-free guidance (1 + w)·conditional − w·unconditional, both in one batch.
+    """Guide without a classifier: (1 + w)·conditional − w·unconditional, both in one batch.
 
     Args:
-        denoise: Bound to 2·B conditions: B queries, then B dropped ones.
+        denoise: Bound to 2·B conditions: B queries, then the same dropped.
         weight: w ≥ 0; 0 gives the conditional estimate.
     """
 

@@ -1,11 +1,10 @@
 """A denoiser, noise and decreasing sigmas → clean rows: free functions, and their settings.
 
-Each ``sample_…`` takes a clean estimate of noisy rows, noise, and decreasing sigmas (S + 1,), and
-returns rows (B, L, d) distributed as the data noised at ``sigmas[-1]``.
+Each ``sample_…`` takes a denoiser, noise, and decreasing sigmas (S + 1,), and returns rows (B, L, d)
+distributed as the data noised at ``sigmas[-1]``.
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -26,19 +25,19 @@ LOW = 2**32 - 1
 def seeded_noise(
     seeds: Sequence[int] | Tensor, shape: tuple[int, int], device: torch.device | str = "cpu"
 ) -> NoiseFn:
-    """Return noise in which each query's part depends on its own seed alone, not on the batch.
+    """Return noise in which a query's part depends on its seed alone, not on the batch.
 
-    It is a hash of seed and position, computed for all queries together on the device: there is no
-    state and nothing to copy, and a CUDA graph can hold it. Every device hashes the same bits; the
-    normals made from them (Box & Muller 1958) differ by round-off.
+    It is a hash of seed and position, computed on the device for all queries together. It has no
+    state and copies nothing, so a CUDA graph can hold it. Every device hashes to the same bits;
+    the normals computed from them (Box & Muller 1958) differ by round-off.
 
     Args:
-        seeds: One 64-bit seed per query (B); an int64 tensor on ``device`` is read there.
+        seeds: One 64-bit seed per query (B); an int64 tensor on ``device`` is not copied.
         shape: (L, d).
-        device: Of the noise.
+        device: Where to compute.
 
     Returns:
-        A function; each call returns the next (B, L, d), float32, none beyond ±6.8.
+        A function that returns the next (B, L, d) at each call: float32, within ±6.8.
 
     Examples:
         >>> together, alone = seeded_noise([3, 8], (1, 2)), seeded_noise([8], (1, 2))
@@ -46,7 +45,7 @@ def seeded_noise(
         [True, True]
     """
     size = math.prod(shape)
-    pairs = -(-size // 2)  # a hash makes two normals
+    pairs = -(-size // 2)  # a hash gives two normals
     starts = splitmix(torch.as_tensor(seeds, dtype=torch.int64, device=device)[:, None], 1)
     draws = count()
 
@@ -64,12 +63,7 @@ def seeded_noise(
 def splitmix(start: Tensor, n: Tensor | int) -> Tensor:
     """Return output ``n`` ≥ 1 of the SplitMix64 stream that begins at ``start`` (Steele et al. 2014).
 
-    Args:
-        start: int64, read as 64 bits.
-        n: int64, broadcast with ``start``.
-
-    Returns:
-        int64 of 64 random bits.
+    All are int64, read as 64 bits; ``start`` and ``n`` are broadcast.
 
     Examples:
         >>> splitmix(torch.tensor(1234567), 1).item()  # of its authors' code
@@ -86,20 +80,19 @@ def _shifted(bits: Tensor, by: int) -> Tensor:
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
-def _begun(noise: NoiseFn, sigmas: Tensor) -> tuple[Tensor, list[float], Tensor]:
-    """Return rows at the first level, the levels as numbers, and the levels on the rows' device."""
-    start = noise()
-    levels: list[float] = sigmas.tolist()
+def _begin(noise: NoiseFn, sigmas: Tensor) -> tuple[Tensor, list[float], Tensor]:
+    """Return rows at the first level, the levels as floats, and the levels on the rows' device."""
+    start, levels = noise(), sigmas.tolist()
     return levels[0] * start, levels, sigmas.to(start)
 
 
 def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """Euler's method on the probability-flow ODE, which is DDIM (Song et al. 2021).
 
-    One evaluation per step. A few-step student is trained for it: its estimate at a level is where
-    the teacher's trajectory points from there to the next level.
+    One evaluation per step. A few-step student is trained for it: at each level it learns the
+    estimate whose Euler step ends where the teacher's trajectory does.
     """
-    x, levels, sigmas = _begun(noise, sigmas)
+    x, levels, sigmas = _begin(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
         clean = denoise(x, sigmas[i])
         x = clean + after / now * (x - clean)
@@ -109,9 +102,9 @@ def sample_euler(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
 def sample_heun(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """Heun's second-order method on the probability-flow ODE (Karras et al. 2022, alg. 1).
 
-    Two evaluations per step, one for a step that ends in 0.
+    Two evaluations per step, one for a step that ends at 0.
     """
-    x, levels, sigmas = _begun(noise, sigmas)
+    x, levels, sigmas = _begin(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
         slope = (x - denoise(x, sigmas[i])) / now
         euler = x + (after - now) * slope
@@ -126,12 +119,12 @@ def sample_heun(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
 def sample_multistep(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """DPM-Solver++(2M) on the probability-flow ODE (Lu et al. 2022, alg. 2), sigma as its clock.
 
-    One evaluation per step, yet second order: it uses the estimate of the step before. The first
-    step and a step that ends in 0 are of first order. It extrapolates in log sigma: schedules whose
-    steps are about equal there (``Karras``, ``Exponential``) suit it, the end of ``Tangent`` does
-    not.
+    One evaluation per step, yet second order, because it reuses the previous estimate; the first
+    step and a step that ends at 0 are of first order. It extrapolates in log sigma, so it suits
+    schedules with about equal steps there (``Karras``, ``Exponential``), not the end of
+    ``Tangent``.
     """
-    x, levels, sigmas = _begun(noise, sigmas)
+    x, levels, sigmas = _begin(noise, sigmas)
     before, last_width = None, 0.0
     for i, (now, after) in enumerate(pairwise(levels)):
         clean = direction = denoise(x, sigmas[i])
@@ -147,11 +140,11 @@ def sample_multistep(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tens
 def sample_sde(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     """Euler–Maruyama on the reverse SDE of variance-exploding diffusion, on the clock τ = σ².
 
-    In that clock the SDE reads dx = −s(x, τ) dτ + dw with the score s = (D(x; σ) − x) / σ², so a
+    On that clock the SDE reads dx = −s(x, τ) dτ + dw with the score s = (D(x; σ) − x) / σ², so a
     step from σ to σ' adds (σ² − σ'²)·s and noise of variance σ² − σ'². One evaluation per step; a
-    step that ends in 0 returns the denoiser's estimate itself, without noise.
+    step that ends at 0 returns the denoiser's estimate itself, without noise.
     """
-    x, levels, sigmas = _begun(noise, sigmas)
+    x, levels, sigmas = _begin(noise, sigmas)
     for i, (now, after) in enumerate(pairwise(levels)):
         passed = now**2 - after**2
         x = x + passed / now**2 * (denoise(x, sigmas[i]) - x)
@@ -160,14 +153,15 @@ def sample_sde(denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
     return x
 
 
-class Sampler(ABC):
+class Sampler:
     """A sampling method with its number of steps."""
 
     steps: int
+    sample: Callable[[DenoiseFn, NoiseFn, Tensor], Tensor]
 
-    @abstractmethod
     def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
         """Walk down ``sigmas`` (steps + 1,) from noise to rows (B, L, d)."""
+        return self.sample(denoise, noise, sigmas)
 
 
 @dataclass(frozen=True)
@@ -179,10 +173,7 @@ class Euler(Sampler):
     """
 
     steps: int = 4
-
-    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """Call ``sample_euler``."""
-        return sample_euler(denoise, noise, sigmas)
+    sample = staticmethod(sample_euler)
 
 
 @dataclass(frozen=True)
@@ -194,10 +185,7 @@ class Heun(Sampler):
     """
 
     steps: int = 8
-
-    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """Call ``sample_heun``."""
-        return sample_heun(denoise, noise, sigmas)
+    sample = staticmethod(sample_heun)
 
 
 @dataclass(frozen=True)
@@ -209,10 +197,7 @@ class Multistep(Sampler):
     """
 
     steps: int = 8
-
-    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """Call ``sample_multistep``."""
-        return sample_multistep(denoise, noise, sigmas)
+    sample = staticmethod(sample_multistep)
 
 
 @dataclass(frozen=True)
@@ -224,7 +209,4 @@ class ReverseSde(Sampler):
     """
 
     steps: int = 256
-
-    def __call__(self, denoise: DenoiseFn, noise: NoiseFn, sigmas: Tensor) -> Tensor:
-        """Call ``sample_sde``."""
-        return sample_sde(denoise, noise, sigmas)
+    sample = staticmethod(sample_sde)

@@ -9,17 +9,16 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 
-TANGENT_END = 1.5  # the section of tan that the tangent schedule uses is [0, 1.5] (radians)
+TANGENT_END = 1.5  # radians
 
 
 class Schedule(ABC):
     """An invertible, increasing sigma(t) with sigma(1) = ``sigma_max`` · ``unit``.
 
     ``sigma_min`` and ``sigma_max`` are multiples of ``unit``; a unit of 1.0 makes them absolute.
-    With ``unit`` None they are multiples of sigma_data, which ``scaled`` fills in; until then
-    sigmas are in units of sigma_data.
+    With ``unit`` None all sigmas are in units of sigma_data until ``scaled`` fills it in.
 
     Raises:
         InputError: If not 0 < ``sigma_min`` < ``sigma_max``, or ``unit`` ≤ 0.
@@ -40,7 +39,7 @@ class Schedule(ABC):
             raise InputError(
                 expected=f"a unit above 0 in {type(self).__name__}",
                 found=f"{self.unit}",
-                remedy="Give the sigma that the range is counted in, or omit it for sigma_data.",
+                remedy="Give the sigma that the range is a multiple of, or omit it for sigma_data.",
             )
 
     @abstractmethod
@@ -75,17 +74,14 @@ class Schedule(ABC):
             >>> Exponential(sigma_min=1.0, sigma_max=100.0).steps(3).tolist()
             [100.0, 10.0, 1.0, 0.0]
         """
-        if n < 1:
-            raise InputError(
-                expected="at least 1 sampler step", found=f"{n}", remedy="Raise steps."
-            )
-        t = torch.linspace(1, 0, n, dtype=torch.float64)
-        return torch.cat([self.sigma(t), torch.zeros(1, dtype=torch.float64)]).float()
+        check_least({"steps": (n, 1)})
+        sigmas = self.sigma(torch.linspace(1, 0, n, dtype=torch.float64))
+        return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
 
 
 @dataclass(frozen=True)
 class Tangent(Schedule):
-    """tan on [0, 1.5], rescaled to [0, sigma_max], clipped at sigma_min: the paper's schedule.
+    """tan on [0, 1.5] rescaled to [0, sigma_max] and clipped at sigma_min: the paper's schedule.
 
     Args:
         sigma_min: Lowest noise level, above 0; lower ones are clipped.
@@ -158,11 +154,11 @@ class Karras(Schedule):
     unit: float | None = None
 
     def _relative(self, t: Tensor) -> Tensor:
-        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        low, high = (end ** (1 / self.rho) for end in (self.sigma_min, self.sigma_max))
         return (low + t * (high - low)) ** self.rho
 
     def _inverse(self, sigma: Tensor) -> Tensor:
-        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        low, high = (end ** (1 / self.rho) for end in (self.sigma_min, self.sigma_max))
         return (sigma ** (1 / self.rho) - low) / (high - low)
 
 
@@ -170,14 +166,14 @@ class Karras(Schedule):
 class LogNormal(Schedule):
     """ln sigma is normal at a uniform t: EDM's training noise (Karras et al. 2022, tab. 1).
 
-    For training: most draws are near ``sigma`` = e^``mean``, where the rows of a set settle which
-    of them becomes what, and few where the noise hides everything or nothing.
+    Most draws are near sigma = e^``mean``, where it is decided which row becomes which member, and
+    few where the noise hides everything or nothing.
 
     Args:
-        mean: Of ln sigma.
-        std: Of ln sigma, above 0.
+        mean: Mean of ln sigma.
+        std: Standard deviation of ln sigma, above 0.
         sigma_min: Lowest noise level, above 0; lower ones are clipped.
-        sigma_max: Highest noise level, clipped likewise.
+        sigma_max: Highest noise level; higher ones are clipped.
         unit: Sigma that all of these count in; sigma_data by default.
 
     Examples:
@@ -202,7 +198,7 @@ class LogNormal(Schedule):
 class Levels(Schedule):
     """Chosen noise levels, at equal distances in t, and log-linear between them.
 
-    For few steps, where each level counts: as many steps as levels fall exactly on them.
+    As many steps as levels are exactly those levels.
 
     Args:
         levels: At least two, decreasing; the first is ``sigma_max``, the last ``sigma_min``.
@@ -220,14 +216,13 @@ class Levels(Schedule):
     unit: float | None = None
 
     def __post_init__(self) -> None:
-        falls = all(low < high for high, low in pairwise(self.levels))
-        if len(self.levels) < 2 or not falls:
+        if len(self.levels) < 2 or any(low >= high for high, low in pairwise(self.levels)):
             raise InputError(
                 expected="at least two levels, each below the one before",
                 found=f"{self.levels}",
                 remedy="Change them; for a single step use a schedule such as Karras.",
             )
-        object.__setattr__(self, "levels", tuple(self.levels))  # JSON knows lists only
+        object.__setattr__(self, "levels", tuple(self.levels))  # JSON has lists only
         super().__post_init__()
 
     @property

@@ -2,10 +2,11 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -13,38 +14,40 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from r4t.choice import QueryTime
-from r4t.diffusion.gate import GateReport, measure
+from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import Relay
 from r4t.diffusion.sampler import Euler, Multistep
 from r4t.diffusion.schedule import Karras, Levels
-from r4t.diffusion.training import GeneratorTraining, check_share
+from r4t.diffusion.training import SEEN, GeneratorTraining, check_share, generated_sets
 from r4t.diffusion.trajectory import distillation_loss, segment
 from r4t.errors import InputError, check_least
+from r4t.geometry import vendi
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.search import Retrieval
+from r4t.search import Retrieval, Searcher
 from r4t.support.files import write_text
 from r4t.training.learning_rate import RateSchedule, WarmupCosine
+
+BATCH = 64
+MEASURES = ("composite", "vendi")  # of the gate
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The trajectories of a teacher, and the steps in which a student learns them.
+    """A teacher's trajectories, and the steps in which a student learns them.
 
     Args:
         teacher: Folder of the teacher, inside the run if there is one.
         teacher_steps: Multistep steps of the teacher's trajectory, at least 2.
         guidance: w ≥ 0 of the trajectory, which the student learns with it; the teacher's by
             default.
-        levels: Noise levels at which the student is evaluated, decreasing, in units of sigma_data:
-            as many evaluations as levels.
+        levels: Noise levels at which the student is evaluated, decreasing, in units of sigma_data.
         own_share: Share in [0, 1] of sets that continue from the student's own landing.
-        seed: Of the noise that trajectories begin with; it is mixed with the step.
+        seed: Of the noise that trajectories begin with; mixed with the step.
 
     Raises:
-        InputError: If ``own_share`` is outside [0, 1], ``teacher_steps`` is below 2, or there is no
-            level.
+        InputError: If a number is out of its range, or there is no level.
     """
 
     teacher: str = "distill/model"
@@ -73,23 +76,21 @@ class Trajectory:
 
 
 class FewStepStudent(GeneratorTraining):
-    """Teaches a copy of a generator to do in a few Euler steps what its ODE does in many.
+    """Trains a copy of a generator to do in a few Euler steps what its ODE does in many.
 
-    See ``r4t.diffusion.trajectory`` for the loss. Few steps can cost diversity, so the export passes
-    a gate: on the run's validation queries the student must keep ``gate`` of the composite and of the
-    Vendi score of the teacher's ODE. A hybrid that leaves the first step to the teacher is measured
-    too, and exported if it keeps more. ``gate.json`` beside the model holds what was measured. A
-    model that fails is written to ``rejected`` instead, with a warning.
+    See ``r4t.diffusion.trajectory`` for the loss. Few steps can cost diversity, so an export must
+    pass a gate on the run's validation queries. It measures the student, and a hybrid that leaves
+    the first step to the teacher, and exports the better one with the scores in ``gate.json``. A
+    model that fails goes to ``rejected`` instead, with a warning.
 
     Args:
-        run: Run folder: where the teacher is, where to retrieve in validation and to export.
+        run: Folder of the run with the teacher, to validate on and to export to.
         trajectory: The teacher, and the student's steps.
-        gate: Share of the teacher's composite and Vendi score that an export must keep; 0 lets
-            everything pass.
+        gate: Share in [0, 1] of the teacher's composite and Vendi score that an export must keep.
         optimizer: Adam at 3e-4 by default.
         schedule: Of the learning rate; ``WarmupCosine(100)`` by default.
-        reward: Its weighted sum is the composite; its objectives are the metrics of validation.
-        retrieval: Of validation: the pool that some objectives need.
+        reward: Its weighted sum is the composite; its objectives are the validation metrics.
+        retrieval: For validation: the pool that some objectives need.
         query_time: Exported with the model.
 
     Raises:
@@ -120,62 +121,39 @@ class FewStepStudent(GeneratorTraining):
         self.gate, self.own_share = gate, trajectory.own_share
         self._teacher = (teacher.requires_grad_(False),)  # a tuple hides it from state and averages
         self.levels = student.schedule.steps(student.sampler.steps)  # (S + 1,), down to 0
-        self.segments = [  # the teacher's sigmas within each step
-            segment(teacher.schedule, now, after, trajectory.teacher_steps)
-            for now, after in pairwise(self.levels.tolist())
-        ]
+        steps = trajectory.teacher_steps
+        pairs = pairwise(self.levels.tolist())
+        self.segments = [segment(teacher.schedule, *pair, steps) for pair in pairs]
 
     @property
     def teacher(self) -> DirectionGenerator:
         """The frozen teacher, on the module's device."""
         return self._teacher[0].to(self.device)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the mean loss of all steps on the queries of one batch; its rows are not used."""
-        condition, rows = batch
-        self.check_shape(rows)
-        every, mine = self.shared(len(condition))
-        random = self.random(0, self.global_step, batch_idx)
-        shape = (every, self.generator.set_size, self.generator.dim)
-        noise = torch.randn(shape, generator=random, device=self.device)[mine]
-        own_landing = torch.rand(every, generator=random, device=self.device)[mine] < self.own_share
-        loss = self.losses(condition, noise, own_landing).mean()
-        self.log("train/loss/mean", loss, batch_size=len(condition), prog_bar=True)
-        return loss
+    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Return the loss of each step for each query; only the shape of ``rows`` is used."""
+        total, mine = self.shared(len(condition))
+        noise = torch.randn(total, *rows.shape[1:], generator=random, device=self.device)[mine]
+        own_landing = torch.rand(total, generator=random, device=self.device)[mine] < self.own_share
+        return self.losses(condition, noise, own_landing)
 
     def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
-        """Return the mean loss of all steps, with all sets on the student's own way."""
-        self.check_shape(rows)
+        """Return the mean loss of all steps, each continued from the student's own landing."""
         _, noise = self.held_out_noise(first, rows)
         own_landing = torch.ones(len(condition), dtype=torch.bool, device=self.device)
         return self.losses(condition, noise, own_landing).mean(0)
 
     def losses(self, condition: Tensor, noise: Tensor, own_landing: Tensor) -> Tensor:
-        """Return the loss (S, B) of each step of the student, see ``distillation_loss``.
-
-        Args:
-            condition: Query embeddings (B, d).
-            noise: Standard normal (B, L, d).
-            own_landing: (B,) bool, whether a set continues from the student's own landing.
-        """
+        """Return ``distillation_loss`` (S, B) for queries (B, d) and standard normal noise (B, L, d)."""
         with torch.no_grad():
-            guide = self.teacher.denoise_fn(condition)
+            teacher = self.teacher.denoise_fn(condition)
         denoiser, levels = self.generator.denoiser, self.levels.to(self.device)
-        start, unit = levels[0] * noise, denoiser.sigma_data
-        bound = denoiser.bind(condition)
-        return distillation_loss(bound, guide, start, levels, self.segments, unit, own_landing)
+        student, start, unit = denoiser.bind(condition), levels[0] * noise, denoiser.sigma_data
+        return distillation_loss(student, teacher, start, levels, self.segments, unit, own_landing)
 
     def export(self, folder: str | Path | None = None) -> None:
-        """Measure student and hybrid, and write the better one if it passes the gate.
-
-        Args:
-            folder: By default where the run's retriever looks for the model. A model that fails the
-                gate is written to ``rejected`` beside it.
-
-        Raises:
-            InputError: If there is neither a folder nor a run.
-        """
-        place = self.place(folder)
+        """Export the better of student and hybrid, if it passes the gate; else to ``rejected``."""
+        place = self.export_folder(folder)
         if self.searcher is None or self.reward is None or self.run is None:
             self.write(self.generator, place)
             return
@@ -189,17 +167,14 @@ class FewStepStudent(GeneratorTraining):
         else:
             place = place.with_name("rejected")
             rank_zero_warn(
-                f"{report}: the few-step model is kept in {place} and not deployed. Train longer, "
+                f"{report}: the few-step model is in {place} and is not deployed. Train longer, "
                 "give it more levels, or lower the gate."
             )
         self.write(models[report.best], place)
         write_text(place / "gate.json", json.dumps(report.facts(), indent=2) + "\n")
 
     def hybrid(self) -> DirectionGenerator:
-        """Return the student with its first step left to the teacher, unguided; weights are shared.
-
-        A student of one step has no such hybrid: it would be the teacher.
-        """
+        """Return the student with its first step left to the unguided teacher; weights are shared."""
         student, levels = self.generator, self.levels.tolist()
         until = levels[0] / 2 if len(levels) == 2 else (levels[0] * levels[1]) ** 0.5
         relay = Relay(self.teacher.network, student.network, until)
@@ -217,10 +192,87 @@ def student_of(teacher: DirectionGenerator, levels: Sequence[float]) -> Directio
         raise InputError(
             expected="a teacher of one network",
             found="a hybrid of two",
-            remedy="Name the model that stage 3 exported.",
+            remedy="Name a model that stage 3 exported.",
         )
     network = copy.deepcopy(teacher.network)
-    network.null_tokens.requires_grad_(False)  # guidance is learned: nothing is dropped any more
+    network.null_tokens.requires_grad_(False)  # no condition is dropped: guidance is learned
     schedule = Levels(tuple(levels)) if len(levels) > 1 else Karras(0.01, levels[0])
     sigma_data, sampler = teacher.denoiser.sigma_data, Euler(len(levels))
     return DirectionGenerator(network, schedule, sampler, 0.0, sigma_data).train()
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What share of their teacher's scores generators keep; scores as ``measure`` returns them."""
+
+    teacher: dict[str, float]
+    scores: dict[str, dict[str, float]]
+    gate: float  # share of the teacher's scores that a generator must keep
+    queries: int
+
+    def shares(self, name: str) -> dict[str, float]:
+        """Share of the teacher's composite and Vendi score that a generator keeps."""
+        return {measure: self.scores[name][measure] / self.teacher[measure] for measure in MEASURES}
+
+    @property
+    def best(self) -> str:
+        """The generator whose lower share is highest; the first among equals."""
+        return max(self.scores, key=lambda name: min(self.shares(name).values()))
+
+    @property
+    def passed(self) -> bool:
+        """Whether the best generator keeps enough of both."""
+        return min(self.shares(self.best).values()) >= self.gate
+
+    def __str__(self) -> str:
+        parts = []
+        for name, scores in self.scores.items():
+            shares = " and ".join(f"{share:.1%} of {m}" for m, share in self.shares(name).items())
+            parts.append(f"the {name} keeps {shares} in {scores['evaluations']:g} evaluations")
+        return (
+            f"On {self.queries} validation queries, compared with the teacher's "
+            f"{self.teacher['evaluations']:g} evaluations, {'; '.join(parts)} (gate: {self.gate:.0%})"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is stored beside the model."""
+        shares = {name: {**each, "kept": self.shares(name)} for name, each in self.scores.items()}
+        facts = {"gate": self.gate, "passed": self.passed, "best": self.best}
+        return {**facts, "queries": self.queries, "teacher": self.teacher, **shares}
+
+
+def measure(
+    generators: Mapping[str, DirectionGenerator],
+    searcher: Searcher,
+    reward: Reward,
+    queries: Sequence[Query],
+    pool_size: int | None = None,
+    anchor: float = 0.0,
+) -> dict[str, dict[str, float]]:
+    """Measure generators on the same queries with the same seeds, see ``generated_sets``.
+
+    Returns:
+        Generator → mean composite (weighted sum of ``reward``), mean Vendi score, and evaluations
+        per query.
+
+    Raises:
+        InputError: If the reward reads a field that a generated set does not have.
+    """
+    fields = SEEN if pool_size is not None else SEEN - {"pool"}
+    if not reward.deciding_needs <= fields:
+        raise InputError(
+            expected=f"objectives that read only {sorted(fields)} in the gate's composite",
+            found=f"objectives that read {sorted(reward.deciding_needs)}",
+            remedy="Weight other objectives.",
+        )
+    scores = {}
+    for name, generator in generators.items():
+        sums = dict.fromkeys(MEASURES, 0.0)
+        for start in range(0, len(queries), BATCH):
+            part = queries[start : start + BATCH]
+            sets = generated_sets(generator, searcher, part, pool_size, anchor)
+            sums["composite"] += float(reward.score(sets).double().sum())
+            sums["vendi"] += float(vendi(sets.item_embeddings, sets.mask).double().sum())
+        scores[name] = {measured: total / len(queries) for measured, total in sums.items()}
+        scores[name]["evaluations"] = generator.evaluations()
+    return scores

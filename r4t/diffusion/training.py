@@ -1,4 +1,4 @@
-"""What both trainings of a generator share: noise, validation by retrieval, the exported folder."""
+"""A generator to train → its noise, its validation by retrieval and its exported folder."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, ScheduledModule
 
-SEEN = KNOWN | {"pool", "references", "query_texts"}  # fields of a generated set; it has no texts
+SEEN = KNOWN | {"pool", "references", "query_texts"}  # fields of a generated set
 GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -36,7 +36,7 @@ def check_share(name: str, share: float) -> None:
 
 
 class CompileNetwork(Callback):
-    """Compiles the network that a fit trains (``torch.compile``): faster steps after a wait."""
+    """Compiles the network that a fit trains (``torch.compile``): a slow start, then faster steps."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile the network of the module's generator."""
@@ -44,16 +44,16 @@ class CompileNetwork(Callback):
 
 
 class GeneratorTraining(ScheduledModule, ABC):
-    """Trains the network of a ``DirectionGenerator``; a subclass has the loss and the arguments.
+    """Trains the network of a ``DirectionGenerator``; subclasses document their arguments.
 
-    No hyper-parameters go into the checkpoint: a run's YAML builds the module, a checkpoint resumes
-    it, and ``export`` writes the model that is deployed. Averaged weights come from Lightning's
-    callback ``EMAWeightAveraging(update_every_n_steps=1)``; validation and export use them too.
+    A checkpoint holds no hyper-parameters: a run's YAML builds the module, and ``export`` writes the
+    model to deploy. Validation and export use averaged weights if the trainer has Lightning's
+    callback ``EMAWeightAveraging(update_every_n_steps=1)``.
 
-    With a run, validation generates directions for the run's validation queries in the generator's
-    own few steps, retrieves, and logs the mean of every objective of ``reward`` that can score a
-    generated set (``val/<name>/mean``), and of their weighted sum (``val/reward/mean``). A query's
-    numbers depend on its id, not on how many processes share the queries.
+    With a run, validation generates directions for the run's validation queries, retrieves, and logs
+    the mean of each objective of ``reward`` that can score a generated set (``val/<name>/mean``) and
+    of the weighted sum (``val/reward/mean``). A query's scores depend on its id, not on the number
+    of processes.
     """
 
     step: str  # the folder in the run
@@ -70,7 +70,7 @@ class GeneratorTraining(ScheduledModule, ABC):
         query_time: QueryTime,
     ) -> None:
         super().__init__(optimizer, schedule)
-        query_time.facts()  # refuses now what the export could not save
+        query_time.facts()  # raises now, not at export, if it cannot be saved
         self.generator, self.seed = generator, seed
         self.run, self.reward = run, reward
         self.searcher = None if run is None else run.searcher(cached=retrieval.cached)
@@ -78,10 +78,23 @@ class GeneratorTraining(ScheduledModule, ABC):
         objectives = {} if reward is None else reward.objectives
         scorable = {name: each for name, each in objectives.items() if each.needs <= SEEN}
         self.val_metrics = objective_metrics(scorable, prefix="val/")
-        self.val_reward = None  # the weighted sum, if a generated set has the fields of every term
+        self.val_reward = None  # unless a generated set has the fields of every weighted objective
         if reward is not None and reward.deciding_needs <= SEEN:
             self.val_reward = ObjectiveMetric(reward.score, "reward")
         self.val_loss = MeanMetric().set_dtype(torch.float64)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the mean loss of one batch, with noise that depends on seed, step and batch alone."""
+        condition, rows = batch
+        self.check_shape(rows)
+        random = self.random(0, self.global_step, batch_idx)
+        loss = self.training_loss(condition, rows, random).mean()
+        self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
+        return loss
+
+    @abstractmethod
+    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Return losses of queries (B, d) and their target rows (B, L, d)."""
 
     def validation_step(
         self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
@@ -90,25 +103,23 @@ class GeneratorTraining(ScheduledModule, ABC):
         if len(batch) == 2:
             self.validate_queries(batch[1])
             return
+        self.check_shape(batch[2])
         loss = self.held_out_loss(*batch)
         self.val_loss.update(loss)
-        self.log(
-            "val/loss/mean", self.val_loss, batch_size=len(loss), prog_bar=True,
-            add_dataloader_idx=False,
-        )  # fmt: skip
+        logging: dict[str, Any] = {"batch_size": len(loss), "add_dataloader_idx": False}
+        self.log("val/loss/mean", self.val_loss, prog_bar=True, **logging)
 
     @abstractmethod
     def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
         """Return the loss (B,) of held-out sets ``first`` to ``first`` + B − 1."""
 
     def validate_queries(self, queries: list[Query]) -> None:
-        """Generate, retrieve and measure for B queries of the validation split."""
+        """Generate, retrieve and measure for B validation queries."""
         if self.searcher is None or len(self.val_metrics) == 0:
             return
         pool_size, anchor = self.retrieval.pool_size, self.query_time.anchor
         sets = generated_sets(self.generator, self.searcher, queries, pool_size, anchor)
-        scores: dict[str, Tensor] = {}
-        logged: dict[str, Metric] = {}
+        scores, logged = dict[str, Tensor](), dict[str, Metric]()
         for name, metric in self.val_metrics.items(keep_base=True):
             scores[name] = metric.objective(sets)  # type: ignore[operator]
             metric.update(scores[name])
@@ -119,18 +130,15 @@ class GeneratorTraining(ScheduledModule, ABC):
         self.log_dict(logged, batch_size=len(queries), add_dataloader_idx=False)
 
     def export(self, folder: str | Path | None = None) -> None:
-        """Write the generator, as ``DirectionGenerator.load`` reads it without Lightning.
+        """Write the generator and how it answers at query time, for loading without Lightning."""
+        self.write(self.generator, self.export_folder(folder))
 
-        Args:
-            folder: By default where the run's retriever looks for the model.
+    def export_folder(self, folder: str | Path | None) -> Path:
+        """Return ``folder``, or by default where the run's retriever looks for this step's model.
 
         Raises:
             InputError: If there is neither a folder nor a run.
         """
-        self.write(self.generator, self.place(folder))
-
-    def place(self, folder: str | Path | None) -> Path:
-        """Return ``folder``, or by default that of this step's model in the run."""
         if folder is not None:
             return Path(folder)
         if self.run is None:
@@ -145,20 +153,15 @@ class GeneratorTraining(ScheduledModule, ABC):
         self.query_time.save(folder)
 
     def random(self, *numbers: int) -> torch.Generator:
-        """Return a generator whose state follows from the module's seed and ``numbers`` alone."""
+        """Return a generator whose state depends on the module's seed and ``numbers`` alone."""
         mixed = np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)
         return torch.Generator(self.device).manual_seed(int(mixed[0] >> 1))
 
     def held_out_noise(self, first: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return times and noise of held-out sets: the same in every epoch, batch and process.
+        """Return times (B,) and standard normal (B, L, d) for held-out rows (B, L, d).
 
-        Args:
-            first: Number of the first set among all that are held out.
-            rows: (B, L, d) of sets ``first`` to ``first`` + B − 1.
-
-        Returns:
-            Times (B,), spread evenly over [0, 1) (multiples of the golden ratio), and standard
-            normal (B, L, d).
+        They depend on the number of a set alone, from ``first`` on. Times are spread evenly over
+        [0, 1): multiples of the golden ratio.
         """
         numbers = range(first, first + len(rows))
         t = torch.tensor([number * GOLDEN % 1 for number in numbers], device=rows.device)
@@ -166,22 +169,22 @@ class GeneratorTraining(ScheduledModule, ABC):
         return t, seeded_noise(seeds, (rows.shape[1], rows.shape[2]), rows.device)()
 
     def shared(self, size: int) -> tuple[int, slice]:
-        """Return how many examples all ranks have, if this one has ``size``, and which are its own.
+        """Return how many examples all ranks have if each has ``size``, and which are this rank's.
 
-        Noise is drawn for the batch of all ranks, and each takes its own (every ranks-th), so that
-        training does not depend on their number.
+        Each rank draws the noise of all ranks and uses its share (every ranks-th), so that training
+        does not depend on their number.
         """
         ranks = 1 if self._trainer is None else self.trainer.world_size
         return size * ranks, slice(self.global_rank, None, ranks)
 
     def check_shape(self, rows: Tensor) -> None:
-        """Refuse rows (B, L, d) of target sets that are not the (L, d) of the network."""
+        """Refuse target rows (B, L, d) unless their (L, d) is the network's."""
         expected = (self.generator.set_size, self.generator.dim)
         if tuple(rows.shape[1:]) != expected:
             raise InputError(
                 expected=f"target sets of the network's (L, d) = {expected}",
                 found=f"{tuple(rows.shape[1:])}",
-                remedy="Set the network's set_size to theirs and leave its dim to the catalog "
+                remedy="Set the network's set_size to theirs and omit its dim "
                 f"(--model.init_args.generator.init_args.network.init_args.set_size {rows.shape[1]}); "
                 "a student needs the sets that its teacher was trained on.",
             )
@@ -194,10 +197,10 @@ def generated_sets(
     pool_size: int | None = None,
     anchor: float = 0.0,
 ) -> SetBatch:
-    """Generate all L directions of B queries, each from a seed of its own, and retrieve for them.
+    """Generate all L directions of B queries and retrieve; seeds depend on query ids alone.
 
-    The encoder must know a word of each query. ``pool_size`` distinct items are retrieved a set (no
-    pool by default); ``anchor`` is the share of the query in each direction, see ``anchored``.
+    The encoder must know a word of each query. A set gets a pool of ``pool_size`` distinct items, if
+    any; ``anchor`` is the query's share in each direction, see ``anchored``.
     """
     texts = [query.text for query in queries]
     vectors = searcher.encode_queries(texts)

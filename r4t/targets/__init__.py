@@ -1,9 +1,9 @@
 """Sets sampled in stage 2 ↔ a folder of shards and a manifest, read lazily by stage 3.
 
-A folder holds, for each shard of rank RRR, ``shard-RRR-00000.safetensors`` … (``condition``, ``rows``,
-``items``, ``query``, ``score.<objective>``), a ``.jsonl`` with one object per set (``query_id``,
-``query``, ``texts``, ``items``) and a ``.json``, its record; and ``begun.json``, what it was begun with,
-``README.md``, the data card, and ``manifest.json``, written last: without it a folder is unfinished.
+A shard number NNNNN of rank RRR is ``shard-RRR-NNNNN.safetensors`` (``condition``, ``rows``, ``items``,
+``query``, ``score.<objective>``), a ``.jsonl`` with one object per set (``query_id``, ``query``,
+``texts``, ``items``) and a ``.json``, its record. Beside the shards are ``begun.json``, the settings,
+``README.md``, the data card, and ``manifest.json``, written last: without it the folder is unfinished.
 """
 
 from r4t.targets.format import Manifest, Origin, TargetBatch

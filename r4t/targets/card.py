@@ -14,7 +14,7 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 
 def data_card(folder: Path, manifest: Manifest) -> str:
-    """Return the card of a folder whose shards are all written; each is read by itself."""
+    """Return the card of a folder whose shards are all written."""
     facts = {
         **vars(manifest),
         "encoder_fingerprint": manifest.encoder_fingerprint or "–",
@@ -31,7 +31,7 @@ def data_card(folder: Path, manifest: Manifest) -> str:
 
 
 def _scores(folder: Path, manifest: Manifest) -> list[tuple[str, Tensor]]:
-    """Return the score columns: four bytes a set and objective, where rows have kilobytes."""
+    """Return the score columns; rows, which are far larger, are not read."""
     columns: dict[str, list[Tensor]] = {}
     for shard in manifest.shards:
         with safe_open(folder / shard["name"], framework="pt") as file:
@@ -46,6 +46,5 @@ def _row(name: str, scores: Tensor) -> str:
     if len(scored) == 0:
         return f"| {name} | – | – | – | – | {len(scores):,} |"
     places = [round(q * (len(scored) - 1)) for q in QUANTILES]
-    numbers = [scored.mean(), *scored.sort().values[places]]
-    cells = " | ".join(f"{number:.3f}" for number in numbers)
+    cells = " | ".join(f"{x:.3f}" for x in (scored.mean(), *scored.sort().values[places]))
     return f"| {name} | {cells} | {len(scores) - len(scored):,} |"

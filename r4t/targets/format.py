@@ -1,4 +1,4 @@
-"""What a batch of target sets, and the manifest of a folder of them, consist of."""
+"""Target sets and facts about them → a checked batch, and the manifest of a folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,29 +18,19 @@ BLOCK = 1024  # sets checked together
 class TargetBatch:
     """n target sets in memory.
 
-    Attributes:
-        condition: Query embeddings z_q (n, d), unit length.
-        rows: Target rows Z (n, L, d).
-        items: Catalog row number of each row (n, L), −1 where a row is no item.
-        scores: Objective name → (n,).
-        query_ids: Which query each set answers.
-        queries: Its text.
-        texts: The sub-queries that the set came from.
-        item_ids: Catalog ids of the items, "" where a row is no item; None if they are unknown.
-
     Raises:
         InputError: If the parts differ in sets, rows or coordinates, or a condition or row is not
             finite.
     """
 
-    condition: Tensor
-    rows: Tensor
-    items: Tensor
-    scores: dict[str, Tensor]
-    query_ids: Sequence[str]
-    queries: Sequence[str]
-    texts: Sequence[Sequence[str]]
-    item_ids: Sequence[Sequence[str]] | None = None
+    condition: Tensor  # query embeddings z_q (n, d), unit length
+    rows: Tensor  # target rows Z (n, L, d)
+    items: Tensor  # catalog row number of each row (n, L), −1 if a row is no item
+    scores: dict[str, Tensor]  # objective name → (n,)
+    query_ids: Sequence[str]  # the query that each set answers
+    queries: Sequence[str]  # its text
+    texts: Sequence[Sequence[str]]  # the sub-queries that each set came from
+    item_ids: Sequence[Sequence[str]] | None = None  # in the catalog, "" if a row is no item
 
     def __post_init__(self) -> None:
         shape = tuple(self.rows.shape)
@@ -58,9 +48,9 @@ class TargetBatch:
             if (values := getattr(self, name)) is not None:
                 shapes[name] = (len(values),)
         for name, actual in shapes.items():
-            if actual != expected.get(name, (n,)):
+            if actual != (wanted := expected.get(name, (n,))):
                 raise InputError(
-                    expected=f"{name} of shape {expected.get(name, (n,))} for target rows of {shape}",
+                    expected=f"{name} of shape {wanted} for target rows of {shape}",
                     found=f"{actual}",
                     remedy="Give one entry for each set.",
                 )
@@ -71,10 +61,7 @@ class TargetBatch:
 
 
 def check_finite(tensors: Mapping[str, Any], origin: Callable[[int], str]) -> None:
-    """Refuse target sets whose ``condition`` or ``rows`` (n, …) are not finite.
-
-    The message says that the set of a number came from ``origin(number)``.
-    """
+    """Refuse ``condition`` or ``rows`` (n, …) that are not finite; ``origin`` names set i's source."""
     for name in ("condition", "rows"):
         for start in range(0, len(tensors[name]), BLOCK):
             finite = tensors[name][start : start + BLOCK].isfinite().flatten(1).all(1)
@@ -89,25 +76,25 @@ def check_finite(tensors: Mapping[str, Any], origin: Callable[[int], str]) -> No
 
 @dataclass(frozen=True)
 class Origin:
-    """Where target sets come from: two folders of one origin hold sets of the same kind."""
+    """Where target sets come from: folders of equal origin hold sets of the same kind."""
 
     fingerprint: str  # of the catalog whose rows ``items`` numbers
     encoder: str  # name of the encoder of conditions and rows
     model: str  # the fan-out model that was sampled
     dim: int  # d
     set_size: int  # L
-    encoder_fingerprint: str = ""  # of its files, if there are any
+    encoder_fingerprint: str = ""  # of its files, if it has any
     model_fingerprint: str = ""  # of its files
     config: dict[str, Any] = field(default_factory=dict)  # how sets were sampled, scored, filtered
 
 
 @dataclass(frozen=True)
 class Manifest(Origin):
-    """What a folder of target sets holds, and where it came from."""
+    """What a folder of target sets holds, and its origin."""
 
     config_fingerprint: str = ""
-    asked: int = 0  # queries that were sampled for
-    queries: int = 0  # those of them with at least one set
+    asked: int = 0  # queries that were sampled
+    queries: int = 0  # those with at least one set
     sets: int = 0
     drawn: int = 0  # samples before any filter
     dropped: dict[str, int] = field(default_factory=dict)  # reason → samples

@@ -17,12 +17,8 @@ from r4t.targets.shards import read_json, read_record
 class TargetSets(Dataset[tuple[Tensor, Tensor]]):
     """A finished folder of target sets; tensors stay on disk until they are read.
 
-    It is a map-style data set of conditions (d,) and rows (L, d). ``__getitems__`` fetches a batch at
-    once, already stacked; a ``DataLoader`` uses it when its ``collate_fn`` is ``as_fetched``.
-
-    Attributes:
-        folder: Where it is.
-        manifest: What it holds.
+    It is a map-style data set of conditions (d,) and rows (L, d). ``__getitems__`` fetches a whole
+    batch, already stacked: give the ``DataLoader`` the ``collate_fn`` ``as_fetched``.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -36,11 +32,11 @@ class TargetSets(Dataset[tuple[Tensor, Tensor]]):
 
     @classmethod
     def load(cls, folder: str | Path, expected_fingerprint: str | None = None) -> "TargetSets":
-        """Open a folder and check that it is whole.
+        """Open what ``TargetWriter`` wrote and check that it is whole.
 
         Args:
-            folder: What ``TargetWriter`` wrote.
-            expected_fingerprint: The catalog's, if the sets must fit one.
+            folder: To open.
+            expected_fingerprint: Of the catalog that the sets must fit; any catalog by default.
 
         Raises:
             InputError: If the manifest is missing, damaged or of another format version, the
@@ -78,11 +74,7 @@ class TargetSets(Dataset[tuple[Tensor, Tensor]]):
         return condition, rows
 
     def tensors(self, shard: int) -> dict[str, Tensor]:
-        """Return the memory-mapped tensors of a shard by name.
-
-        Raises:
-            InputError: If a condition or row is not finite, which is checked once.
-        """
+        """Return the memory-mapped tensors of a shard by name; refuse any that are not finite."""
         if shard not in self._open:
             with safe_open(self._paths[shard], framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -107,7 +99,7 @@ class TargetSets(Dataset[tuple[Tensor, Tensor]]):
         )
 
     def queries(self) -> tuple[list[str], Tensor]:
-        """Return the ids of the queries, and for each set (n,) int32 which of them it answers."""
+        """Return the ids of the queries, and (n,) int32 which of them each set answers."""
         numbers: dict[str, int] = {}
         owners = []
         for path in self._paths:
@@ -120,7 +112,7 @@ class TargetSets(Dataset[tuple[Tensor, Tensor]]):
 
 
 def as_fetched(batch: Any) -> Any:
-    """Return a batch that ``TargetSets.__getitems__`` has stacked already."""
+    """Return the batch unchanged: ``TargetSets.__getitems__`` has stacked it already."""
     return batch
 
 
@@ -135,11 +127,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             expected=f"finished target sets with a {MANIFEST}",
             found=f"none in {folder}",
-            remedy="Run r4t synthesize to its end first, or name the folder that it wrote.",
+            remedy="Run r4t synthesize to its end, or name the folder that it wrote.",
         )
     content = read_json(path) or {}
-    if content.get("format_version") != FORMAT_VERSION:
-        version = content.get("format_version", "unknown")
+    if (version := content.get("format_version", "unknown")) != FORMAT_VERSION:
         raise _damaged(f"target sets of format {FORMAT_VERSION}", f"format {version} in {path}")
     return Manifest(**content)
 
@@ -149,8 +140,8 @@ def _check_shard(path: Path, record: dict[str, Any], manifest: Manifest) -> None
     for ending, size in sizes.items():
         file = path.with_suffix(ending)
         if not file.is_file():
-            raise _damaged(f"{file} as the manifest says", "no such file")
-        if size is not None and file.stat().st_size != size:
+            raise _damaged(f"{file}, which the manifest names", "no such file")
+        if size not in (None, file.stat().st_size):
             raise _damaged(f"{size} bytes in {file}", f"{file.stat().st_size} bytes")
     n, length, dim = record["sets"], manifest.set_size, manifest.dim
     expected = {"condition": [n, dim], "rows": [n, length, dim], "items": [n, length], "query": [n]}

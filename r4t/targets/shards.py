@@ -1,12 +1,11 @@
-"""A shard of target sets ↔ its files, which count together or not at all; how a folder is begun.
+"""A shard of target sets ↔ its files, which count together or not at all; how a folder begins.
 
-A shard ``shard-RRR-NNNNN`` of rank RRR is a ``.safetensors``, a ``.jsonl`` and, renamed into place
-last, a ``.json``: its record of sizes, counts and finished queries. Files without a record belong to
-a shard that was being written when the program was killed.
+The ``.json`` of a shard, its record of sizes, counts and finished queries, is renamed into place last.
+Files without a record belong to a shard that was being written when the program was killed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,13 @@ RECORDED = {"name", "sets", "queries", "empty", "drawn", "dropped"}
 def commit_shard(
     folder: Path, name: str, batches: Sequence[TargetBatch], record: dict[str, Any]
 ) -> None:
-    """Write a shard of some batches, or of none, and its record.
+    """Write a shard and its record.
 
     Args:
         folder: Of the target sets.
         name: Of the shard, without an ending.
-        batches: Its sets, all with the same objectives.
-        record: ``queries`` (ids that are done with it), ``empty`` (those of them without a set),
+        batches: Its sets, all with the same objectives; there may be none.
+        record: ``queries`` (ids that the shard finishes), ``empty`` (those without a set),
             ``drawn`` and ``dropped``; sizes are added.
     """
     path = folder / f"{name}.safetensors"
@@ -45,31 +44,30 @@ def commit_shard(
             "items": torch.cat([batch.items.long() for batch in batches]),
             "query": torch.tensor(owners, dtype=torch.int32),
         }
-        for objective in batches[0].scores:
-            scores = [batch.scores[objective].float() for batch in batches]
-            tensors[SCORE + objective] = torch.cat(scores)
+        for name in batches[0].scores:
+            tensors[SCORE + name] = torch.cat([batch.scores[name].float() for batch in batches])
         with replacing(path) as part:
             save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, part)
         texts = path.with_suffix(".jsonl")
         write_text(texts, "".join(line for batch in batches for line in _lines(batch)))
         sizes |= {"bytes": path.stat().st_size, "texts_bytes": texts.stat().st_size}
-    text = json.dumps({**sizes, **record}, ensure_ascii=False) + "\n"
-    write_text(path.with_suffix(".json"), text)
+    write_text(path.with_suffix(".json"), _json_line({**sizes, **record}))
 
 
-def _lines(batch: TargetBatch) -> list[str]:
-    lines = []
+def _lines(batch: TargetBatch) -> Iterator[str]:
     for row, query_id in enumerate(batch.query_ids):
-        texts = list(batch.texts[row])
-        line: dict[str, Any] = {"query_id": query_id, "query": batch.queries[row], "texts": texts}
+        line = {"query_id": query_id, "query": batch.queries[row], "texts": list(batch.texts[row])}
         if batch.item_ids is not None:
             line["items"] = list(batch.item_ids[row])
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    return lines
+        yield _json_line(line)
+
+
+def _json_line(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False) + "\n"
 
 
 def committed_shards(folder: Path) -> list[Path]:
-    """Return the shard records of a folder, in the order of ranks and shards."""
+    """Return the shard records of a folder, by rank and number."""
     return sorted(folder.glob("shard-*.json"))
 
 
@@ -86,11 +84,11 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def check_begin(folder: Path, origin: Origin, overwrite: bool) -> bool:
-    """Return whether a folder has unfinished sets of this origin to continue; nothing is changed.
+    """Return whether a folder has unfinished sets of this origin to continue; change nothing.
 
     Raises:
-        InputError: If ``overwrite`` is not set and it has finished sets, or unfinished ones of
-            another origin.
+        InputError: If it has finished sets, or unfinished ones of another origin, and
+            ``overwrite`` is not set.
     """
     finished = (folder / MANIFEST).exists()
     if finished and not overwrite:
@@ -113,13 +111,10 @@ def check_begin(folder: Path, origin: Origin, overwrite: bool) -> bool:
 
 
 def begin(folder: Path, origin: Origin, goes_on: bool) -> None:
-    """Make a folder ready for sets of this origin, with ``goes_on`` from ``check_begin``.
-
-    If it goes on, its committed shards stay; otherwise the folder is emptied.
-    """
+    """Make a folder ready for sets of this origin; empty it unless ``check_begin`` said it goes on."""
     folder.mkdir(parents=True, exist_ok=True)
     if not goes_on:
-        (folder / MANIFEST).unlink(missing_ok=True)  # first: from here on it counts as unfinished
+        (folder / MANIFEST).unlink(missing_ok=True)  # first: now the folder counts as unfinished
         (folder / CARD).unlink(missing_ok=True)
     committed = {path.stem for path in committed_shards(folder)} if goes_on else set()
     for path in folder.glob("shard-*"):
@@ -129,7 +124,7 @@ def begin(folder: Path, origin: Origin, goes_on: bool) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file; None where there is none."""
+    """Return the JSON object in a file, or None if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -18,17 +18,14 @@ from r4t.targets.shards import CARD, begin, check_begin, commit_shard, committed
 class TargetWriter:
     """Writes the shards of one process into a folder that ``begin`` made ready.
 
-    Committed shards stay: an unfinished folder of the same origin is continued. A folder without a
-    manifest does not load; ``close`` writes it.
-
     Args:
-        folder: Begun for sets of this origin.
+        folder: With unfinished sets of this origin, whose committed shards stay, or none.
         origin: Of the sets.
-        shard_size: Sets from which a shard is written, at least 1.
+        shard_size: Number of sets at which a shard is written, at least 1.
         rank: Of this process.
 
     Attributes:
-        done: Ids of the queries of committed shards of any rank: they need no sample.
+        done: Ids of the queries in committed shards of any rank, which need no more samples.
     """
 
     def __init__(
@@ -51,17 +48,17 @@ class TargetWriter:
         drawn: int = 0,
         dropped: Mapping[str, int] | None = None,
     ) -> None:
-        """Take all sets of some queries; a shard that is full is written at once.
+        """Add all sets of some queries; a full shard is written at once.
 
         Args:
-            batch: The sets; None if no sample was kept.
-            queries: Ids that were sampled for, also those without a set.
-            drawn: Samples drawn for them.
-            dropped: Reason → samples dropped for it.
+            batch: The sets; None if the filter kept none.
+            queries: Ids of the sampled queries, with or without a set.
+            drawn: Number of their samples.
+            dropped: Reason → number of samples dropped.
 
         Raises:
-            InputError: If L or d of the batch is not the folder's, or its objectives are not those
-                of the batch before.
+            InputError: If the batch's L or d is not the folder's, or its objectives differ from
+                those of earlier batches.
         """
         self._drawn += drawn
         self._dropped.update(dropped or {})
@@ -82,7 +79,7 @@ class TargetWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Commit what is waiting as one shard; nothing if there is nothing."""
+        """Commit what is waiting, if anything, as one shard."""
         if not self._queries and not self._drawn:
             return
         answered = {query for batch in self._waiting for query in batch.query_ids}
@@ -103,7 +100,7 @@ class TargetWriter:
         self._drawn, self._dropped = 0, Counter[str]()
 
     def close(self, objectives: dict[str, Any] | None = None) -> Manifest:
-        """Commit the rest and write card and manifest; for the last of several processes.
+        """Commit the rest and write card and manifest; only the last of several processes may.
 
         Args:
             objectives: What the objectives report about their scores.
@@ -112,22 +109,21 @@ class TargetWriter:
             InputError: If no process kept a sample.
         """
         self.flush()
-        queries, empty, shards = set[str](), set[str](), []
-        dropped, drawn = Counter[str](), 0
-        for path in committed_shards(self.folder):
-            record = read_record(path)
-            queries.update(record["queries"])
-            empty.update(record["empty"])
-            dropped.update(record["dropped"])
-            drawn += record["drawn"]
-            if record["sets"]:
-                shards.append({k: record[k] for k in ("name", "sets", "bytes", "texts_bytes")})
+        records = [read_record(path) for path in committed_shards(self.folder)]
+        queries, empty = (
+            {i for each in records for i in each[key]} for key in ("queries", "empty")
+        )
+        drawn, dropped = sum(each["drawn"] for each in records), Counter[str]()
+        for each in records:
+            dropped.update(each["dropped"])
+        keys = ("name", "sets", "bytes", "texts_bytes")
+        shards = [{key: each[key] for key in keys} for each in records if each["sets"]]
         if not shards:
             raise InputError(
                 expected="at least one sample that passes the filter",
                 found=f"none of {drawn} samples of {len(queries)} queries in {self.folder} (dropped: "
                 f"{dict(dropped)})",
-                remedy="Loosen the filter, and set overwrite to begin again.",
+                remedy="Loosen the filter, and set overwrite to start over.",
             )
         manifest = Manifest(
             **asdict(self.origin),
@@ -137,7 +133,7 @@ class TargetWriter:
             asked=len(queries),
             queries=len(queries - empty),
             dropped=dict(dropped),
-            objectives={} if objectives is None else objectives,
+            objectives=objectives or {},
             shards=shards,
         )
         write_text(self.folder / CARD, data_card(self.folder, manifest))

@@ -1,4 +1,4 @@
-"""A module being fitted → the checkpoint that a fit resumes from, and the folder that later steps read."""
+"""A module in a fit → the checkpoint to resume from, and the folder that later steps read."""
 
 import os
 import shutil
@@ -20,11 +20,10 @@ EXTRA = "r4t"  # key in a checkpoint
 
 
 class Export(Callback):
-    """Calls the module's ``export`` when the fit ends, on rank zero.
+    """Calls the module's ``export`` when the fit ends, on rank zero (on all ranks if ``sharded``).
 
-    If ranks share the module's weights (``sharded``), all call it, and the module writes on the
-    first. ``on_fit_end`` follows every ``on_train_end``, in which ``EMAWeightAveraging`` puts the
-    averaged weights into the module, so that those are exported.
+    ``on_fit_end`` follows every ``on_train_end``, in which ``EMAWeightAveraging`` puts the averaged
+    weights into the module, so that those are exported.
 
     Args:
         folder: Output folder; by default that of the module's step in its run.
@@ -42,7 +41,7 @@ class Export(Callback):
             rank_zero_info(f"The model in {model} stays until this fit ends, which replaces it.")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what the module exports; refuse one without ``export``."""
+        """Export the module; refuse one without ``export``."""
         export: Any = getattr(pl_module, "export", None)
         if export is None:
             raise InputError(
@@ -56,16 +55,16 @@ class Export(Callback):
 
 
 class KeepLast(Checkpoint):
-    """Keeps one checkpoint of a fit at a fixed place, from which it resumes bit for bit.
+    """Keeps one checkpoint of a fit in a fixed place, from which the fit resumes bit for bit.
 
-    A checkpoint holds the state after a training step, random states included. It is written once
-    the logger has the row of that step and of the validation after it, and takes its name only when
-    it is complete. Steps after the last checkpoint are repeated, and logged again, on resume. A fit
-    that begins anew renames an existing checkpoint to ``previous.ckpt``. Ctrl-C writes a checkpoint
-    after the current step and ends the fit; a second one ends it at once.
+    A checkpoint holds the state after a training step, with all random states. It is written after
+    the logger has the row of that step and of the validation after it, and gets its name only when
+    it is complete. Steps after the last checkpoint are repeated, and logged again, on resume. A new
+    fit renames an existing checkpoint to ``previous.ckpt``. Ctrl-C writes a checkpoint after the
+    current step and ends the fit; a second Ctrl-C ends it at once.
 
     Args:
-        every: Training steps (rollouts of a tuner) per checkpoint, at least 1; the last step has one.
+        every: Training steps (rollouts of a tuner) per checkpoint, at least 1; the last step gets one.
         folder: Of ``last.ckpt``; ``checkpoints`` in the step's folder by default.
 
     Raises:
@@ -74,9 +73,8 @@ class KeepLast(Checkpoint):
 
     def __init__(self, every: int = 10, folder: str | None = None) -> None:
         check_least({"every": (every, 1)})
-        self.every = every
-        self.folder = folder
-        self._done = 0  # steps in the last checkpoint
+        self.every, self.folder = every, folder
+        self._last = 0  # number of the last batch in the last checkpoint
         self._content: Any = None  # of a checkpoint that is due
         self._random: Any = None  # states of all ranks, to resume from
         self._interruption = Interruption()
@@ -91,9 +89,9 @@ class KeepLast(Checkpoint):
         self._content, self._random, self._stopping = None, None, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random states of the checkpoint, or put an old checkpoint aside."""
-        path, self._done = self.path(trainer), batches_done(trainer)
-        # A schedule that asks for the number of steps makes the loader before its place is known.
+        """Restore the random states of the checkpoint, or rename the checkpoint of another fit."""
+        path, self._last = self.path(trainer), trainer.fit_loop.total_batch_idx
+        # A schedule that needs the number of steps creates the loader before its place is restored.
         trainer.fit_loop._load_combined_loader_states()
         if self._random is not None:
             states = self._random[trainer.global_rank % len(self._random)]
@@ -106,15 +104,15 @@ class KeepLast(Checkpoint):
         """Record the state if it is due; it is written once the logger has this step's row."""
         # All ranks stop at the same step.
         stop = trainer.strategy.reduce_boolean_decision(self._interruption.requested, all=False)
-        due = batches_done(trainer) - self._done >= self.every or _over(trainer) or stop
-        # Gradients that are still adding up are in no checkpoint.
+        batch = trainer.fit_loop.total_batch_idx
+        due = batch - self._last >= self.every or _over(trainer) or stop
+        # A checkpoint cannot hold gradients that are still accumulating.
         if due and not trainer.fit_loop._should_accumulate():
-            self._stopping = stop
-            self._done = batches_done(trainer)
+            self._stopping, self._last = stop, batch
             self._record(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the state with that of the validation."""
+        """Write the state, that of the validation included."""
         if not _epoch_ends(trainer):
             self._write(trainer, anew=True)
 
@@ -136,7 +134,7 @@ class KeepLast(Checkpoint):
         checkpoint[EXTRA] = {"module": type(pl_module).__name__, "random": states}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: Any) -> None:
-        """Take the random states, if it has some; refuse a checkpoint of another module."""
+        """Read the random states, if there are any; refuse a checkpoint of another module."""
         name = type(pl_module).__name__
         extra = checkpoint.get(EXTRA, {"module": name, "random": None})
         if extra["module"] != name:
@@ -148,21 +146,21 @@ class KeepLast(Checkpoint):
         self._random = extra["random"]
 
     def teardown(self, *_: Any, **__: Any) -> None:
-        """Handle Ctrl-C no longer."""
+        """Stop handling Ctrl-C."""
         self._interruption.leave()
 
     on_exception = teardown
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a state, so that Lightning warns if a fit is resumed without this callback."""
+        """Return a state, so that Lightning warns if a fit resumes without this callback."""
         return {"every": self.every}
 
     def _record(self, trainer: Trainer) -> None:
-        """Take what ``Trainer.save_checkpoint`` would write now; its tensors are the live ones."""
+        """Collect what ``Trainer.save_checkpoint`` would write now, without copying tensors."""
         self._content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
     def _write(self, trainer: Trainer, anew: bool = False) -> None:
-        """Write the checkpoint if one is due, recorded anew if asked."""
+        """Write the checkpoint if one is due, recorded ``anew`` if set."""
         if self._content is None:
             return
         if anew:
@@ -177,26 +175,21 @@ class KeepLast(Checkpoint):
 
 
 def put(source: Path, target: Path) -> None:
-    """Rename a checkpoint, a file or the folder of a sharded one, in place of another."""
+    """Replace a checkpoint by another; that of a sharded model is a folder."""
     old = target.with_name(f"{target.name}.old")
-    if target.is_dir():  # which os.replace cannot replace
+    if target.is_dir():  # os.replace cannot replace it
         os.replace(target, old)
     os.replace(source, target)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def batches_done(trainer: Trainer) -> int:
-    """Return the number of batches so far, in all epochs."""
-    return trainer.fit_loop.total_batch_idx + 1
-
-
 def _epoch_ends(trainer: Trainer) -> bool:
-    """Whether the epoch's end is in the state: Lightning counts it early if steps have no limit."""
+    """Whether the state has the epoch's end: Lightning counts it early if steps are unlimited."""
     return trainer.is_last_batch and trainer.max_steps == -1
 
 
 def _over(trainer: Trainer) -> bool:
-    """Whether the step that ends is the last of the fit."""
+    """Whether the step that has just ended is the last of the fit."""
     last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
     steps_done = 0 <= trainer.max_steps <= trainer.global_step
     return trainer.should_stop or steps_done or (trainer.is_last_batch and last_epoch)

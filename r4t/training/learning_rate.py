@@ -1,8 +1,9 @@
-"""An optimizer and a schedule from the config → learning rates, step by step, after a resume too."""
+"""An optimizer and a schedule from the config → learning rates step by step, even after a resume."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -15,35 +16,24 @@ from r4t.errors import InputError, check_least
 
 
 class RateSchedule(ABC):
-    """Maps an optimizer step to a share of the peak learning rate.
+    """Maps an optimizer step to a share of the peak learning rate; ``warmup`` is at least 0."""
 
-    Args:
-        warmup: Steps of linear warm-up, at least 0.
-
-    Raises:
-        InputError: If ``warmup`` is negative.
-    """
-
+    warmup: int
     needs_end = True  # whether ``factor`` reads ``last``
 
-    def __init__(self, warmup: int) -> None:
-        check_least({"warmup": (warmup, 0)})
-        self.warmup = warmup
+    def __post_init__(self) -> None:
+        check_least({"warmup": (self.warmup, 0)})
 
     @abstractmethod
     def factor(self, step: int, last: float) -> float:
-        """Return the share of the peak rate in [0, 1].
-
-        Args:
-            step: Optimizer step, from 0.
-            last: Step at which training ends.
-        """
+        """Return the share in [0, 1] at a ``step`` from 0 to ``last``, where training ends."""
 
     def rise(self, step: int) -> float:
-        """Return the share that warm-up alone allows."""
+        """Return the share at ``step`` by warm-up alone."""
         return min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
 
 
+@dataclass
 class WarmupConstant(RateSchedule):
     """Rises linearly, then stays at the peak.
 
@@ -55,18 +45,17 @@ class WarmupConstant(RateSchedule):
         [0.25, 1.0, 1.0]
     """
 
+    warmup: int = 10
     needs_end = False
-
-    def __init__(self, warmup: int = 10) -> None:
-        super().__init__(warmup)
 
     def factor(self, step: int, last: float) -> float:
         """Return the share of the peak rate."""
         return self.rise(step)
 
 
+@dataclass
 class WarmupLinear(RateSchedule):
-    """Rises linearly while it falls linearly to 0 at the last step.
+    """Falls linearly to 0 at the last step, multiplied by a linear warm-up.
 
     Args:
         warmup: Steps of linear warm-up, at least 0.
@@ -76,14 +65,14 @@ class WarmupLinear(RateSchedule):
         [0.5, 0.5, 0.0]
     """
 
-    def __init__(self, warmup: int = 20) -> None:
-        super().__init__(warmup)
+    warmup: int = 20
 
     def factor(self, step: int, last: float) -> float:
         """Return the share of the peak rate."""
         return self.rise(step) * max(0.0, 1 - step / last)
 
 
+@dataclass
 class WarmupCosine(RateSchedule):
     """Rises linearly, then falls along half a cosine to 0.
 
@@ -96,10 +85,12 @@ class WarmupCosine(RateSchedule):
         [0.25, 1.0, 1.0, 0.5, 0.0]
     """
 
-    def __init__(self, warmup: int = 1000, end: int | None = None) -> None:
-        super().__init__(warmup)
-        self.end = end
-        self.needs_end = end is None
+    warmup: int = 1000
+    end: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.needs_end = self.end is None
 
     def factor(self, step: int, last: float) -> float:
         """Return the share of the peak rate."""
@@ -111,25 +102,21 @@ class WarmupCosine(RateSchedule):
 
 
 class ScheduledModule(LightningModule):
-    """A module whose optimizer and schedule come from the config, also when a fit is resumed.
+    """A module whose optimizer and schedule come from the config, even when a fit resumes.
 
-    A checkpoint restores the optimizer's moments and the number of steps taken; learning rate,
-    betas, weight decay and schedule are those of the config, so that changing them works.
+    A checkpoint restores the optimizer's moments and the number of steps; learning rate, betas,
+    weight decay and schedule are those of the config.
 
     Args:
         optimizer: Builds the optimizer from parameters, at the peak learning rate.
         schedule: Share of the peak rate by optimizer step.
-
-    Attributes:
-        slowdown: Factor of every learning rate in this fit; 1 unless a callback lowers it.
     """
 
     def __init__(self, optimizer: OptimizerCallable, schedule: RateSchedule) -> None:
         super().__init__()
-        self.build_optimizer = optimizer
-        self.rate_schedule = schedule
+        self.build_optimizer, self.rate_schedule = optimizer, schedule
+        self.slowdown = 1.0  # factor of every learning rate; a callback may lower it
         self._last_step = math.inf
-        self.slowdown = 1.0
         self._configured: list[dict[str, Any]] = []
 
     def trained_parameters(self) -> Sequence[nn.Parameter]:
@@ -183,11 +170,11 @@ class ScheduledModule(LightningModule):
         return self.slowdown * self.rate_schedule.factor(step, self._last_step)
 
     def on_train_start(self) -> None:
-        """Let the config win over a checkpoint."""
+        """Override what a checkpoint restored."""
         self.apply_settings()
 
     def apply_settings(self) -> None:
-        """Give the optimizer the settings of the config, with the rate of the step reached."""
+        """Give the optimizer the settings of the config, at the rate of the current step."""
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LambdaLR)  # configured above
         factor = self._factor(schedule.last_epoch)

@@ -1,4 +1,4 @@
-"""A running Trainer → how far it is, and the time left."""
+"""A running Trainer → a progress bar with the time left."""
 
 import time
 from typing import Any
@@ -18,14 +18,14 @@ BATCHES = {
 class StepBar(Callback):
     """Shows the optimizer steps of a whole fit, or the batches of another verb, with the time left.
 
-    Lightning's own bars count the batches of one epoch, which says nothing about a fit that ends by
+    Lightning's bars count the batches of one epoch, which says nothing about a fit that ends by
     ``max_steps``, and they write every step to a log.
     """
 
     _bar: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar; that of a fit starts at the step that it resumes from."""
+        """Open the bar; in a fit it starts at the step from which the fit resumes."""
         if self._bar is not None or trainer.sanity_checking or not trainer.is_global_zero:
             return
         if trainer.state.fn in BATCHES:
@@ -35,7 +35,7 @@ class StepBar(Callback):
         self._bar = progress(str(getattr(pl_module, "step", "steps")), total=total, done=done)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        """Advance the bar; logged values are read only when it is drawn, since that may wait."""
+        """Advance the bar; logged values are read only when it is drawn, as reading may block."""
         bar = self._bar
         if bar is None or bar.disable:
             return

@@ -113,7 +113,7 @@ def test_bad_folders_are_refused(generator, tmp_path):
     ):
         DirectionGenerator.load(tmp_path)
     write(network={**config["network"], "width": 64})
-    with pytest.raises(InputError, match=r"found damaged or unfitting files \(RuntimeError"):
+    with pytest.raises(InputError, match=r"found damaged or mismatched files \(RuntimeError"):
         DirectionGenerator.load(tmp_path)
     write()
     weights = load_file(tmp_path / "model.safetensors")
@@ -121,7 +121,7 @@ def test_bad_folders_are_refused(generator, tmp_path):
         {k: v.clone() for k, v in weights.items() if "norm" not in k},
         tmp_path / "model.safetensors",
     )
-    with pytest.raises(InputError, match=r"damaged or unfitting .*Export it again"):
+    with pytest.raises(InputError, match=r"damaged or mismatched .*Export it again"):
         DirectionGenerator.load(tmp_path)
 
 

@@ -187,4 +187,4 @@ def test_an_anchor_is_measured_and_exported(run):
     expected = Reward(WEIGHTS).score(sets).mean().item()
     assert logged["val/reward/mean"] == pytest.approx(expected, abs=1e-6)
     model.export()
-    assert Retriever.load(run.folder).fan_out.anchor == 0.4
+    assert Retriever.load(run.folder).method.query_time.anchor == 0.4

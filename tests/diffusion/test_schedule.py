@@ -74,7 +74,7 @@ def test_bad_ranges_are_refused():
         Karras(sigma_min=9.0, sigma_max=2.0)
     with pytest.raises(InputError, match=r"unit above 0 in Tangent, but found -1"):
         Tangent(unit=-1.0)
-    with pytest.raises(InputError, match=r"at least 1 sampler step, but found 0"):
+    with pytest.raises(InputError, match=r"steps to be at least 1, but found 0"):
         Tangent().steps(0)
 
 

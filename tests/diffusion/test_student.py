@@ -10,12 +10,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from r4t.diffusion.data import TargetData
-from r4t.diffusion.gate import GateReport, measure
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.module import DiffusionRetriever
 from r4t.diffusion.network import Relay, SetTransformer
 from r4t.diffusion.sampler import Euler, Multistep
-from r4t.diffusion.student import FewStepStudent, Trajectory, student_of
+from r4t.diffusion.student import FewStepStudent, GateReport, Trajectory, measure, student_of
 from r4t.diffusion.training import generated_sets
 from r4t.errors import InputError
 from r4t.geometry import vendi
@@ -143,9 +142,9 @@ def test_the_gate_by_hand():
     assert not report_of(student=(0.49, 3.8), hybrid=(0.48, 3.9)).passed
     assert report_of(student=(0.49, 3.9), hybrid=(0.49, 3.9)).best == "student"
     assert str(both) == (
-        "On 11 validation queries, the teacher in 16 evaluations: the student keeps 98.0% of composite "
-        "and 95.0% of vendi in 4 evaluations; the hybrid keeps 98.0% of composite and 97.5% of vendi in "
-        "4 evaluations (the gate is 97%)"
+        "On 11 validation queries, compared with the teacher's 16 evaluations, the student keeps 98.0% "
+        "of composite and 95.0% of vendi in 4 evaluations; the hybrid keeps 98.0% of composite and "
+        "97.5% of vendi in 4 evaluations (gate: 97%)"
     )
 
 
@@ -153,7 +152,7 @@ def test_what_fails_the_gate_is_not_deployed(place):
     model = student(place, gate=1.0)
     torch.nn.init.zeros_(model.generator.network.rows_out.weight)  # says the same of all queries
     model.generator.network.rows_in.reset_parameters()
-    with pytest.warns(UserWarning, match=r"kept in .*rejected and not deployed\. Train longer"):
+    with pytest.warns(UserWarning, match=r"is in .*rejected and is not deployed\. Train longer"):
         model.export()
     assert not (place.step("accelerate") / "model").exists()
     facts = json.loads((place.step("accelerate") / "rejected" / "gate.json").read_text())
@@ -262,4 +261,4 @@ def test_unfit_settings_are_refused(place, tmp_path):
     with pytest.raises(InputError, match=message):
         model.training_step((torch.randn(2, DIM), wrong), 0)
     with pytest.raises(InputError, match=message):
-        model.held_out_loss(0, torch.randn(2, DIM), wrong)
+        model.validation_step((0, torch.randn(2, DIM), wrong), 0)

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from r4t.diffusion.sampler import sample_euler
+from r4t.diffusion.sampler import sample_euler, sample_multistep
 from r4t.diffusion.schedule import Karras
-from r4t.diffusion.trajectory import distillation_loss, follow, segment, step
+from r4t.diffusion.trajectory import distillation_loss, follow, segment
 
 SD = 0.25
 
@@ -59,7 +59,9 @@ def test_segments_join_into_the_teachers_whole_grid(levels, inner):
 def test_the_teacher_follows_the_closed_form(levels, inner):
     x = 20.0 * torch.randn(6, 3, 4, dtype=torch.float64)
     for (now, after), fine in zip(pairwise(levels.tolist()), inner, strict=True):
-        assert torch.allclose(follow(gaussian, x, fine), flow(x, now, after), rtol=2e-3)
+        assert torch.allclose(
+            follow(sample_multistep, gaussian, x, fine), flow(x, now, after), rtol=2e-3
+        )
 
 
 def test_the_loss_of_the_students_ideal_is_zero_and_its_sets_are_the_teachers(levels, inner):
@@ -75,9 +77,9 @@ def test_the_loss_of_the_students_ideal_is_zero_and_its_sets_are_the_teachers(le
 
 
 def test_a_step_by_hand():
-    # x = 3 at sigma 2, clean estimate 1: on the way to sigma 1 half of the distance is left.
-    x = torch.full((1, 1, 1), 3.0)
-    end = step(lambda x, sigma: torch.ones_like(x), x, torch.tensor(2.0), torch.tensor(1.0))
+    # x = 3 at sigma 2, clean estimate 1: at sigma 1 half of the distance remains.
+    x, levels = torch.full((1, 1, 1), 3.0), torch.tensor([2.0, 1.0])
+    end = follow(sample_euler, lambda x, sigma: torch.ones_like(x), x, levels)
     assert end.item() == 2.0
 
 

@@ -17,8 +17,7 @@ from r4t.grpo.monitor.collapse import CollapseDetector, standard_rules
 from r4t.grpo.monitor.watchdog import RollBack
 from r4t.grpo.training import Sampling
 from r4t.reward import Reward
-from r4t.synthesis import Sampling as SynthesisSampling
-from r4t.synthesis import SynthesisTrainer, Synthesizer, Writing
+from r4t.synthesis import SampledModel, SynthesisTrainer, Synthesizer, Writing
 from tests.vllm_server import SeedsOfServer, replace_broadcast, sampled, serving
 
 pytest.importorskip("openai", reason="the extra vllm is not installed")
@@ -170,7 +169,7 @@ def test_synthesis_through_a_server_that_has_the_model(small_run, served):
     def write(backend):
         reward = Reward({"diversity": 1.0})
         settings = {"set_size": 3, "writing": Writing(overwrite=True), "keep": Filter()}
-        sampling = SynthesisSampling(samples=4, backend=backend)
+        sampling = SampledModel(samples=4, backend=backend)
         module = Synthesizer(str(small_run.folder), reward, sampling, **settings)
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = SynthesisTrainer(accelerator="cpu", limit_predict_batches=1, **off)
