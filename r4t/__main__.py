@@ -93,7 +93,7 @@ def run(arguments: Sequence[str]) -> None:
             remedy=f"See 'r4t --help'.{nearest(verb, [*VERBS, '--help', '--version'])}",
         )
     if verb in LIGHTNING_VERBS and HELP & set(rest):
-        from r4t.cli.brief import brief_help
+        from r4t.cli.arguments import brief_help
 
         print(brief_help(verb))
         return

@@ -3,18 +3,9 @@
 import shutil
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 from r4t.support.configs import configs_folder
-
-
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    folder = {"metavar": "FOLDER", "help": "made if missing"}
-    what = "Copy the configs into a folder, to edit them there."
-    return verb_parser("init", what, ["r4t init my-project"], {"": {"folder": folder}})
 
 
 def run(arguments: list[str]) -> None:
@@ -23,7 +14,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: If the folder is a file, or holds one of the configs already.
     """
-    source, folder = configs_folder(), Path(parse(parser(), arguments).folder)
+    source, folder = configs_folder(), Path(parse(verb_parser("init"), arguments).folder)
     names = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
     copies = [folder / "configs" / name for name in names]
     existing = [path for path in (folder, *copies) if path.is_file()]

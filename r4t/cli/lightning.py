@@ -25,8 +25,8 @@ import r4t.diffusion
 import r4t.fanout
 import r4t.grpo
 from r4t.catalog import Catalog
-from r4t.cli.brief import WHOLE
-from r4t.cli.mistakes import explain
+from r4t.cli.arguments import HELP_ALL
+from r4t.cli.mistakes import explain, refuse_empty
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
 from r4t.run import Run
@@ -92,12 +92,13 @@ class StepCLI(LightningCLI):
             ArgumentError: If the parser refuses anything else.
         """
         verb, *words = args if isinstance(args, list) else sys.argv[1:]
+        verb_parser = self._parser(verb)
+        verb_parser.prog = f"r4t {verb}"
         try:
             super().parse_arguments(parser, args)
+            refuse_empty(verb_parser, words)
         except (ArgumentError, UnicodeDecodeError):
-            own = self._parser(verb)
-            own.prog = f"r4t {verb}"
-            explain(own, words)
+            explain(verb_parser, words)
             if not any(word.startswith(("-c", "--config")) for word in words):
                 raise InputError(
                     expected=f"the config of a step for 'r4t {verb}'",
@@ -238,7 +239,7 @@ def run(arguments: list[str]) -> None:
     """
     quiet()
     handler = signal.getsignal(signal.SIGINT)
-    words = ["--help" if word == WHOLE else word for word in arguments]
+    words = ["--help" if word == HELP_ALL else word for word in arguments]
     try:
         StepCLI(args=words, **SETTINGS)
     except Interrupted as stop:

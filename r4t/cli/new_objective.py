@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 from r4t.plugins import OBJECTIVES, installed
@@ -18,25 +16,13 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "objective"
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    verb = verb_parser(
-        "new-objective",
-        "Write an installable package with an objective of your own, to be edited.",
-        ("r4t new-objective price-spread", "r4t new-objective brand_share --out packages"),
-    )
-    verb.add_argument("name", metavar="NAME", type=str, help="such as price-spread")
-    verb.add_argument("--out", type=str, default=".", help="parent folder, created if missing")
-    return verb
-
-
 def run(arguments: list[str]) -> None:
     """Write the package; nothing is overwritten.
 
     Raises:
         InputError: If the name is not usable, or its folder exists.
     """
-    options = parse(parser(), arguments)
+    options = parse(verb_parser("new-objective"), arguments)
     name = module_name(options.name)
     folder = Path(options.out) / options.name
     if folder.exists():

@@ -7,8 +7,6 @@ from enum import Enum
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, PluginError
 from r4t.plugins import OBJECTIVES, installed, plugin_errors
@@ -18,11 +16,6 @@ if TYPE_CHECKING:
 
     from r4t.objective import Objective
 
-EXAMPLES = (
-    "r4t objectives",
-    "r4t objectives diversity     what it measures, its arguments, how to name it in YAML",
-    "r4t objectives --json",
-)
 EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
 
 
@@ -51,16 +44,6 @@ class Entry:
     broken: str = ""
 
 
-def parser() -> ArgumentParser:
-    """Return the parser; nothing heavy is imported for ``--help``."""
-    verb = verb_parser(
-        "objectives", "List the installed objectives, or show one in full.", EXAMPLES
-    )
-    verb.add_argument("name", metavar="NAME", type=str, nargs="?", help="Show this one in full.")
-    verb.add_argument("--json", action="store_true", help="Print JSON instead.")
-    return verb
-
-
 def run(arguments: list[str]) -> None:
     """Print the list, or one objective.
 
@@ -68,7 +51,7 @@ def run(arguments: list[str]) -> None:
         InputError: If the named objective is not installed or is broken, or two packages register
             the same name.
     """
-    options = parse(parser(), arguments)
+    options = parse(verb_parser("objectives"), arguments)
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 120)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, check_least
 
@@ -20,54 +18,6 @@ if TYPE_CHECKING:
 
 LEAST = 10  # queries, for a split 8:1:1
 NEEDED = {"endpoint": "model", "model": "endpoint", "folds": "sets", "slot": "recompose"}
-EXAMPLES = (
-    "r4t queries runs/catalog --out runs/queries",
-    "r4t queries runs/catalog --out runs/queries --wardrobe oar",
-    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing",
-    "r4t queries runs/clothing --out runs/folds --sets data/bundles/clothing --folds 5",
-    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing --recompose 1.0 \\\n"
-    "      --slot category",
-    "r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b",
-)
-COUNT = "how many (2000; phrases and endpoint)"
-WARDROBE = "oar or wscr, for a catalog of the wardrobe"
-FOLDS = "write fold_0, fold_1, … instead of one split (--sets; 5 is usual)"
-ENDPOINT = "OpenAI-compatible address (key: OPENAI_API_KEY)"
-RECOMPOSE = """add training queries with recomposed sets: a share of the training queries (0.5) or a count
-(200)"""
-SLOT = "metadata column whose value a swapped item keeps (--recompose)"
-GROUPS: dict[str, Any] = {
-    "What comes in": {"catalog": {"metavar": "CATALOG", "help": "catalog folder"}},
-    "What is written": {
-        "--out": {"metavar": "FOLDER", "required": True, "help": "train, val and test.jsonl"},
-        "--overwrite": {"action": "store_true", "help": "replace existing queries"},
-        "--count": {"metavar": "N", "type": int, "default": 2000, "help": COUNT},
-        "--folds": {"metavar": "N", "type": int, "help": FOLDS},
-        "--seed": {"metavar": "N", "type": int, "default": 0, "help": "of phrases and splits (0)"},
-    },
-    "Where queries come from, if not from the catalog's phrases": {
-        "--sets": {
-            "metavar": "SOURCE",
-            "help": "source with reference sets of the catalog's items",
-        },
-        "--wardrobe": {"metavar": "TASK", "choices": ("oar", "wscr"), "help": WARDROBE},
-        "--endpoint": {"metavar": "URL", "help": ENDPOINT},
-        "--model": {"metavar": "NAME", "help": "name of the endpoint's model"},
-    },
-    "Recomposed sets": {
-        "--recompose": {"metavar": "N", "help": RECOMPOSE},
-        "--slot": {"metavar": "NAME", "help": SLOT},
-    },
-}
-
-
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    what = (
-        "Write broad queries for a catalog, split 8:1:1: from its own phrases (default), by a\n"
-        "language model, from reference sets, or those of the generated wardrobe."
-    )
-    return verb_parser("queries", what, EXAMPLES, GROUPS)
 
 
 def run(arguments: list[str]) -> None:
@@ -77,7 +27,7 @@ def run(arguments: list[str]) -> None:
         InputError: If options contradict each other, the catalog or the origin is unusable, or the
             folder holds queries already.
     """
-    args = parse(parser(), arguments)
+    args = parse(verb_parser("queries"), arguments)
     from r4t.catalog import Catalog
     from r4t.data.queries import write_queries
 

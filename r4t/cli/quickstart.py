@@ -6,7 +6,7 @@ import shlex
 import time
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from tqdm import tqdm
 
 from r4t.cli.arguments import parse, verb_parser
@@ -15,27 +15,6 @@ from r4t.support.configs import configs_folder
 from r4t.support.files import write_text
 from r4t.support.interruption import Interrupted
 
-EXAMPLES = (
-    "r4t quickstart --run runs/quickstart",
-    "r4t quickstart --run runs/quickstart --smoke      every step in seconds, to see that it runs",
-    "r4t quickstart --run runs/quickstart --resume     after a Ctrl-C",
-)
-OPTIONS = {
-    "--run": {"metavar": "FOLDER", "help": "run folder (runs/quickstart)"},
-    "--task": {
-        "choices": ("oar", "wscr"),
-        "default": "oar",
-        "help": "oar (default), or wscr (reference sets)",
-    },
-    "--source": {"help": "items and sets; the generated wardrobe by default"},
-    "--overlay": {"metavar": "FILE", "help": "config to lay over that of every training step"},
-    "--seed": {"type": int, "default": 0, "help": "of data, split and training (0)"},
-    "--smoke": {"action": "store_true", "help": "a few seconds a step: does it run at all?"},
-    "--resume": {
-        "action": "store_true",
-        "help": "go on where a quickstart with the same settings was stopped",
-    },
-}
 STEPS = (
     ("fit", "0_warm_start"),
     ("fit", "1_tune"),
@@ -57,12 +36,6 @@ What to try next
 """
 
 
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    what = "The whole method on the embedded data, or on any source of items and sets."
-    return verb_parser("quickstart", what, EXAMPLES, {"": OPTIONS})
-
-
 def run(arguments: list[str]) -> None:
     """Run every step with the shipped configs.
 
@@ -70,7 +43,7 @@ def run(arguments: list[str]) -> None:
         InputError: If a setting does not fit, or the run was begun on other data.
         Interrupted: If the user stops it; the message has the command that resumes.
     """
-    options = parse(parser(), arguments)
+    options = parse(verb_parser("quickstart"), arguments)
     if options.run is None:
         options.run = "runs/quickstart" if options.task == "oar" else "runs/quickstart-wscr"
     if options.overlay is not None and not Path(options.overlay).is_file():

@@ -138,7 +138,8 @@ def test_wardrobe_with_its_truth_apart(tmp_path):
 def test_help_starts_without_heavy_imports():
     code = (
         "import sys\nfrom r4t.cli import catalog, queries\n"
-        "catalog.parser().format_help(); queries.parser().format_help()\n"
+        "from r4t.cli.arguments import verb_parser\n"
+        "verb_parser('catalog').format_help(); verb_parser('queries').format_help()\n"
         "print([m for m in ('torch', 'transformers', 'lightning', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -87,8 +87,10 @@ MISTAKES = {
         "": r"the config of a step for 'r4t synthesize', but found none",
         f"{TUNE} --run run": r"predict_step .* found r4t.grpo.module.FanoutTuner .* with 'r4t fit'",
         f"{SYNTHESIZE} --run run": r"fanout.json",
-        f"{SYNTHESIZE} --model.init_args.smaples 8": r"a setting of Synthesizer, but found "
-        r"'--model.init_args.smaples'\. .* Did you mean 'samples'\?$",
+        f"{SYNTHESIZE} --model.init_args.sampling.smaples 8": r"a setting of 'sampling' in Synthesizer, "
+        r"but found '--model.init_args.sampling.smaples'\. .* Did you mean 'samples'\?$",
+        f"{SYNTHESIZE} --model.init_args.samples 8": r"a setting of Synthesizer, but found "
+        r"'--model.init_args.samples'\. .* Did you mean 'sampling.samples'\?$",
         f"{SYNTHESIZE} --run run --model.init_args.samples 0": r"samples.* found (samples=)?0",
     },
     "evaluate": {
@@ -98,6 +100,7 @@ MISTAKES = {
         "run --methods MMR": r"list\[str\].* for methods, but found 'MMR'",
         "run --weights '{diversty: 1.0}'": r"'diversty'.* mean 'diversity'\?$",
         TUNE: r"'\w+' in configs/toy/1_tune.yaml\. .* run the file with the verb",
+        "run --wieghts '{}'": r"a setting of 'r4t evaluate', .*'--wieghts'\. .* mean '--weights'\?$",
         "--config typo.yaml": r"a setting of 'r4t evaluate', but found 'pool_sise' in typo.yaml\. .* mean "
         r"'pool_size'\?$",
         "run --plots maybe": r"type bool for plots, but found 'maybe'",
@@ -209,7 +212,8 @@ INIT = "init_args"
 WRONG_WORDS = [
     (
         {"trainer": {"max_step": 3}},
-        r"'trainer.max_step' in x.yaml\. .* Did you mean 'max_steps'\?$",
+        r"a setting of 'trainer' in 'r4t fit', but found 'trainer.max_step' in x.yaml\. .* mean "
+        r"'max_steps'\?$",
     ),
     ({"trainner": {"max_steps": 3}}, r"'trainner' in x.yaml\. .* Did you mean 'trainer'\?$"),
     (
@@ -217,6 +221,25 @@ WRONG_WORDS = [
         r"a setting of QueryData, but found 'data.init_args.batch_siez' in x.yaml\. Known: .*"
         r"val_queries.* Did you mean 'batch_size'\?$",
     ),
+    (
+        {"model": {INIT: {"grpo": {"grop_size": 3}}}},
+        r"a setting of 'grpo' in FanoutTuner, but found 'model.init_args.grpo.grop_size' in x.yaml\. "
+        r"Known: clip, group_size, .* Did you mean 'group_size'\?$",
+    ),
+    (
+        {"model": {INIT: {"grpo": {"grop_size": {}}}}},
+        r"'grpo' in FanoutTuner, but found 'model.init_args.grpo.grop_size' in x.yaml\. .*'group_size'\?$",
+    ),
+    (
+        {"model": {INIT: {"retreival": {}}}},
+        r"a setting of FanoutTuner, but found 'model.init_args.retreival' in x.yaml\. Known: .* Did you "
+        r"mean 'retrieval'\?$",
+    ),
+    (
+        {"model": {INIT: {"retreival": {"cached": {}}}}},
+        r"found 'model.init_args.retreival' in x.yaml\. .* Did you mean 'retrieval'\?$",
+    ),
+    ({"trainner": {}}, r"'trainner' in x.yaml\. .* Did you mean 'trainer'\?$"),
     (
         {"model": {INIT: {"reward": {INIT: {"wieghts": {"diversity": 1.0}}}}}},
         r"of Reward, .*'model.init_args.reward.init_args.wieghts' in x.yaml\. .* mean 'weights'\?$",
@@ -276,6 +299,12 @@ def test_a_config_with_a_wrong_word_names_the_right_one(
         ("--trainer.callbacks+=KeepLst", r"found 'KeepLst'\. .* Did you mean 'KeepLast'\?$"),
         ("--model WarmStrt", r"found 'WarmStrt'\. .* Did you mean 'WarmStart'\?$"),
         ("--trainer.max_stesp 3", r"found '--trainer.max_stesp'\. .* Did you mean 'max_steps'\?$"),
+        ("--max_steps 3", r"found '--max_steps'\. .* Did you mean '--trainer.max_steps'\?$"),
+        (
+            "--model.init_args.retreival '{}'",
+            r"a setting of FanoutTuner, but found '--model.init_args.retreival'\. .* 'retrieval'\?$",
+        ),
+        ("--trainer.max_stesp={}", r"found '--trainer.max_stesp'\. .* Did you mean 'max_steps'\?$"),
         ("--print_config=commnts", r"commnts"),
     ],
 )
@@ -283,3 +312,12 @@ def test_an_option_with_a_wrong_word_names_the_right_one(program, project, words
     code, _, err = program("fit", *shlex.split(f"{TUNE} {words}"))
     assert (code, "Traceback" in err) == (2, False), err
     assert re.search(pattern, err.splitlines()[-1]), err
+
+
+def test_an_empty_mapping_is_a_value_of_a_known_key(program, project):
+    empty = ["--model.init_args.retrieval={}", "--config", "{model: {init_args: {grpo: {}}}}"]
+    code, printed, err = program("fit", *shlex.split(TUNE), *empty, "--print_config")
+    assert code == 0, err
+    init_args = yaml.safe_load(printed)["model"]["init_args"]
+    assert init_args["grpo"]["group_size"] == 8
+    assert init_args["retrieval"]["cached"] == 65536  # those of the first config stay

@@ -3,7 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from r4t.cli.quickstart import commands, is_begun, parser, run
+from r4t.cli.arguments import verb_parser
+from r4t.cli.quickstart import commands, is_begun, run
 from r4t.errors import InputError
 from r4t.run import Run
 from r4t.support.interruption import Interrupted
@@ -33,7 +34,7 @@ def test_a_run_on_other_data_is_never_replaced(tmp_path):
 
 def test_the_steps_of_the_method_in_order():
     words = ["--run", "runs/x", "--task", "wscr", "--source", "folder", "--seed", "3"]
-    steps = commands(parser().parse_args(words))
+    steps = commands(verb_parser("quickstart").parse_args(words))
     assert [command[0] for command in steps] == STEPS
     assert steps[1][-2:] == ["--sets", "folder"]
     for step in steps[2:7]:
