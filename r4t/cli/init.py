@@ -1,4 +1,4 @@
-"""``r4t init``: the shipped configs → a folder of the user's, to edit."""
+"""``r4t init``: the shipped configs → editable copies in a folder."""
 
 import shutil
 from pathlib import Path
@@ -22,13 +22,12 @@ def run(arguments: list[str]) -> None:
         raise InputError(
             expected="a folder without configs to copy them to",
             found=f"the file {existing[0]}",
-            remedy="Choose another folder, or move that file away.",
+            remedy="Choose another folder, or move that file.",
         )
+    print(f"{len(copies)} configs copied to {folder / 'configs'}:")
     for name, copy in zip(names, copies):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, copy)
-    print(f"{len(copies)} configs copied into {folder / 'configs'}:")
-    for copy in copies:
         print(f"  {copy}")
     print(
         "next: r4t catalog ITEMS --out RUN/catalog, r4t queries RUN/catalog --out RUN/queries,\n"

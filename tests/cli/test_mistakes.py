@@ -26,7 +26,7 @@ MISTAKES = {
         "items.jsonl --out c --dim 128": r"found .*128 for 3 texts",
         "items.jsonl --out c --collections maen": r"'maen' .*'mean'",
         "latin.csv --out c": r"byte 0xe9.* latin.csv",
-        "semi.csv --out c": r"'id;text' with ';' in semi.csv",
+        "semi.csv --out c": r"';' in the header 'id;text' of semi.csv",
         "bad.parquet --out c": r"bad.parquet",
         "items.jsonl --dim 1 --out taken/c": r"found 'File exists' at taken\. Name another path",
         "items.jsonl --out c --dmi 2": r"setting of 'r4t catalog', but found '--dmi'.* mean '--dim'\?$",
@@ -58,7 +58,7 @@ MISTAKES = {
         f"{TUNE} --rnu=x": r"found '--rnu'\. .* Did you mean '--run'\?$",
         f"{TUNE} runs/toy": r"runs/toy",
         "--config configs/toy/0_warm_start.yaml --run run --trainer.accelerator cup": r"trainer settings "
-        r"that fit .* error of Lightning: .*cup.* Correct trainer in the config",
+        r"that fit .* error of Lightning: .*cup.* Correct 'trainer' in the config",
     },
     "validate": {
         "": r"the config of a step for 'r4t validate', but found none",
@@ -71,7 +71,7 @@ MISTAKES = {
     },
     "test": {
         "": r"the config of a step for 'r4t test', but found none",
-        f"{TUNE} --run run": r"test_step .* found r4t.grpo.module.FanoutTuner .* with 'r4t evaluate'",
+        f"{TUNE} --run run": r"test_step .* found r4t.grpo.FanoutTuner .* with 'r4t evaluate'",
         "--config nope.yaml": r"a YAML file after --config, but found none at nope.yaml",
         "--config configs/toy/5_evaluate.yaml": r"in configs/toy/5_evaluate.yaml",
         "--config": r"--config",
@@ -85,18 +85,18 @@ MISTAKES = {
     },
     "synthesize": {
         "": r"the config of a step for 'r4t synthesize', but found none",
-        f"{TUNE} --run run": r"predict_step .* found r4t.grpo.module.FanoutTuner .* with 'r4t fit'",
+        f"{TUNE} --run run": r"predict_step .* found r4t.grpo.FanoutTuner .* with 'r4t fit'",
         f"{SYNTHESIZE} --run run": r"fanout.json",
         f"{SYNTHESIZE} --model.init_args.sampling.smaples 8": r"a setting of 'sampling' in Synthesizer, "
         r"but found '--model.init_args.sampling.smaples'\. .* Did you mean 'samples'\?$",
         f"{SYNTHESIZE} --model.init_args.samples 8": r"a setting of Synthesizer, but found "
         r"'--model.init_args.samples'\. .* Did you mean 'sampling.samples'\?$",
-        f"{SYNTHESIZE} --run run --model.init_args.samples 0": r"samples.* found (samples=)?0",
+        f"{SYNTHESIZE} --run run --model.init_args.sampling.samples 0": r"samples.* found (samples=)?0",
     },
     "evaluate": {
         "nope": r"run.json.* nope",
         "run --split tset": r"tset",
-        "run --methods '[MRR]'": r"'MRR'.*MMR",
+        "run --methods '[MRR]'": r"'MRR'\. .* Did you mean 'mmr'\?$",
         "run --methods MMR": r"list\[str\].* for methods, but found 'MMR'",
         "run --weights '{diversty: 1.0}'": r"'diversty'.* mean 'diversity'\?$",
         TUNE: r"'\w+' in configs/toy/1_tune.yaml\. .* run the file with the verb",
@@ -109,7 +109,7 @@ MISTAKES = {
         "run": r"query",
         "run bohemian festival style": r"festival style",
         "nope 'red linen'": r"run.json.* nope",
-        "run 'red linen'": r"run/distill/model.* r4t fit .*/3_distill.yaml --run run",
+        "run 'red linen'": r"no model in distill/model.* r4t fit .*/3_distill.yaml --run run",
         "run 'red linen' --with studnet": r"'studnet'.* mean 'student'\?$",
         "run 'red linen' --siez 3": r"found '--siez'\. .* Did you mean '--size'\?$",
         "run 'red linen' --size ten": r"type int for size, but found 'ten'",
@@ -119,13 +119,13 @@ MISTAKES = {
         "run": r"query",
         "nope 'red linen'": r"run.json.* nope",
         "run 'red linen' --with foml": r"'foml'.* Did you mean 'folm'\?$",
-        "run --queries nope.txt": r"none at nope.txt",
+        "run --queries nope.txt": r"no file at nope.txt",
         "run 'red linen' --fields nuon": r"nuon.* Did you mean 'noun'\?$",
     },
     "report": {
         "": r"runs",
-        "run": r"results.json.* none in run",
-        "nope": r"results.json.* none in nope",
+        "run": r"results.json, but found no readable file in run",
+        "nope": r"results.json, but found no readable file in nope",
         "run --compare A": r"--compare",
         "run --otu x": r"found '--otu'\. .* Did you mean '--out'\?$",
     },
@@ -155,7 +155,7 @@ MISTAKES = {
     "quickstart": {
         "--task wcsr": r"'wcsr' .*'wscr'",
         "--source nope --run x": r"nothing at nope",
-        "--overlay nope.yaml": r"as --overlay, but found none at nope.yaml",
+        "--overlay nope.yaml": r"as --overlay, but found no file at nope.yaml",
         "--run run": r"run to keep its catalog, .* Name another folder with --run",
         "--run taken": r"found 'File exists' at taken",
         "--seed one": r"type int for seed, but found 'one'",

@@ -72,7 +72,7 @@ def test_a_quickstart_goes_on_where_it_was_stopped(called, capsys):
     with pytest.raises(Interrupted) as stop:
         run(["--run", "run", "--seed", "0"])
     assert str(stop.value) == (
-        "stopped in step 4 of 8 (fit 1_tune); the steps before are kept; go on with: "
+        "stopped in step 4 of 8 (fit 1_tune); earlier steps are kept; resume with: "
         "r4t quickstart --run run --seed 0 --resume"
     )
     assert [command[0] for command in calls] == STEPS[:4]
@@ -85,7 +85,7 @@ def test_a_quickstart_goes_on_where_it_was_stopped(called, capsys):
     assert calls[0] == [*tune, "--ckpt_path", "last"]
     assert "--ckpt_path" not in calls[2]
     printed = capsys.readouterr().out
-    assert printed.count("(done before)") == 3
+    assert printed.count("(already done)") == 3
     # All is done now; without --resume the steps are made again, on the same catalog.
     calls.clear()
     run(["--run", "run", "--resume"])
