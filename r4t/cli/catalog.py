@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
     """Write the catalog and print what it holds.
 
     Raises:
-        InputError: If the source, the encoder or the vectors are unusable, or the folder is taken.
+        InputError: If the source, the encoder or the vectors are unusable, or the folder exists.
     """
     args = parse(verb_parser("catalog"), arguments)
     _check(args)
@@ -44,10 +44,9 @@ def run(arguments: list[str]) -> None:
         wardrobe.write_truth(catalog.folder / "truth", outfits=args.collections is not None)
     columns = ", ".join(catalog.columns) or "none"
     print(f"catalog      {catalog.folder}")
-    if args.collections is None:
-        print(f"items        {len(catalog):,} (metadata: {columns})")
-    else:
-        print(f"collections  {len(catalog):,} (metadata: {columns})")
+    entry = "items" if args.collections is None else "collections"
+    print(f"{entry:<12} {len(catalog):,} (metadata: {columns})")
+    if args.collections is not None:
         print(f"made of      {len(source.items):,} items, by {args.collections}")
     print(f"embeddings   {catalog.dim} dimensions")
     print(f"encoder      {catalog.info['encoder'] or 'none: search with vectors only'}")
@@ -69,8 +68,8 @@ def _check(args: Any) -> None:
     if args.vectors is not None and args.encoder == "lsa":
         raise InputError(
             expected="an --encoder that maps texts into the space of --vectors",
-            found="lsa, which has a space of its own",
-            remedy="Name the text model that belongs to the vectors, or none.",
+            found="lsa, whose space is another",
+            remedy="Name the text model that belongs to the vectors, or leave out --encoder.",
         )
     if args.max_length is not None and (
         args.max_length < 1
@@ -85,7 +84,7 @@ def _check(args: Any) -> None:
 
 
 def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
-    """Return the source, its origin for catalog.json, and the wardrobe if it is one."""
+    """Return the source, its origin for catalog.json, and the wardrobe, if it is the source."""
     from r4t.data.readers import read_source
     from r4t.data.source import Source
 
@@ -105,7 +104,7 @@ def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
 
 
 def _entries(source: Source, args: Any) -> tuple[Items, Encoder | None, Tensor]:
-    """Return the items or collections of a source, the encoder of their space, their embeddings."""
+    """Return the items or collections of a source, their encoder and their embeddings."""
     from r4t.catalog import check_embeddings
     from r4t.data.collections import collection_items, mean_embeddings
 
@@ -122,7 +121,7 @@ def _entries(source: Source, args: Any) -> tuple[Items, Encoder | None, Tensor]:
 
 
 def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
-    """Return the encoder and the embeddings of the items, computed or read from --vectors."""
+    """Return the encoder and the embeddings of the items: computed, or read from --vectors."""
     from r4t.data.vectors import read_vectors
     from r4t.encoder import LsaEncoder
 

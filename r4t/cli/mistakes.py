@@ -1,8 +1,7 @@
-"""Words that a parser refused → the wrong option, key, class or value, and the nearest right name.
+"""Arguments that a parser refused → the wrong option, key, class or value, and the nearest right name.
 
-The right names come from the parser: its options and, for the classes that configs choose, the
-subclasses of the expected type and their constructor arguments. Whatever else is wrong, such as a
-missing argument, jsonargparse reports itself.
+The right names are the parser's options, the subclasses of an expected type and their constructor
+arguments. Other mistakes, such as a missing argument, are reported by jsonargparse.
 """
 
 import inspect
@@ -19,7 +18,7 @@ from jsonargparse import ArgumentParser
 from r4t.errors import InputError, nearest
 from r4t.support.files import utf8
 
-LISTED = 12  # names that a message lists; of more it gives the nearest only
+LISTED = 12  # names that a message lists; if there are more, it suggests only the nearest
 Config = dict[str, Any]
 
 
@@ -33,53 +32,45 @@ class Mistake(NamedTuple):
 
 
 def explain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
-    """Look for a mistake in the words that ``parser`` refused.
+    """Find the first mistake in arguments that ``parser`` refused.
 
     Raises:
         InputError: If a config cannot be read, an option, a key or a class does not exist, or a value
-            is of another type. Names the first one.
+            is of another type.
     """
-    for mistake, origin in _mistakes(parser, _layers(arguments)):
-        raise _error(mistake, origin)
+    for error, _ in _mistakes(parser, _layers(arguments)):
+        raise error
 
 
 def refuse_empty(parser: ArgumentParser, arguments: Sequence[str]) -> None:
-    """Refuse unknown keys whose value is an empty mapping, which jsonargparse accepts and ignores.
+    """Refuse an unknown key whose value is an empty mapping; jsonargparse ignores it.
 
     Raises:
-        InputError: If there is one. Names the first.
+        InputError: If there is one.
     """
     layers = list(_layers(arguments))
-    if any(_has_empty(layer) for _, layer in layers):
-        for mistake, origin in _mistakes(parser, layers):
-            if _is_empty(mistake.value):
-                raise _error(mistake, origin)
-
-
-def _error(mistake: Mistake, origin: str) -> InputError:
-    found = f"'{mistake.word}'{origin}"
-    return InputError(expected=mistake.expected, found=found, remedy=mistake.remedy)
+    if "{}" in str(layers):
+        for error, value in _mistakes(parser, layers):
+            if _is_empty(value):
+                raise error
 
 
 def _is_empty(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_empty, value.values()))
 
 
-def _has_empty(value: Any) -> bool:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return value == {} or any(map(_has_empty, parts))
-
-
 def _mistakes(
     parser: ArgumentParser, layers: Iterable[tuple[str, Config]]
-) -> Iterator[tuple[Mistake, str]]:
-    """Yield each mistake, and where it comes from."""
+) -> Iterator[tuple[InputError, Any]]:
+    """Yield the error for each mistake, and the value of a wrong key."""
     config: Config = {}
     for origin, layer in layers:
         config = _merge(config, layer)
         place = "" if origin else "--"
-        for mistake in _wrong_keys(parser, config, f"'{parser.prog}'", place):
-            yield mistake, origin
+        for wrong in _wrong_keys(parser, config, f"'{parser.prog}'", place):
+            found = f"'{wrong.word}'{origin}"
+            error = InputError(expected=wrong.expected, found=found, remedy=wrong.remedy)
+            yield error, wrong.value
 
 
 def _layers(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
@@ -124,7 +115,7 @@ def _read(value: str) -> Config:
 
 
 def _merge(old: Any, new: Any) -> Any:
-    """Lay one config over another as jsonargparse does; another class brings its own arguments."""
+    """Override one config with another as jsonargparse does; a new class resets the arguments."""
     if isinstance(old, dict) and "class_path" in old and isinstance(new, str):
         return {"class_path": new}
     if not isinstance(old, dict) or not isinstance(new, dict):
@@ -137,7 +128,7 @@ def _merge(old: Any, new: Any) -> Any:
 def _wrong_keys(
     parser: ArgumentParser, config: Config, owner: str, place: str, within: str = ""
 ) -> Iterator[Mistake]:
-    """Yield the keys that a parser does not know; ``within`` is the group of options they are in."""
+    """Yield the keys that a parser does not know; ``within`` is their group of options."""
     actions = {
         option[2:]: action
         for option, action in parser._option_string_actions.items()
@@ -163,12 +154,12 @@ def _wrong_keys(
             nested = [option for option in options if place and option.endswith(f".{key}")]
             close = nearest(f"{dashes}{key}", [dashes + nested[0]] if nested else names)
             if not close and not place:
-                remedy = "Remove it, or run the file with the verb that it was written for."
+                remedy = "Remove it, or use the file with the verb it was written for."
             yield Mistake(f"a setting of {owner}", f"{place}{key}", remedy + close, value)
 
 
 def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Mistake]:
-    """Yield the wrong class names in a value of this type, and the wrong keys of its classes."""
+    """Yield the wrong class names in a value of this type, and the wrong keys of the classes."""
     classes = {kind.__name__: kind for base in _bases(hint) for kind in _subclasses(base)}
     names = [*classes, *(f"{kind.__module__}.{name}" for name, kind in classes.items())]
     if isinstance(value, list):
@@ -197,7 +188,7 @@ def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Mistake]:
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type, which is not checked for classes."""
+    """Whether a value has a type; classes are not checked."""
     if hint is None or _bases(hint):
         return True
     parser = ArgumentParser(exit_on_error=False)

@@ -80,7 +80,7 @@ def test_own_vectors_without_encoder(source, tmp_path, capsys):
         InputError, match=r"--dim in 1\.\.5, the width of the vectors, but found 6\."
     ):
         verb.run([*arguments, str(tmp_path / "c"), "--dim", "6"])
-    with pytest.raises(InputError, match=r"found lsa, which has a space of its own"):
+    with pytest.raises(InputError, match=r"found lsa, whose space is another"):
         verb.run([*arguments, str(tmp_path / "c"), "--encoder", "lsa"])
 
 

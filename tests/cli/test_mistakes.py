@@ -53,7 +53,7 @@ MISTAKES = {
         f"{TUNE} --run taken": r"no catalog.json in taken/catalog",
         f"{SYNTHESIZE} --run run": r"training_step for 'r4t fit', but found r4t.synthesis.Synthesizer .* "
         r"with 'r4t synthesize'",
-        "--config configs/toy/5_evaluate.yaml": r"'\w+' in configs/toy/5_evaluate.yaml\. .* the verb that",
+        "--config configs/toy/5_evaluate.yaml": r"'\w+' in configs/toy/5_evaluate.yaml\. .* the verb it was",
         f"{TUNE} --rnu x": r"found '--rnu'\. .* Did you mean '--run'\?$",
         f"{TUNE} --rnu=x": r"found '--rnu'\. .* Did you mean '--run'\?$",
         f"{TUNE} runs/toy": r"runs/toy",
@@ -99,7 +99,7 @@ MISTAKES = {
         "run --methods '[MRR]'": r"'MRR'\. .* Did you mean 'mmr'\?$",
         "run --methods MMR": r"list\[str\].* for methods, but found 'MMR'",
         "run --weights '{diversty: 1.0}'": r"'diversty'.* mean 'diversity'\?$",
-        TUNE: r"'\w+' in configs/toy/1_tune.yaml\. .* run the file with the verb",
+        TUNE: r"'\w+' in configs/toy/1_tune.yaml\. .* use the file with the verb",
         "run --wieghts '{}'": r"a setting of 'r4t evaluate', .*'--wieghts'\. .* mean '--weights'\?$",
         "--config typo.yaml": r"a setting of 'r4t evaluate', but found 'pool_sise' in typo.yaml\. .* mean "
         r"'pool_size'\?$",
