@@ -36,6 +36,8 @@ from benchmarks.bundles import (
 from benchmarks.figure4 import dump, shown
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
+from r4t.choice import QueryTime
+from r4t.diffusion import DirectionGenerator
 from r4t.evaluation.measures import item_vendi, pool_recall
 from r4t.evaluation.resampling import bootstrap, sign_flip
 from r4t.methods import DiffusionMethod, MethodOptions
@@ -135,8 +137,10 @@ def anchors(name: str, runs: Path, results: Path) -> None:
             queries, _ = searcher.searchable(run.read_queries(split))
             for anchor in ANCHORS:
                 folder = run.folder / MODELS["diffusion"]
-                method = DiffusionMethod.load(searcher, folder, SIZE, POOL)
-                method.anchor = anchor
+                choice = QueryTime.load(folder).choice
+                generator = DirectionGenerator.load(folder)
+                query_time = QueryTime(choice, anchor)
+                method = DiffusionMethod(searcher, generator, SIZE, POOL, query_time)
                 values = by_anchor.setdefault(f"{split}, {anchor}", {"recall": [], "vendi": []})
                 for start in range(0, len(queries), 64):
                     part = queries[start : start + 64]

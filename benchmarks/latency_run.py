@@ -17,11 +17,11 @@ from r4t.methods import DiffusionMethod, LanguageMethod, Method, SubqueryWriter
 from r4t.retriever import POOL
 from r4t.run import MODELS, Run
 from r4t.search import Searcher
-from r4t.support.stopwatch import Stopwatch
 
 LANGUAGE, DIFFUSION = "R4T-FOLM", "R4T-Diffusion"
 STUDENT = "accelerate/model"  # the few-step student, if a run has one
 VARIANT = "float32, not compiled"
+SIZE = 10
 
 
 def diffusion_methods(
@@ -40,7 +40,7 @@ def diffusion_methods(
     """
     pool = pool_of(searcher)
     methods = {
-        name: DiffusionMethod.load(searcher, folder, pool_size=pool)
+        name: DiffusionMethod.load(searcher, SIZE, pool, folder=folder, key="", name=name)
         for name, folder in folders.items()
     }
     first = next(iter(folders.values()))
@@ -49,7 +49,7 @@ def diffusion_methods(
     for sampler in samplers:
         generator = DirectionGenerator.load(first)
         generator.sampler = sampler
-        size = min(DiffusionMethod.load(searcher, first).set_size, generator.set_size)
+        size = min(methods[next(iter(folders))].set_size, generator.set_size)
         name = f"{type(sampler).__name__}({sampler.steps}), one draw"
         methods[name] = DiffusionMethod(searcher, generator, size, pool)
     return methods
@@ -89,7 +89,7 @@ def described(method: Any) -> str:
     """Sampler, guidance and draws of a diffusion retriever, in words."""
     generator = method.generator
     sampler = generator.sampler
-    choice = method.choice
+    choice = method.query_time.choice
     draws = "one draw"
     if choice is not None:
         draws = f"{type(choice).__name__} of {choice.draws} draws"
@@ -117,7 +117,7 @@ def measure(
         budget: Seconds per batch size after which no further round starts.
     """
     run = Run.open(folder)
-    searcher = run.searcher(watch=Stopwatch())
+    searcher = run.searcher()
     writer = SubqueryWriter(FanoutModel.load(folder / MODELS["folm"]))
     methods: dict[str, Method] = {LANGUAGE: LanguageMethod(searcher, writer, pool_of(searcher))}
     methods |= diffusion_methods(searcher, models(folder, named), steps, sde)

@@ -29,7 +29,6 @@ from r4t.methods import BestOf, DiffusionMethod, LanguageMethod, Method, Subquer
 from r4t.reward import Reward
 from r4t.run import MODELS, Run
 from r4t.search import Searcher
-from r4t.support.stopwatch import Stopwatch
 
 FOLM = "R4T-FOLM"
 
@@ -105,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/oversample"))
     options = parser.parse_args(arguments)
     run = Run.open(options.run)
-    searcher = run.searcher(watch=Stopwatch())
+    searcher = run.searcher()
     queries, _ = searcher.searchable(run.read_queries(options.split))
     reward = Reward(AUDITED)
     by_name = methods(run, searcher, Reward(WEIGHTS), options.models)

@@ -27,10 +27,10 @@ def vendi(
     With λ the eigenvalues of ``K/n``, K the cosine kernel of the n rows: ``exp(−Σ λ log λ)`` for
     q = 1 (Friedman & Dieng 2022; paper, eq. 2), ``(Σ λ^q)^(1/(1−q))`` for another order of the Hill
     number, ``1/max λ`` for q = ∞ (Pasarkar & Dieng 2024). A low order counts rare members fully, a
-    high one only what dominates. If d < k, the d × d kernel has the same nonzero eigenvalues.
+    high one only what dominates.
 
     Args:
-        x: Vectors (…, k, d); they need not be unit length.
+        x: Vectors (…, k, d) of any length.
         mask: (…, k), True for the rows that count; all by default.
         q: Order, above 0; ``math.inf`` is allowed.
         dtype: Type of the arithmetic; float32 is accurate to about 1e-5.
@@ -54,14 +54,13 @@ def vendi(
     if x.shape[-2] == 0:
         return x.new_zeros(x.shape[:-2])
     rows = x.to(dtype)
-    if mask is None:
-        mask = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
+    mask = x.new_ones(x.shape[:-1], dtype=torch.bool) if mask is None else mask
     members = mask.sum(-1)
     length = rows.norm(dim=-1)
     counted = mask & (length > 0)
     # A masked row becomes a zero row: it adds a zero eigenvalue, which adds nothing to the entropy.
     weight = torch.where(counted, 1 / torch.where(counted, length, 1.0), 0.0)
-    if x.shape[-1] < x.shape[-2]:
+    if x.shape[-1] < x.shape[-2]:  # the d × d kernel has the same nonzero eigenvalues
         scaled = rows * weight.unsqueeze(-1)
         kernel = scaled.mT @ scaled
     else:  # scaling (k, k) instead of (k, d) takes half the time

@@ -14,18 +14,14 @@ class Index(Protocol):
     """Exact search by inner product over N items of width d."""
 
     def search(self, directions: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        """Find the best items of each direction.
-
-        Args:
-            directions: (n, d) float.
-            top_k: 1..N.
+        """Find the best items of each direction (n, d).
 
         Returns:
             Inner products (n, top_k) float32 and rows (n, top_k) int64, best first, both on the
             device of the directions.
 
         Raises:
-            InputError: If ``top_k`` is out of range or the width is not d.
+            InputError: If ``top_k`` is not in 1..N or the width is not d.
         """
         ...
 
@@ -63,7 +59,7 @@ class TorchIndex:
         items, width = self.embeddings.shape
         _check(directions, top_k, items, width)
         block = min(items, max(BLOCK // 64, top_k))
-        # An empty tensor splits into one empty part, so no direction needs no special case.
+        # An empty tensor splits into one empty part, so zero directions are no special case.
         parts = directions.to(self.embeddings).split(max(1, BLOCK // block))
         best = zip(*(self._best(part, top_k, block) for part in parts), strict=True)
         scores, rows = (torch.cat(blocks).to(directions.device) for blocks in best)

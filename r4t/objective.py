@@ -21,18 +21,17 @@ TOLERANCE = 1e-4  # float32 round-off allowed beyond the bounds
 class Objective(ABC):
     """A property of a set as a number; higher is always better (a cost is its negative).
 
-    Subclasses set ``bounds`` and ``needs`` as class attributes (or properties, where they depend on
+    Subclasses set ``bounds`` and ``needs`` as class attributes (or properties, if they depend on
     arguments) and define ``score``. Users call the objective; the call checks what goes in and out.
 
     Attributes:
-        bounds: Lowest and highest value that ``score`` can return, both finite.
+        bounds: Lowest and highest value of ``score``, both finite.
         needs: Names of the optional ``SetBatch`` fields that it reads.
         differentiable: Whether gradients flow from the scores to the float tensors it reads.
         partial: Whether NaN may stand for a set that could not be scored (a judge that did not
             answer). Rewards leave such a set out, filters drop it, metrics skip it, and all count
             it. NaN from any other objective is an error.
-        costly: Whether scoring costs money or minutes, so that evaluation uses it only if it is
-            named.
+        costly: Whether scoring costs money or minutes; evaluation uses it only if it is named.
 
     Examples:
         >>> class Size(Objective):
@@ -81,8 +80,7 @@ class Objective(ABC):
 
         Raises:
             InputError: If a needed field is missing, or ``score`` returned the wrong type or shape,
-                a value that is not finite (NaN is allowed if ``partial``), or one outside
-                ``bounds``.
+                a value that is not finite (unless NaN and ``partial``), or one outside ``bounds``.
             PluginError: If ``score`` raised anything else, which is the cause.
             torch.OutOfMemoryError: If memory runs out.
         """
@@ -142,10 +140,10 @@ def check_declarations(name: str, bounds: Any, needs: Any) -> None:
     """
     try:
         low, high = bounds
-        valid = math.isfinite(low) and math.isfinite(high) and low < high
+        is_valid = -math.inf < low < high < math.inf
     except (TypeError, ValueError):
-        valid = False
-    if not valid:
+        is_valid = False
+    if not is_valid:
         raise InputError(
             expected=f"objective '{name}' to declare bounds, two finite numbers, the lower first",
             found=repr(bounds),

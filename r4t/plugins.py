@@ -43,10 +43,9 @@ def load(group: str, name: str) -> Any:
             found=f"'{name}'",
             remedy=f"Installed: {options}.{nearest(name, points)}",
         )
+    expected = f"{kind(group)} '{name}' to be importable from {points[name].value}"
     remedy = "Repair or uninstall its package; if you have just installed it, restart the program."
-    with plugin_errors(
-        f"{kind(group)} '{name}' to be importable from {points[name].value}", remedy
-    ):
+    with plugin_errors(expected, remedy):
         return points[name].load()
 
 

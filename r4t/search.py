@@ -53,7 +53,7 @@ class Searcher:
         catalog: The items.
         encoder: Turns texts into directions; None for a catalog of vectors without a text encoder.
         index: Searches the catalog's embeddings.
-        popularity: How often training sets hold each item; handed on with every set.
+        popularity: How often training sets hold each item; every set carries it.
         cached: Number of text vectors, and of sub-query results, to keep for reuse; 0 for none.
             Most sub-queries of a tuning repeat.
 
@@ -115,9 +115,9 @@ class Searcher:
 
     def searchable(self, queries: list[Query]) -> tuple[list[Query], list[Query]]:
         """Split queries into those with a word that the encoder knows and those without."""
-        known = (self.encode([query.text for query in queries]) != 0).any(-1).tolist()
-        searchable = [query for query, is_known in zip(queries, known) if is_known]
-        return searchable, [query for query, is_known in zip(queries, known) if not is_known]
+        flags = (self.encode([query.text for query in queries]) != 0).any(-1).tolist()
+        searchable = [query for query, is_known in zip(queries, flags) if is_known]
+        return searchable, [query for query, is_known in zip(queries, flags) if not is_known]
 
     def unknown(self, text: str) -> list[str]:
         """Return the words of a text that the encoder does not know; empty if it accepts any word."""
@@ -145,13 +145,13 @@ class Searcher:
         merge: Merge = take_turns,
         keys: list[list[Hashable]] | None = None,
     ) -> SetBatch:
-        """Retrieve the top-1 item of each direction and, if asked for, a pool of distinct items.
+        """Retrieve the top-1 item of each direction and, on request, a pool of distinct items.
 
         Args:
             query: (B, d) unit vectors.
             directions: (B, k, d) unit vectors; a zero row (a text without a known word) is masked.
-            texts: Sub-query texts, handed on.
-            query_texts: B texts of the queries, handed on.
+            texts: Sub-query texts, for the sets to carry.
+            query_texts: B texts of the queries, for the sets to carry.
             pool_size: Number P of distinct items; no pool by default.
             merge: Makes the pool from the directions' rankings (B, k, P).
             keys: B lists that name the first members of each set. Members with the same name, in
@@ -200,7 +200,7 @@ class Searcher:
         A list shorter than ``set_size`` leaves members masked, as does a text without a known word.
         Each distinct text is encoded once. Objectives see anchored directions: groundedness and
         alignment are those of the vectors searched with, not of the text alone. ``set_size`` is the
-        number k of sub-queries asked for, ``anchor`` the share a of the query in each direction.
+        number k of sub-queries requested, ``anchor`` the share a of the query in each direction.
         """
         lists = [texts[:set_size] for texts in subqueries]
         distinct = list(dict.fromkeys(text for texts in lists for text in texts))
@@ -261,7 +261,7 @@ class Searcher:
             query: (B, d) unit vectors.
             ranking: (B, P) distinct catalog rows, best first, −1 padded.
             set_size: Number k of items, at most P.
-            query_texts: B texts of the queries, handed on.
+            query_texts: B texts of the queries, for the sets to carry.
 
         Raises:
             InputError: If the pool is smaller than the set.

@@ -1,6 +1,6 @@
 """Queries and what was retrieved for them → ``SetBatch``, the one type that crosses the rooms."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,26 +9,18 @@ from torch import Tensor
 from r4t.catalog import Catalog
 from r4t.errors import InputError
 
-SHAPES = {
-    **{"query": "Bd", "items": "Bk", "item_embeddings": "Bkd", "mask": "Bk", "directions": "Bkd"},
-    **{"texts": "B", "pool": "BP", "references": "BR", "query_texts": "B"},
-}
-OPTIONAL = frozenset(
-    {"directions", "texts", "pool", "references", "query_texts", "catalog", "popularity"}
-)
+REQUIRED = {"query": "Bd", "items": "Bk", "item_embeddings": "Bkd", "mask": "Bk"}
+SHAPES = REQUIRED | {"directions": "Bkd", "pool": "BP", "references": "BR"}
+SHAPES |= {"texts": "B", "query_texts": "B"}
+OPTIONAL = frozenset({*SHAPES, "catalog", "popularity"} - REQUIRED.keys())
 
 
 @dataclass(frozen=True)
 class Popularity:
-    """How often the training reference sets hold each item.
+    """How often the training reference sets hold each item."""
 
-    Attributes:
-        counts: (N,) long, the number of sets that hold each item of the catalog.
-        sets: Number S of training sets.
-    """
-
-    counts: Tensor
-    sets: int
+    counts: Tensor  # (N,) long, the number of sets that hold each item of the catalog
+    sets: int  # number S of training sets
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class SetBatch:
     objective. *One* member is a set like any other (its Vendi score is 1). *Duplicates* are members
     like others: diversity measures them.
 
-    Attributes:
+    Args:
         query: (B, d) unit vectors.
         items: (B, k) catalog row of the nearest item of each member; −1 where masked.
         item_embeddings: (B, k, d) of those items; zero rows where masked.
@@ -81,9 +73,9 @@ class SetBatch:
             shape = tuple(value.shape) if isinstance(value, Tensor) else (len(value),)
             pairs = zip(letters, shape)
             if len(shape) != len(letters) or any(sizes.setdefault(x, n) != n for x, n in pairs):
-                known = ", ".join(f"{x} = {sizes[x]}" for x in letters if x in sizes)
+                fixed = ", ".join(f"{x} = {sizes[x]}" for x in letters if x in sizes)
                 raise InputError(
-                    expected=f"SetBatch.{name} of shape ({', '.join(letters)}), {known or 'any size'}",
+                    expected=f"SetBatch.{name} of shape ({', '.join(letters)}), {fixed or 'any size'}",
                     found=str(shape),
                     remedy="Build every field from the same queries.",
                 )
@@ -113,11 +105,11 @@ class SetBatch:
     def select(self, rows: Tensor) -> "SetBatch":
         """Return the queries at ``rows`` (n,), in that order."""
         selected: dict[str, Any] = {}
-        for name in (field.name for field in fields(self)):
+        for name in SHAPES:
             value = getattr(self, name)
             if isinstance(value, Tensor):
                 selected[name] = value[rows]
-            elif isinstance(value, list):
+            elif value is not None:
                 selected[name] = [value[row] for row in rows.tolist()]
         return replace(self, **selected)
 

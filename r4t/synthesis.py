@@ -210,7 +210,7 @@ class Synthesizer(LightningModule):
         Raises:
             Interrupted: If the user wants to stop; the same command continues.
         """
-        if self.interruption.asked:
+        if self.interruption.requested:
             self.writer.flush()
             raise Interrupted(f"stopped after batch {batch_idx + 1}; what was written stays")
 

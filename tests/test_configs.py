@@ -136,7 +136,7 @@ def test_step(place, build, step, stack):
     assert {name: found.get(name) for name in leaves(last)} == leaves(last)
     if len(stack) > 1:  # reference sets: coverage is the reward, and needs a pool
         assert found["model.reward.weights.coverage"] == 1.0
-        assert getattr(cli.model, "retrieval", cli.model).pool_size == 150
+        assert cli.model.retrieval.pool_size == 150
     else:
         assert "model.reward.weights.coverage" not in found
 
@@ -181,7 +181,7 @@ def test_paper(place, build, step, stack):
         assert generator.evaluations() == 512
         assert generator.schedule.sigma_max * generator.schedule.unit == pytest.approx(7.04)
     if "wscr" in stack[-1]:
-        assert getattr(cli.model, "retrieval", cli.model).pool_size == 5000
+        assert cli.model.retrieval.pool_size == 5000
         assert cli.model.reward.weights["coverage"] == 1.0
     if "hardware" in stack[-1]:
         assert cli.config[VERBS[step]].trainer.devices == 8

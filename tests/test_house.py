@@ -1,4 +1,4 @@
-"""What people and hosts read beside the code: workflows, forms, hooks, citation, changelog."""
+"""Workflows, issue forms, hooks, citation, changelog and CONTRIBUTING are correct."""
 
 import re
 import shlex
@@ -20,12 +20,12 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
 def load(path):
-    # Strings stay strings: YAML 1.1 would read the key `on` as true, and a version as a number.
+    # Keep strings: YAML 1.1 would read the key `on` as true, and a version as a number.
     return yaml.load((ROOT / path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
 
 
 def steps(path):
-    """Steps of the one job of a workflow."""
+    """Steps of a workflow's only job."""
     (job,) = load(path)["jobs"].values()
     return job["steps"]
 
@@ -49,23 +49,23 @@ def test_ci_runs_what_developers_run():
     commands = [step["run"].strip() for step in steps(".github/workflows/ci.yml") if "run" in step]
     assert commands[-1] == ".ci/run"
     (job,) = load(".github/workflows/ci.yml")["jobs"].values()
-    told = [kind.rpartition(" :: ")[2] for kind in PROJECT["classifiers"] if "3." in kind]
-    assert job["strategy"]["matrix"]["python"] == told == ["3.11", "3.12"]
+    versions = [kind.rpartition(" :: ")[2] for kind in PROJECT["classifiers"] if "3." in kind]
+    assert job["strategy"]["matrix"]["python"] == versions == ["3.11", "3.12"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflows_hold_no_secret_and_read_only_what_they_need(path):
+def test_workflows_have_no_secret_and_read_only_access(path):
     assert "secrets." not in path.read_text(encoding="utf-8")
     assert load(path)["permissions"]["contents"] == "read"
     for step in steps(path):
         assert ("uses" in step) != ("run" in step)
-        # The line that keeps CUDA out reads its version where everyone does.
+        # The line that avoids CUDA takes the version from constraints.txt.
         if ".venv/bin/pip" in step.get("run", ""):
             assert "grep '^torch==' constraints.txt" in step["run"]
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
-def test_issue_forms_are_such_as_the_host_takes(path):
+def test_issue_forms_are_valid_for_the_host(path):
     form = load(path)
     assert form.keys() == {"name", "description", "labels", "body"}
     fields = [field for field in form["body"] if field["type"] != "markdown"]
@@ -82,7 +82,7 @@ def test_there_is_a_form_for_each_kind_of_issue():
     assert "CHANGELOG.md" in (ROOT / ".github/pull_request_template.md").read_text()
 
 
-def test_hooks_are_tools_that_the_project_installs():
+def test_hooks_run_tools_that_the_project_installs():
     (local,) = load(".pre-commit-config.yaml")["repos"]
     assert local["repo"] == "local", "nothing is fetched from another host"
     programs = {hook["id"]: shlex.split(hook["entry"])[0] for hook in local["hooks"]}
@@ -94,20 +94,20 @@ def test_hooks_are_tools_that_the_project_installs():
 
 
 def test_the_citation_names_this_version_and_the_paper():
-    cited = load("CITATION.cff")
-    # What the schema of CFF 1.2.0 requires of a citation and of each reference.
-    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
-    assert cited["cff-version"] == "1.2.0"
-    assert cited["version"] == r4t.__version__ == PROJECT["version"]
-    assert cited["license"] == PROJECT["license"]
-    (paper,) = cited["references"]
+    citation = load("CITATION.cff")
+    # The schema of CFF 1.2.0 requires these keys of a citation and of each reference.
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == r4t.__version__ == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    (paper,) = citation["references"]
     assert {"type", "title", "authors"} <= paper.keys()
     assert paper["url"] == "https://arxiv.org/abs/2603.06397"
     assert len(paper["authors"]) == 11
     assert all(author.keys() == {"given-names", "family-names"} for author in paper["authors"])
 
 
-def test_the_changelog_tells_this_version_and_what_comes():
+def test_the_changelog_has_this_version_and_the_unreleased_changes():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     titles = re.findall(r"^## \[(.+?)\](?: - (.+))?$", text, re.MULTILINE)
     assert titles[0] == ("Unreleased", "")
@@ -120,9 +120,9 @@ def test_the_changelog_tells_this_version_and_what_comes():
 
 def test_contributing_names_commands_and_files_that_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^make ([\w-]+)", text, re.MULTILINE))
-    assert named <= targets()
-    assert {"test", "lint"} <= named
+    commands = set(re.findall(r"^make ([\w-]+)", text, re.MULTILINE))
+    assert commands <= targets()
+    assert {"test", "lint"} <= commands
     paths = set(re.findall(r"`([\w./-]+/[\w./-]*)`", text))
     assert len(paths) > 10
     placeholders = {"tests/objectives/test_NAME.py", "train/thing/stat"}

@@ -1,4 +1,4 @@
-"""The notebook of the whole method: clean as it is kept, and what a fresh run of it shows."""
+"""The notebook of the whole method: its stored form is clean, and a fresh run shows the same."""
 
 import base64
 import csv
@@ -29,15 +29,15 @@ def code(notebook):
 
 
 def printed(notebook):
-    """What each cell of code printed."""
+    """Printed output of each code cell."""
     return ["".join(o.text for o in cell.outputs if "text" in o) for cell in code(notebook)]
 
 
 def beginning(notebook, words):
-    """What the one cell printed whose first line holds these words."""
+    """Printed output of the only cell whose first line contains these words."""
     lines = [(text.partition("\n")[0], text) for text in printed(notebook)]
-    (found,) = [text for first, text in lines if words in first]
-    return found
+    (output,) = [text for first, text in lines if words in first]
+    return output
 
 
 def figures(notebook):
@@ -49,13 +49,13 @@ def kinds(notebook):
     return [{output.output_type for output in cell.outputs} for cell in code(notebook)]
 
 
-def test_it_is_kept_clean():
+def test_its_stored_form_is_clean():
     notebook = read()
     nbformat.validate(notebook)
     assert [cell.execution_count for cell in code(notebook)] == [
         number + 1 for number in range(len(code(notebook)))
-    ], "it was run once, from top to bottom"
-    assert all(cell.metadata == {} for cell in notebook.cells), "no times, no tool's marks"
+    ], "run it once, from top to bottom"
+    assert all(cell.metadata == {} for cell in notebook.cells), "no times, no marks of tools"
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert "error" not in set().union(*kinds(notebook))
     assert len(figures(notebook)) == 3
@@ -65,7 +65,7 @@ def test_it_is_kept_clean():
     assert len(words) < 300_000
 
 
-def test_its_links_lead_somewhere():
+def test_its_links_exist():
     texts = [cell.source for cell in read().cells if cell.cell_type == "markdown"]
     links = {link for text in texts for link in re.findall(r"\]\((?!http)([^)#]+)", text)}
     assert {"../results.md", "../tuning.md"} <= links
@@ -74,7 +74,7 @@ def test_its_links_lead_somewhere():
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """The notebook run in an empty folder, and that folder."""
+    """The notebook after a run in an empty folder, and the run folder."""
     notebook, folder = read(), tmp_path_factory.mktemp("notebook")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MPLBACKEND", raising=False)  # figures go into the outputs
@@ -84,16 +84,16 @@ def executed(tmp_path_factory):
 
 
 @pytest.mark.docs
-def test_a_fresh_run_shows_what_the_kept_one_shows(executed):
+def test_a_fresh_run_has_the_same_kinds_of_output(executed):
     notebook, _ = executed
     assert kinds(notebook) == kinds(read())
-    drawn = figures(notebook)
-    assert len(drawn) == 3
-    assert all(figure.startswith(PNG) and len(figure) > 5_000 for figure in drawn)
+    pictures = figures(notebook)
+    assert len(pictures) == 3
+    assert all(picture.startswith(PNG) and len(picture) > 5_000 for picture in pictures)
 
 
 @pytest.mark.docs
-def test_the_scores_of_both_sets_are_right(executed):
+def test_the_scores_of_both_sets_are_correct(executed):
     notebook, run = executed
     catalog = Catalog.load(run / "catalog")
     lists = [
@@ -127,12 +127,12 @@ def test_the_reward_of_every_rollout_is_logged(executed):
 
 
 @pytest.mark.docs
-def test_the_answer_and_the_table_are_those_of_the_run(executed):
+def test_the_answer_and_the_table_match_the_run(executed):
     notebook, run = executed
     answer = Retriever.load(run)("bohemian festival style")
     assert len({item.id for item in answer}) == 10
-    told = [f"{item.score:6.3f}  {item.text}  ({item.metadata['category']})" for item in answer]
-    assert "\n".join(told) + "\n" in printed(notebook)
+    lines = [f"{item.score:6.3f}  {item.text}  ({item.metadata['category']})" for item in answer]
+    assert "\n".join(lines) + "\n" in printed(notebook)
     results = Results.load(run / "results")
     methods = ["No fan-out", "MMR", "Zero-shot", "R4T-FOLM", "R4T-Diffusion"]
     assert results.methods == methods

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +24,7 @@ class Rule(ABC):
         """Return (B,) bool; ``chosen`` (B, k) is True for one member of each distinct item."""
 
 
+@dataclass
 class AtMost(Rule):
     """At most ``count`` items with the same value of a field: no more than two of one brand.
 
@@ -33,15 +35,16 @@ class AtMost(Rule):
         count: Most items with the same value, at least 1.
     """
 
-    def __init__(self, field: str, count: int) -> None:
-        if count < 1:
+    field: str
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
             raise InputError(
-                expected=f"a count of at least 1 in AtMost for the field {field!r}",
-                found=str(count),
+                expected=f"a count of at least 1 in AtMost for the field {self.field!r}",
+                found=str(self.count),
                 remedy="Use 2, for example, to allow two items with the same value.",
             )
-        self.field = field
-        self.count = count
 
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
         """Whether no value occurs more often than ``count``."""
@@ -52,6 +55,7 @@ class AtMost(Rule):
         return (same.sum(-1) <= self.count).all(-1)
 
 
+@dataclass
 class Budget(Rule):
     """The sum of a field over the items is at most ``total``: the price of the whole outfit.
 
@@ -62,9 +66,8 @@ class Budget(Rule):
         total: Largest sum that keeps the rule.
     """
 
-    def __init__(self, field: str, total: float) -> None:
-        self.field = field
-        self.total = total
+    field: str
+    total: float
 
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
         """Whether the sum is known and within the budget."""
@@ -74,6 +77,7 @@ class Budget(Rule):
         return spent <= self.total + ROUND_OFF * abs(self.total)
 
 
+@dataclass
 class MustInclude(Rule):
     """At least one item has the given value of a field: shoes belong to an outfit.
 
@@ -83,9 +87,8 @@ class MustInclude(Rule):
             the same year, but True and 1 differ.
     """
 
-    def __init__(self, field: str, value: str | int | float | bool) -> None:
-        self.field = field
-        self.value = value
+    field: str
+    value: str | int | float | bool
 
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
         """Whether the value occurs; it must occur in the catalog."""

@@ -78,7 +78,7 @@ def mean_embeddings(embeddings: Tensor, members: Sequence[Sequence[int]]) -> Ten
 def first_values(items: Items, name: str) -> Items:
     """Add a column `first_NAME` with the first value of each list in a column of lists.
 
-    Objectives compare items by columns of single values; None where the list is empty or missing.
+    Objectives compare items by single values; it is None where the list is empty or missing.
 
     Raises:
         InputError: If there is no such column.

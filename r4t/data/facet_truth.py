@@ -18,7 +18,7 @@ def load_truth(folder: str | Path) -> Truth:
     """Read what `Wardrobe.write_truth` wrote.
 
     Raises:
-        InputError: If the folder holds no truth, or the file is not one.
+        InputError: If the folder holds no truth, or another file of that name.
     """
     path = Path(folder) / TRUTH_FILE
     try:

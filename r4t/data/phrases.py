@@ -14,23 +14,20 @@ from r4t.encoder.lsa import STOP_WORDS, terms
 from r4t.errors import InputError
 
 _TABLES = tomllib.loads(Path(__file__).with_name("kinds.toml").read_text(encoding="utf-8"))
-KINDS = tuple(_TABLES)
-"""The paper's eight kinds of broad query (§7)."""
+KINDS = tuple(_TABLES)  # the paper's eight kinds of broad query (§7)
 CUES = {kind: tuple(row["cues"].split()) for kind, row in _TABLES.items() if "cues" in row}
 """Kind → cue words; "hybrid" joins two of these kinds."""
 TEMPLATES = {kind: tuple(row["templates"]) for kind, row in _TABLES.items()}
 PLAIN = ("plain", ("{detail} {thing}", "{thing}"))
 """Kind and templates for a catalog that uses no cue word."""
-WORDS = (2, 6)
-"""Fewest and most words of a broad query (paper, §7)."""
+WORDS = (2, 6)  # fewest and most words of a broad query (paper, §7)
 THING_COLUMNS = ("category", "type", "genre", "slot", "kind")
 DETAIL_COLUMNS = ("color", "colour", "material", "pattern", "style", "season", "tags", "mood")
 THINGS, DETAILS = 300, 40  # most frequent things, and details of each thing
 TRIES = 50  # drawn queries without a new one, after which a kind is exhausted
 
 Metadata = Mapping[str, Sequence[Any]]
-Entries = dict[frozenset[str], tuple[str, str]]
-"""Terms of a query → its text and kind."""
+Entries = dict[frozenset[str], tuple[str, str]]  # terms of a query → its text and kind
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Phrases:
 
 
 def find_phrases(texts: Sequence[str], metadata: Metadata) -> Phrases:
-    """Find what a catalog talks about: its most frequent things, of two items or more.
+    """Find the most frequent things of a catalog, of two items or more, and their details.
 
     Things are the values of the columns in `THING_COLUMNS` or, without such values, one to three
     neighboring words of the texts. Details are the values of `DETAIL_COLUMNS` or single words. They

@@ -22,18 +22,14 @@ RECOMPOSED = "recomposed"
 class Query:
     """One broad query.
 
-    Attributes:
-        id: Distinct within a folder of queries.
-        text: What the user asks for; not blank.
-        kind: One of the paper's eight kinds, "set" for the query of a reference set, "recomposed"
-            for a training query with a recomposed set.
-        references: Ids of the items of one plausible answer; empty if none is known (OAR).
+    Its kind is one of the paper's eight, "set" for the query of a reference set, or "recomposed" for
+    a training query with a recomposed set.
     """
 
-    id: str
-    text: str
+    id: str  # distinct within a folder of queries
+    text: str  # what the user asks for; not blank
     kind: str
-    references: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()  # item ids of one plausible answer; none if unknown (OAR)
 
 
 def write_queries(folder: str | Path, splits: Mapping[str, Sequence[Query]]) -> None:
@@ -52,8 +48,8 @@ def read_queries(folder: str | Path, split: str) -> list[Query]:
         InputError: If the file is missing or empty, or a line is not a query.
     """
     folder = Path(folder)
-    paths = [folder / f"{name}.jsonl" for name in (SPLITS if split == ALL else (split,))]
-    paths = [path for path in paths if path.is_file()]
+    names = SPLITS if split == ALL else (split,)
+    paths = [path for name in names if (path := folder / f"{name}.jsonl").is_file()]
     if not paths:
         raise _missing(folder, split)
     queries = [
@@ -72,19 +68,13 @@ def read_queries(folder: str | Path, split: str) -> list[Query]:
 
 
 def _missing(folder: Path, split: str) -> InputError:
-    expected = f"queries in {split}.jsonl"
-    if any(folder.glob("fold_*")):
-        return InputError(
-            expected=expected,
-            found=f"folds in {folder}",
-            remedy=f"Name one of them, such as {folder / 'fold_0'}.",
-        )
     splits = sorted(path.stem for path in folder.glob("*.jsonl"))
-    return InputError(
-        expected=expected,
-        found=f"the splits {splits} in {folder}",
-        remedy=f"Write them with `r4t queries` or name another split.{nearest(split, splits)}",
-    )
+    found = f"the splits {splits} in {folder}"
+    remedy = f"Write them with `r4t queries` or name another split.{nearest(split, splits)}"
+    if any(folder.glob("fold_*")):
+        found = f"folds in {folder}"
+        remedy = f"Name one of them, such as {folder / 'fold_0'}."
+    return InputError(expected=f"queries in {split}.jsonl", found=found, remedy=remedy)
 
 
 def _parse(row: dict[str, Any], place: str) -> Query:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,20 @@ def required(row: Any, name: str, kind: type[str] | type[list], place: str) -> A
             remedy="Correct or remove the entry.",
         )
     return value
+
+
+def check_id(value: str, seen: Container[str], expected: str, place: str, field: str = "") -> None:
+    """Check that an id is not empty and not among those ``seen``.
+
+    Raises:
+        InputError: If it is.
+    """
+    if not value or value in seen:
+        raise InputError(
+            expected=expected,
+            found=f"{field}{value!r} {'again ' if value else ''}at {place}",
+            remedy="Correct or remove the entry.",
+        )
 
 
 def optional_text(row: dict[str, Any], name: str) -> str:

@@ -14,13 +14,6 @@ RESERVED = ("id", "text")
 class Items:
     """N items of a catalog, checked where they are built.
 
-    Args:
-        ids: N distinct, non-empty strings.
-        texts: N non-blank strings, which the encoder reads.
-        metadata: Columns of N values each; a missing value is None.
-        origin: File or object that the items come from, for messages.
-        places: Where in ``origin`` each item is ("line 7"); by default "row 0" and so on.
-
     Raises:
         InputError: If there is no item, an id is missing or occurs twice, a text is blank, or a
             column has another length.
@@ -30,11 +23,11 @@ class Items:
         ['a', 'b']
     """
 
-    ids: list[str]
-    texts: list[str]
-    metadata: Mapping[str, list[Any]] = field(default_factory=dict)
-    origin: InitVar[str | Path] = "the list of items"
-    places: InitVar[Sequence[str] | None] = None
+    ids: list[str]  # distinct and not empty
+    texts: list[str]  # not blank; the encoder reads them
+    metadata: Mapping[str, list[Any]] = field(default_factory=dict)  # a missing value is None
+    origin: InitVar[str | Path] = "the list of items"  # for messages
+    places: InitVar[Sequence[str] | None] = None  # of each item in ``origin``: "line 7"; or "row 0"
 
     def __post_init__(self, origin: str | Path, places: Sequence[str] | None) -> None:
         if not self.ids:

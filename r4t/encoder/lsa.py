@@ -69,11 +69,8 @@ class LsaEncoder:
 
     The vector of a term is its idf times its row of V (X ≈ U S Vᵀ, X the TF-IDF matrix), plus a
     small fixed random vector for the part of the term that V leaves out. Without that part, an item
-    with rare words only would become round-off noise; with it, its own words find it.
-
-    Args:
-        vocabulary: V terms, in the order of the table's rows.
-        table: (V, d) float32, vectors of the terms.
+    with rare words only would become round-off noise; with it, its own words find it. ``vocabulary``
+    holds the terms in the order of the rows of ``table`` (V, d), their float32 vectors.
     """
 
     def __init__(self, vocabulary: Sequence[str], table: Tensor) -> None:

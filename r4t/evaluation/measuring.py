@@ -88,7 +88,7 @@ class Scores:
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return what objectives want stored beside their scores, such as a judge's model."""
         scores = self._blocks[DIRECTIONS] | self._blocks[ITEMS]
-        facts = {name: getattr(score, "facts", dict)() for name, score in scores.items()}
+        facts: dict[str, Any] = {n: getattr(score, "facts", dict)() for n, score in scores.items()}
         return {name: value for name, value in facts.items() if value and name not in self.left_out}
 
 

@@ -94,7 +94,7 @@ def _draws(strata: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
 def drop_missing(values: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
     """Drop the queries and the runs without a value.
 
-    Takes (n, R, m) values, of which all m measures lack the same, and (n, R) bool: which runs asked
+    Takes (n, R, m) values, where all m measures lack the same ones, and (n, R) bool: which runs asked
     which query. Returns (n', R', m) values, and strata (n',): equal for queries that the same runs
     asked.
     """

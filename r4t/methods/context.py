@@ -59,11 +59,11 @@ class MethodContext:
         if training is None:
             exist = (self.run.queries / "train.jsonl").is_file()
             training = self.run.read_queries("train") if exist else []
-        asked = {key for query in self.queries for key in keys(query)}
+        answered = {key for query in self.queries for key in keys(query)}
         memory = [
             query
             for query in training
-            if query.references and query.kind != RECOMPOSED and asked.isdisjoint(keys(query))
+            if query.references and query.kind != RECOMPOSED and answered.isdisjoint(keys(query))
         ]
         if len(memory) <= self.set_size:
             raise Unavailable("too few training queries, besides those answered, have references")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class DiffusionMethod:
     """Searches with directions that a diffusion retriever generates together.
 
-    It may generate more directions than it uses: all L rows of several draws, of which a choice
-    keeps k by an objective. Without a choice it uses the first k of one draw: rows have no order.
+    It may generate more directions than it uses: all L rows of several draws, and a choice keeps
+    k of them by an objective. Without a choice it uses the first k of one draw: rows have no order.
 
     Args:
         searcher: The frozen retriever.
@@ -74,14 +74,14 @@ class DiffusionMethod:
 
     @classmethod
     def load(
-        cls, searcher: Searcher, set_size: int, pool_size: int, *, folder: Path, **names: str
+        cls, searcher: Searcher, set_size: int, pool_size: int, *, folder: Path, key: str, name: str
     ) -> "DiffusionMethod":
         """Load what step 3 or 4 exported, with at most ``set_size`` directions."""
         from r4t.diffusion.generator import DirectionGenerator
 
         generator, query_time = DirectionGenerator.load(folder), QueryTime.load(folder)
         size = min(set_size, _directions(generator, query_time))
-        return cls(searcher, generator, size, pool_size, query_time, **names)
+        return cls(searcher, generator, size, pool_size, query_time, key, name)
 
 
 def _directions(generator: "DirectionGenerator", query_time: QueryTime) -> int:

@@ -37,7 +37,7 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
 
     Raises:
         InputError: If a name is unknown, a model writes another number of sub-queries than
-            ``set_size``, or a plug-in that was asked for by name fails.
+            ``set_size``, or a plug-in named in ``wanted`` fails.
     """
     chosen = entries().values() if wanted is None else find(wanted, context.best_of)
     lineup = Lineup([])

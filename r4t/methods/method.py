@@ -24,7 +24,7 @@ class Method(Protocol):
         key: What a user types: "mmr".
         name: What tables show: "MMR".
         draws: Number of different answers to a query: 1 if it is deterministic (every draw is then
-            the same), None if there are as many as asked for.
+            the same), None if there is no limit.
     """
 
     key: str

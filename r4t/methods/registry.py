@@ -98,7 +98,7 @@ def _language(model: str, merge: Merge = take_turns) -> Build:
 
 
 def _best_of(oracle: bool) -> Build:
-    def build(context: MethodContext, **names: str) -> Method:
+    def build(context: MethodContext, **names: Any) -> Method:
         zero_shot = LanguageMethod(context.searcher, context.writer("zero-shot"), context.pool_size)
         if oracle:
             context.check_references()

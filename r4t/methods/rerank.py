@@ -213,18 +213,18 @@ class CurvePoint(Ranking):
 
     Args:
         trade_off: λ in [0, 1].
-        rankings: Queries (B, d) → their rankings (B, P) by trade-off.
+        rankings: Queries (B, d) and their version → their rankings (B, P) by trade-off.
     """
 
     trade_off: float
-    rankings: Callable[[Tensor], dict[float, Tensor]]
+    rankings: Callable[[Tensor, int], dict[float, Tensor]]
 
     def __post_init__(self) -> None:
         _check_trade_off(self.name, self.trade_off)
 
     def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
         """Rank at the point's trade-off."""
-        return self.rankings(vectors)[self.trade_off]
+        return self.rankings(vectors, vectors._version)[self.trade_off]
 
 
 def curve(method: Reranked, trade_offs: Sequence[float]) -> list[CurvePoint]:
@@ -242,7 +242,7 @@ def curve(method: Reranked, trade_offs: Sequence[float]) -> list[CurvePoint]:
     distinct = list(dict.fromkeys(trade_offs))
 
     @lru_cache(maxsize=1)
-    def rankings(vectors: Tensor) -> dict[float, Tensor]:
+    def rankings(vectors: Tensor, version: int) -> dict[float, Tensor]:  # of an in-place change
         return dict(zip(distinct, method.rankings(distinct, vectors), strict=True))
 
     return [

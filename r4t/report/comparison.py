@@ -79,12 +79,12 @@ def compare_answers(
     searcher = run.searcher(index)
     columns = short_columns(searcher.catalog) if fields is None else fields
     collector = _Collector(checked_columns(searcher.catalog, columns))
-    asked = list({(query.id, query.text): query for query in run.as_queries(queries)}.values())
-    searcher.encode_queries([query.text for query in asked])  # refuses before models are loaded
+    distinct = list({(query.id, query.text): query for query in run.as_queries(queries)}.values())
+    searcher.encode_queries([query.text for query in distinct])  # refuses before models are loaded
     check_least({"size": (size, 1)})
     searcher.check_pool(size)
     pool_size = min(max(size, POOL), len(searcher.catalog))
-    context = MethodContext(run, searcher, size, pool_size, asked, reward=reward)
+    context = MethodContext(run, searcher, size, pool_size, distinct, reward=reward)
     lineup = line_up(context, methods)
     if not lineup.methods:
         absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
@@ -97,7 +97,7 @@ def compare_answers(
     collector.audited = audited
     results = evaluate(
         lineup.methods,
-        asked,
+        distinct,
         searcher,
         Scores(*scores_by_block(reward, audited), set(audited)),
         plan=Plan(latency_batches=(), draw=seed),
@@ -107,7 +107,7 @@ def compare_answers(
     by_query = zip(*(collector.answers[method.name] for method in lineup.methods))
     answers = [_without(answer, left_out) for row in by_query for answer in row]
     missing = [f"{name} is missing: {reason}." for name, reason in lineup.absent.items()]
-    subject = f"“{asked[0].text}”" if len(asked) == 1 else f"{len(asked)} queries"
+    subject = f"“{distinct[0].text}”" if len(distinct) == 1 else f"{len(distinct)} queries"
     return Comparison(
         title=f"Sets for {subject}, method by method",
         answers=answers,

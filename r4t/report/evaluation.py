@@ -179,10 +179,10 @@ class Evaluation:
         """Return what the numbers depend on; `r4t report` averages runs that agree in it."""
         run = context.run
         objectives = {} if self.objectives is None else self.objectives
-        own = ("split", "weights", "audit", "across_runs", "subtopic_field", "index")
+        settings = ("split", "weights", "audit", "across_runs", "subtopic_field", "index")
         of_methods = ("methods", "best_of", "temperature", "subqueries")
         return {
-            **{name: getattr(self, name) for name in own},
+            **{name: getattr(self, name) for name in settings},
             **{name: getattr(options, name) for name in of_methods},
             "run": str(run.folder),
             "objectives": {name: to_plain(objective) for name, objective in objectives.items()},

@@ -61,7 +61,7 @@ class Headroom:
         if row["greedy bound"] is not None:
             return "greedy bound"
         return max(
-            ("oracle", "random"), key=lambda name: -math.inf if row[name] is None else row[name]
+            ("oracle", "random"), key=lambda name: -math.inf if (x := row[name]) is None else x
         )
 
     def gain(self, name: str) -> float | None:

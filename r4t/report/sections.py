@@ -59,12 +59,12 @@ def _rows(answers: Sequence[Answer], block: str, comparison: Comparison) -> list
     rows = []
     for name in (name for name in names if name.startswith(block)):
         column = [answer.scores.get(name) for answer in answers]
-        known = [value for value in column if value is not None]
-        if not known:
+        numbers = [value for value in column if value is not None]
+        if not numbers:
             continue
-        low, high = comparison.scales.get(name, (min(0.0, *known), max(1.0, *known)))
-        start = low if min(known) < 0 else max(low, 0.0)
-        best = max(known) if len(set(known)) > 1 else None
+        low, high = comparison.scales.get(name, (min(0.0, *numbers), max(1.0, *numbers)))
+        start = low if min(numbers) < 0 else max(low, 0.0)
+        best = max(numbers) if len(set(numbers)) > 1 else None
         cells = [
             Score(
                 "–" if value is None else shown_number(value, 3),

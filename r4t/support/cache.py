@@ -11,10 +11,7 @@ Value = TypeVar("Value")
 
 
 class Cache(Generic[Key, Value]):
-    """The values of the most recently used keys.
-
-    Args:
-        capacity: Number of values to keep, at least 1; the least recently used is dropped first.
+    """The values of at most ``capacity`` keys; the least recently used is dropped first.
 
     Raises:
         InputError: If ``capacity`` is below 1.
@@ -34,21 +31,20 @@ class Cache(Generic[Key, Value]):
         self._counts = 0, 0
 
     def __len__(self) -> int:
-        """Return the number of values that are kept."""
         return len(self._values)
 
     def get(self, keys: Sequence[Key], make: Callable[[list[Key]], Sequence[Value]]) -> list[Value]:
-        """Return the value of each key.
+        """Return the value of each key; there may be repeats, and more keys than the capacity.
 
         Args:
-            keys: Any number, even more than ``capacity``, with repeats.
+            keys: Any number.
             make: Distinct keys without a value → their values; called at most once.
         """
         missing = [key for key in dict.fromkeys(keys) if key not in self._values]
-        computed = dict(zip(missing, make(missing), strict=True)) if missing else {}
-        values = {key: computed[key] if key in computed else self._values[key] for key in keys}
-        for key, value in values.items():
-            self._values[key] = value
+        if missing:
+            self._values |= zip(missing, make(missing), strict=True)
+        values = {key: self._values[key] for key in keys}
+        for key in values:
             self._values.move_to_end(key)
         while len(self._values) > self.capacity:
             self._values.popitem(last=False)

@@ -16,8 +16,7 @@ PART = ".part"
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it replaces ``path`` when the block ends without an error.
 
-    The folder is created if it is missing. Each process writes to its own path, which ends in
-    ``.part``.
+    The folder is created if missing. Each process writes to its own path, which ends in ``.part``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
@@ -30,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def utf8(path: Path) -> Iterator[None]:
-    """Raise an InputError that names the byte if a block reads text from ``path`` that is not UTF-8."""
+    """Raise an InputError that names the byte if a block reads from ``path`` what is not UTF-8."""
     try:
         yield
     except UnicodeDecodeError as error:

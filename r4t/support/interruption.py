@@ -16,27 +16,24 @@ class AtOnce(KeyboardInterrupt):
 
 
 class Interruption:
-    """Records the first Ctrl-C while it listens; the second one raises ``AtOnce``.
-
-    Attributes:
-        asked: Whether Ctrl-C was pressed since ``listen``.
+    """Records the first Ctrl-C while it listens (``requested``); the second one raises ``AtOnce``.
 
     Examples:
         >>> interruption = Interruption()
         >>> interruption.listen()
         >>> signal.raise_signal(signal.SIGINT)
-        >>> interruption.asked
+        >>> interruption.requested
         True
         >>> interruption.leave()
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._previous: Any = None
 
     def listen(self) -> None:
         """Take over Ctrl-C, except in a thread or if the process ignores it (``nohup``)."""
-        self.asked = False
+        self.requested = False
         ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         if self._previous is None and not ignored and _is_main_thread():
             self._previous = signal.signal(signal.SIGINT, self._record)
@@ -48,10 +45,11 @@ class Interruption:
         self._previous = None
 
     def _record(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.requested:
             raise AtOnce
-        self.asked = True
-        print("\nr4t: stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
+        self.requested = True
+        message = "\nr4t: stopping after this step; Ctrl-C again stops at once"
+        print(message, file=sys.stderr, flush=True)
 
 
 def _is_main_thread() -> bool:

@@ -13,12 +13,8 @@ def describe(part: Any) -> dict[str, Any]:
     return {"name": type(part).__name__, **plain}
 
 
-def build(base: type[Any], description: Mapping[str, Any]) -> Any:
-    """Build what ``describe`` described.
-
-    Args:
-        base: Its subclasses are known by their class names.
-        description: ``name``, and the arguments of that class, which may be such descriptions.
+def build(base: type, description: Mapping[str, Any]) -> Any:
+    """Build the subclass of ``base`` that ``describe`` described.
 
     Raises:
         InputError: If no subclass has that name.

@@ -6,10 +6,10 @@ from r4t.errors import InputError
 
 
 def check_installed(*packages: str, extra: str) -> None:
-    """Refuse to go on without some packages, which ``extra`` installs.
+    """Check that packages are installed, which ``extra`` brings.
 
     Raises:
-        InputError: One of them is not installed.
+        InputError: If one of them is not.
 
     Examples:
         >>> check_installed("json", extra="eval")

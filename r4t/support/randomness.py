@@ -13,14 +13,12 @@ def random_states(device: torch.device) -> dict[str, Any]:
     They are numbers, tuples and CPU tensors, which ``torch.load`` reads with ``weights_only``.
     """
     name, key, *rest = np.random.get_state()
-    states: dict[str, Any] = {
+    return {
         "python": random.getstate(),
         "numpy": (name, np.asarray(key).tolist(), *rest),
         "torch": torch.get_rng_state(),
+        **({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
     }
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
 
 
 def set_random_states(states: dict[str, Any], device: torch.device) -> None:

@@ -105,7 +105,7 @@ class KeepLast(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Record the state if it is due; it is written once the logger has this step's row."""
         # All ranks stop at the same step.
-        stop = trainer.strategy.reduce_boolean_decision(self._interruption.asked, all=False)
+        stop = trainer.strategy.reduce_boolean_decision(self._interruption.requested, all=False)
         due = batches_done(trainer) - self._done >= self.every or _over(trainer) or stop
         # Gradients that are still adding up are in no checkpoint.
         if due and not trainer.fit_loop._should_accumulate():

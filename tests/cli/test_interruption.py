@@ -203,7 +203,7 @@ def test_two_signals():
     interruption.listen()
     try:
         signal.raise_signal(signal.SIGINT)
-        assert interruption.asked
+        assert interruption.requested
         with pytest.raises(AtOnce):
             signal.raise_signal(signal.SIGINT)
     finally:

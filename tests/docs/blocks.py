@@ -13,7 +13,7 @@ PAGES = [
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if "site" not in path.parts),
 ]
 FENCE = re.compile(
-    r"^(?P<indent> *)(?P<fence>`{3,})(?P<told>[^\n]*)\n(?P<text>.*?)^ *(?P=fence) *$", re.M | re.S
+    r"^(?P<indent> *)(?P<fence>`{3,})(?P<info>[^\n]*)\n(?P<text>.*?)^ *(?P=fence) *$", re.M | re.S
 )
 TITLE = re.compile(r'title="([^"]+)"')
 
@@ -23,10 +23,10 @@ class Block:
     """One fenced block.
 
     Attributes:
-        language: What stands behind the fence, empty for nothing.
-        title: Name of the file that it shows; empty for none.
-        text: What stands in it.
-        line: Where it begins in its page.
+        language: Word after the fence; empty if there is none.
+        title: Name of the file that the block shows; empty if it shows none.
+        text: Content.
+        line: Line of the page where it begins.
     """
 
     language: str
@@ -38,24 +38,24 @@ class Block:
 def blocks_of(page: Path) -> list[Block]:
     """All blocks of a page, from top to bottom."""
     text = page.read_text(encoding="utf-8")
-    found = []
+    blocks = []
     for match in FENCE.finditer(text):
-        told, indent = match["told"].strip(), len(match["indent"])
-        titles = TITLE.findall(told)
+        info, indent = match["info"].strip(), len(match["indent"])
+        titles = TITLE.findall(info)
         lines = [line[indent:] for line in match["text"].splitlines(keepends=True)]
-        found.append(
+        blocks.append(
             Block(
-                re.split(r"[\s{]", told, maxsplit=1)[0],
+                re.split(r"[\s{]", info, maxsplit=1)[0],
                 titles[0] if titles else "",
                 "".join(lines),
                 text.count("\n", 0, match.start()) + 1,
             )
         )
-    return found
+    return blocks
 
 
 def commands_of(block: Block) -> Iterator[list[str]]:
-    """Words of each command of a shell block; comments and blank lines are left out."""
+    """Words of each command of a shell block, without comments and blank lines."""
     for line in block.text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words:

@@ -1,4 +1,4 @@
-"""Python source → what it imports that there is not."""
+"""Python source → the modules and names that it imports but that do not exist."""
 
 import ast
 import importlib
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def unknown(source: str, place: Path) -> list[str]:
-    """Return the modules and names that cannot be imported, as the source names them.
+    """Return the modules and names that cannot be imported.
 
     Args:
-        source: A module that need not be run.
-        place: Folder with the page's own modules, which are read, not run.
+        source: A module; it is not run.
+        place: Folder with the page's own modules, which are not run either.
 
     Examples:
         >>> unknown("import json, jsn; from r4t.errors import InputError, InputEror", Path("docs"))
@@ -19,26 +19,26 @@ def unknown(source: str, place: Path) -> list[str]:
         >>> unknown("from r4t.diffusion import network", Path("docs"))
         []
     """
-    found = []
+    missing = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [name.name for name in node.names if not _is_module(name.name, place)]
+            missing += [name.name for name in node.names if not _is_module(name.name, place)]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             names = [name.name for name in node.names]
             if _is_module(node.module, place):
-                there = [name for name in names if _has(node.module, name, place)]
-                found += [f"{node.module}.{name}" for name in names if name not in there]
+                absent = [name for name in names if not _has(node.module, name, place)]
+                missing += [f"{node.module}.{name}" for name in absent]
             else:
-                found.append(node.module)
-    return found
+                missing.append(node.module)
+    return missing
 
 
-def _own(module: str, place: Path) -> Path | None:
+def _file(module: str, place: Path) -> Path | None:
     return next(place.rglob(f"{module}.py"), None)
 
 
 def _is_module(module: str, place: Path) -> bool:
-    if _own(module, place) is not None:
+    if _file(module, place) is not None:
         return True
     try:
         importlib.import_module(module)
@@ -48,9 +48,9 @@ def _is_module(module: str, place: Path) -> bool:
 
 
 def _has(module: str, name: str, place: Path) -> bool:
-    own = _own(module, place)
-    if own is not None:
-        return name in set(_defined(own))
+    path = _file(module, place)
+    if path is not None:
+        return name in set(_defined(path))
     return hasattr(importlib.import_module(module), name) or _is_module(f"{module}.{name}", place)
 
 

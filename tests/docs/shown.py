@@ -1,4 +1,4 @@
-"""What a page shows of a program → the lines that it does not print."""
+"""Output that a page shows → the lines that the program does not print."""
 
 import csv
 import json
@@ -15,16 +15,16 @@ from r4t.objective import Objective
 from r4t.testing import ContractError, check_objective
 from tests.docs.blocks import ROOT
 
-# The last bits of embeddings, and so their fingerprint, are the processor's.
+# The last bits of embeddings, and so their fingerprint, depend on the processor.
 FINGERPRINT = re.compile(r"\b[0-9a-f]{64}\b")
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.])")
-ROUNDED = 0.0021  # two units of the third decimal, for the same reason
+TOLERANCE = 0.0021  # two units of the third decimal, for the same reason
 
 
 def unprinted(shown: Sequence[str], printed: Sequence[str]) -> list[str]:
-    """Return the lines that do not stand in what was printed, after those before them.
+    """Return the shown lines that were not printed, in this order.
 
-    Lines between them may be left out, as a page does with those of a table.
+    A page may omit lines, such as rows of a table.
 
     Examples:
         >>> unprinted(["a 1", "c 0.50"], ["a 1", "b", "c 0.501"])
@@ -34,25 +34,25 @@ def unprinted(shown: Sequence[str], printed: Sequence[str]) -> list[str]:
     """
     missing, place = [], 0
     for line in shown:
-        found = next((n for n in range(place, len(printed)) if alike(line, printed[n])), None)
-        if found is None:
+        match = next((n for n in range(place, len(printed)) if alike(line, printed[n])), None)
+        if match is None:
             missing.append(line)
         else:
-            place = found + 1
+            place = match + 1
     return missing
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether two lines say the same: decimal numbers nearly, all else to the letter."""
+    """Whether two lines are equal, except for small differences in decimal numbers."""
     one, other = (FINGERPRINT.sub("FINGERPRINT", line.rstrip()) for line in (one, other))
     numbers = [[float(number) for number in NUMBER.findall(line)] for line in (one, other)]
     if NUMBER.sub("NUMBER", one) != NUMBER.sub("NUMBER", other):
         return False
-    return numbers[0] == pytest.approx(numbers[1], abs=ROUNDED, rel=0)
+    return numbers[0] == pytest.approx(numbers[1], abs=TOLERANCE, rel=0)
 
 
 class Careless(Objective):
-    """Share of red members, the missing ones among them."""
+    """Share of red members, counting missing ones by mistake."""
 
     bounds = (0.0, 1.0)
     needs = frozenset({"catalog"})
@@ -63,7 +63,7 @@ class Careless(Objective):
 
 
 def of_the_contract(lines: Sequence[str], place: Path) -> list[str]:
-    """The last lines of the traceback that a careless objective gets."""
+    """Compare with the last lines of the traceback for a careless objective."""
     with pytest.raises(ContractError) as caught:
         check_objective(Careless())
     kind = f"{ContractError.__module__}.{ContractError.__qualname__}"
@@ -71,7 +71,7 @@ def of_the_contract(lines: Sequence[str], place: Path) -> list[str]:
 
 
 def of_the_watchdog(lines: Sequence[str], place: Path) -> list[str]:
-    """Its first warning about the run of Figure 4 that was tuned for groundedness alone."""
+    """Compare with the first warning for the run of Figure 4 tuned for groundedness alone."""
     file = ROOT / "benchmarks" / "results" / "figure4" / "groundedness-seed0.json"
     first = alarms(json.loads(file.read_text(encoding="utf-8")), Watchdog())[0]
     (line,) = lines
@@ -82,13 +82,13 @@ def of_the_watchdog(lines: Sequence[str], place: Path) -> list[str]:
 
 
 def of_a_trained_run(lines: Sequence[str], place: Path) -> list[str]:
-    """Rows of a set that no run of few steps gives: items of the file of products."""
+    """Check rows that only a fully trained run prints: they must show items of the product file."""
     with (place / "products.csv").open(encoding="utf-8") as file:
         texts = {row["text"] for row in csv.DictReader(file)}
     return [line for line in lines if line.split("│")[2].strip() not in texts]
 
 
-# Page and beginning of a block that its own commands do not print → who knows what is right.
+# Page and beginning of a block that its commands do not print → the check for it.
 ELSEWHERE = {
     ("docs/recipes/catalog.md", "│  1 │ "): of_a_trained_run,
     ("docs/recipes/objective.md", "r4t.testing.contract.ContractError: "): of_the_contract,
@@ -97,15 +97,15 @@ ELSEWHERE = {
 
 
 def untrue(page: str, lines: Sequence[str], printed: Sequence[str], place: Path) -> list[str]:
-    """Return the lines of a block that are not what the program prints.
+    """Return the lines of a block that the program does not print.
 
     Args:
-        page: Its path in the repository.
-        lines: Of the block, without commands.
-        printed: By all commands of the page.
+        page: Path of the page in the repository.
+        lines: Lines of the block, without commands.
+        printed: Output of all commands of the page.
         place: Folder in which they ran.
     """
-    for (known, beginning), check in ELSEWHERE.items():
-        if page == known and lines[0].startswith(beginning):
+    for (owner, beginning), check in ELSEWHERE.items():
+        if page == owner and lines[0].startswith(beginning):
             return check(lines, place)
     return unprinted(lines, printed)

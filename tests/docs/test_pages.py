@@ -1,10 +1,9 @@
-"""Every code block of the pages runs, in order, in a folder with configs and a run of few steps.
+"""Every code block of the pages runs, in order, in a folder with configs and a short run.
 
-What is shrunk: training steps end after a few, evaluations ask a few queries unless they are quick. What
-needs a GPU or a model of the hub is parsed and built with a small model in its place. Files that are
-only shown are compiled, commands that are only shown are parsed, and what a page shows of the program
-is compared with what it printed. Benchmarks have tests of their own; here their options are compared
-with their help.
+To be fast, training stops after a few steps, and evaluations take a few queries unless they are quick.
+Commands that need a GPU or a model from a hub are parsed and built with a small model instead. Files that
+are only shown are compiled, commands that are only shown are parsed, and shown output is compared with the
+printed output. Benchmarks have their own tests; here only their options are checked.
 """
 
 import ast
@@ -32,37 +31,37 @@ from r4t.reward import Reward
 from tests.chat_server import replies, serving
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, commands_of
 from tests.docs.shown import untrue
-from tests.docs.unrun import HUB, UNTRIED, build, check_command, check_file
+from tests.docs.unrun import HUB, NOT_RUN, build, check_command, check_file
 
 pytestmark = pytest.mark.docs
 
-SHOWN = {"text", ""}  # drawings, formulas
+NOT_CODE = {"text", ""}  # drawings, formulas
 PLAIN = {"mkdir", "cp", "cat", "head", "ls", "wc"}
 SMOKE = ROOT / "configs" / "toy" / "smoke.yaml"
 QUICK = {"--latency_batches": "[]", "--plots": "false"}
-FEW = {"--queries": "8", "--across_runs": "2"}  # of a run whose numbers no page shows as printed
-VERDICT = '{"reason": "All of it fits.", "score": 4}'  # of the judge that every page may ask
-# What the pages call their runs.
+FEW = {"--queries": "8", "--across_runs": "2"}  # for runs whose numbers no page shows
+VERDICT = '{"reason": "All of it fits.", "score": 4}'  # of the judge that any page may call
+# Names of the runs on the pages.
 RUNS = ["quickstart", "oar11", "paper", "paper-wscr", "seed0", "seed1", "seed2"]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    """A folder with what `r4t quickstart` leaves, after few steps."""
-    folder = tmp_path_factory.mktemp("made")
+def short_run(tmp_path_factory):
+    """A folder with the output of a short `r4t quickstart`."""
+    folder = tmp_path_factory.mktemp("short_run")
     with contextlib.chdir(folder):
         run_verb(["quickstart", "--smoke", "--run", "runs/quickstart"])
     return folder
 
 
 @pytest.fixture
-def place(made, tmp_path, monkeypatch):
-    """A page's own folder: configs, the run, and the real sets where they are."""
+def place(short_run, tmp_path, monkeypatch):
+    """A folder for one page: configs, the run, and the real data sets if available."""
     folder = tmp_path / "here"
     folder.mkdir()
     for name in RUNS:
-        shutil.copytree(made / "runs" / "quickstart", folder / "runs" / name)
+        shutil.copytree(short_run / "runs" / "quickstart", folder / "runs" / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
     (folder / "benchmarks").mkdir()
     shutil.copytree(ROOT / "benchmarks" / "diffusion", folder / "benchmarks" / "diffusion")
@@ -70,16 +69,16 @@ def place(made, tmp_path, monkeypatch):
     if shared.is_dir():
         (tmp_path / "shared").mkdir()
         (tmp_path / "shared" / "data").symlink_to(shared.resolve())
-    monkeypatch.setenv("HOME", str(tmp_path))  # of the cache of answers
+    monkeypatch.setenv("HOME", str(tmp_path))  # for the cache of answers
     monkeypatch.setenv("R4T_JUDGE_MODEL", "tiny")
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    known = set(sys.modules)
+    modules = set(sys.modules)
     with serving(replies(VERDICT)) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         yield folder
-    for name in set(sys.modules) - known:  # what the page wrote; pickle needs the dict itself
+    for name in set(sys.modules) - modules:  # the page's own; pickle needs the dict itself
         file = getattr(sys.modules[name], "__file__", None)
         if file is not None and Path(file).is_relative_to(tmp_path):
             del sys.modules[name]
@@ -100,13 +99,13 @@ def test_page(page, place, monkeypatch, capsys):
         lines = [line for line in block.text.splitlines() if not line.startswith("$ ")]
         if block.language == "console" and lines:
             with in_block(name, block):
-                wrong = untrue(name, lines, printed, place)
-                assert wrong == [], "these lines are shown, and not printed by the page's commands"
+                missing = untrue(name, lines, printed, place)
+                assert missing == [], "the page's commands do not print these lines"
 
 
 @contextlib.contextmanager
 def in_block(page: str, block: Block):
-    """Say where it was that something was raised."""
+    """Add the place of the block to an error."""
     try:
         yield
     except BaseException as error:
@@ -132,9 +131,10 @@ def take(block: Block, place: Path, names: dict[str, object], monkeypatch) -> No
             run(words, place, monkeypatch)
     elif block.language == "sh":
         for words in commands_of(block):
-            called = next(word for word in words if "=" not in word.split("/")[0])
-            own = called.startswith(".venv/")  # the reader's environment, not this one
-            assert own or Path(called).name in UNTRIED, f"can be tested as bash: {' '.join(words)}"
+            program = next(word for word in words if "=" not in word.split("/")[0])
+            readers = program.startswith(".venv/")  # the reader's environment, not this one
+            runnable = not readers and Path(program).name not in NOT_RUN
+            assert not runnable, f"can be tested as bash: {' '.join(words)}"
     elif block.language == "yaml":
         parse(yaml.safe_load(block.text))
     elif block.language == "toml":
@@ -144,22 +144,22 @@ def take(block: Block, place: Path, names: dict[str, object], monkeypatch) -> No
     elif block.language == "bibtex":
         assert re.match(r"@\w+\{[\w-]+,", block.text)
     else:
-        assert block.language in SHOWN, f"nobody knows how to test {block.language!r}"
+        assert block.language in NOT_CODE, f"no check for the language {block.language!r}"
 
 
-def parse(told: dict) -> None:
-    """Build the reward that a fragment names."""
-    assert told
-    if "reward" in told:
+def parse(config: dict) -> None:
+    """Build the reward of a config fragment, if it has one."""
+    assert config
+    if "reward" in config:
         parser = ArgumentParser()
         parser.add_subclass_arguments(Reward, "reward")
-        built = parser.instantiate_classes(parser.parse_object(told)).reward
-        assert set(built.weights) == set(told["reward"]["init_args"]["weights"])
+        built = parser.instantiate_classes(parser.parse_object(config)).reward
+        assert set(built.weights) == set(config["reward"]["init_args"]["weights"])
 
 
 def run(words: list[str], place: Path, monkeypatch) -> None:
     """Run one command as a reader would."""
-    while re.match(r"^[A-Z_0-9]+=", words[0]):  # set for this command alone
+    while re.match(r"^[A-Z_0-9]+=", words[0]):  # set for this command only
         words = words[1:]
     if words[0] == "r4t":
         run_r4t(words[1:], monkeypatch)
@@ -177,7 +177,7 @@ def run(words: list[str], place: Path, monkeypatch) -> None:
     elif words[0] == "python" and "benchmarks" in " ".join(words[1:3]):
         name = words[2] if words[1] == "-m" else words[1].removesuffix(".py").replace("/", ".")
         options = {word.split("=")[0] for word in words if word.startswith("--")}
-        assert options <= options_of(name), f"{name} takes {sorted(options_of(name))}"
+        assert options <= options_of(name), f"{name} has the options {sorted(options_of(name))}"
     elif words[0] == "python":
         monkeypatch.setattr(sys, "argv", words[1:])
         runpy.run_path(str(place / words[1]), run_name="__main__")
@@ -192,13 +192,13 @@ def run(words: list[str], place: Path, monkeypatch) -> None:
 
 @cache
 def options_of(module: str) -> set[str]:
-    """Options that a benchmark takes, read from its syntax tree and those that it imports."""
+    """Options of a benchmark, from its syntax tree and those of the benchmarks it imports."""
     path = ROOT / f"{module.replace('.', '/')}.py"
     if not path.is_file():
         path = path.with_suffix("") / "__main__.py"
-    assert path.is_file(), f"there is no {module}"
+    assert path.is_file(), f"no module {module}"
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = {
+    options = {
         argument.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
@@ -207,16 +207,16 @@ def options_of(module: str) -> set[str]:
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmarks."):
-            found |= options_of(node.module)
-    return found
+            options |= options_of(node.module)
+    return options
 
 
 def run_r4t(words: list[str], monkeypatch) -> None:
-    """Run the program, in few steps; build only what needs a GPU or a hub."""
+    """Run the program with few steps; only build what needs a GPU or a hub."""
     verb, rest = words[0], words[1:]
-    helped = {"--help", "-h", "--print_config"} & {word.split("=")[0] for word in rest}
+    prints_help = {"--help", "-h", "--print_config"} & {word.split("=")[0] for word in rest}
     assert verb in VERBS or verb.startswith("-"), f"no such verb: {verb}"
-    if helped:
+    if prints_help:
         with contextlib.suppress(SystemExit):
             run_verb(words)
     elif verb in LIGHTNING_VERBS:
@@ -227,7 +227,7 @@ def run_r4t(words: list[str], monkeypatch) -> None:
             gate = ["--model.init_args.gate", "0"] if any("4_accelerate" in w for w in rest) else []
             run_verb([verb, *rest, "--config", str(SMOKE), *gate])
     elif verb == "quickstart":
-        if "--seed" in rest:  # another run than that which was made here
+        if "--seed" in rest:  # a run other than the short one
             shutil.rmtree(rest[rest.index("--run") + 1], ignore_errors=True)
         run_verb([*words, "--smoke"])
     elif verb == "evaluate" and "--headroom" not in rest:
@@ -239,14 +239,14 @@ def run_r4t(words: list[str], monkeypatch) -> None:
 
 
 def is_quick(rest: list[str]) -> bool:
-    """Whether an evaluation has no model to ask and few items: pages show such tables."""
+    """Whether an evaluation has few items and no model, as those whose tables pages show."""
     run = Path(rest[rest.index("--run") + 1] if "--run" in rest else rest[0])
-    told = json.loads((run / "catalog" / "catalog.json").read_text(encoding="utf-8"))
-    return told["items"] <= 2000 and not any(run.glob("*/model"))
+    facts = json.loads((run / "catalog" / "catalog.json").read_text(encoding="utf-8"))
+    return facts["items"] <= 2000 and not any(run.glob("*/model"))
 
 
 def install(folder: Path, monkeypatch) -> None:
-    """Leave what `pip install -e` leaves: the package's folder on the path, and its entry points."""
+    """Imitate `pip install -e`: put the package's folder on the path, and write its entry points."""
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     site = folder.parent / f".site-{project['name']}"
     info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"

@@ -59,8 +59,8 @@ def drawn(root: ET.Element):
 
 def test_contrast_by_hand():
     assert contrast("#000000", "#fff") == pytest.approx(21)
-    known = contrast("#777777", "#ffffff")  # an example of WCAG
-    assert known == pytest.approx(4.48, abs=0.01)
+    gray = contrast("#777777", "#ffffff")  # an example from WCAG
+    assert gray == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=[path.name for path in PICTURES])

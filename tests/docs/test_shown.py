@@ -1,4 +1,4 @@
-"""What is only shown by a page: mistakes in it are found."""
+"""The checks of tests.docs find mistakes in files, commands and output that pages only show."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from tests.docs.unrun import check_command, check_file
 pytestmark = pytest.mark.docs
 
 
-def test_what_is_wrong_in_a_file_that_is_only_shown_is_found(tmp_path):
+def test_a_mistake_in_a_shown_file_is_found(tmp_path):
     def shown(name, text):
         (tmp_path / name).write_text(text, encoding="utf-8")
         check_file(tmp_path / name, tmp_path)
@@ -23,20 +23,20 @@ def test_what_is_wrong_in_a_file_that_is_only_shown_is_found(tmp_path):
     shown("user.py", "import numpy as np\nfrom tower import Tower\nfrom r4t import encoder\n")
     with pytest.raises(SyntaxError):
         shown("broken.py", "def encode(:\n")
-    for line, found in [
+    for line, missing in [
         ("import nunpy", "nunpy"),
         ("from transformers import AutoTokeniser", "transformers.AutoTokeniser"),
         ("from r4t.encoder import LSAEncoder", "r4t.encoder.LSAEncoder"),
         ("from r4t import encoders", "r4t.encoders"),
         ("from tower import Towers", "tower.Towers"),
     ]:
-        with pytest.raises(AssertionError, match=f"cannot be imported: {re.escape(found)}$"):
+        with pytest.raises(AssertionError, match=f"cannot be imported: {re.escape(missing)}$"):
             shown("wrong.py", f"{line}\n")
     with pytest.raises(yaml.YAMLError):
         shown("wrong.yaml", "weights: {groundedness: 0.6\n")
 
 
-def test_what_is_wrong_in_a_command_that_is_only_shown_is_found(tmp_path, monkeypatch):
+def test_a_mistake_in_a_shown_command_is_found(tmp_path, monkeypatch):
     (tmp_path / "my_music.py").write_text("class ClapText: ...\n", encoding="utf-8")
 
     def shown(line):
@@ -58,7 +58,20 @@ def test_what_is_wrong_in_a_command_that_is_only_shown_is_found(tmp_path, monkey
         shown("python my_misic.py")
 
 
-def test_lines_that_a_program_does_not_print_are_found():
+def test_pages_name_files_that_exist():
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+    named = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(
+            r"`((?:r4t|objectives|configs|tests|benchmarks)/[\w./-]*)`", page.read_text("utf-8")
+        )
+    }
+    assert len(named) > 40
+    assert [pair for pair in sorted(named) if not (ROOT / pair[1]).exists()] == []
+
+
+def test_lines_that_the_program_does_not_print_are_found():
     printed = ["items  500", "", "fingerprint  " + "a" * 64, "│ MMR │ 0.446 ±0.040 │", "done"]
     assert unprinted(["items  500", "fingerprint  " + "b" * 64, "done"], printed) == []
     assert unprinted(["│ MMR │ 0.447 ±0.041 │"], printed) == []  # on another processor
@@ -68,6 +81,6 @@ def test_lines_that_a_program_does_not_print_are_found():
 
 
 @pytest.mark.parametrize("page, beginning", ELSEWHERE)
-def test_each_exception_is_a_block(page, beginning):
+def test_each_exception_is_a_block_of_its_page(page, beginning):
     shown = [block.text for block in blocks_of(ROOT / page) if block.language == "console"]
     assert [text for text in shown if text.startswith(beginning)]

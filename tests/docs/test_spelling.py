@@ -1,4 +1,4 @@
-"""Words of the pages: in the dictionary, or in docs/site/words.txt; American spelling."""
+"""Every word of the pages is in the dictionary or in docs/site/words.txt; spelling is American."""
 
 import re
 import subprocess
@@ -14,24 +14,24 @@ pytestmark = pytest.mark.docs
 NO_PROSE = re.compile(
     r"`[^`]*`|<!--.*?-->|<[^>]+>|\]\([^)]*\)|\{[^}]*\}|https?://\S+|&\w+;|<[^>\s]+>", re.S
 )
-# Parts of a word with hyphens are words each.
+# Each part of a hyphenated word is a word.
 WORD = re.compile(r"(?<![\w@/.])[A-Za-z][a-z]+(?:['’][a-z]+)?(?![\w@/])")
-KNOWN = ROOT / "docs" / "site" / "words.txt"
+FIELD_WORDS = ROOT / "docs" / "site" / "words.txt"
 
 
 def words_of(text: str) -> set[str]:
-    """Lower-cased words of a page's prose; names like TinyQwen3 and DDP are none."""
+    """Lower-cased words of a page's prose, without names such as TinyQwen3 and DDP."""
     prose = NO_PROSE.sub(" ", FENCE.sub(" ", text))
-    found = {word.lower().replace("’", "'") for word in WORD.findall(prose)}
-    return {word.removesuffix("'s") for word in found}
+    words = {word.lower().replace("’", "'") for word in WORD.findall(prose)}
+    return {word.removesuffix("'s") for word in words}
 
 
 @pytest.fixture(scope="module")
 def checker():
     """The English dictionary with the words of this field."""
-    made = SpellChecker(language="en")
-    made.word_frequency.load_words(KNOWN.read_text(encoding="utf-8").split())
-    return made
+    checker = SpellChecker(language="en")
+    checker.word_frequency.load_words(FIELD_WORDS.read_text(encoding="utf-8").split())
+    return checker
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
@@ -44,19 +44,19 @@ def test_a_wrong_word_is_found(checker):
     assert checker.unknown(words_of("a well-knwon re-use")) == {"knwon"}
 
 
-def test_no_word_is_listed_in_vain():
-    listed = KNOWN.read_text(encoding="utf-8").split()
+def test_every_listed_word_is_needed():
+    listed = FIELD_WORDS.read_text(encoding="utf-8").split()
     plain = SpellChecker(language="en")
-    said = set().union(*(words_of(page.read_text(encoding="utf-8")) for page in PAGES))
+    used = set().union(*(words_of(page.read_text(encoding="utf-8")) for page in PAGES))
     assert listed == sorted(set(listed))
-    assert [word for word in listed if word not in said or word in plain] == []
+    assert [word for word in listed if word not in used or word in plain] == []
 
 
 def test_american_spelling_everywhere():
     command = [sys.executable, "-m", "codespell_lib", "--builtin", "clear,rare,en-GB_to_en-US"]
     command += [
         "--regex",
-        r"[\w'’]+",  # its own takes a word with hyphens for one
+        r"[\w'’]+",  # its default treats a hyphenated word as one
         "--ignore-words-list",
         "atmost,womens,grey,brunch,recal,colour,eror",
         "--skip",

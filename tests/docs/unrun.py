@@ -1,4 +1,4 @@
-"""What a page shows and does not run → an error where it could not be run."""
+"""Files and commands that a page shows without running them → an error if they are wrong."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from r4t.cli.arguments import parse, verb_parser
 from r4t.cli.catalog import ENCODER_CLASS
 from tests.docs.imports import unknown
 
-UNTRIED = {
+NOT_RUN = {
     "git",
     "make",
     "python3",
@@ -31,7 +31,7 @@ HUB = re.compile(r"^[A-Z][\w.-]*/[\w.-]+$")  # Qwen/Qwen3-4B
 
 
 def check_file(path: Path, place: Path) -> None:
-    """Read a file that a page shows, whether or not a command uses it."""
+    """Parse a file that a page shows, whether or not a command uses it."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         compile(text, path.name, "exec")
@@ -43,21 +43,21 @@ def check_file(path: Path, place: Path) -> None:
     elif path.suffix == ".jsonl":
         assert [json.loads(line) for line in text.splitlines()]
     else:
-        assert path.suffix in (".csv", ".txt"), f"nobody knows how to test {path.name}"
+        assert path.suffix in (".csv", ".txt"), f"no check for files such as {path.name}"
 
 
 def check_imports(source: str, place: Path) -> None:
-    """Look for all that a source imports."""
-    wrong = unknown(source, place)
-    assert not wrong, f"cannot be imported: {', '.join(wrong)}"
+    """Check that everything a source imports exists."""
+    missing = unknown(source, place)
+    assert not missing, f"cannot be imported: {', '.join(missing)}"
 
 
 def check_command(words: list[str], place: Path, monkeypatch) -> None:
-    """Parse a command that is shown and not run: its options, and the page's files that it names."""
+    """Parse a command that is shown but not run: its options, and the page's files that it names."""
     if words[0] == "python":
         assert (place / words[1]).is_file(), f"the page shows no {words[1]}"
     elif words[0] != "r4t":
-        assert words[0] in UNTRIED, f"not a command to be shown: {words[0]}"
+        assert words[0] in NOT_RUN, f"no check for the command {words[0]}"
     elif words[1] in LIGHTNING_VERBS:
         build(words[1], words[2:], monkeypatch)
     else:
@@ -66,12 +66,12 @@ def check_command(words: list[str], place: Path, monkeypatch) -> None:
         parse(evaluate.parser() if evaluates else verb_parser(words[1]), words[2:])
         for word in words[2:]:
             if re.fullmatch(ENCODER_CLASS, word):
-                name, made = word.split(":")
-                check_imports(f"from {name} import {made}", place)
+                module_name, class_name = word.split(":")
+                check_imports(f"from {module_name} import {class_name}", place)
 
 
 def build(verb: str, rest: list[str], monkeypatch) -> None:
-    """Parse a command and build what it names, on the CPU and without a hub."""
+    """Parse a command and build its objects, on the CPU and without a hub."""
     rest = ["warm_start/model" if HUB.match(word) else word for word in rest]
     if "configs/paper/1_tune.yaml" in rest:
         rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]

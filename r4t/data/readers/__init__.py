@@ -15,8 +15,7 @@ from r4t.errors import InputError
 class Reader(Protocol):
     """A module that reads one form of data."""
 
-    FORM: str
-    """What the user must bring, for the message that lists all forms."""
+    FORM: str  # what the user must bring, for the message that lists all forms
 
     def accepts(self, path: Path) -> bool:
         """Whether this existing file or folder has the form."""
@@ -31,8 +30,7 @@ class Reader(Protocol):
         ...
 
 
-READERS: tuple[Reader, ...] = (table, bundles, jsonl_folder, polyvore, playlists)
-"""Asked in this order."""
+READERS: tuple[Reader, ...] = (table, bundles, jsonl_folder, polyvore, playlists)  # in this order
 
 
 def read_source(
@@ -47,8 +45,7 @@ def read_source(
     Args:
         path: A file or folder in one of the forms that the modules of this package describe.
         verbatim: Keep HTML entities of bundle CSVs; by default `&amp;` becomes `&`.
-        keep_without_query: Keep sets without a query (for collections); by default they are left
-            out and counted.
+        keep_without_query: Keep sets without a query, for collections.
         fields: What one file of items calls the id and the text.
 
     Raises:

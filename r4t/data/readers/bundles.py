@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from r4t.data.rows import csv_rows
+from r4t.data.rows import check_id, csv_rows
 from r4t.data.source import Items, ReadOptions, ReferenceSet, Source, counted, join_notes
 from r4t.errors import InputError
 
@@ -80,14 +80,10 @@ def _pairs(path: Path, repeats: bool = False) -> Iterator[tuple[str, str]]:
             found=f"no {path.name} in {path.parent}",
             remedy="Add the file.",
         )
-    seen = set()
+    seen: set[str] = set()
+    expected = f"{'an id' if repeats else 'an id of its own'} in each row of {path.name}"
     for place, row in csv_rows(path, FILES[path.name]):
         key, value = row.values()
-        if not key or (key in seen and not repeats):
-            raise InputError(
-                expected=f"{'an id' if repeats else 'an id of its own'} in each row of {path.name}",
-                found=f"{key!r} {'again ' if key else ''}at {place} of {path}",
-                remedy="Correct or remove the row.",
-            )
+        check_id(key, () if repeats else seen, expected, f"{place} of {path}")
         seen.add(key)
         yield key, value

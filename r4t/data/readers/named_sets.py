@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from r4t.data.rows import optional_text, read_json, required
+from r4t.data.rows import check_id, optional_text, read_json, required
 from r4t.data.source import Items, ReferenceSet, Source, counted, join_notes
 from r4t.errors import InputError
 
@@ -83,12 +83,7 @@ class NamedSets(ABC):
 
     def _add_set(self, entry: Any, file: Path, place: str) -> None:
         set_id = required(entry, self.id_field, str, place)
-        if set_id in self.sets:
-            raise InputError(
-                expected=f"each {self.noun} once",
-                found=f"{self.id_field} {set_id!r} again at {place}",
-                remedy="Remove one of the two.",
-            )
+        check_id(set_id, self.sets, f"each {self.noun} once", place, f"{self.id_field} ")
         rows = enumerate(required(entry, self.items_field, list, place))
         ids = [self._add_item(row, set_id, f"{self.item_noun} {n} of {place}") for n, row in rows]
         query = optional_text(entry, "name")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r4t.data.readers.named_sets import NamedSets
-from r4t.data.rows import begins_with, optional_number, required
+from r4t.data.rows import begins_with, check_id, optional_number, required
 from r4t.data.source import ReadOptions, Source
 from r4t.errors import InputError
 
@@ -50,12 +50,7 @@ class _Outfits(NamedSets):
 
     def item_id(self, row: Any, set_id: str, place: str) -> str:
         item = f"{set_id}_{required(row, 'index', str, place)}"
-        if item in self.items:
-            raise InputError(
-                expected="items with distinct indices in each outfit",
-                found=f"{item!r} again at {place}",
-                remedy="Remove one of the two.",
-            )
+        check_id(item, self.items, "items with distinct indices in each outfit", place)
         return item
 
     def values(self, row: Any, place: str) -> tuple[Any, ...]:

@@ -25,8 +25,7 @@ from r4t.data.wardrobe.queries import open_queries, outfit_queries
 from r4t.errors import InputError
 from r4t.support.files import write_text
 
-SMALLEST = 2000
-"""Fewest items: with fewer, too few combinations of facets fill an outfit."""
+SMALLEST = 2000  # fewest items: with fewer, too few combinations of facets fill an outfit
 TRUTH_FILE = "truth.json"
 OUTFITS_PER_ITEM = 0.4
 OPEN_QUERIES = 2000

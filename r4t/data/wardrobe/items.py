@@ -41,11 +41,9 @@ FILLER_WORD = 0.06
 FAVORED = 6.0  # weight of a preferred category, material or occasion against 1
 
 SIZE_WORDS = ("petite", "tall", "plus", "wide", "mini", "midi", "junior", "maternity")
-FILLERS = ("style", "look", "outfit", "pieces")
-"""Words without any facet, which queries use as well."""
+FILLERS = ("style", "look", "outfit", "pieces")  # words without a facet, which queries use too
 
-TitleWords = dict[tuple[str, str], Words]
-"""(facet, value) → the words for it that occur in titles."""
+TitleWords = dict[tuple[str, str], Words]  # (facet, value) → the words for it that occur in titles
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,12 @@ class Deck:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._piles: dict[tuple[str, str], list[str]] = {}
-        self._dealt: Counter[tuple[str, str]] = Counter()
+        self.dealt: Counter[tuple[str, str]] = Counter()  # words so far of each (facet, value)
         self._owed: dict[tuple[str, str], float] = {}
 
     def deal(self, facet: str, value: str) -> str:
         """Return the next word for one value of one facet."""
-        self._dealt[facet, value] += 1
+        self.dealt[facet, value] += 1
         pile = self._piles.setdefault((facet, value), [])
         if not pile:
             pile.extend(facet_words(facet, value))
@@ -115,10 +113,6 @@ class Deck:
         owed = self._owed.setdefault((facet, value), self._rng.random()) + share
         self._owed[facet, value] = owed % 1
         return owed >= 1
-
-    def rarest(self, facet: str, values: Sequence[str]) -> str:
-        """Return the value dealt least so far; the first of equals."""
-        return min(values, key=lambda value: self._dealt[facet, value])
 
 
 def _favor(rng: random.Random, options: Sequence[str], favored: Sequence[str]) -> str:
@@ -157,7 +151,8 @@ def _design(rng: random.Random, deck: Deck, name: str) -> Design:
     if deck.is_due("style", name, STYLE_WORD):
         naming.append(deck.deal("style", name))
     if rng.random() < OCCASION_WORD:
-        naming.append(deck.deal("occasion", deck.rarest("occasion", occasions)))
+        rarest = min(occasions, key=lambda occasion: deck.dealt["occasion", occasion])
+        naming.append(deck.deal("occasion", rarest))
     return Design(
         style=name,
         occasions=occasions,
@@ -186,9 +181,8 @@ def _title(rng: random.Random, deck: Deck, design: Design, color: str) -> str:
     """A shop's title; the shares above say how often it has which word."""
     seasons = seasons_of(design.category, design.material)
     size = rng.choice(SIZE_WORDS) if rng.random() < SIZE_WORD else ""
-    season = ""
-    if len(seasons) < len(SEASONS) and rng.random() < SEASON_WORD:
-        season = deck.deal("season", rng.choice(seasons))
+    says_season = len(seasons) < len(SEASONS) and rng.random() < SEASON_WORD
+    season = deck.deal("season", rng.choice(seasons)) if says_season else ""
     shade = deck.deal("family", FAMILY_OF[color]) if rng.random() < FAMILY_WORD else ""
     filler = rng.choice(FILLERS) if rng.random() < FILLER_WORD else ""
     brand = design.brand if design.brand_in_title else ""

@@ -15,8 +15,7 @@ QUIET = 0.25  # share of outfits with one item in black, white or a neutral colo
 QUIET_FAMILIES = ("neutral", "monochrome")
 EXTRAS = ("outerwear", "bag", "jewelry", "accessory")
 
-Shelves = defaultdict[tuple[str, ...], list[Item]]
-"""(style, occasion, family, slot) → items."""
+Shelves = defaultdict[tuple[str, ...], list[Item]]  # (style, occasion, family, slot) → items
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,7 @@ OUTFIT_TEMPLATES: dict[tuple[str, ...], Sequence[str]] = {
 
 Splits = dict[str, list[Query]]
 Facets = Mapping[str, str]
-Pair = frozenset[tuple[str, str]]
-"""{(facet, value), (another facet, value)}."""
+Pair = frozenset[tuple[str, str]]  # {(facet, value), (another facet, value)}
 
 
 def _split_pairs(rng: random.Random, first: str, second: str) -> dict[Pair, str]:

@@ -24,8 +24,7 @@ def _words(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(x.split()) if isinstance(x, str) else x for key, x in row.items()}
 
 
-SEASONS = _words(VOCABULARY["seasons"])
-"""Season → the words that name it."""
+SEASONS = _words(VOCABULARY["seasons"])  # season → the words that name it
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,7 @@ class Category:
 
 
 STYLES = {name: Style(**_words(row)) for name, row in VOCABULARY["styles"].items()}
-SHARED_DETAILS = _words(VOCABULARY["shared_details"])
-"""Visible word → the two styles that share it."""
+SHARED_DETAILS = _words(VOCABULARY["shared_details"])  # visible word → the two styles that share it
 OCCASIONS = {name: Occasion(**_words(row)) for name, row in VOCABULARY["occasions"].items()}
 FAMILIES: dict[str, Words] = {
     name: _words(row)["colors"] for name, row in VOCABULARY["families"].items()

@@ -62,20 +62,27 @@ def test_sets_of_a_jsonl_folder_keep_their_metadata_and_need_no_query(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("row", "message"),
     [
-        lines({"id": "s", "query": "q"}),
-        lines({"id": "s", "query": 3, "items": []}),
-        lines({"id": ["s"], "query": "q", "items": []}),
-        lines({"id": "", "query": "q", "items": []}),
-        lines({"query": "q", "items": []}),
+        ({"id": "s", "query": "q"}, r"a list in the field 'items', but found \{.*\} at line 1 of"),
+        (
+            {"id": "s", "query": [], "items": []},
+            r"a string in the field 'query', but found \{.*\} at",
+        ),
+        (
+            {"id": ["s"], "query": "q", "items": []},
+            r"a string in the field 'id', but found \{.*\} at",
+        ),
+        (
+            {"id": "", "query": "q", "items": []},
+            r"distinct set ids, but found '' at line 1 of .*\. C",
+        ),
+        ({"query": "q", "items": []}, r"a string in the field 'id', but found \{.*\} at line 1 of"),
     ],
 )
-def test_faulty_sets(tmp_path, content):
-    write(tmp_path, **{"items.jsonl": lines(*ROWS), "sets.jsonl": content})
-    with pytest.raises(
-        InputError, match=r"a set with an id, items .* found \{.*\} at line 1 of .*\."
-    ):
+def test_faulty_sets(tmp_path, row, message):
+    write(tmp_path, **{"items.jsonl": lines(*ROWS), "sets.jsonl": lines(row)})
+    with pytest.raises(InputError, match=message):
         read_source(tmp_path)
 
 

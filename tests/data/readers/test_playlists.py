@@ -129,7 +129,7 @@ def test_one_slice_and_playlists_without_query(tmp_path):
         ),
         (
             [{"pid": 1, "tracks": [track(0, "a")]}, {"pid": 1, "tracks": []}],
-            r"each playlist once, but found pid '1' again at playlist 1 of .*\. Remove one",
+            r"each playlist once, but found pid '1' again at playlist 1 of .*\. Correct or",
         ),
     ],
 )
