@@ -18,48 +18,46 @@ from r4t.support.interruption import Interrupted
 
 GROUPS = {
     "Data": {
-        "catalog": "files of items → a catalog folder",
-        "queries": "broad training queries for a catalog",
+        "catalog": "turn items into a catalog folder",
+        "queries": "write broad queries for a catalog",
     },
     "Train": {
-        "quickstart": "the whole method on the embedded data",
-        "init": "copy the configs into a folder, to edit them",
-        "fit": "train a step: warm start, tune, distill, accelerate",
+        "quickstart": "run the whole method on the built-in data",
+        "init": "copy the configs into a folder for editing",
+        "fit": "train a step: warm start, tune, distill or accelerate",
         "synthesize": "write target sets with the tuned model",
-        "validate": "validate a step",
-        "test": "test a model of your own",
-        "predict": "predict with a step",
+        "validate": "measure a step on the validation queries",
+        "test": "run the test loop of a custom model",
+        "predict": "run the prediction loop of a model",
     },
-    "Ask": {
-        "retrieve": "ask a run for a set",
-        "compare": "the sets of several methods, side by side",
+    "Retrieve": {
+        "retrieve": "answer a query with a set of items",
+        "compare": "answer queries with several methods, side by side",
     },
     "Measure": {
-        "evaluate": "the table: baselines and models on test queries",
-        "report": "the tables of several runs (seeds, folds), averaged",
+        "evaluate": "compare baselines and models on test queries",
+        "report": "average the results of several runs (seeds, folds)",
     },
-    "Own objectives": {
-        "objectives": "list the installed objectives, or show one",
-        "new-objective": "a package with an objective of your own, to edit",
+    "Objectives": {
+        "objectives": "list the installed objectives, or describe one",
+        "new-objective": "create a package for a new objective",
     },
-    "This program": {"completion": "a script that completes verbs and options in your shell"},
+    "Shell": {"completion": "print a script that completes verbs and options"},
 }
 VERBS = {verb: what for verbs in GROUPS.values() for verb, what in verbs.items()}
+EXAMPLES = """
+
+Examples
+  r4t quickstart
+  r4t retrieve runs/quickstart "bohemian festival style"
+
+'r4t VERB --help' describes a verb, with examples. Start with docs/index.md."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict", "synthesize")
 HELP = {"-h", "--help"}
 STOPPED = 130  # the exit code that shells use after Ctrl-C
-# What the user can mend about a path; a missing file is reported where it is read.
-BLOCKED = {
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ENAMETOOLONG,
-}
+# What the user can fix about a path; a missing file is reported by the code that reads it.
+BLOCKED = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM}
+BLOCKED |= {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG}
 
 
 def usage() -> str:
@@ -67,10 +65,7 @@ def usage() -> str:
     lines = [f"r4t {__version__}: set-valued fan-out retrieval", "", "usage: r4t VERB [--help] ..."]
     for group, verbs in GROUPS.items():
         lines += ["", group, *(f"  {verb:<15}{what}" for verb, what in verbs.items())]
-    lines += ["", "Examples", "  r4t quickstart"]
-    lines += ['  r4t retrieve runs/quickstart "bohemian festival style"', ""]
-    lines += ["'r4t VERB --help' explains a verb, with examples; docs/index.md is the way in."]
-    return "\n".join(lines)
+    return "\n".join(lines) + EXAMPLES
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -93,7 +88,7 @@ def run(arguments: Sequence[str]) -> None:
             remedy=f"See 'r4t --help'.{nearest(verb, [*VERBS, '--help', '--version'])}",
         )
     if verb in LIGHTNING_VERBS and HELP & set(rest):
-        from r4t.cli.brief import brief_help
+        from r4t.cli.arguments import brief_help
 
         print(brief_help(verb))
         return
@@ -103,12 +98,10 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Run the program; mistakes of the user are printed without a traceback and exit with 2.
-
-    OpenMP's idle threads sleep unless the user says otherwise: on a machine whose cores are busy,
-    threads that spin made a warm start five times as slow.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+    """Run the program; a user's mistake is printed without a traceback, and the exit code is 2."""
+    # Before torch is imported: on busy cores, idle OpenMP threads that spin instead of sleeping made
+    # a warm start five times as slow.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from r4t.support.progress import show
 
     show()
@@ -123,9 +116,9 @@ def main() -> None:
         if error.errno not in BLOCKED:
             raise
         blocked = InputError(
-            expected="a path that can be written, on a disk with room",
+            expected="a writable path, on a disk with free space",
             found=f"'{error.strerror}' at {error.filename}",
-            remedy="Name another path, or clear the way.",
+            remedy="Name another path, or free this one.",
         )
         _exit(2, f"r4t: {blocked}")
     except Interrupted as stop:
@@ -136,7 +129,7 @@ def main() -> None:
 
 
 def _exit(code: int, message: str, cause: BaseException | None = None) -> None:
-    """Print a message, in the first of several processes only, and leave."""
+    """Print a message, in the first of several processes only, and exit."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(message, file=sys.stderr)
     if cause is not None:

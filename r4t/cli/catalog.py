@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 
@@ -19,73 +17,16 @@ if TYPE_CHECKING:
     from r4t.encoder import Encoder
 
 WARDROBE = "wardrobe"
-OWN = r"[^\W\d][\w.]*:[^\W\d]\w*"
-"""MODULE:CLASS; hub names and folders have no colon."""
-EXAMPLES = (
-    "r4t catalog wardrobe --out runs/catalog",
-    "r4t catalog products.csv --out runs/mine/catalog --id_field sku --text_field title",
-    "r4t catalog items.jsonl --out runs/mine/catalog --encoder sentence-transformers/all-MiniLM-L6-v2",
-    "r4t catalog items.parquet --out runs/mine/catalog --vectors images.npy \\\n"
-    "      --encoder clip:openai/clip-vit-base-patch32",
-    "r4t catalog wardrobe --collections mean --out runs/outfits",
-)
-SOURCE = """a file of items (.jsonl, .csv, .parquet), a folder of items.jsonl (and sets.jsonl), of
-bundle CSVs, of Polyvore outfits (train_no_dup.json, …) or of playlists (mpd.slice.*.json), or the word
-wardrobe for the generated benchmark"""
-ENCODER = """lsa (default without --vectors), a hub name or folder of a text model, clip:NAME, or a class
-of yours, MODULE:CLASS"""
-DIM = """width of the embeddings: 128 for lsa, or as many as rows and words allow; keeps the first
-coordinates of other models"""
-HOW = """one entry a set instead of one an item, embedded as text (its own and its items' titles) or as
-mean (of its items' embeddings)"""
-FIRST = "metadata column of lists: also write its first values, as first_NAME"
-CUT = "where a text is cut (256; pretrained models)"
-VERBATIM = "leave HTML entities in the texts of bundle CSVs"
-GROUPS: dict[str, Any] = {
-    "What comes in": {
-        "source": {"metavar": "SOURCE", "help": SOURCE},
-        "--id_field": {"metavar": "NAME", "default": "id", "help": "id column of a file of items"},
-        "--text_field": {
-            "metavar": "NAME",
-            "default": "text",
-            "help": "column with what to encode",
-        },
-        "--first": {"metavar": "NAME", "help": FIRST},
-        "--verbatim": {"action": "store_true", "help": VERBATIM},
-    },
-    "What is written": {
-        "--out": {"metavar": "FOLDER", "required": True, "help": "the catalog"},
-        "--overwrite": {"action": "store_true", "help": "replace an existing catalog"},
-    },
-    "Encoder and vectors": {
-        "--encoder": {"metavar": "NAME", "help": ENCODER},
-        "--vectors": {"metavar": "FILE", "help": "own vectors of the items, .npy or .safetensors"},
-        "--dim": {"metavar": "D", "type": int, "help": DIM},
-        "--max_length": {"metavar": "TOKENS", "type": int, "help": CUT},
-    },
-    "Collections": {
-        "--collections": {"metavar": "HOW", "choices": ("text", "mean"), "help": HOW},
-    },
-    "The generated benchmark": {
-        "--size": {"metavar": "N", "type": int, "default": 6000, "help": "its items (6000)"},
-        "--seed": {"metavar": "N", "type": int, "default": 0, "help": "its seed, and LSA's (0)"},
-    },
-}
-
-
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    what = "Write a catalog folder: items or collections, embeddings, encoder and fingerprint."
-    return verb_parser("catalog", what, EXAMPLES, GROUPS)
+ENCODER_CLASS = r"(?!clip:)[^\W\d][\w.]*:[^\W\d]\w*"  # MODULE:CLASS; hub names have no colon
 
 
 def run(arguments: list[str]) -> None:
     """Write the catalog and print what it holds.
 
     Raises:
-        InputError: If the source, the encoder or the vectors are unusable, or the folder is taken.
+        InputError: If the source, the encoder or the vectors are unusable, or the folder exists.
     """
-    args = parse(parser(), arguments)
+    args = parse(verb_parser("catalog"), arguments)
     _check(args)
     from r4t.catalog import write_catalog
     from r4t.data.collections import first_values
@@ -103,10 +44,9 @@ def run(arguments: list[str]) -> None:
         wardrobe.write_truth(catalog.folder / "truth", outfits=args.collections is not None)
     columns = ", ".join(catalog.columns) or "none"
     print(f"catalog      {catalog.folder}")
-    if args.collections is None:
-        print(f"items        {len(catalog):,} (metadata: {columns})")
-    else:
-        print(f"collections  {len(catalog):,} (metadata: {columns})")
+    entry = "items" if args.collections is None else "collections"
+    print(f"{entry:<12} {len(catalog):,} (metadata: {columns})")
+    if args.collections is not None:
         print(f"made of      {len(source.items):,} items, by {args.collections}")
     print(f"embeddings   {catalog.dim} dimensions")
     print(f"encoder      {catalog.info['encoder'] or 'none: search with vectors only'}")
@@ -128,11 +68,13 @@ def _check(args: Any) -> None:
     if args.vectors is not None and args.encoder == "lsa":
         raise InputError(
             expected="an --encoder that maps texts into the space of --vectors",
-            found="lsa, which has a space of its own",
-            remedy="Name the text model that belongs to the vectors, or none.",
+            found="lsa, whose space is another",
+            remedy="Name the text model that belongs to the vectors, or leave out --encoder.",
         )
     if args.max_length is not None and (
-        args.max_length < 1 or args.encoder in (None, "lsa") or _is_own(args.encoder)
+        args.max_length < 1
+        or args.encoder in (None, "lsa")
+        or re.fullmatch(ENCODER_CLASS, args.encoder)
     ):
         raise InputError(
             expected="--max_length of at least 1 token, with a pretrained --encoder",
@@ -142,7 +84,7 @@ def _check(args: Any) -> None:
 
 
 def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
-    """Return the source, its origin for catalog.json, and the wardrobe if it is one."""
+    """Return the source, its origin for catalog.json, and the wardrobe, if it is the source."""
     from r4t.data.readers import read_source
     from r4t.data.source import Source
 
@@ -162,7 +104,7 @@ def _source(args: Any) -> tuple[Source, dict[str, Any], Any]:
 
 
 def _entries(source: Source, args: Any) -> tuple[Items, Encoder | None, Tensor]:
-    """Return the items or collections of a source, the encoder of their space, their embeddings."""
+    """Return the items or collections of a source, their encoder and their embeddings."""
     from r4t.catalog import check_embeddings
     from r4t.data.collections import collection_items, mean_embeddings
 
@@ -179,7 +121,7 @@ def _entries(source: Source, args: Any) -> tuple[Items, Encoder | None, Tensor]:
 
 
 def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
-    """Return the encoder and the embeddings of the items, computed or read from --vectors."""
+    """Return the encoder and the embeddings of the items: computed, or read from --vectors."""
     from r4t.data.vectors import read_vectors
     from r4t.encoder import LsaEncoder
 
@@ -208,14 +150,9 @@ def _pretrained(name: str, dim: int | None, max_length: int | None) -> Encoder:
     from r4t.encoder import ClipTextEncoder, CustomEncoder, TransformerEncoder
 
     quiet()
-    if _is_own(name):
+    if re.fullmatch(ENCODER_CLASS, name):
         return CustomEncoder(name, dim)
     limit: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
     if name.startswith("clip:"):
         return ClipTextEncoder(name.removeprefix("clip:"), dim, **limit)
     return TransformerEncoder(name, dim, **limit)
-
-
-def _is_own(name: str) -> bool:
-    """Whether the encoder is a class, MODULE:CLASS."""
-    return re.fullmatch(OWN, name) is not None and not name.startswith("clip:")

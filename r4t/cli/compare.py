@@ -3,53 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
-
-from r4t.cli.arguments import Options, parse, verb_parser
+from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 
 if TYPE_CHECKING:
     from r4t.data.queries import Query
-
-EXAMPLES = (
-    'r4t compare runs/toy "bohemian festival style"',
-    'r4t compare runs/toy "rainy day" "garden wedding" --with folm,mmr --fields category,price',
-    "r4t compare runs/toy --queries runs/toy/queries/val.jsonl --html compare.html",
-)
-OPTIONS: Options = {
-    "folder": {"metavar": "RUN", "help": "Run folder."},
-    "queries": {"metavar": "QUERY", "nargs": "*", "help": "Broad queries."},
-    "--queries": {
-        "dest": "file",
-        "metavar": "FILE",
-        "help": "More queries: a .jsonl of a queries folder (references mark items), or a line each.",
-    },
-    "--with": {
-        "dest": "methods",
-        "help": "Methods of the tables, separated by commas "
-        "(zero-shot,folm,diffusion,student,mmr,no-fan-out).",
-    },
-    "--size": {"type": int, "default": 10, "help": "Items a method returns (10)."},
-    "--seed": {
-        "type": int,
-        "default": 0,
-        "help": "Draw of the methods that sample; the tables show 0, the default. The others (MMR, "
-        "No fan-out, …) give the same answer at every seed.",
-    },
-    "--fields": {
-        "help": "Metadata columns to show, separated by commas (the first three that are short).",
-    },
-    "--index": {"default": "torch", "help": "torch (exact; default) or faiss."},
-    "--html": {"help": "The page to write (RUN/results/compare.html)."},
-}
-
-
-def parser() -> ArgumentParser:
-    """Return the parser; nothing heavy is imported for ``--help``."""
-    description = (
-        "Ask several methods the same queries: sub-queries, items and scores side by side."
-    )
-    return verb_parser("compare", description, EXAMPLES, {"": OPTIONS})
 
 
 def run(arguments: list[str]) -> None:
@@ -58,7 +16,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: If there is no query, or as ``compare_answers`` raises.
     """
-    options = parse(parser(), arguments)
+    options = parse(verb_parser("compare"), arguments)
     queries: list[Query | str] = [*_stripped(options.queries)]
     if options.file is not None:
         queries += read_file(options.file)

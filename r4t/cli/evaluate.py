@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ActionConfigFile, ArgumentParser
 
-from r4t.cli.arguments import parse, verb_parser
-from r4t.cli.brief import EXAMPLES, WHOLE, brief_help
+from r4t.cli.arguments import HELP_ALL, brief_help, parse, verb_parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,16 +21,9 @@ def parser() -> ArgumentParser:
     from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
 
-    verb = verb_parser(
-        "evaluate", "Compare baselines and a run's models on held-out queries.", EXAMPLES
-    )
-    verb.add_argument("folder", metavar="RUN", type=str, nargs="?", help="Run folder.")
-    verb.add_argument("--config", action=ActionConfigFile, help="A file such as 5_evaluate.yaml.")
-    verb.add_argument("--examples", type=int, default=0, help="Example sets to print.")
-    verb.add_argument(
-        "--headroom", action="store_true", help="Only report how much tuning could gain at most."
-    )
-    verb.add_argument("--plots", type=bool, default=True, help="Whether to draw the figures.")
+    verb = verb_parser("evaluate")
+    verb.add_argument("--config", action=ActionConfigFile, help="config, such as 5_evaluate.yaml")
+    verb.add_argument("--plots", type=bool, default=True, help="draw the figures (true)")
     verb.add_class_arguments(Evaluation)
     verb.add_class_arguments(MethodOptions)
     return verb
@@ -50,7 +42,7 @@ def run(arguments: list[str]) -> None:
     from r4t.report.terminal import make_console
 
     verb = parser()
-    parsed = parse(verb, ["--help" if word == WHOLE else word for word in arguments])
+    parsed = parse(verb, ["--help" if word == HELP_ALL else word for word in arguments])
     options = verb.instantiate_classes(parsed)
     settings = {name: value for name, value in vars(options).items() if name not in VERB_OPTIONS}
     if options.folder is not None:

@@ -1,20 +1,11 @@
-"""``r4t init``: the shipped configs → a folder of the user's, to edit."""
+"""``r4t init``: the shipped configs → editable copies in a folder."""
 
 import shutil
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 from r4t.support.configs import configs_folder
-
-
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    folder = {"metavar": "FOLDER", "help": "made if missing"}
-    what = "Copy the configs into a folder, to edit them there."
-    return verb_parser("init", what, ["r4t init my-project"], {"": {"folder": folder}})
 
 
 def run(arguments: list[str]) -> None:
@@ -23,7 +14,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         InputError: If the folder is a file, or holds one of the configs already.
     """
-    source, folder = configs_folder(), Path(parse(parser(), arguments).folder)
+    source, folder = configs_folder(), Path(parse(verb_parser("init"), arguments).folder)
     names = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))
     copies = [folder / "configs" / name for name in names]
     existing = [path for path in (folder, *copies) if path.is_file()]
@@ -31,13 +22,12 @@ def run(arguments: list[str]) -> None:
         raise InputError(
             expected="a folder without configs to copy them to",
             found=f"the file {existing[0]}",
-            remedy="Choose another folder, or move that file away.",
+            remedy="Choose another folder, or move that file.",
         )
+    print(f"{len(copies)} configs copied to {folder / 'configs'}:")
     for name, copy in zip(names, copies):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, copy)
-    print(f"{len(copies)} configs copied into {folder / 'configs'}:")
-    for copy in copies:
         print(f"  {copy}")
     print(
         "next: r4t catalog ITEMS --out RUN/catalog, r4t queries RUN/catalog --out RUN/queries,\n"

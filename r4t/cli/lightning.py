@@ -25,8 +25,8 @@ import r4t.diffusion
 import r4t.fanout
 import r4t.grpo
 from r4t.catalog import Catalog
-from r4t.cli.brief import WHOLE
-from r4t.cli.mistakes import explain
+from r4t.cli.arguments import HELP_ALL
+from r4t.cli.mistakes import explain, refuse_empty
 from r4t.cli.quiet import quiet
 from r4t.errors import InputError
 from r4t.run import Run
@@ -39,7 +39,7 @@ from r4t.training.step_bar import StepBar
 for package in (r4t.diffusion, r4t.fanout, r4t.grpo):
     for name in package.__all__:
         getattr(package, name)
-# What a model must define for a verb, and what to run instead if it does not.
+# What a model must define for a verb, and which verb to run instead if it does not.
 NEEDED = {
     "fit": ("training_step", "r4t synthesize"),
     "validate": ("validation_step", "r4t evaluate"),
@@ -64,11 +64,7 @@ class SaveStepConfig(SaveConfigCallback):
 
 
 class StepCLI(LightningCLI):
-    """LightningCLI for one step of a run.
-
-    ``--run``, ``--catalog`` and ``--queries`` are at the top level; model and data get the run. The
-    step's folder inside the run holds its config, checkpoints and logs.
-    """
+    """LightningCLI for one step of a run, whose folder holds its config, checkpoints and logs."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run, and link model and data to it."""
@@ -92,12 +88,13 @@ class StepCLI(LightningCLI):
             ArgumentError: If the parser refuses anything else.
         """
         verb, *words = args if isinstance(args, list) else sys.argv[1:]
+        verb_parser = self._parser(verb)
+        verb_parser.prog = f"r4t {verb}"
         try:
             super().parse_arguments(parser, args)
+            refuse_empty(verb_parser, words)
         except (ArgumentError, UnicodeDecodeError):
-            own = self._parser(verb)
-            own.prog = f"r4t {verb}"
-            explain(own, words)
+            explain(verb_parser, words)
             if not any(word.startswith(("-c", "--config")) for word in words):
                 raise InputError(
                     expected=f"the config of a step for 'r4t {verb}'",
@@ -136,14 +133,14 @@ class StepCLI(LightningCLI):
             )
         if not hasattr(model, "step"):
             raise InputError(
-                expected="a model that names its step, the folder of the run that it writes to",
+                expected="a model that names its step, its folder in the run",
                 found=f"no step in {path}",
                 remedy="Give the class an attribute such as step = 'tune'.",
             )
         return str(model.step)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Return the trainer, with ``StepBar`` unless the config names a bar or wants none.
+        """Return the trainer, with ``StepBar`` unless the config names or disables the bar.
 
         Raises:
             InputError: If its settings do not fit the machine or each other.
@@ -162,18 +159,18 @@ class StepCLI(LightningCLI):
             raise InputError(
                 expected="trainer settings that fit this machine and each other",
                 found=f"an error of Lightning: {str(error).strip().rstrip('.')}",
-                remedy="Correct trainer in the config.",
+                remedy="Correct 'trainer' in the config.",
             ) from error
 
     def before_fit(self) -> None:
-        """Find what ``--ckpt_path last`` resumes from; begin anew if nothing was kept yet."""
+        """Resolve ``--ckpt_path last``; start from scratch if there is no checkpoint yet."""
         path = self.check_checkpoint()
         if path is not None and not path.exists():
-            rank_zero_warn(f"There is no {path} to resume from yet: the step begins anew.")
+            rank_zero_warn(f"There is no {path} to resume from yet: the step starts from scratch.")
             self.config_init[self.subcommand].ckpt_path = None
 
     def check_checkpoint(self) -> Path | None:
-        """Return where ``KeepLast`` keeps the checkpoint called ``last``, and name it to the trainer.
+        """Point the trainer to the checkpoint that ``last`` means, and return its path, if asked for.
 
         Raises:
             InputError: If ``--ckpt_path`` names a file that does not exist.
@@ -189,7 +186,7 @@ class StepCLI(LightningCLI):
             raise InputError(
                 expected="a checkpoint, or 'last', as ckpt_path",
                 found=f"no file at {path}",
-                remedy="Correct the path, or leave it out to begin anew.",
+                remedy="Correct the path, or leave it out to start from scratch.",
             )
         return None
 
@@ -238,17 +235,18 @@ def run(arguments: list[str]) -> None:
     """
     quiet()
     handler = signal.getsignal(signal.SIGINT)
-    words = ["--help" if word == WHOLE else word for word in arguments]
+    words = ["--help" if word == HELP_ALL else word for word in arguments]
     try:
         StepCLI(args=words, **SETTINGS)
     except Interrupted as stop:
-        raise Interrupted(f"{stop}; go on with: {resuming(arguments, True)}") from None
+        raise Interrupted(f"{stop}; resume with: {resuming(arguments)}") from None
     except SystemExit as stop:  # as Lightning leaves after a Ctrl-C that no callback handled
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        kept = isinstance(stop.__context__, AtOnce)
-        start = "from the last checkpoint" if kept and arguments[0] == "fit" else "again"
-        raise Interrupted(f"stopped at once; {start}: {resuming(arguments, kept)}") from None
+        start, command = "start again", shlex.join(["r4t", *arguments])
+        if isinstance(stop.__context__, AtOnce) and arguments[0] == "fit":
+            start, command = "resume from the last checkpoint", resuming(arguments)
+        raise Interrupted(f"stopped at once; {start} with: {command}") from None
     except ValueError as error:
         # jsonargparse wraps what a class raises when it is built from a config.
         cause: BaseException | None = error
@@ -263,23 +261,19 @@ def run(arguments: list[str]) -> None:
 
 
 def fill_dims(config: Namespace, run: Run) -> None:
-    """Give a generator's networks the width of the run's catalog, where the config gives none."""
-    keys = [
-        key
-        for key, value in config.items()
-        if key.startswith("model.init_args.generator.") and key.endswith(".dim") and value is None
-    ]
-    for key in keys:
-        config[key] = Catalog.load(run.catalog).dim
+    """Give a generator's networks the width of the run's catalog, unless the config sets it."""
+    for key, value in list(config.items()):
+        if key.startswith("model.init_args.generator.") and key.endswith(".dim") and value is None:
+            config[key] = Catalog.load(run.catalog).dim
 
 
-def resuming(arguments: Sequence[str], kept: bool) -> str:
-    """Return the command that goes on after a stop; ``kept`` if a fit left a checkpoint of its own.
+def resuming(arguments: Sequence[str]) -> str:
+    """Return the command that resumes after a stop.
 
     Examples:
-        >>> resuming(["fit", "--config", "my tune.yaml"], kept=True)
+        >>> resuming(["fit", "--config", "my tune.yaml"])
         "r4t fit --config 'my tune.yaml' --ckpt_path last"
     """
     last = ["--ckpt_path", "last"]
-    more = last if kept and arguments[0] == "fit" and [*arguments[-2:]] != last else []
+    more = last if arguments[0] == "fit" and [*arguments[-2:]] != last else []
     return shlex.join(["r4t", *arguments, *more])

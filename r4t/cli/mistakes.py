@@ -1,17 +1,16 @@
-"""Words that a parser refused → the wrong option, key, class or value, and the nearest right name.
+"""Arguments that a parser refused → the wrong option, key, class or value, and the nearest right name.
 
-The right names come from the parser: its options and, for the classes that configs choose, the
-subclasses of the expected type and their constructor arguments. Whatever else is wrong, such as a
-missing argument, jsonargparse reports itself.
+The right names are the parser's options, the subclasses of an expected type and their constructor
+arguments. Other mistakes, such as a missing argument, are reported by jsonargparse.
 """
 
 import inspect
 import pydoc
 from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -19,24 +18,59 @@ from jsonargparse import ArgumentParser
 from r4t.errors import InputError, nearest
 from r4t.support.files import utf8
 
-LISTED = 12  # names that a message lists; of more it gives the nearest only
+LISTED = 12  # names that a message lists; if there are more, it suggests only the nearest
 Config = dict[str, Any]
-Wrong = tuple[str, str, str]  # what was expected, what was found, what to do
+
+
+class Mistake(NamedTuple):
+    """One wrong word in a config or option: the parts of its message, and the value of a wrong key."""
+
+    expected: str
+    word: str
+    remedy: str
+    value: Any = None
 
 
 def explain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
-    """Look for a mistake in the words that ``parser`` refused.
+    """Find the first mistake in arguments that ``parser`` refused.
 
     Raises:
         InputError: If a config cannot be read, an option, a key or a class does not exist, or a value
-            is of another type. Names the first one.
+            is of another type.
     """
+    for error, _ in _mistakes(parser, _layers(arguments)):
+        raise error
+
+
+def refuse_empty(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    """Refuse an unknown key whose value is an empty mapping; jsonargparse ignores it.
+
+    Raises:
+        InputError: If there is one.
+    """
+    layers = list(_layers(arguments))
+    if "{}" in str(layers):
+        for error, value in _mistakes(parser, layers):
+            if _is_empty(value):
+                raise error
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_empty, value.values()))
+
+
+def _mistakes(
+    parser: ArgumentParser, layers: Iterable[tuple[str, Config]]
+) -> Iterator[tuple[InputError, Any]]:
+    """Yield the error for each mistake, and the value of a wrong key."""
     config: Config = {}
-    for origin, layer in _layers(arguments):
+    for origin, layer in layers:
         config = _merge(config, layer)
-        owner, place = f"'{parser.prog}'", "" if origin else "--"
-        for expected, found, remedy in _wrong_keys(parser, config, owner, place):
-            raise InputError(expected=expected, found=f"'{found}'{origin}", remedy=remedy)
+        place = "" if origin else "--"
+        for wrong in _wrong_keys(parser, config, f"'{parser.prog}'", place):
+            found = f"'{wrong.word}'{origin}"
+            error = InputError(expected=wrong.expected, found=found, remedy=wrong.remedy)
+            yield error, wrong.value
 
 
 def _layers(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
@@ -45,7 +79,7 @@ def _layers(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
         name, equals, value = word.partition("=")
         value = value if equals else after
         if name in ("-c", "--config") and value:
-            yield f" in {value}", _read(Path(value))
+            yield f" in {value}", _read(value)
         elif name.startswith("--"):
             content: Any = value
             with suppress(yaml.YAMLError):
@@ -55,7 +89,10 @@ def _layers(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
             yield "", content
 
 
-def _read(path: Path) -> Config:
+def _read(value: str) -> Config:
+    if value.lstrip().startswith("{"):  # jsonargparse takes the content of a config, too
+        return yaml.safe_load(value)
+    path = Path(value)
     if not path.is_file():
         configs = [str(other) for other in path.parent.glob("*.yaml")]
         raise InputError(
@@ -78,7 +115,7 @@ def _read(path: Path) -> Config:
 
 
 def _merge(old: Any, new: Any) -> Any:
-    """Lay one config over another as jsonargparse does; another class brings its own arguments."""
+    """Override one config with another as jsonargparse does; a new class resets the arguments."""
     if isinstance(old, dict) and "class_path" in old and isinstance(new, str):
         return {"class_path": new}
     if not isinstance(old, dict) or not isinstance(new, dict):
@@ -90,8 +127,8 @@ def _merge(old: Any, new: Any) -> Any:
 
 def _wrong_keys(
     parser: ArgumentParser, config: Config, owner: str, place: str, within: str = ""
-) -> Iterator[Wrong]:
-    """Yield the keys that a parser does not know; ``within`` is the group of options they are in."""
+) -> Iterator[Mistake]:
+    """Yield the keys that a parser does not know; ``within`` is their group of options."""
     actions = {
         option[2:]: action
         for option, action in parser._option_string_actions.items()
@@ -100,25 +137,29 @@ def _wrong_keys(
     for key, value in config.items():
         name = f"{within}{key}"
         if isinstance(value, dict) and any(option.startswith(f"{name}.") for option in actions):
-            yield from _wrong_keys(parser, value, owner, f"{place}{key}.", f"{name}.")
+            group = f"'{key}' in {owner}"
+            yield from _wrong_keys(parser, value, group, f"{place}{key}.", f"{name}.")
         elif name in actions:
             hint = getattr(actions[name], "_typehint", None)
             yield from _wrong_classes(hint, value, f"{place}{key}")
             if not isinstance(value, dict | list) and not _fits(hint, value):
                 kind, name = inspect.formatannotation(hint), f"{place}{key}".lstrip("-")
-                yield f"a value of type {kind} for {name}", str(value), "Correct the value."
+                expected = f"a value of type {kind} for {name}"
+                yield Mistake(expected, str(value), "Correct the value.")
         else:
             dashes = "--" if place == "--" else ""
-            names = sorted({dashes + option[len(within) :].split(".")[0] for option in actions})
+            options = [option[len(within) :] for option in actions]
+            names = sorted({dashes + option.split(".")[0] for option in options})
             remedy = f"Known: {', '.join(names)}." if len(names) <= LISTED else "Correct the name."
-            close = nearest(f"{dashes}{key}", names)
+            nested = [option for option in options if place and option.endswith(f".{key}")]
+            close = nearest(f"{dashes}{key}", [dashes + nested[0]] if nested else names)
             if not close and not place:
-                remedy = "Remove it, or run the file with the verb that it was written for."
-            yield f"a setting of {owner}", f"{place}{key}", remedy + close
+                remedy = "Remove it, or use the file with the verb it was written for."
+            yield Mistake(f"a setting of {owner}", f"{place}{key}", remedy + close, value)
 
 
-def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Wrong]:
-    """Yield the wrong class names in a value of this type, and the wrong keys of its classes."""
+def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Mistake]:
+    """Yield the wrong class names in a value of this type, and the wrong keys of the classes."""
     classes = {kind.__name__: kind for base in _bases(hint) for kind in _subclasses(base)}
     names = [*classes, *(f"{kind.__module__}.{name}" for name, kind in classes.items())]
     if isinstance(value, list):
@@ -134,7 +175,7 @@ def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Wrong]:
             return
         if chosen is None:
             remedy = f"Correct it, or install its package.{nearest(name, names)}"
-            yield f"a class for {place.lstrip('-')}", name, remedy
+            yield Mistake(f"a class for {place.lstrip('-')}", name, remedy)
         elif inspect.isclass(chosen):
             arguments = {k: v for k, v in value.items() if k not in ("class_path", "dict_kwargs")}
             arguments = _merge(arguments.pop("init_args", None) or {}, arguments)
@@ -147,7 +188,7 @@ def _wrong_classes(hint: Any, value: Any, place: str) -> Iterator[Wrong]:
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type, which is not checked for classes."""
+    """Whether a value has a type; classes are not checked."""
     if hint is None or _bases(hint):
         return True
     parser = ArgumentParser(exit_on_error=False)

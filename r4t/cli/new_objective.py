@@ -1,4 +1,4 @@
-"""``r4t new-objective``: a name → an installable package with a working objective, to be edited."""
+"""``r4t new-objective``: a name → an installable package with a working objective."""
 
 import keyword
 import re
@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError
 from r4t.plugins import OBJECTIVES, installed
@@ -18,32 +16,20 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "objective"
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    verb = verb_parser(
-        "new-objective",
-        "Write an installable package with an objective of your own, to be edited.",
-        ("r4t new-objective price-spread", "r4t new-objective brand_share --out packages"),
-    )
-    verb.add_argument("name", metavar="NAME", type=str, help="such as price-spread")
-    verb.add_argument("--out", type=str, default=".", help="parent folder, created if missing")
-    return verb
-
-
 def run(arguments: list[str]) -> None:
     """Write the package; nothing is overwritten.
 
     Raises:
         InputError: If the name is not usable, or its folder exists.
     """
-    options = parse(parser(), arguments)
+    options = parse(verb_parser("new-objective"), arguments)
     name = module_name(options.name)
     folder = Path(options.out) / options.name
     if folder.exists():
         raise InputError(
             expected="a new folder for the package",
             found=f"{folder}, which exists",
-            remedy="Choose another name, or another place with --out.",
+            remedy="Choose another name, or another parent folder with --out.",
         )
     path = folder.as_posix()
     words = {
@@ -65,33 +51,31 @@ def run(arguments: list[str]) -> None:
         f"next: pip install -e {words['place']}\n"
         f"      python -m pytest {words['path']}\n"
         f"      r4t objectives {name}\n"
-        f"then the three uses, as reward, filter and metric: {folder / 'README.md'}"
+        f"how to use it as reward, filter and metric: {folder / 'README.md'}"
     )
 
 
 def module_name(name: str) -> str:
-    """Return the name of the objective and of its module, with _ for -.
+    """Return the name of the objective and its module, with _ for -.
 
     Raises:
-        InputError: If it cannot name a package and a module, or already names something.
+        InputError: If it cannot name a package and a module, or is taken.
 
     Examples:
         >>> module_name("price-spread")
         'price_spread'
     """
     module = name.replace("-", "_")
-    taken = {point: value.value for point, value in installed(OBJECTIVES).items()}
+    taken = installed(OBJECTIVES)
     fault = ""
     if not NAME.fullmatch(name):
-        fault = (
-            "which is not lower-case letters and digits that start with a letter, joined by - or _"
-        )
+        fault = "which is not lower-case letters and digits, a letter first, joined by - or _"
     elif keyword.iskeyword(module) or keyword.issoftkeyword(module):
-        fault = "a keyword of Python"
+        fault = "a Python keyword"
     elif module in taken or name in taken:
-        fault = f"which is installed as {taken.get(module, taken.get(name))}"
+        fault = f"which is installed as {taken[module if module in taken else name].value}"
     elif module in sys.stdlib_module_names or find_spec(module) is not None:
-        fault = "a module that Python can already import"
+        fault = "which Python can already import"
     if fault:
         raise InputError(
             expected="a new name for the objective and its Python module",

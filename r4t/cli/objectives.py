@@ -7,8 +7,6 @@ from enum import Enum
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, PluginError
 from r4t.plugins import OBJECTIVES, installed, plugin_errors
@@ -18,17 +16,12 @@ if TYPE_CHECKING:
 
     from r4t.objective import Objective
 
-EXAMPLES = (
-    "r4t objectives",
-    "r4t objectives diversity     what it measures, its arguments, how to name it in YAML",
-    "r4t objectives --json",
-)
 EQUATION_1 = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
 
 
 @dataclass
 class Entry:
-    """One installed objective; None for what its arguments decide, or if it is broken.
+    """One installed objective; a fact is None if arguments decide it or the objective is broken.
 
     Attributes:
         name: Name in YAML files.
@@ -51,16 +44,6 @@ class Entry:
     broken: str = ""
 
 
-def parser() -> ArgumentParser:
-    """Return the parser; nothing heavy is imported for ``--help``."""
-    verb = verb_parser(
-        "objectives", "List the installed objectives, or show one in full.", EXAMPLES
-    )
-    verb.add_argument("name", metavar="NAME", type=str, nargs="?", help="Show this one in full.")
-    verb.add_argument("--json", action="store_true", help="Print JSON instead.")
-    return verb
-
-
 def run(arguments: list[str]) -> None:
     """Print the list, or one objective.
 
@@ -68,7 +51,7 @@ def run(arguments: list[str]) -> None:
         InputError: If the named objective is not installed or is broken, or two packages register
             the same name.
     """
-    options = parse(parser(), arguments)
+    options = parse(verb_parser("objectives"), arguments)
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 120)
@@ -84,7 +67,11 @@ def run(arguments: list[str]) -> None:
 
     plugin = objective_class(options.name)
     entry = read(plugin, options.name, points[options.name])
-    details = in_full(entry, plugin)
+    details: dict[str, Any] = {
+        "text": inspect.getdoc(plugin) or "",
+        "arguments": {name: str(argument) for name, argument in _parameters(plugin).items()},
+        "examples": examples(entry, plugin),
+    }
     if options.json:
         print(json.dumps(asdict(entry) | details, indent=2, ensure_ascii=False))
     else:
@@ -135,9 +122,9 @@ def read(plugin: "type[Objective]", name: str, point: EntryPoint) -> Entry:
 
 
 def _built(plugin: "type[Objective]") -> "Objective | None":
-    """Return an object without arguments; None if it needs some, such as rules or a model."""
+    """Return an objective built without arguments, or None."""
     if any(parameter.default is parameter.empty for parameter in _parameters(plugin).values()):
-        return None
+        return None  # it needs arguments, such as rules or a model
     try:
         return plugin()
     except PluginError:
@@ -161,7 +148,7 @@ def _class_path(point: EntryPoint) -> str:
 
 
 def print_list(console: "Console", entries: list[Entry]) -> None:
-    """Print a table, and below it the origin and fault of each broken objective."""
+    """Print a table, then why each broken objective is broken."""
     from rich.table import Table
     from rich.text import Text
 
@@ -177,7 +164,7 @@ def print_list(console: "Console", entries: list[Entry]) -> None:
         if entry.broken:
             origin = f"{entry.origin} ({entry.class_path})"
             console.print(Text(f"broken: '{entry.name}' of {origin}: {entry.broken}"))
-    console.print("one in full, with its arguments and examples: r4t objectives NAME", style="dim")
+    console.print("arguments and examples of one: r4t objectives NAME", style="dim")
 
 
 def _range(entry: Entry) -> str:
@@ -186,13 +173,6 @@ def _range(entry: Entry) -> str:
 
 def _needs(entry: Entry) -> str:
     return "by arguments" if entry.needs is None else ", ".join(entry.needs)
-
-
-def in_full(entry: Entry, plugin: "type[Objective]") -> dict[str, Any]:
-    """Return the docstring, the constructor arguments and YAML examples of a class."""
-    arguments = {name: str(parameter) for name, parameter in _parameters(plugin).items()}
-    text = inspect.getdoc(plugin) or ""
-    return {"text": text, "arguments": arguments, "examples": examples(entry, plugin)}
 
 
 def print_one(console: "Console", entry: Entry, details: dict[str, Any]) -> None:
@@ -228,17 +208,16 @@ def examples(entry: Entry, plugin: "type[Objective]") -> dict[str, str]:
     if not isinstance(values, dict):
         required = {name: name.upper() for name, p in parameters.items() if p.default is p.empty}
         values = required or {name: p.default for name, p in list(parameters.items())[:1]}
-    built = {entry.name: {"class_path": entry.class_path, "init_args": _plain(values)}}
+    plain = json.dumps(values, default=lambda v: v.name if isinstance(v, Enum) else repr(v))
+    built = {entry.name: {"class_path": entry.class_path, "init_args": json.loads(plain)}}
     objectives = {"objectives": built} if parameters else {}
-    reward = {
-        "class_path": "Reward",
-        "init_args": {"weights": {entry.name: 1.0}, **objectives},
-    }
-    keep = {"class_path": "Filter", "init_args": {"share": 0.25}}
+    weights = {"weights": {entry.name: 1.0}, **objectives}
+    reward = {"reward": {"class_path": "Reward", "init_args": weights}}
+    keep = {"keep": {"class_path": "Filter", "init_args": {"share": 0.25}}}
     uses: dict[str, Any] = {
-        "As a reward, in 1_tune.yaml": {"model": {"init_args": {"reward": reward}}},
-        "As a filter, in 2_synthesize.yaml (the best quarter of each query's sets)": {
-            "model": {"init_args": {"reward": reward, "keep": keep}}
+        "As a reward, in 1_tune.yaml": {"model": {"init_args": reward}},
+        "As a filter, in 2_synthesize.yaml (keeps the best quarter of each query's sets)": {
+            "model": {"init_args": reward | keep}
         },
         "As a metric, in 5_evaluate.yaml (weight 0: measured, but not part of the composite)": {
             "weights": EQUATION_1 | {entry.name: EQUATION_1.get(entry.name, 0.0)},
@@ -248,14 +227,5 @@ def examples(entry: Entry, plugin: "type[Objective]") -> dict[str, str]:
     texts = {use: yaml.safe_dump(config, sort_keys=False) for use, config in uses.items()}
     if "references" in (entry.needs or ()):
         texts.popitem()
-        texts["As a metric"] = "nothing to write: it is measured wherever queries have references\n"
+        texts["As a metric"] = "needs no config: it is measured wherever queries have references\n"
     return texts
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return defaults as YAML writes them."""
-
-    def spelled(value: Any) -> str:
-        return value.name if isinstance(value, Enum) else repr(value)
-
-    return json.loads(json.dumps(values, default=spelled))

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
 from r4t.cli.arguments import parse, verb_parser
 from r4t.errors import InputError, check_least
 
@@ -20,64 +18,16 @@ if TYPE_CHECKING:
 
 LEAST = 10  # queries, for a split 8:1:1
 NEEDED = {"endpoint": "model", "model": "endpoint", "folds": "sets", "slot": "recompose"}
-EXAMPLES = (
-    "r4t queries runs/catalog --out runs/queries",
-    "r4t queries runs/catalog --out runs/queries --wardrobe oar",
-    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing",
-    "r4t queries runs/clothing --out runs/folds --sets data/bundles/clothing --folds 5",
-    "r4t queries runs/clothing --out runs/queries --sets data/bundles/clothing --recompose 1.0 \\\n"
-    "      --slot category",
-    "r4t queries runs/mine --out runs/queries --endpoint http://localhost:8000/v1 --model qwen3-4b",
-)
-COUNT = "how many (2000; phrases and endpoint)"
-WARDROBE = "oar or wscr, for a catalog of the wardrobe"
-FOLDS = "write fold_0, fold_1, … instead of one split (--sets; 5 is usual)"
-ENDPOINT = "OpenAI-compatible address (key: OPENAI_API_KEY)"
-RECOMPOSE = """add training queries with recomposed sets: a share of the training queries (0.5) or a count
-(200)"""
-SLOT = "metadata column whose value a swapped item keeps (--recompose)"
-GROUPS: dict[str, Any] = {
-    "What comes in": {"catalog": {"metavar": "CATALOG", "help": "catalog folder"}},
-    "What is written": {
-        "--out": {"metavar": "FOLDER", "required": True, "help": "train, val and test.jsonl"},
-        "--overwrite": {"action": "store_true", "help": "replace existing queries"},
-        "--count": {"metavar": "N", "type": int, "default": 2000, "help": COUNT},
-        "--folds": {"metavar": "N", "type": int, "help": FOLDS},
-        "--seed": {"metavar": "N", "type": int, "default": 0, "help": "of phrases and splits (0)"},
-    },
-    "Where queries come from, if not from the catalog's phrases": {
-        "--sets": {
-            "metavar": "SOURCE",
-            "help": "source with reference sets of the catalog's items",
-        },
-        "--wardrobe": {"metavar": "TASK", "choices": ("oar", "wscr"), "help": WARDROBE},
-        "--endpoint": {"metavar": "URL", "help": ENDPOINT},
-        "--model": {"metavar": "NAME", "help": "name of the endpoint's model"},
-    },
-    "Recomposed sets": {
-        "--recompose": {"metavar": "N", "help": RECOMPOSE},
-        "--slot": {"metavar": "NAME", "help": SLOT},
-    },
-}
-
-
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    what = (
-        "Write broad queries for a catalog, split 8:1:1: from its own phrases (default), by a\n"
-        "language model, from reference sets, or those of the generated wardrobe."
-    )
-    return verb_parser("queries", what, EXAMPLES, GROUPS)
 
 
 def run(arguments: list[str]) -> None:
     """Write the queries and print how many there are of each split and kind.
 
     Raises:
-        InputError: If options contradict each other, the catalog or the origin is unusable, or the
-            folder holds queries already.
+        InputError: If options contradict each other, the catalog or the source is unusable, or the
+            folder already has queries.
     """
-    args = parse(parser(), arguments)
+    args = parse(verb_parser("queries"), arguments)
     from r4t.catalog import Catalog
     from r4t.data.queries import write_queries
 
@@ -93,7 +43,7 @@ def run(arguments: list[str]) -> None:
     for name, splits in folders.items():
         sizes = ", ".join(f"{split} {len(queries):,}" for split, queries in splits.items())
         print(f"{name or 'splits':<9} {sizes}")
-    # Every fold holds the same queries, so the first one stands for all.
+    # All folds hold the same queries.
     queries = [query for part in next(iter(folders.values())).values() for query in part]
     kinds = sorted(Counter(query.kind for query in queries).items())
     print("kinds     " + ", ".join(f"{kind} {count:,}" for kind, count in kinds))
@@ -107,8 +57,8 @@ def run(arguments: list[str]) -> None:
 
 
 def unknown_words(catalog: Catalog, queries: Sequence[Query]) -> str | None:
-    """Say how many queries have words that an LSA encoder does not know; None if none has any."""
-    if not (catalog.info["encoder"] or "").startswith("LSA"):  # others know parts of any word
+    """Return a sentence about the queries with words that an LSA encoder does not know, if any."""
+    if not (catalog.info["encoder"] or "").startswith("LSA"):  # others split unknown words
         return None
     from r4t.encoder import load_encoder
 
@@ -119,8 +69,8 @@ def unknown_words(catalog: Catalog, queries: Sequence[Query]) -> str | None:
     common = Counter(word for words in unknown for word in words).most_common(5)
     examples = ", ".join(f"{word} ({times:,})" for word, times in common)
     return (
-        f"{len(unknown):,} of {len(queries):,} queries have words that no text of the catalog has, and "
-        f"that LSA cannot search: {examples}; put them into the texts, or use a pretrained --encoder"
+        f"{len(unknown):,} of {len(queries):,} queries have words that are in no text of the catalog, so "
+        f"LSA ignores them: {examples}; add them to the texts, or use a pretrained --encoder"
     )
 
 
@@ -129,7 +79,9 @@ def _check(args: Any) -> list[Path]:
     origins = [f"--{name}" for name in ("sets", "wardrobe", "endpoint") if args[name] is not None]
     if len(origins) > 1:
         raise InputError(
-            expected="one origin", found=" and ".join(origins), remedy="Leave out all but one."
+            expected="one source of queries",
+            found=" and ".join(origins),
+            remedy="Leave out all but one.",
         )
     for option, other in NEEDED.items():
         if args[option] is not None and args[other] is None:
@@ -144,7 +96,7 @@ def _check(args: Any) -> list[Path]:
     if existing and not args.overwrite:
         names = ", ".join(str(path.relative_to(out)) for path in existing[:4])
         raise InputError(
-            expected="a folder without queries, which are not overwritten by default",
+            expected="a folder without queries",
             found=f"{names} in {args.out}",
             remedy="Name a new folder, or add --overwrite.",
         )
@@ -152,7 +104,7 @@ def _check(args: Any) -> list[Path]:
 
 
 def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
-    """Return folder below the one to write → splits; where they come from; what was left out."""
+    """Return the splits by subfolder, where they come from, and what was left out."""
     from r4t.data.phrases import find_phrases, make_queries, split_queries
 
     if args.sets is not None:
@@ -170,7 +122,7 @@ def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
         raise InputError(
             expected=f"at least {LEAST} phrases that several texts of the catalog share",
             found=f"{len(queries)} in {len(catalog)} items",
-            remedy="Bring more items, or bring queries with --sets or --endpoint.",
+            remedy="Add items, or get queries with --sets or --endpoint.",
         )
     return {"": split_queries(queries, args.seed)}, "from the catalog's phrases", note
 
@@ -199,7 +151,7 @@ def _from_sets(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str
 def _refuse_collections(catalog: Catalog, option: str) -> None:
     if (catalog.info["origin"] or {}).get("collections") is not None:
         raise InputError(
-            expected=f"a catalog of items for {option}, which brings sets of items",
+            expected=f"a catalog of items for {option}, which has sets of items",
             found=f"{catalog.folder}, whose entries are collections",
             remedy=f"Leave out {option}, or write a catalog of items.",
         )
@@ -224,7 +176,7 @@ def _from_wardrobe(catalog: Catalog, task: str) -> tuple[dict[str, Splits], str,
 
 
 def _recompose(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[str]:
-    """Add recomposed queries to the training splits; return a line about each."""
+    """Add recomposed queries to the training splits; return a line about each split."""
     from r4t.catalog import text_encoder
     from r4t.data.recompose import Recomposer, recompose
 
@@ -270,8 +222,8 @@ def how_many(amount: str, queries: int) -> int:
         count = 0
     if count < 1:
         raise InputError(
-            expected="--recompose as a share with a point (0.5) or a count (200), for one query or more",
+            expected="--recompose as a share (0.5) or a count (200), of at least one query",
             found=f"{amount!r} for {queries} training queries",
-            remedy="Ask for at least one.",
+            remedy="Correct it; a share has a decimal point.",
         )
     return count

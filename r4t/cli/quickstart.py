@@ -6,7 +6,7 @@ import shlex
 import time
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from tqdm import tqdm
 
 from r4t.cli.arguments import parse, verb_parser
@@ -15,27 +15,6 @@ from r4t.support.configs import configs_folder
 from r4t.support.files import write_text
 from r4t.support.interruption import Interrupted
 
-EXAMPLES = (
-    "r4t quickstart --run runs/quickstart",
-    "r4t quickstart --run runs/quickstart --smoke      every step in seconds, to see that it runs",
-    "r4t quickstart --run runs/quickstart --resume     after a Ctrl-C",
-)
-OPTIONS = {
-    "--run": {"metavar": "FOLDER", "help": "run folder (runs/quickstart)"},
-    "--task": {
-        "choices": ("oar", "wscr"),
-        "default": "oar",
-        "help": "oar (default), or wscr (reference sets)",
-    },
-    "--source": {"help": "items and sets; the generated wardrobe by default"},
-    "--overlay": {"metavar": "FILE", "help": "config to lay over that of every training step"},
-    "--seed": {"type": int, "default": 0, "help": "of data, split and training (0)"},
-    "--smoke": {"action": "store_true", "help": "a few seconds a step: does it run at all?"},
-    "--resume": {
-        "action": "store_true",
-        "help": "go on where a quickstart with the same settings was stopped",
-    },
-}
 STEPS = (
     ("fit", "0_warm_start"),
     ("fit", "1_tune"),
@@ -45,22 +24,16 @@ STEPS = (
 )
 JOURNAL = "quickstart.json"
 NEXT = """
-What to try next
+Next steps
   r4t retrieve {run} "{query}"
   r4t retrieve {run} "{query}" --with student    # or folm: the language model
-  r4t compare {run} "{query}"    # several methods side by side, as a page too
+  r4t compare {run} "{query}"    # several methods side by side, also as a page
   r4t evaluate {run} --config {configs}/toy/5_evaluate.yaml
-  r4t new-objective thrift             # an objective of your own, as a package
-  r4t init my-project                  # the configs, to be edited
+  r4t new-objective thrift             # a package for your own objective
+  r4t init my-project                  # copy the configs for editing
   r4t catalog ITEMS.jsonl --out my-project/catalog
 {run}/README.md explains what the run folder holds.
 """
-
-
-def parser() -> ArgumentParser:
-    """Return the parser of the verb."""
-    what = "The whole method on the embedded data, or on any source of items and sets."
-    return verb_parser("quickstart", what, EXAMPLES, {"": OPTIONS})
 
 
 def run(arguments: list[str]) -> None:
@@ -70,32 +43,25 @@ def run(arguments: list[str]) -> None:
         InputError: If a setting does not fit, or the run was begun on other data.
         Interrupted: If the user stops it; the message has the command that resumes.
     """
-    options = parse(parser(), arguments)
+    options = parse(verb_parser("quickstart"), arguments)
     if options.run is None:
         options.run = "runs/quickstart" if options.task == "oar" else "runs/quickstart-wscr"
     if options.overlay is not None and not Path(options.overlay).is_file():
         raise InputError(
-            expected="a config to lay over those of the training steps, as --overlay",
-            found=f"none at {options.overlay}",
+            expected="a config as --overlay",
+            found=f"no file at {options.overlay}",
             remedy="Correct the path.",
         )
     steps = commands(options)
     begun = is_begun(options.run, options.source, options.seed)
     journal = Journal(Path(options.run) / JOURNAL, options.resume)
-    if begun and journal.state(steps[0]) != "done":
-        print(f"{options.run} is a run already: its catalog stays, the steps are run again")
+    if begun and journal.state(0, steps[0]) != "done":
+        print(f"{options.run} is a run already: its catalog is kept, and the other steps run again")
         del steps[0]
     started = time.monotonic()
-    try:
-        for number, command in enumerate(steps, 1):
-            _call(command, journal, f"[{number}/{len(steps)}]", started)
-    except (Interrupted, KeyboardInterrupt):
-        again = [word for word in arguments if word != "--resume"]
-        raise Interrupted(
-            f"stopped in step {number} of {len(steps)} ({_name(command)}); the steps before are "
-            f"kept; go on with: {shlex.join(['r4t', 'quickstart', *again, '--resume'])}"
-        ) from None
-    what = "The rest of it" if options.resume else "The whole method"
+    again = [word for word in arguments if word != "--resume"]
+    _run_steps(steps, journal, shlex.join(["r4t", "quickstart", *again, "--resume"]))
+    what = "The remaining steps" if options.resume else "The whole method"
     print(f"\n{what} took {tqdm.format_interval(time.monotonic() - started)}.")
     from r4t.run import Run
 
@@ -104,7 +70,7 @@ def run(arguments: list[str]) -> None:
 
 
 class Journal:
-    """Records in a file of the run which steps of a quickstart are done, and which has begun.
+    """Records in a file which steps of a quickstart are done, and which has begun.
 
     A step is identified by its arguments and the content of its configs.
 
@@ -115,25 +81,45 @@ class Journal:
 
     def __init__(self, path: Path, resumed: bool) -> None:
         self.path = path
-        self._passed: list[str] = []
         read = resumed and path.is_file()
-        self.entries: dict[str, str] = json.loads(path.read_text("utf-8")) if read else {}
+        self.entries: list[list[str]] = json.loads(path.read_text("utf-8")) if read else []
 
-    def state(self, command: list[str]) -> str:
-        """Return ``"done"``, ``"begun"`` or, for an unknown step, an empty string."""
-        return self.entries.get(_digest(command), "")
+    def state(self, number: int, command: list[str]) -> str:
+        """Return ``"done"``, ``"begun"`` or, if the step has changed or never ran, an empty string."""
+        step, state = self.entries[number] if number < len(self.entries) else ("", "")
+        return state if step == _digest(command) else ""
 
-    def keep(self, command: list[str]) -> None:
-        """Leave the entry of a step in the journal."""
-        self._passed.append(_digest(command))
-
-    def note(self, command: list[str], state: str) -> None:
-        """Record that a step has begun or is done; later steps, which build on it, are forgotten."""
-        name = _digest(command)
-        self.entries = {step: self.entries[step] for step in self._passed} | {name: state}
-        if state == "done":
-            self._passed.append(name)
+    def note(self, number: int, command: list[str], state: str) -> None:
+        """Record that a step has begun or is done, and forget later steps, which build on it."""
+        self.entries[number:] = [[_digest(command), state]]
         write_text(self.path, json.dumps(self.entries, indent=2))
+
+
+def _run_steps(steps: list[list[str]], journal: Journal, resuming: str) -> None:
+    from r4t.__main__ import run as run_verb
+
+    started = time.monotonic()
+    for number, command in enumerate(steps):
+        state, began = journal.state(number, command), time.monotonic()
+        resumed = state == "begun" and command[0] == "fit"
+        words = [*command, "--ckpt_path", "last"] if resumed else command
+        print(f"\n[{number + 1}/{len(steps)}] {shlex.join(['r4t', *words])}", flush=True)
+        if state == "done":
+            print("(already done)", flush=True)
+            continue
+        if command[0] == "fit":  # other verbs resume or start again by themselves
+            journal.note(number, command, "begun")
+        try:
+            run_verb(words)
+        except (Interrupted, KeyboardInterrupt):
+            raise Interrupted(
+                f"stopped in step {number + 1} of {len(steps)} ({_name(command)}); earlier steps are "
+                f"kept; resume with: {resuming}"
+            ) from None
+        journal.note(number, command, "done")
+        now = time.monotonic()
+        total = tqdm.format_interval(now - started)
+        print(f"({now - began:.0f} s; {total} since the start)", flush=True)
 
 
 def _digest(command: list[str]) -> str:
@@ -151,10 +137,10 @@ def _name(command: list[str]) -> str:
 
 
 def is_begun(run: str, source: str | None, seed: int) -> bool:
-    """Whether ``run`` has begun, with the same data.
+    """Whether ``run`` has begun with this data.
 
     Raises:
-        InputError: If it has begun with other data, so that its catalog must not be replaced.
+        InputError: If it has begun with other data; its catalog is never replaced.
     """
     if not (Path(run) / "run.json").is_file():
         return False
@@ -175,7 +161,7 @@ def is_begun(run: str, source: str | None, seed: int) -> bool:
 
 
 def commands(options: Namespace) -> list[list[str]]:
-    """Return the verbs of the whole method with their arguments, from the options of this verb."""
+    """Return the commands of the whole method, as a verb and its arguments."""
     run, seed = options.run, ["--seed", str(options.seed)]
     catalog = ["catalog", options.source or "wardrobe", "--out", f"{run}/catalog", "--overwrite"]
     queries = ["queries", f"{run}/catalog", "--out", f"{run}/queries", "--overwrite"]
@@ -205,24 +191,3 @@ def _step(verb: str, name: str, options: Namespace) -> list[str]:
     # A model that was trained for a few steps cannot pass a gate.
     gate = ["--model.init_args.gate", "0.0"] if options.smoke and name == "4_accelerate" else []
     return [verb, *configs, "--run", options.run, "--seed_everything", str(options.seed), *gate]
-
-
-def _call(command: list[str], journal: Journal, place: str, started: float) -> None:
-    from r4t.__main__ import run as run_verb
-
-    title = f"{place} {shlex.join(['r4t', *command])}"
-    state = journal.state(command)
-    if state == "done":
-        print(f"\n{title}\n(done before)", flush=True)
-        journal.keep(command)
-        return
-    resumed = state == "begun" and command[0] == "fit"
-    print(f"\n{title}{' --ckpt_path last' if resumed else ''}", flush=True)
-    began = time.monotonic()
-    if command[0] == "fit":  # other verbs resume or start again by themselves
-        journal.note(command, "begun")
-    run_verb([*command, *(["--ckpt_path", "last"] if resumed else [])])
-    journal.note(command, "done")
-    now = time.monotonic()
-    total = tqdm.format_interval(now - started)
-    print(f"({now - began:.0f} s; {total} since the start)", flush=True)

@@ -1,4 +1,4 @@
-"""Notices of the libraries below that do not help a user of ``r4t`` → hidden."""
+"""Library notices of no use to a user of ``r4t`` → hidden."""
 
 import logging
 import warnings

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """The user stopped the work; the program prints this message alone and exits with code 130."""
+    """The user stopped the work; the program prints this message and exits with code 130."""
 
 
 class AtOnce(KeyboardInterrupt):
@@ -32,7 +32,7 @@ class Interruption:
         self._previous: Any = None
 
     def listen(self) -> None:
-        """Take over Ctrl-C, except in a thread and where it is ignored (``nohup``)."""
+        """Take over Ctrl-C, except in a thread or if the process ignores it (``nohup``)."""
         self.requested = False
         ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         if self._previous is None and not ignored and _is_main_thread():

@@ -25,7 +25,7 @@ class LogLines(tqdm):
     """A tqdm for logs: each state is a line of its own, without carriage returns."""
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Print the state; tqdm asks for an empty ``msg`` to erase a bar, which a log cannot."""
+        """Print the state, except if tqdm wants to erase a bar (``msg`` is empty)."""
         if msg is None:
             print(self, file=self.fp, flush=True)
         return False
@@ -37,10 +37,10 @@ def progress(
     """Return a tqdm to loop over, or to ``update`` by hand as a context manager.
 
     Args:
-        what: Name of the work, such as ``encoding``.
-        items: What to loop over; each is a step.
-        total: Steps in all; the number of items by default, None if unknown.
-        done: Steps done before, which do not count for the time left.
+        what: Label, such as ``encoding``.
+        items: What to loop over; each item is a step.
+        total: Number of steps; that of the items by default, None if unknown.
+        done: Steps done earlier; the time left is estimated without them.
 
     Examples:
         >>> list(progress("reading", ["a", "b"]))

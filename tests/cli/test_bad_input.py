@@ -190,7 +190,7 @@ def test_a_catalog_that_is_not_the_runs(refused, run, small_items, tmp_path):
     items = Items(small_items.ids, texts)
     write_catalog(run.catalog, items, encoder.encode(texts), encoder, overwrite=True)
     before = content(run.folder)
-    said = f"keeps to the catalog it was begun with (fingerprint {run.fingerprint[:12]}) — found"
+    said = f"run {run.folder} was begun with (fingerprint {run.fingerprint[:12]}), but found"
     assert said in refused("retrieve", run.folder, "red linen")
     assert said in refused("evaluate", run.folder)
     assert said in refused(*tune(tmp_path, run, {"diversity": 1.0}))
@@ -442,19 +442,21 @@ def test_synthesis_counts_samples_without_a_subquery(refused, run, tmp_path):
 
 def test_more_items_than_the_catalog_has(refused, run):
     sentence = refused("retrieve", run.folder, "red linen", "--size", "201")
-    assert "cannot be larger than the catalog — asked for 201 of 200 items in" in sentence
-    assert "needs at least one item, found size 0" in refused(
-        "retrieve", run.folder, "red linen", "--size", "0"
-    )
+    assert f"at most 200 items, all of {run.catalog}, but found 201. Ask for fewer." in sentence
+    sentence = refused("retrieve", run.folder, "red linen", "--size", "0")
+    assert "a set of at least one item, but found size 0" in sentence
     sentence = refused("evaluate", run.folder, "--pool_size", "500")
-    assert "cannot be larger than the catalog — asked for 500 of 200 items in" in sentence
+    assert f"at most 200 items, all of {run.catalog}, but found 500. Ask for fewer." in sentence
 
 
 def test_a_query_of_which_no_word_is_known(refused, run):
     sentence = refused("retrieve", run.folder, "zyzzyva quokka")
-    assert sentence.startswith("A query must share at least one word with the catalog's vocabulary")
-    assert "of 'zyzzyva quokka' the encoder knows none; use other words" in sentence
-    assert "the encoder knows none" in refused("retrieve", run.folder, "")
+    assert (
+        "a query with at least one word of the catalog's vocabulary, but found 'zyzzyva quo"
+        in sentence
+    )
+    assert "of which the encoder knows no word. Use other words" in sentence
+    assert "but found '', of which the encoder knows no word" in refused("retrieve", run.folder, "")
 
 
 def test_text_queries_to_own_vectors_without_an_encoder(refused, run, small_items, tmp_path):
@@ -462,7 +464,7 @@ def test_text_queries_to_own_vectors_without_an_encoder(refused, run, small_item
     write_catalog(run.catalog, small_items, vectors, None, overwrite=True)
     (run.folder / "run.json").unlink()
     Run.begin(run.folder)
-    said = "Text queries need a text encoder — catalog"
+    said = "a catalog with a text encoder, to search by text, but found vectors without one in"
     assert said in refused("retrieve", run.folder, "red linen")
     assert said in refused("evaluate", run.folder)
     assert said in refused(*tune(tmp_path, run, {"diversity": 1.0}))
@@ -474,10 +476,9 @@ def test_an_unknown_verb_names_the_nearest(refused):
 
 
 def test_a_folder_that_is_no_run(refused, tmp_path):
-    assert f"A run is a folder with run.json, found none in {tmp_path}" in refused(
-        "retrieve", tmp_path, "red linen"
-    )
-    assert "A run is a folder with run.json" in refused("evaluate", tmp_path / "nowhere")
+    said = "Expected a run, which is a folder with run.json, but found no such file in"
+    assert f"{said} {tmp_path}." in refused("retrieve", tmp_path, "red linen")
+    assert f"{said} {tmp_path}/nowhere." in refused("evaluate", tmp_path / "nowhere")
     toy = configs_folder() / "toy" / "1_tune.yaml"
     assert "found no catalog.json in" in refused("fit", "--config", toy, "--run", tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -485,10 +486,13 @@ def test_a_folder_that_is_no_run(refused, tmp_path):
 
 def test_a_run_that_has_not_come_so_far(refused, small_run):
     sentence = refused("retrieve", small_run.folder, "red linen")
-    assert "Model 'diffusion' of a run lies in" in sentence
-    assert "run the steps up to it" in sentence
+    assert (
+        "but found that the run has no model in distill/model yet. Run the steps up to it"
+        in sentence
+    )
     sentence = refused("retrieve", small_run.folder, "red linen", "--with", "difusion")
-    assert sentence.endswith("found 'difusion'. Did you mean 'diffusion'?")
+    assert "found 'difusion'." in sentence
+    assert sentence.endswith("Did you mean 'diffusion'?")
     toy = configs_folder() / "toy"
     sentence = refused(
         "synthesize", "--config", toy / "2_synthesize.yaml", "--run", small_run.folder

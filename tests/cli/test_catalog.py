@@ -80,7 +80,7 @@ def test_own_vectors_without_encoder(source, tmp_path, capsys):
         InputError, match=r"--dim in 1\.\.5, the width of the vectors, but found 6\."
     ):
         verb.run([*arguments, str(tmp_path / "c"), "--dim", "6"])
-    with pytest.raises(InputError, match=r"found lsa, which has a space of its own"):
+    with pytest.raises(InputError, match=r"found lsa, whose space is another"):
         verb.run([*arguments, str(tmp_path / "c"), "--encoder", "lsa"])
 
 
@@ -138,7 +138,8 @@ def test_wardrobe_with_its_truth_apart(tmp_path):
 def test_help_starts_without_heavy_imports():
     code = (
         "import sys\nfrom r4t.cli import catalog, queries\n"
-        "catalog.parser().format_help(); queries.parser().format_help()\n"
+        "from r4t.cli.arguments import verb_parser\n"
+        "verb_parser('catalog').format_help(); verb_parser('queries').format_help()\n"
         "print([m for m in ('torch', 'transformers', 'lightning', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -61,19 +61,19 @@ def test_the_brief_help_of_evaluate_leaves_nothing_out(screen):
         (
             "catalog",
             {
-                "What comes in": ["SOURCE", "--id_field", "--text_field", "--first", "--verbatim"],
-                "What is written": ["--out", "--overwrite"],
+                "Input": ["SOURCE", "--id_field", "--text_field", "--first", "--verbatim"],
+                "Output": ["--out", "--overwrite"],
                 "Encoder and vectors": ["--encoder", "--vectors", "--dim", "--max_length"],
                 "Collections": ["--collections"],
-                "The generated benchmark": ["--size", "--seed"],
+                "Generated benchmark": ["--size", "--seed"],
             },
         ),
         (
             "queries",
             {
-                "What comes in": ["CATALOG"],
-                "What is written": ["--out", "--overwrite", "--count", "--folds", "--seed"],
-                "Where queries come from, if not from the catalog's phrases": [
+                "Input": ["CATALOG"],
+                "Output": ["--out", "--overwrite", "--count", "--folds", "--seed"],
+                "Source of the queries, if not the catalog's phrases": [
                     *("--sets", "--wardrobe", "--endpoint", "--model")
                 ],
                 "Recomposed sets": ["--recompose", "--slot"],

@@ -12,7 +12,7 @@ def test_configs_are_copied_to_be_edited(tmp_path, capsys):
     assert sorted(path.relative_to(target) for path in target.rglob("*.yaml")) == names
     for name in names:
         assert (target / name).read_bytes() == (source / name).read_bytes()
-    assert f"{len(names)} configs copied into {target}" in capsys.readouterr().out
+    assert f"{len(names)} configs copied to {target}" in capsys.readouterr().out
 
 
 def test_nothing_is_overwritten(tmp_path):

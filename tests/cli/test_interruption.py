@@ -99,7 +99,7 @@ def test_a_fit_stopped_by_the_user_goes_on_to_the_same_end(program, run, tmp_pat
     assert "Traceback" not in printed
     sentence = printed.splitlines()[-1]
     match = re.match(
-        r"r4t: stopped at step (\d+); go on with: (r4t fit .* --ckpt_path last)$", sentence
+        r"r4t: stopped at step (\d+); resume with: (r4t fit .* --ckpt_path last)$", sentence
     )
     assert match is not None, printed
     # The checkpoint is of the very step, not of the last seventh rollout.
@@ -120,7 +120,8 @@ def test_the_second_time_a_fit_stops_at_once(run, tmp_path):
     code, printed = stopped(arguments, last.exists, tmp_path, times=2)
     assert code == 130, printed
     assert re.search(
-        r"\nr4t: stopped at (once; from the last checkpoint: |step \d+; go on )", printed
+        r"\nr4t: stopped at (once; resume from the last checkpoint with|step \d+; resume with): ",
+        printed,
     )
     assert printed.rstrip().endswith("--ckpt_path last")
 
@@ -145,7 +146,7 @@ def test_ranks_stop_at_one_step_and_one_of_them_reports(run, tmp_path):
     printed = path.read_text()
     assert code == 130, printed
     sentences = re.findall(
-        r"^r4t: stopped at step (\d+); go on with: .* --ckpt_path last$", printed, re.M
+        r"^r4t: stopped at step (\d+); resume with: .* --ckpt_path last$", printed, re.M
     )
     assert len(sentences) == 1, printed
     assert "Traceback" not in printed
@@ -183,7 +184,7 @@ def test_a_synthesis_stopped_by_the_user_goes_on(program, run, tmp_path):
     assert code == 130, printed
     shown = shlex.join(["r4t", *arguments])
     assert re.search(
-        rf"\nr4t: stopped after batch \d+; .* go on with: {re.escape(shown)}\n$", printed
+        rf"\nr4t: stopped after batch \d+; .* resume with: {re.escape(shown)}\n$", printed
     )
     landed = sum(len(json.loads(p.read_text())["queries"]) for p in folder.glob("shard-*.json"))
     assert 0 < landed < 24

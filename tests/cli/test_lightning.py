@@ -204,7 +204,9 @@ def test_a_killed_process_goes_on_in_another(program, small_run, arguments, tmp_
 
 def test_a_fit_that_begins_anew_is_not_led_astray(program, small_run, arguments):
     step = small_run.step("tune")
-    with pytest.warns(UserWarning, match=r"There is no .*last.ckpt to resume from yet: the step"):
+    with pytest.warns(
+        UserWarning, match=r"There is no .*last.ckpt to resume from yet: the step starts"
+    ):
         assert program(*arguments, "--ckpt_path", "last")[0] == 0
     first = model(step)
     last, previous = (step / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))

@@ -26,7 +26,7 @@ MISTAKES = {
         "items.jsonl --out c --dim 128": r"found .*128 for 3 texts",
         "items.jsonl --out c --collections maen": r"'maen' .*'mean'",
         "latin.csv --out c": r"byte 0xe9.* latin.csv",
-        "semi.csv --out c": r"'id;text' with ';' in semi.csv",
+        "semi.csv --out c": r"';' in the header 'id;text' of semi.csv",
         "bad.parquet --out c": r"bad.parquet",
         "items.jsonl --dim 1 --out taken/c": r"found 'File exists' at taken\. Name another path",
         "items.jsonl --out c --dmi 2": r"setting of 'r4t catalog', but found '--dmi'.* mean '--dim'\?$",
@@ -53,12 +53,12 @@ MISTAKES = {
         f"{TUNE} --run taken": r"no catalog.json in taken/catalog",
         f"{SYNTHESIZE} --run run": r"training_step for 'r4t fit', but found r4t.synthesis.Synthesizer .* "
         r"with 'r4t synthesize'",
-        "--config configs/toy/5_evaluate.yaml": r"'\w+' in configs/toy/5_evaluate.yaml\. .* the verb that",
+        "--config configs/toy/5_evaluate.yaml": r"'\w+' in configs/toy/5_evaluate.yaml\. .* the verb it was",
         f"{TUNE} --rnu x": r"found '--rnu'\. .* Did you mean '--run'\?$",
         f"{TUNE} --rnu=x": r"found '--rnu'\. .* Did you mean '--run'\?$",
         f"{TUNE} runs/toy": r"runs/toy",
         "--config configs/toy/0_warm_start.yaml --run run --trainer.accelerator cup": r"trainer settings "
-        r"that fit .* error of Lightning: .*cup.* Correct trainer in the config",
+        r"that fit .* error of Lightning: .*cup.* Correct 'trainer' in the config",
     },
     "validate": {
         "": r"the config of a step for 'r4t validate', but found none",
@@ -71,7 +71,7 @@ MISTAKES = {
     },
     "test": {
         "": r"the config of a step for 'r4t test', but found none",
-        f"{TUNE} --run run": r"test_step .* found r4t.grpo.module.FanoutTuner .* with 'r4t evaluate'",
+        f"{TUNE} --run run": r"test_step .* found r4t.grpo.FanoutTuner .* with 'r4t evaluate'",
         "--config nope.yaml": r"a YAML file after --config, but found none at nope.yaml",
         "--config configs/toy/5_evaluate.yaml": r"in configs/toy/5_evaluate.yaml",
         "--config": r"--config",
@@ -85,19 +85,22 @@ MISTAKES = {
     },
     "synthesize": {
         "": r"the config of a step for 'r4t synthesize', but found none",
-        f"{TUNE} --run run": r"predict_step .* found r4t.grpo.module.FanoutTuner .* with 'r4t fit'",
+        f"{TUNE} --run run": r"predict_step .* found r4t.grpo.FanoutTuner .* with 'r4t fit'",
         f"{SYNTHESIZE} --run run": r"fanout.json",
-        f"{SYNTHESIZE} --model.init_args.smaples 8": r"a setting of Synthesizer, but found "
-        r"'--model.init_args.smaples'\. .* Did you mean 'samples'\?$",
-        f"{SYNTHESIZE} --run run --model.init_args.samples 0": r"samples.* found (samples=)?0",
+        f"{SYNTHESIZE} --model.init_args.sampling.smaples 8": r"a setting of 'sampling' in Synthesizer, "
+        r"but found '--model.init_args.sampling.smaples'\. .* Did you mean 'samples'\?$",
+        f"{SYNTHESIZE} --model.init_args.samples 8": r"a setting of Synthesizer, but found "
+        r"'--model.init_args.samples'\. .* Did you mean 'sampling.samples'\?$",
+        f"{SYNTHESIZE} --run run --model.init_args.sampling.samples 0": r"samples.* found (samples=)?0",
     },
     "evaluate": {
         "nope": r"run.json.* nope",
         "run --split tset": r"tset",
-        "run --methods '[MRR]'": r"'MRR'.*MMR",
+        "run --methods '[MRR]'": r"'MRR'\. .* Did you mean 'mmr'\?$",
         "run --methods MMR": r"list\[str\].* for methods, but found 'MMR'",
         "run --weights '{diversty: 1.0}'": r"'diversty'.* mean 'diversity'\?$",
-        TUNE: r"'\w+' in configs/toy/1_tune.yaml\. .* run the file with the verb",
+        TUNE: r"'\w+' in configs/toy/1_tune.yaml\. .* use the file with the verb",
+        "run --wieghts '{}'": r"a setting of 'r4t evaluate', .*'--wieghts'\. .* mean '--weights'\?$",
         "--config typo.yaml": r"a setting of 'r4t evaluate', but found 'pool_sise' in typo.yaml\. .* mean "
         r"'pool_size'\?$",
         "run --plots maybe": r"type bool for plots, but found 'maybe'",
@@ -106,7 +109,7 @@ MISTAKES = {
         "run": r"query",
         "run bohemian festival style": r"festival style",
         "nope 'red linen'": r"run.json.* nope",
-        "run 'red linen'": r"run/distill/model.* r4t fit .*/3_distill.yaml --run run",
+        "run 'red linen'": r"no model in distill/model.* r4t fit .*/3_distill.yaml --run run",
         "run 'red linen' --with studnet": r"'studnet'.* mean 'student'\?$",
         "run 'red linen' --siez 3": r"found '--siez'\. .* Did you mean '--size'\?$",
         "run 'red linen' --size ten": r"type int for size, but found 'ten'",
@@ -116,13 +119,13 @@ MISTAKES = {
         "run": r"query",
         "nope 'red linen'": r"run.json.* nope",
         "run 'red linen' --with foml": r"'foml'.* Did you mean 'folm'\?$",
-        "run --queries nope.txt": r"none at nope.txt",
+        "run --queries nope.txt": r"no file at nope.txt",
         "run 'red linen' --fields nuon": r"nuon.* Did you mean 'noun'\?$",
     },
     "report": {
         "": r"runs",
-        "run": r"results.json.* none in run",
-        "nope": r"results.json.* none in nope",
+        "run": r"results.json, but found no readable file in run",
+        "nope": r"results.json, but found no readable file in nope",
         "run --compare A": r"--compare",
         "run --otu x": r"found '--otu'\. .* Did you mean '--out'\?$",
     },
@@ -152,7 +155,7 @@ MISTAKES = {
     "quickstart": {
         "--task wcsr": r"'wcsr' .*'wscr'",
         "--source nope --run x": r"nothing at nope",
-        "--overlay nope.yaml": r"as --overlay, but found none at nope.yaml",
+        "--overlay nope.yaml": r"as --overlay, but found no file at nope.yaml",
         "--run run": r"run to keep its catalog, .* Name another folder with --run",
         "--run taken": r"found 'File exists' at taken",
         "--seed one": r"type int for seed, but found 'one'",
@@ -209,7 +212,8 @@ INIT = "init_args"
 WRONG_WORDS = [
     (
         {"trainer": {"max_step": 3}},
-        r"'trainer.max_step' in x.yaml\. .* Did you mean 'max_steps'\?$",
+        r"a setting of 'trainer' in 'r4t fit', but found 'trainer.max_step' in x.yaml\. .* mean "
+        r"'max_steps'\?$",
     ),
     ({"trainner": {"max_steps": 3}}, r"'trainner' in x.yaml\. .* Did you mean 'trainer'\?$"),
     (
@@ -217,6 +221,25 @@ WRONG_WORDS = [
         r"a setting of QueryData, but found 'data.init_args.batch_siez' in x.yaml\. Known: .*"
         r"val_queries.* Did you mean 'batch_size'\?$",
     ),
+    (
+        {"model": {INIT: {"grpo": {"grop_size": 3}}}},
+        r"a setting of 'grpo' in FanoutTuner, but found 'model.init_args.grpo.grop_size' in x.yaml\. "
+        r"Known: clip, group_size, .* Did you mean 'group_size'\?$",
+    ),
+    (
+        {"model": {INIT: {"grpo": {"grop_size": {}}}}},
+        r"'grpo' in FanoutTuner, but found 'model.init_args.grpo.grop_size' in x.yaml\. .*'group_size'\?$",
+    ),
+    (
+        {"model": {INIT: {"retreival": {}}}},
+        r"a setting of FanoutTuner, but found 'model.init_args.retreival' in x.yaml\. Known: .* Did you "
+        r"mean 'retrieval'\?$",
+    ),
+    (
+        {"model": {INIT: {"retreival": {"cached": {}}}}},
+        r"found 'model.init_args.retreival' in x.yaml\. .* Did you mean 'retrieval'\?$",
+    ),
+    ({"trainner": {}}, r"'trainner' in x.yaml\. .* Did you mean 'trainer'\?$"),
     (
         {"model": {INIT: {"reward": {INIT: {"wieghts": {"diversity": 1.0}}}}}},
         r"of Reward, .*'model.init_args.reward.init_args.wieghts' in x.yaml\. .* mean 'weights'\?$",
@@ -276,6 +299,12 @@ def test_a_config_with_a_wrong_word_names_the_right_one(
         ("--trainer.callbacks+=KeepLst", r"found 'KeepLst'\. .* Did you mean 'KeepLast'\?$"),
         ("--model WarmStrt", r"found 'WarmStrt'\. .* Did you mean 'WarmStart'\?$"),
         ("--trainer.max_stesp 3", r"found '--trainer.max_stesp'\. .* Did you mean 'max_steps'\?$"),
+        ("--max_steps 3", r"found '--max_steps'\. .* Did you mean '--trainer.max_steps'\?$"),
+        (
+            "--model.init_args.retreival '{}'",
+            r"a setting of FanoutTuner, but found '--model.init_args.retreival'\. .* 'retrieval'\?$",
+        ),
+        ("--trainer.max_stesp={}", r"found '--trainer.max_stesp'\. .* Did you mean 'max_steps'\?$"),
         ("--print_config=commnts", r"commnts"),
     ],
 )
@@ -283,3 +312,12 @@ def test_an_option_with_a_wrong_word_names_the_right_one(program, project, words
     code, _, err = program("fit", *shlex.split(f"{TUNE} {words}"))
     assert (code, "Traceback" in err) == (2, False), err
     assert re.search(pattern, err.splitlines()[-1]), err
+
+
+def test_an_empty_mapping_is_a_value_of_a_known_key(program, project):
+    empty = ["--model.init_args.retrieval={}", "--config", "{model: {init_args: {grpo: {}}}}"]
+    code, printed, err = program("fit", *shlex.split(TUNE), *empty, "--print_config")
+    assert code == 0, err
+    init_args = yaml.safe_load(printed)["model"]["init_args"]
+    assert init_args["grpo"]["group_size"] == 8
+    assert init_args["retrieval"]["cached"] == 65536  # those of the first config stay

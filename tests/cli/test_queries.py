@@ -37,8 +37,8 @@ def test_words_that_no_text_has_are_counted(shop, tmp_path, capsys):
     verb.run([str(tmp_path / "catalog"), "--out", str(tmp_path / "q"), "--sets", str(shop)])
     # "idea" of all; the numbers are in the texts.
     assert (
-        "unknown   20 of 20 queries have words that no text of the catalog has, and that LSA cannot "
-        "search: idea (20); put them into the texts"
+        "unknown   20 of 20 queries have words that are in no text of the catalog, so LSA "
+        "ignores them: idea (20); add them to the texts"
     ) in capsys.readouterr().out
 
 
@@ -95,7 +95,7 @@ def test_endpoint(shop, tmp_path, monkeypatch):
 def test_refusals(shop, wardrobe, tmp_path):
     catalog, out = str(tmp_path / "catalog"), ["--out", str(tmp_path / "q")]
     with pytest.raises(
-        InputError, match=r"one origin, but found --sets and --wardrobe\. Leave out"
+        InputError, match=r"one source of queries, but found --sets and --wardrobe\. Leave out"
     ):
         verb.run([catalog, *out, "--sets", "x", "--wardrobe", "oar"])
     with pytest.raises(InputError, match=r"--endpoint with --model, but found --model alone"):
@@ -182,7 +182,7 @@ def test_recomposed_queries_of_folds(shop, tmp_path):
 
 @pytest.mark.parametrize("amount", ["0", "-3", "0.0", "many", "1e9", "-0.5", ".", "0.001"])
 def test_no_number_of_recomposed_queries(amount):
-    with pytest.raises(InputError, match=r"with a point .* found '.*' for 100 training queries"):
+    with pytest.raises(InputError, match=r"a share .* found '.*' for 100 training queries"):
         verb.how_many(amount, 100)
 
 

@@ -3,7 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from r4t.cli.quickstart import commands, is_begun, parser, run
+from r4t.cli.arguments import verb_parser
+from r4t.cli.quickstart import commands, is_begun, run
 from r4t.errors import InputError
 from r4t.run import Run
 from r4t.support.interruption import Interrupted
@@ -33,7 +34,7 @@ def test_a_run_on_other_data_is_never_replaced(tmp_path):
 
 def test_the_steps_of_the_method_in_order():
     words = ["--run", "runs/x", "--task", "wscr", "--source", "folder", "--seed", "3"]
-    steps = commands(parser().parse_args(words))
+    steps = commands(verb_parser("quickstart").parse_args(words))
     assert [command[0] for command in steps] == STEPS
     assert steps[1][-2:] == ["--sets", "folder"]
     for step in steps[2:7]:
@@ -71,7 +72,7 @@ def test_a_quickstart_goes_on_where_it_was_stopped(called, capsys):
     with pytest.raises(Interrupted) as stop:
         run(["--run", "run", "--seed", "0"])
     assert str(stop.value) == (
-        "stopped in step 4 of 8 (fit 1_tune); the steps before are kept; go on with: "
+        "stopped in step 4 of 8 (fit 1_tune); earlier steps are kept; resume with: "
         "r4t quickstart --run run --seed 0 --resume"
     )
     assert [command[0] for command in calls] == STEPS[:4]
@@ -84,7 +85,7 @@ def test_a_quickstart_goes_on_where_it_was_stopped(called, capsys):
     assert calls[0] == [*tune, "--ckpt_path", "last"]
     assert "--ckpt_path" not in calls[2]
     printed = capsys.readouterr().out
-    assert printed.count("(done before)") == 3
+    assert printed.count("(already done)") == 3
     # All is done now; without --resume the steps are made again, on the same catalog.
     calls.clear()
     run(["--run", "run", "--resume"])

@@ -1,6 +1,5 @@
 """Files and commands that a page shows without running them → an error if they are wrong."""
 
-import importlib
 import json
 import re
 import tomllib
@@ -10,9 +9,9 @@ import yaml
 
 from r4t.__main__ import LIGHTNING_VERBS, VERBS
 from r4t.__main__ import run as run_verb
-from r4t.cli import lightning
-from r4t.cli.arguments import parse
-from r4t.cli.catalog import OWN
+from r4t.cli import evaluate, lightning
+from r4t.cli.arguments import parse, verb_parser
+from r4t.cli.catalog import ENCODER_CLASS
 from tests.docs.imports import unknown
 
 NOT_RUN = {
@@ -63,10 +62,10 @@ def check_command(words: list[str], place: Path, monkeypatch) -> None:
         build(words[1], words[2:], monkeypatch)
     else:
         assert words[1] in VERBS, f"no such verb: {words[1]}"
-        module = importlib.import_module(f"r4t.cli.{words[1].replace('-', '_')}")
-        parse(module.parser(), words[2:])
+        evaluates = words[1] == "evaluate"
+        parse(evaluate.parser() if evaluates else verb_parser(words[1]), words[2:])
         for word in words[2:]:
-            if re.fullmatch(OWN, word) and not word.startswith("clip:"):
+            if re.fullmatch(ENCODER_CLASS, word):
                 module_name, class_name = word.split(":")
                 check_imports(f"from {module_name} import {class_name}", place)
 
