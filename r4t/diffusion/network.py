@@ -73,7 +73,7 @@ class SetTransformer(SetNetwork):
     """
 
     block_type: type[Block] = Block
-    arguments = ("dim", "width", "mlp_width", "heads", "layers", "set_size")
+    arguments: tuple[str, ...] = ("dim", "width", "mlp_width", "heads", "layers", "set_size")
     arguments += ("condition_tokens", "dropout", "qk_norm")
 
     def __init__(

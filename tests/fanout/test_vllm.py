@@ -295,7 +295,8 @@ def test_a_server_that_does_not_fit_is_refused_before_it_writes(make, frozen, li
     with serving(make(), names=("other", "served")) as seen:
         frozen(seen).sample(QUERIES, SEEDS)
         with pytest.raises(
-            InputError, match="takes the weights of the model.*found send_weights: false. Leave it out"
+            InputError,
+            match="takes the weights of the model.*found send_weights: false. Leave it out",
         ):
             backend(seen).sync(make())
     other = copy.deepcopy(make())

@@ -16,6 +16,7 @@ import random
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from r4t.data.queries import Query
 from r4t.data.source import Items, ReferenceSet
@@ -108,7 +109,7 @@ def generate(seed: int, size: int = 6000) -> Wardrobe:
 
 
 def _public(items: list[Item]) -> Items:
-    columns = {
+    columns: dict[str, list[Any]] = {
         "category": [item.design.category for item in items],
         "color": [item.color for item in items],
         "material": [item.design.material for item in items],

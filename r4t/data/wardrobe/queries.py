@@ -117,7 +117,7 @@ def outfit_queries(
     """
     pairs = _split_pairs(rng, "style", "occasion")
     splits: Splits = {split: [] for split in SPLITS}
-    facets_of = {}
+    facets_of: dict[str, dict[str, str]] = {}
     for number, outfit in enumerate(outfits):
         facets = {"style": outfit.style, "occasion": outfit.occasion}
         split = pairs[frozenset(facets.items())]
@@ -159,7 +159,7 @@ def open_queries(
     for first, second in sorted(named_together):
         pairs |= _split_pairs(rng, first, second)
     splits: Splits = {split: [] for split in SPLITS}
-    facets_of = {}
+    facets_of: dict[str, dict[str, str]] = {}
     seen: set[str] = set()
     for kind, (names, templates) in KINDS.items():
         shares = {"train": 0.8, "val": 0.1, "test": 0.1}
