@@ -120,7 +120,7 @@ class Retriever:
             raise InputError(
                 expected="a set of at least one item",
                 found=f"size {size}",
-                remedy="Ask for 10, say.",
+                remedy="Ask for 10, for example.",
             )
         self.searcher.check_pool(size)
         vectors = self.searcher.encode_queries(list(queries))

@@ -45,7 +45,7 @@ class EncoderAsDecoder(LanguageModelSource):
             reader = transformers.AutoTokenizer.from_pretrained(path)
         if config.model_type != "bert":
             raise InputError(
-                expected="an encoder of type bert, to be a decoder",
+                expected="an encoder of type bert to turn into a decoder",
                 found=f"{config.model_type} at '{self.path}'",
                 remedy="Load a causal model with Pretrained.",
             )
