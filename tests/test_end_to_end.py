@@ -151,8 +151,8 @@ def test_retrieve_answers_with_distinct_items(run, capsys, model):
 
 
 def test_retrieve_names_the_words_that_it_does_not_know(run, capsys):
-    assert "not known" not in show(capsys, run, QUERY)
-    told = "\nnot known to the encoder, and so not asked for: xyzzy, plugh\n"
+    assert "ignored" not in show(capsys, run, QUERY)
+    told = "\nignored, because the encoder does not know them: xyzzy, plugh\n"
     assert show(capsys, run, f"{QUERY} xyzzy plugh").endswith(told)
 
 

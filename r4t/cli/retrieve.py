@@ -19,8 +19,9 @@ def run(arguments: list[str]) -> None:
         from r4t.cli.quiet import quiet
 
         quiet()
-    sizes = {"set_size": max(options.size, 1), "pool_size": max(options.size, POOL)}
-    retriever = Retriever.load(options.folder, options.method, options.index, **sizes)
+    retriever = Retriever.load(
+        options.folder, options.method, options.index, pool_size=max(options.size, POOL)
+    )
     answer = retriever(options.query, options.size, options.seed)
     if len(answer) == 0:
         raise InputError(
