@@ -88,6 +88,17 @@ def test_no_circles():
     assert sorted(waiting) == []
 
 
+def test_no_function_is_longer_than_a_screen():
+    long = {
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for folder in ("r4t", "objectives")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60
+    }
+    assert long == set()
+
+
 def test_few_files_at_the_top():
     assert len(list((ROOT / "r4t").glob("*.py"))) <= 18
 

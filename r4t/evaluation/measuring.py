@@ -6,7 +6,7 @@ pick items have none. *Items* judge what a user gets, alike for every method: th
 items of the pool, and the pool itself.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -163,9 +163,7 @@ def evaluate(
     truth = GroundTruth(searcher, queries) if ground_truth is None else ground_truth
     values: dict[str, dict[str, Values]] = {name: {} for name in names}
     sizes: dict[str, tuple[int, int]] = {}
-    for start in range(0, len(queries), plan.batch_size):
-        batch = list(queries[start : start + plan.batch_size])
-        vectors = searcher.encode_queries([query.text for query in batch])
+    for batch, vectors in _batches(searcher, queries, plan.batch_size):
         fields = truth.fields(batch)
         judge: Callable[[SetBatch], dict[str, Values]] | None = None
         for method in methods:
@@ -182,20 +180,23 @@ def evaluate(
                 values[method.name].setdefault(measure, []).extend(numbers)
             if on_sets is not None:
                 on_sets(method.name, batch, sets, measured, reasons | reasons_of_items)
-    set_size, pool_size = sizes[names[0]]
+    settings: dict[str, Any] = dict(zip(("set_size", "pool_size"), sizes[names[0]]))
+    settings |= {"catalog_items": len(searcher.catalog), "facts": scores.facts()}
     return Results(
-        settings={
-            "set_size": set_size,
-            "pool_size": pool_size,
-            "catalog_items": len(searcher.catalog),
-            "facts": scores.facts(),
-            "left_out": truth.left_out | scores.left_out,
-        },
+        settings | {"left_out": truth.left_out | scores.left_out},
         queries=[query.id for query in queries],
         values={name: scores.without_left_out(measured) for name, measured in values.items()},
         latency=_latency(methods, searcher, queries, plan),
         texts=[query.text for query in queries],
     )
+
+
+def _batches(
+    searcher: Searcher, queries: Sequence[Query], size: int
+) -> Iterator[tuple[list[Query], Tensor]]:
+    for start in range(0, len(queries), size):
+        batch = list(queries[start : start + size])
+        yield batch, searcher.encode_queries([query.text for query in batch])
 
 
 def _names(methods: Sequence[Method], queries: Sequence[Query]) -> list[str]:

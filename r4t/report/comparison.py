@@ -10,13 +10,14 @@ from r4t.errors import InputError, check_least
 from r4t.evaluation.measuring import Plan, Reasons, Scores, evaluate
 from r4t.evaluation.scores import COMPOSITE, scores_by_block
 from r4t.methods.context import MethodContext
-from r4t.methods.lineup import line_up
+from r4t.methods.lineup import Lineup, line_up
 from r4t.methods.registry import find
 from r4t.objective import Objective
 from r4t.report.answers import Answer, NamedScores, checked_columns, make_answers, short_columns
 from r4t.report.evaluation import Evaluation
 from r4t.retriever import POOL
 from r4t.reward import Reward
+from r4t.run import Run
 from r4t.sets import SetBatch
 
 COMPARED = ("zero-shot", "folm", "diffusion", "mmr", "no-fan-out")  # paper, figures 3 and 6
@@ -86,24 +87,17 @@ def compare_answers(
     pool_size = min(max(size, POOL), len(searcher.catalog))
     context = MethodContext(run, searcher, size, pool_size, distinct, reward=reward)
     lineup = line_up(context, methods)
-    if not lineup.methods:
-        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
-        raise InputError(
-            expected=f"at least one method that the run in {run.folder} has",
-            found=f"none ({absent})" if absent else "none",
-            remedy="Name others, such as mmr.",
-        )
+    _check_any(lineup, run)
     audited, left_out = evaluation.audited(reward)
     collector.audited = audited
-    results = evaluate(
+    left_out |= evaluate(
         lineup.methods,
         distinct,
         searcher,
         Scores(*scores_by_block(reward, audited), set(audited)),
         plan=Plan(latency_batches=(), draw=seed),
         on_sets=collector,
-    )
-    left_out |= results.settings["left_out"]
+    ).settings["left_out"]
     by_query = zip(*(collector.answers[method.name] for method in lineup.methods))
     answers = [_without(answer, left_out) for row in by_query for answer in row]
     missing = [f"{name} is missing: {reason}." for name, reason in lineup.absent.items()]
@@ -116,6 +110,16 @@ def compare_answers(
         facts=_facts(context, reward, seed),
         notes=[*missing, *_unscored(answers, collector.refused | left_out)],
     )
+
+
+def _check_any(lineup: Lineup, run: Run) -> None:
+    if not lineup.methods:
+        absent = "; ".join(f"{name}: {reason}" for name, reason in lineup.absent.items())
+        raise InputError(
+            expected=f"at least one method that the run in {run.folder} has",
+            found=f"none ({absent})" if absent else "none",
+            remedy="Name others, such as mmr.",
+        )
 
 
 def _facts(context: MethodContext, reward: Reward, seed: int) -> dict[str, str]:
