@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 import yaml
+from jsonargparse import ArgumentError
 
 from r4t.errors import InputError
 from tests.docs.blocks import ROOT, blocks_of
@@ -46,7 +47,7 @@ def test_a_mistake_in_a_shown_command_is_found(tmp_path, monkeypatch):
     shown("python my_music.py")
     with pytest.raises(InputError, match="found '--encder'"):
         shown("r4t catalog a.csv --encder lsa --out runs/a")
-    with pytest.raises(InputError, match="needs --out"):
+    with pytest.raises(ArgumentError, match="required: out"):
         shown("r4t catalog a.csv")
     with pytest.raises(InputError, match="--config"):
         shown("r4t fit --run runs/a")
