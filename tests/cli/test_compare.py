@@ -84,7 +84,7 @@ def test_answers_are_those_of_the_methods_alone(run):
     assert folm.items[0].id == searcher.catalog.ids[int(searcher.index.search(first, 1)[1])]
     assert all(item.subquery == folm.subqueries[item.direction - 1] for item in folm.items)
     assert answers["R4T-Diffusion"].subqueries == []
-    # eq. 1 of the parts that stand beside it.
+    # eq. 1 of the parts in the same column
     scores = folm.scores
     parts = {"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2}
     composite = sum(weight * scores[f"directions/{name}"] for name, weight in parts.items())
