@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from r4t.errors import InputError, check_least
+from r4t.geometry import check_anchor
 from r4t.reward import Reward
-from r4t.search import Searcher, check_anchor
+from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.files import write_text
 from r4t.support.named import build

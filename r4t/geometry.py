@@ -1,4 +1,4 @@
-"""Vectors (…, d) → unit vectors, Vendi scores, distinct ids: pure tensor math."""
+"""Vectors (…, d) → unit vectors, anchored directions, Vendi scores, distinct ids: pure tensor math."""
 
 import math
 
@@ -114,3 +114,38 @@ def _is_first(values: Tensor) -> Tensor:
     is_first = values >= 0
     is_first[:, 1:] &= values[:, 1:] != values[:, :-1]
     return is_first
+
+
+def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
+    """Pull directions toward their query: ``normalize(a·query + (1 − a)·direction)``.
+
+    Args:
+        query: (B, d) unit vectors.
+        directions: (B, k, d) unit vectors; a zero row, which is no direction, stays zero.
+        anchor: a in [0, 1): 0 leaves the directions unchanged bit for bit; near 1 each of them is
+            almost the query.
+
+    Raises:
+        InputError: If ``anchor`` is outside [0, 1).
+
+    Examples:
+        >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
+        >>> anchored(east, north, 0.5)
+        tensor([[[0.7071, 0.7071],
+                 [0.0000, 0.0000]]])
+    """
+    check_anchor(anchor)
+    if anchor == 0:
+        return directions
+    is_direction = (directions != 0).any(-1, keepdim=True)
+    return normalize(anchor * query.unsqueeze(1) + (1 - anchor) * directions) * is_direction
+
+
+def check_anchor(anchor: float) -> None:
+    """Raise an InputError if a share of the query is outside [0, 1)."""
+    if not 0 <= anchor < 1:
+        raise InputError(
+            expected="anchor to be at least 0 (the direction alone) and below 1 (the query alone)",
+            found=f"{anchor}",
+            remedy="Use 0, as the paper does, or a number below 1.",
+        )

@@ -11,7 +11,7 @@ from r4t.catalog import Catalog
 from r4t.data.queries import Query
 from r4t.encoder import Encoder
 from r4t.errors import InputError, check_least
-from r4t.geometry import distinct_first, normalize
+from r4t.geometry import anchored, distinct_first
 from r4t.index import Index
 from r4t.sets import Popularity, SetBatch, pad_rows
 from r4t.support.cache import Cache
@@ -332,38 +332,3 @@ class Searcher:
 def _rows(table: Tensor) -> list[Tensor]:
     """Copy rows, so that a cached one does not keep the whole table in memory."""
     return [row.clone() for row in table]
-
-
-def anchored(query: Tensor, directions: Tensor, anchor: float) -> Tensor:
-    """Pull directions toward their query: ``normalize(a·query + (1 − a)·direction)``.
-
-    Args:
-        query: (B, d) unit vectors.
-        directions: (B, k, d) unit vectors; a zero row, which is no direction, stays zero.
-        anchor: a in [0, 1): 0 leaves the directions unchanged bit for bit; near 1 each of them is
-            almost the query.
-
-    Raises:
-        InputError: If ``anchor`` is outside [0, 1).
-
-    Examples:
-        >>> east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
-        >>> anchored(east, north, 0.5)
-        tensor([[[0.7071, 0.7071],
-                 [0.0000, 0.0000]]])
-    """
-    check_anchor(anchor)
-    if anchor == 0:
-        return directions
-    is_direction = (directions != 0).any(-1, keepdim=True)
-    return normalize(anchor * query.unsqueeze(1) + (1 - anchor) * directions) * is_direction
-
-
-def check_anchor(anchor: float) -> None:
-    """Raise an InputError if a share of the query is outside [0, 1)."""
-    if not 0 <= anchor < 1:
-        raise InputError(
-            expected="anchor to be at least 0 (the direction alone) and below 1 (the query alone)",
-            found=f"{anchor}",
-            remedy="Use 0, as the paper does, or a number below 1.",
-        )

@@ -3,7 +3,7 @@ import torch
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.search import anchored
+from r4t.geometry import anchored
 
 
 @pytest.fixture

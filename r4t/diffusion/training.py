@@ -17,10 +17,11 @@ from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.sampler import seeded_noise
 from r4t.errors import InputError
+from r4t.geometry import anchored
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.search import Retrieval, Searcher, anchored
+from r4t.search import Retrieval, Searcher
 from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, ScheduledModule

@@ -15,7 +15,7 @@ from typing import Any
 
 from r4t.errors import InputError, check_least, nearest
 from r4t.fanout.reading import list_ends, read_entries, without_tags
-from r4t.search import check_anchor
+from r4t.geometry import check_anchor
 
 TASKS = ("oar", "wscr")  # built-in prompts
 SLOTS = ("query", "set_size", "think")  # the broad query, k, permission to think first

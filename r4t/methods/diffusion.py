@@ -10,7 +10,8 @@ from torch import Tensor
 from r4t.choice import QueryTime
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.search import Searcher, anchored
+from r4t.geometry import anchored
+from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
 
