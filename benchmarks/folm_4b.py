@@ -35,12 +35,12 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from benchmarks.made_up import EvenTokens, Forced, Random, small_world
 from r4t.fanout.formats import Full
 from r4t.fanout.lora import LoRA
-from r4t.grpo.data import QueryData
-from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.module import FanoutTuner
 from r4t.grpo.training import Sampling, adamw
 from r4t.reward import Reward
 from r4t.support.stopwatch import Stopwatch
+from r4t.training.query_data import QueryData
+from r4t.training.soft_grpo import SoftGRPO
 
 QWEN3_4B = {
     "hidden_size": 2560,

@@ -20,14 +20,14 @@ from r4t.data.source import Items
 from r4t.encoder.lsa import LsaEncoder
 from r4t.fanout.formats import Full, Lines
 from r4t.fanout.language_model import TinyQwen3
-from r4t.grpo.data import QueryData
-from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.module import FanoutTuner
 from r4t.grpo.training import Sampling, adamw
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.sets import SetBatch
+from r4t.training.query_data import QueryData
+from r4t.training.soft_grpo import SoftGRPO
 
 PARTS = ("generate", "encode", "search", "score", "update")
 SYLLABLES = [consonant + vowel for consonant in "bdfghklmnprstvz" for vowel in "aeiou"]

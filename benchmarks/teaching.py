@@ -6,11 +6,11 @@ from lightning.pytorch import Trainer
 
 from r4t.data.queries import Query
 from r4t.fanout.model import Fanouts
-from r4t.grpo.data import QueryData
 from r4t.grpo.warm_start import WarmStart
 from r4t.run import Run
 from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
+from r4t.training.query_data import QueryData
 
 
 def teach(run: Run, module: WarmStart, batch_size: int, **plan: Any) -> None:

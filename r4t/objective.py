@@ -32,6 +32,8 @@ class Objective(ABC):
             answer). Rewards leave such a set out, filters drop it, metrics skip it, and all count
             it. NaN from any other objective is an error.
         costly: Whether scoring costs money or minutes; evaluation uses it only if it is named.
+        averages: Whether the score is a mean over the members present. Its members then get credit
+            for their own values, so that a shorter list does not pay (``r4t.credit``).
 
     Examples:
         >>> class Size(Objective):
@@ -53,6 +55,7 @@ class Objective(ABC):
     differentiable: bool = False
     partial: bool = False
     costly: bool = False
+    averages: bool = False
 
     @property
     def name(self) -> str:
@@ -62,6 +65,14 @@ class Objective(ABC):
     @abstractmethod
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) scores within ``bounds``; the scores of sets without a member are ignored."""
+
+    def marginals(self, sets: SetBatch) -> Tensor | None:
+        """Return f(S) − f(S without member i) (B, k) if there is a faster way than k more scores.
+
+        A set without its only member has the lower bound; the values of missing members are ignored.
+        By default None: then ``r4t.credit`` scores the smaller sets.
+        """
+        return None
 
     def facts(self) -> dict[str, Any]:
         """Return what to store beside the scores (a judge's model, its tokens)."""

@@ -179,6 +179,7 @@ class Searcher:
                 directions=directions,
                 texts=texts,
                 pool=None if pool_size is None else merge(rankings, pool_size),
+                rankings=rankings if pool_size is not None and merge is take_turns else None,
                 query_texts=query_texts,
                 catalog=self.catalog,
                 popularity=self.popularity,

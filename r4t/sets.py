@@ -10,7 +10,7 @@ from r4t.catalog import Catalog
 from r4t.errors import InputError
 
 REQUIRED = {"query": "Bd", "items": "Bk", "item_embeddings": "Bkd", "mask": "Bk"}
-SHAPES = REQUIRED | {"directions": "Bkd", "pool": "BP", "references": "BR"}
+SHAPES = REQUIRED | {"directions": "Bkd", "pool": "BP", "rankings": "BkD", "references": "BR"}
 SHAPES |= {"texts": "B", "query_texts": "B"}
 OPTIONAL = frozenset({*SHAPES, "catalog", "popularity"} - REQUIRED.keys())
 
@@ -43,6 +43,8 @@ class SetBatch:
         texts: B lists of sub-query texts, that of member i at position i; shorter than k where the
             last members are missing.
         pool: (B, P) distinct catalog rows retrieved by the whole set, best first, padded with −1.
+        rankings: (B, k, D) catalog rows that each direction retrieved, best first, −1 where masked; the
+            pool takes them in turn.
         references: (B, R) catalog rows of the reference set Y, padded with −1.
         query_texts: B texts of the queries.
         catalog: The catalog that the rows refer to; one for the whole batch.
@@ -59,6 +61,7 @@ class SetBatch:
     directions: Tensor | None = None
     texts: list[list[str]] | None = None
     pool: Tensor | None = None
+    rankings: Tensor | None = None
     references: Tensor | None = None
     query_texts: list[str] | None = None
     catalog: Catalog | None = None

@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
-errors support chat geometry encoder data catalog index sets search run plugins objective reward choice
+errors support chat geometry encoder data catalog index sets search run plugins objective reward credit choice
 filters metrics training testing targets fanout grpo diffusion synthesis methods retriever evaluation report
 cli __main__
 """.split()  # noqa: SIM905
-PURE = ["geometry", "grpo.loss"]
+PURE = ["geometry", "training.soft_grpo"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
 PURE += ["diffusion.trajectory"]
 PURE += ["fanout.weights", "grpo.policy"]

@@ -13,7 +13,6 @@ from r4t.data.queries import Query, write_queries
 from r4t.errors import InputError
 from r4t.fanout.formats import Full
 from r4t.filters import Filter
-from r4t.grpo.data import QueryData
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.search import Retrieval
@@ -28,6 +27,7 @@ from r4t.synthesis import (
     Writing,
 )
 from r4t.targets import TargetSets, begin
+from r4t.training.query_data import QueryData
 
 # Sub-queries of the four samples of each query; k = 2, and one sample says nothing known.
 SCRIPT = {

@@ -507,7 +507,7 @@ def test_example_sets_are_seeded_and_whole():
     assert torch.equal(one.item_embeddings, again.item_embeddings)
     assert not torch.equal(one.items, other.items)
     assert one.mask.sum(-1).tolist() == [5, 0, 1, 4]
-    assert len(one.present) == 7
+    assert len(one.present) == 8
     assert one.items[3, 0] == one.items[3, 3]
     assert one.catalog.numbers("price")[one.items[3, 4]].isnan()
     embeddings = one.catalog.embeddings[one.items.clamp(min=0)]

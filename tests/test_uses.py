@@ -7,11 +7,11 @@ import torch
 
 from r4t.errors import InputError
 from r4t.filters import Filter, item_overlap
-from r4t.grpo.loss import group_advantage
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.objective import Objective, load_objective
 from r4t.reward import Ramp, Reward
 from r4t.sets import SetBatch
+from r4t.training.soft_grpo import group_advantage
 
 
 class Given(Objective):

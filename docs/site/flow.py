@@ -49,14 +49,18 @@ ROWS: list[tuple[int, int, list[tuple[int, int, str, str, str]]]] = [
     (552, 52, [
         (0, 1, "report/page.py", "terminal or HTML page", SLATE),
         (1, 1, "report/", "tables, plots, intervals", SLATE),
-        (2, 1, "grpo/loss.py", "updates fanout/’s model", SLATE),
+        (2, 1, "training/soft_grpo.py", "updates fanout/’s model", SLATE),
         (3, 1, "targets/", "(z_q, rows (L, d)) pairs", SLATE),
     ]),
     (628, 52, [
         (1, 3, "diffusion/", "Distill: data.py → precondition.py (loss) → network.py, student.py", SLATE),
     ]),
 ]  # fmt: skip
-ENDS = ("report/page.py", "report/", "grpo/loss.py")  # boxes without an arrow to the next row
+ENDS = (
+    "report/page.py",
+    "report/",
+    "training/soft_grpo.py",
+)  # boxes without an arrow to the next row
 LABELS = [  # on the ground: x, y, words
     (LEFT + COLUMN + GAP / 2, 216, "directions (k, d)"),
     (LEFT + 3 * COLUMN + 2.5 * GAP, 216, "texts, k per query"),

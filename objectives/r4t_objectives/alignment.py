@@ -5,6 +5,7 @@ from torch import Tensor
 
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t_objectives.members import mean, mean_marginals
 
 
 class Alignment(Objective):
@@ -17,9 +18,17 @@ class Alignment(Objective):
     bounds = (-1.0, 1.0)
     needs = frozenset({"directions"})
     differentiable = True
+    averages = True
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) alignment."""
+        return mean(self._values(sets), sets.mask)
+
+    def marginals(self, sets: SetBatch) -> Tensor:
+        """See ``Objective.marginals``."""
+        return mean_marginals(self._values(sets), sets.mask, self.bounds[0])
+
+    def _values(self, sets: SetBatch) -> Tensor:
+        """Return (B, k) what each member adds to the mean."""
         assert sets.directions is not None  # __call__ checked `needs`
-        cosine = torch.cosine_similarity(sets.directions, sets.query.unsqueeze(1), dim=-1)
-        return (cosine * sets.mask).sum(-1) / sets.mask.sum(-1).clamp(min=1)
+        return torch.cosine_similarity(sets.directions, sets.query.unsqueeze(1), dim=-1)

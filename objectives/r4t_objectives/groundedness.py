@@ -4,6 +4,7 @@ from torch import Tensor
 
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t_objectives.members import mean, mean_marginals
 
 
 class Groundedness(Objective):
@@ -17,9 +18,17 @@ class Groundedness(Objective):
     bounds = (-1.0, 1.0)
     needs = frozenset({"directions"})
     differentiable = True
+    averages = True
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) groundedness."""
+        return mean(self._values(sets), sets.mask)
+
+    def marginals(self, sets: SetBatch) -> Tensor:
+        """See ``Objective.marginals``."""
+        return mean_marginals(self._values(sets), sets.mask, self.bounds[0])
+
+    def _values(self, sets: SetBatch) -> Tensor:
+        """Return (B, k) what each member adds to the mean."""
         assert sets.directions is not None  # __call__ checked `needs`
-        distance = (sets.directions - sets.item_embeddings).norm(dim=-1) * sets.mask
-        return 1 - distance.sum(-1) / sets.mask.sum(-1).clamp(min=1)
+        return 1 - (sets.directions - sets.item_embeddings).norm(dim=-1)

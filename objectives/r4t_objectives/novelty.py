@@ -21,6 +21,7 @@ class Novelty(Objective):
 
     bounds = (0.0, 1.0)
     needs = frozenset({"popularity"})
+    averages = True
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) novelty.

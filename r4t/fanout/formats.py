@@ -46,6 +46,22 @@ class ListFormat(ABC):
     def complete(self, completion: str, set_size: int) -> bool:
         """Whether the list of ``set_size`` entries is complete, so that the rest is not read."""
 
+    def spans(self, completion: str) -> list[tuple[int, int] | None]:
+        r"""Return where each entry that ``read`` finds stands, as (start, end) of its characters.
+
+        None for an entry that was not written as it is read (escaped, or in other white space).
+
+        Examples:
+            >>> Lines().spans("linen shirt\n\n straw hat ")
+            [(0, 11), (14, 23)]
+        """
+        places, start = list[tuple[int, int] | None](), max(completion.rfind("</think>"), 0)
+        for entry in self.read(completion):
+            place = completion.find(entry, start)
+            places.append(None if place < 0 else (place, place + len(entry)))
+            start = start if place < 0 else place + len(entry)
+        return places
+
     def spec(self, entry: str) -> dict[str, Any]:
         """Return what ``load_format`` rebuilds it from."""
         return {"name": type(self).__name__}

@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from r4t.fanout.backend import Backend, EndTokens, Prompts, Transformers
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
 from r4t.fanout.weights import ADAPTER, adapter_weights, is_first_process, plain_weights
+from r4t.support.cache import Cache
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class FanoutModel(nn.Module):
         self.end_ids = checks.end_ids(tokenizer, lm.generation_config)
         self.ends = EndTokens(tokenizer, form, lm.config.get_text_config().vocab_size)
         self._rollout_checked = False
+        self._pieces = Cache[int, str](2**16)  # token → its text
         checks.check_prompts(self, [""])
 
     def prompts(self, queries: Sequence[str]) -> list[str]:
@@ -148,6 +151,33 @@ class FanoutModel(nn.Module):
         log_probs, policy = self._log_policy(fanouts, temperature)
         with torch.no_grad():  # row by row, to save a copy of the whole policy
             return log_probs, torch.stack([-(row.exp() * row).nansum(-1) for row in policy])
+
+    def members(self, fanouts: Fanouts) -> Tensor:
+        """Return (B·G, T) the member that each completion token belongs to, −1 for tokens of the format.
+
+        A token belongs to the member whose entry has most of its characters, white space apart.
+        """
+        owners = torch.full(fanouts.completion_ids.shape, -1)
+        opening = len(self.opening())
+        for row, (text, ids) in enumerate(zip(fanouts.texts, fanouts.completion_ids.tolist())):
+            length = int(fanouts.completion_mask[row].sum())
+            spans = self.form.list_format.spans(text)[: self.form.set_size]
+            ends = self._ends(tuple(ids[:length]), text[opening:])
+            for token, (start, end) in enumerate(zip([0, *ends], ends)):
+                owners[row, token] = _owner(start + opening, end + opening, text, spans)
+        return owners.to(fanouts.completion_ids.device)
+
+    def _ends(self, ids: tuple[int, ...], text: str) -> list[int]:
+        """Return how many characters of a text have been written after each token."""
+        decode = self.tokenizer.decode
+        ends = list(accumulate(len(self._pieces.get([token], self._decoded)[0]) for token in ids))
+        if ends and ends[-1] == len(text):
+            return ends
+        # Some characters take several tokens, or the decoder drops spaces.
+        return [len(decode(ids[: n + 1], skip_special_tokens=True)) for n in range(len(ids))]
+
+    def _decoded(self, tokens: list[int]) -> list[str]:
+        return [self.tokenizer.decode([token], skip_special_tokens=True) for token in tokens]
 
     def truncated(self, fanouts: Fanouts) -> Tensor:
         """Return (B·G,) bool, True without an end token or a complete list within the limit."""
@@ -251,3 +281,12 @@ class FanoutModel(nn.Module):
 
     def _parse(self, queries: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
         return [self.form.parse(query, text) for query, text in zip(queries, texts)]
+
+
+def _owner(start: int, end: int, text: str, spans: Sequence[tuple[int, int] | None]) -> int:
+    """Return the entry that has most of the characters from start to end, −1 if none has any."""
+    while start < end and text[start].isspace():
+        start += 1
+    shared = [0 if span is None else min(end, span[1]) - max(start, span[0]) for span in spans]
+    best = max(range(len(shared)), key=shared.__getitem__, default=-1)
+    return best if best >= 0 and shared[best] > 0 else -1

@@ -5,8 +5,9 @@ from r4t.support.lazy import lazily
 __getattr__, __all__ = lazily(
     __name__,
     {
-        "grpo.data": "QueryData",
-        "grpo.loss": "SoftGRPO",
+        "credit": "Credit LeaveOneOut Shapley WholeSet",
+        "training.query_data": "QueryData",
+        "training.soft_grpo": "SoftGRPO",
         "grpo.module": "FanoutTuner",
         "grpo.monitor.collapse": "AuditGap BestWindow CollapseDetector Fades FirstWindow Narrows Rises",
         "grpo.monitor.rollout_tables": "SampleTable",

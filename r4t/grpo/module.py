@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from r4t.credit import Credit, WholeSet
 from r4t.data.queries import Query
 from r4t.fanout.language_model import LanguageModelSource, Pretrained
-from r4t.grpo.loss import SoftGRPO, TokenCounts
+from r4t.fanout.model import Fanouts
 from r4t.grpo.monitor.statistics import (
     backend_gap,
     policy_statistics,
@@ -20,6 +21,7 @@ from r4t.grpo.training import FanoutModule
 from r4t.reward import Reward
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, WarmupConstant
+from r4t.training.soft_grpo import SoftGRPO, TokenCounts, member_advantage
 
 GRPO = SoftGRPO()
 
@@ -35,6 +37,10 @@ class FanoutTuner(FanoutModule):
         run: Run folder.
         reward: What to maximize.
         grpo: Loss, group size and updates.
+        credit: How a set's reward is shared among its members; ``WholeSet`` by default, as in the
+            paper. With another credit, the tokens that wrote a sub-query are weighed by what that
+            member is worth, compared with all members of the query's G sets; tokens of the format
+            keep the advantage of the set.
         **settings: As in ``FanoutModule``.
     """
 
@@ -43,10 +49,17 @@ class FanoutTuner(FanoutModule):
     default_rate = 3e-4
     default_schedule: RateSchedule = WarmupConstant(10)
 
-    def __init__(self, run: str, reward: Reward, grpo: SoftGRPO = GRPO, **settings: Any) -> None:
+    def __init__(
+        self,
+        run: str,
+        reward: Reward,
+        grpo: SoftGRPO = GRPO,
+        credit: Credit | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(run, reward, **settings)
         without_dropout(self.fanout.lm)
-        self.grpo = grpo
+        self.grpo, self.credit = grpo, WholeSet() if credit is None else credit
         self.automatic_optimization = False
         self.rollout: Rollout | None = None
 
@@ -87,9 +100,27 @@ class FanoutTuner(FanoutModule):
             rewards = self.reward.total(components, self.global_step)
         grouped = rewards.view(len(batch), -1)
         advantages = self.grpo.advantages(grouped).flatten().to(self.device)
+        tokens = advantages.unsqueeze(1).expand(fanouts.completion_mask.shape)
+        if not isinstance(self.credit, WholeSet):
+            with self.watch.part("credit"):
+                credits = self.credit(self.reward, sets, components, self.global_step)
+                tokens = self._member_tokens(tokens, credits.to(self.device), fanouts)
         included = self.grpo.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
         mask = fanouts.completion_mask * included.view(-1, 1).to(self.device)
-        return Rollout(batch, fanouts, sets.items, truncated, rewards, components, advantages, mask)
+        return Rollout(
+            batch, fanouts, sets.items, truncated, rewards, components, advantages, tokens, mask
+        )
+
+    def _member_tokens(self, tokens: Tensor, credits: Tensor, fanouts: Fanouts) -> Tensor:
+        """Replace the advantages (n, T) of tokens that wrote a member by that member's (n, k)."""
+        group = self.grpo.group_size
+        grouped = credits.unflatten(0, (-1, group))
+        members = member_advantage(grouped, by_place=False, scale=self.grpo.scale_rewards)
+        owners = self.fanout.members(fanouts)  # (n, T)
+        owned = (owners >= 0) & (owners < credits.shape[1])
+        place = owners.clamp(min=0, max=credits.shape[1] - 1)
+        present = ~credits.isnan().gather(1, place)
+        return torch.where(owned & present, members.flatten(0, 1).gather(1, place), tokens)
 
     def _update(self, rollout: Rollout) -> dict[str, Tensor]:
         """Step the policy ``updates`` times on a rollout; return what to log.
@@ -101,7 +132,7 @@ class FanoutTuner(FanoutModule):
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         mask, sampled = rollout.mask, rollout.fanouts.completion_mask
         lengths = mask.sum(1)
-        informative = ((rollout.advantages != 0) & (lengths > 0)).sum()
+        informative = ((rollout.token_advantages != 0) & (mask > 0)).any(1).sum()
         # All ranks go backward or none does; one with nothing to learn adds zeros.
         tokens, informative = self.trainer.strategy.reduce(
             torch.stack([lengths.sum(), informative]), reduce_op="sum"
@@ -139,7 +170,7 @@ class FanoutTuner(FanoutModule):
                 rollout.fanouts.rows(part), self.sampling.temperature
             )
             before = new.detach() if old is None else old[part]
-            rest = rollout.advantages[part], rollout.mask[part], weights[part]
+            rest = rollout.token_advantages[part], rollout.mask[part], weights[part]
             loss = self.grpo(new, before, *rest)
             if loss.requires_grad:
                 self.manual_backward(loss)

@@ -18,5 +18,6 @@ class Rollout:
     truncated: Tensor  # (B·G,) bool, cut off at the limit
     rewards: Tensor  # (B·G,), NaN for not scored
     components: dict[str, Tensor]  # objective → raw scores (B·G,)
-    advantages: Tensor  # (B·G,)
+    advantages: Tensor  # (B·G,) of each set
+    token_advantages: Tensor  # (B·G, T); those of a member's tokens follow the member's credit
     mask: Tensor  # (B·G, T), 1 for a token in the loss

@@ -12,6 +12,7 @@ from r4t.catalog import Catalog, fingerprint
 from r4t.data.source import RESERVED
 from r4t.errors import InputError, check_least
 from r4t.geometry import normalize
+from r4t.search import take_turns
 from r4t.sets import Popularity, SetBatch, pad_rows
 
 ITEMS = 50
@@ -20,7 +21,7 @@ QUERIES = ["beach day", "city", "snow", "hiking"]
 TEXTS = ["hat", "cap", "hat", "beach day", "sun"]
 COLORS = ["red", "blue", "green", "black", "white", "gray", "brown"]
 # Fields with a member dimension → what they hold for a missing member.
-MISSING = {"items": -1, "item_embeddings": 0, "mask": False, "directions": 0}
+MISSING = {"items": -1, "item_embeddings": 0, "mask": False, "directions": 0, "rankings": -1}
 
 
 class ExampleCatalog(Catalog):
@@ -82,14 +83,13 @@ def example_sets(
 
     catalog = ExampleCatalog(_columns(columns or {}), draw(ITEMS, width))
     orders = [torch.randperm(ITEMS - 1, generator=generator).tolist() for _ in QUERIES]
-    one, two, three, four = orders  # each query's pool begins with the first of them
+    one, two, three, four = orders
     none = [-1] * members
     no_price = ITEMS - 1
     repeat = [four[0], -1, *four[2 : members - 2], four[0], no_price]
     items = torch.tensor([one[:members], none, [-1, three[1], *none[2:]], repeat])
     mask = items >= 0
-    pool = torch.tensor([order[:POOL] for order in orders])
-    pool[3, -2:] = -1
+    rankings = _rankings(items, torch.tensor(orders))
     return SetBatch(
         query=draw(4, width),
         items=items,
@@ -97,12 +97,20 @@ def example_sets(
         mask=mask,
         directions=draw(4, members, width) * mask.unsqueeze(-1),
         texts=[_repeated(TEXTS, members), [], ["", "boots"], _repeated("abcde", members)],
-        pool=pool,
+        pool=take_turns(rankings, POOL),
+        rankings=rankings,
         references=pad_rows([[*one[:2], one[-1]], two[-2:], three[:1], [four[0], *four[-2:]]]),
         query_texts=list(QUERIES),
         catalog=catalog,
         popularity=Popularity(torch.arange(ITEMS) % 11, 10),
     )
+
+
+def _rankings(items: Tensor, orders: Tensor) -> Tensor:
+    """Let each member retrieve its item, the first of its query's order, and one of its own."""
+    members = items.shape[1]
+    first, own = orders[:, :1].expand(-1, members), orders[:, members : 2 * members]
+    return torch.stack([items, first, own], 2).masked_fill(items.unsqueeze(-1) < 0, -1)
 
 
 def _columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -139,7 +147,7 @@ def moved_on(sets: SetBatch, by: int) -> SetBatch:
         return sets
     values: dict[str, Any] = {
         name: torch.where(rows >= 0, (rows + by) % len(sets.catalog), rows)
-        for name in ("items", "pool", "references")
+        for name in ("items", "pool", "rankings", "references")
         if (rows := getattr(sets, name)) is not None
     }
     if sets.popularity is not None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from r4t.credit import marginals, part, smaller_sets
 from r4t.errors import InputError, PluginError
 from r4t.filters import Filter
 from r4t.geometry import distinct_count
@@ -23,7 +25,7 @@ from r4t.testing.subject import CLOSE, Subject, close, copied, difference, round
 MOVES = (0, 11, 23, 37, 45)  # of 50 rows: together they change every column at both ends
 DIFFERENTIABLE = ("query", "directions", "item_embeddings")
 USUAL = "Define score() and leave __call__() unchanged."
-FLAGS = ("differentiable", "partial", "costly")
+FLAGS = ("differentiable", "partial", "costly", "averages")
 POLICY = "See the policy for such sets in the docstring of r4t.sets.SetBatch."
 
 
@@ -224,6 +226,31 @@ def gradient(subject: Subject) -> str:
     return ""
 
 
+@rule("Set averages to False.")
+def averages(subject: Subject) -> str:
+    """Be the mean of the scores of its members alone, if it declares so."""
+    sets, scores = subject.sets, subject.scores()
+    if not subject.objective.averages:
+        return ""
+    owners, places = sets.mask.nonzero().unbind(1)
+    alone = subject.scores(part(sets, owners, one_hot(places, sets.set_size).bool()))
+    counts = sets.mask.sum(1)
+    sums = torch.zeros(len(sets), dtype=alone.dtype).index_add_(0, owners.cpu(), alone.cpu())
+    means = (sums / counts.clamp(min=1))[counts > 0]
+    return difference(scores[counts > 0].double(), means.double())
+
+
+@rule("Return f(S) − f(S without member i), or leave marginals() out.")
+def own_marginals(subject: Subject) -> str:
+    """Return the marginals that the scores of the smaller sets give, if it has its own."""
+    sets, objective = subject.sets, subject.objective
+    if objective.marginals(copied(sets)) is None:
+        return ""
+    scores = objective(copied(sets))
+    own = marginals(objective, sets, scores).flatten()
+    return difference(own, smaller_sets(objective, sets, scores).flatten())
+
+
 @rule(USUAL)
 def use_as_reward(subject: Subject) -> str:
     """Serve as a reward, where its weight multiplies its score."""
@@ -284,4 +311,13 @@ RULES = (
     *(scoring, distinction, batch, order, missing_members, inputs, copies),
 )
 FIRST = (declarations, needs, score)  # if one of these is broken, the later rules would repeat it
-USES = (gradient, use_as_reward, use_as_filter, use_as_metric, reasons, facts)
+USES = (
+    averages,
+    own_marginals,
+    gradient,
+    use_as_reward,
+    use_as_filter,
+    use_as_metric,
+    reasons,
+    facts,
+)

@@ -8,12 +8,12 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
-from r4t.grpo.data import QueryData
-from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.module import FanoutTuner
 from r4t.grpo.training import Sampling, adamw
 from r4t.objective import Objective
 from r4t.reward import Reward
+from r4t.training.query_data import QueryData
+from r4t.training.soft_grpo import SoftGRPO
 
 
 class Letters(Objective):

@@ -13,8 +13,6 @@ from r4t.errors import InputError
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel
-from r4t.grpo.data import QueryData
-from r4t.grpo.loss import NORMALIZATIONS, SoftGRPO
 from r4t.grpo.module import FanoutTuner
 from r4t.grpo.training import Sampling, adamw
 from r4t.grpo.warm_start import WarmStart
@@ -23,6 +21,8 @@ from r4t.reward import Ramp, Reward
 from r4t.run import Run
 from r4t.training.callbacks import Export
 from r4t.training.learning_rate import WarmupLinear
+from r4t.training.query_data import QueryData
+from r4t.training.soft_grpo import NORMALIZATIONS, SoftGRPO
 
 SIZE, TOKENS = 4, 16
 

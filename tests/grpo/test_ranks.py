@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch import Callback
 
 from r4t.fanout.backend import Transformers
-from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.training import adamw
 from r4t.reward import Reward
 from r4t.training.callbacks import KeepLast
+from r4t.training.soft_grpo import SoftGRPO
 
 TWO = {"strategy": "ddp_fork", "devices": 2}
 

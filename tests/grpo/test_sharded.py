@@ -20,11 +20,11 @@ from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
 from r4t.fanout.weights import shard
-from r4t.grpo.loss import SoftGRPO
 from r4t.grpo.training import adamw
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Reward
 from r4t.training.callbacks import Export, KeepLast
+from r4t.training.soft_grpo import SoftGRPO
 
 
 def two_processes(work, seconds=60):

@@ -12,10 +12,10 @@ from r4t_objectives.rubrics import FOLDER, Rubric, numbered
 
 from r4t.errors import InputError
 from r4t.filters import Filter
-from r4t.grpo.loss import group_advantage
 from r4t.metrics import ObjectiveMetric
 from r4t.reward import Reward
 from r4t.sets import SetBatch
+from r4t.training.soft_grpo import group_advantage
 from tests.chat_server import Reply, nobody, replies, retry_at_once, serving
 
 pytest.importorskip("openai", reason="the extra eval is not installed")

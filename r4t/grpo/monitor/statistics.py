@@ -9,11 +9,11 @@ from torch import Tensor
 
 from r4t.errors import InputError
 from r4t.geometry import distinct_count
-from r4t.grpo.loss import flat_groups, group_spread
 from r4t.grpo.monitor.gaming import gaming
 from r4t.grpo.rollout import Rollout
 from r4t.reward import Reward
 from r4t.search import Searcher
+from r4t.training.soft_grpo import flat_groups, group_spread
 
 
 def rollout_statistics(rollout: Rollout, reward: Reward, step: int) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.grpo.loss import (
+from r4t.training.soft_grpo import (
     NORMALIZATIONS,
     SoftGRPO,
     TokenCounts,

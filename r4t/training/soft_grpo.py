@@ -1,4 +1,4 @@
-"""Rewards and log-probabilities → advantages (eq. 6) and the Soft-GRPO loss (eqs 7, 8)."""
+"""Rewards, credits and log-probabilities → advantages (eq. 6) and the Soft-GRPO loss (eqs 7, 8)."""
 
 import math
 from collections.abc import Callable
@@ -33,6 +33,34 @@ def group_advantage(rewards: Tensor, epsilon: float = 1e-4, scale: bool = True) 
     if scale:
         advantages = advantages / (group_spread(rewards).unsqueeze(1) + epsilon)
     return torch.where(flat_groups(rewards).unsqueeze(1), 0.0, advantages)
+
+
+def member_advantage(credits: Tensor, by_place: bool, scale: bool = True) -> Tensor:
+    """Group-relative advantage of each member of a set: its credit compared with other members'.
+
+    Args:
+        credits: (B, G, k) of the members of G sets of each query; NaN for a missing member.
+        by_place: Whether member i is compared with the members at place i alone. A retriever's row i
+            is drawn around the same mean in all sets of a query, so that this baseline removes most
+            noise; a language model's lists have no fixed places, so all G·k members of a query are
+            compared.
+        scale: As in ``group_advantage``.
+
+    Returns:
+        (B, G, k), 0 for a missing member.
+
+    Examples:
+        >>> credits = torch.tensor([[[1.0, 5.0], [3.0, 5.0]]])
+        >>> member_advantage(credits, by_place=True, scale=False).tolist()
+        [[[-1.0, 0.0], [1.0, 0.0]]]
+        >>> member_advantage(credits, by_place=False, scale=False).tolist()
+        [[[-2.5, 1.5], [-0.5, 1.5]]]
+    """
+    batch, group, width = credits.shape
+    if not by_place:
+        return group_advantage(credits.flatten(1), scale=scale).view(batch, group, width)
+    places = credits.transpose(1, 2).flatten(0, 1)  # (B · k, G)
+    return group_advantage(places, scale=scale).view(batch, width, group).transpose(1, 2)
 
 
 def group_spread(rewards: Tensor) -> Tensor:
@@ -187,7 +215,7 @@ class SoftGRPO:
         """
         log_ratio = log_probs - old_log_probs
         ratio = log_ratio.exp()  # ρ
-        advantage = advantages.unsqueeze(1)
+        advantage = advantages.unsqueeze(1) if advantages.ndim == 1 else advantages
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         surrogate = torch.minimum(ratio * advantage, clipped * advantage)
         return -surrogate + self.kl_new_old * ratio * log_ratio + self.kl_old_new * -log_probs
@@ -205,7 +233,7 @@ class SoftGRPO:
         Args:
             log_probs: (n, T) log π_θ.
             old_log_probs: (n, T) log π_old of the policy that sampled, without gradient.
-            advantages: (n,) one per completion.
+            advantages: (n,) one per completion, or (n, T) one per token.
             mask: (n, T), 1 for a token in the loss; the others may hold anything.
             weights: (n,) of the tokens of each completion.
         """

@@ -6,7 +6,7 @@ import pytest
 
 from r4t.data.queries import Query, write_queries
 from r4t.errors import InputError
-from r4t.grpo.data import QueryData
+from r4t.training.query_data import QueryData
 
 
 def test_queries_without_a_known_word_are_skipped_with_a_warning(small_run):

@@ -1,0 +1,232 @@
+"""A reward and sets → what each member is worth to its set: credit for Soft-GRPO.
+
+One advantage for a whole set drowns in the noise of its other members. If members are chosen
+independently given the query, ``f(S) − f(S without member i)`` gives the same gradient with less
+noise, because the second term does not depend on member i. docs/tuning.md derives it.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r4t.errors import InputError, check_least
+from r4t.objective import Objective
+from r4t.reward import Reward, Scores
+from r4t.search import take_turns
+from r4t.sets import SetBatch
+
+CHUNK = 4096  # sets scored at once
+
+
+class Credit(ABC):
+    """Shares the reward of a set among its members."""
+
+    @abstractmethod
+    def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
+        """Return the credit (B, k) of each member for one objective, given the scores (B,)."""
+
+    def __call__(
+        self, reward: Reward, sets: SetBatch, components: Scores, step: int | None = None
+    ) -> Tensor:
+        """Return the credit (B, k) of each member: ``Σ weight · credit`` over the objectives.
+
+        Objectives of weight 0 are not asked. Credit is NaN for missing members, and where a partial
+        objective could score neither the set nor what is left of it.
+
+        Args:
+            reward: Weighted objectives.
+            sets: B sets of up to k members.
+            components: Their scores by objective, as ``Reward.components`` returns them.
+            step: Optimizer step, for weights that move.
+
+        Raises:
+            InputError: If an objective breaks its contract on a set without one of its members, or
+                reads a pool that cannot be made again without that member.
+        """
+        weights = reward.weights_at(step)
+        credit = torch.zeros_like(sets.item_embeddings[..., 0])
+        for name, objective in reward.objectives.items():
+            if weights[name] != 0:
+                shares = self.of_objective(objective, sets, components[name])
+                credit = credit + weights[name] * shares.to(credit)
+        return credit.masked_fill(~sets.mask, torch.nan)
+
+
+class WholeSet(Credit):
+    """Every member gets the reward of its set, as in the paper."""
+
+    def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
+        """Return the score of the set for each member."""
+        return scores.unsqueeze(1).expand(sets.mask.shape)
+
+
+class LeaveOneOut(Credit):
+    """A member gets what the set loses without it: ``f(S) − f(S without member i)``.
+
+    * The only member of a set gets f(S) minus the lower bound, the score of a set without members.
+    * Of two equal members neither is missed: both get 0 from objectives of distinct items.
+    * For a mean over the members present (``Objective.averages``) the loss sums to 0 over a set, so
+      that dropping the members below the mean would pay. There a member gets its own value over n:
+      ``(f(S) + (n − 1)·(f(S) − f(S without i))) / n``, and the length of a list does not matter.
+    """
+
+    def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
+        """Return what each set loses without the member, or the member's share of a mean."""
+        losses = marginals(objective, sets, scores)
+        if not objective.averages:
+            return losses
+        count = sets.mask.sum(1, keepdim=True).clamp(min=1)
+        only = count == 1
+        return torch.where(
+            only, scores.unsqueeze(1), (scores.unsqueeze(1) + (count - 1) * losses) / count
+        )
+
+
+@dataclass(frozen=True)
+class Shapley(Credit):
+    """A member gets what it adds on average to those that came before it, in random orders.
+
+    The credits of a set sum to its score minus the lower bound, so that a property which two members
+    share is split between them, where leave-one-out gives it to neither. Objectives that are a mean
+    over members get the credit of ``LeaveOneOut``.
+
+    Args:
+        permutations: Random orders of the members, each with its reverse, at least 1; a set costs
+            2·permutations·(k − 1) scores.
+        seed: Of the orders, which depend on the seed and the number of sets alone.
+    """
+
+    permutations: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_least({"permutations": (self.permutations, 1)})
+
+    def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
+        """Return the mean addition of each member over the orders."""
+        if objective.averages:
+            return LeaveOneOut().of_objective(objective, sets, scores)
+        mask, (batch, width) = sets.mask, sets.mask.shape
+        places = torch.arange(width, device=mask.device)
+        total = torch.zeros(batch, width, dtype=scores.dtype, device=scores.device)
+        known = torch.zeros_like(total)
+        for order in self._orders(mask):
+            rank = order.argsort(1)  # (B, k) place of each member in the order
+            before = (rank.unsqueeze(1) <= places.view(1, -1, 1)) & mask.unsqueeze(1)
+            values = _score_parts(objective, sets, before[:, :-1], scores)  # (B, k − 1)
+            values = torch.cat([values, scores.unsqueeze(1)], 1)
+            # The score of no member at all is the lower bound, by the policy of SetBatch.
+            start = torch.full_like(scores, objective.bounds[0]).unsqueeze(1)
+            added = (values - torch.cat([start, values[:, :-1]], 1)).gather(1, rank)
+            total += added.nan_to_num()
+            known += ~added.isnan()
+        return torch.where(known > 0, total / known, torch.nan)
+
+    def _orders(self, mask: Tensor) -> list[Tensor]:
+        """Return orders (B, k) of the members, missing ones last, each followed by its reverse."""
+        random = torch.Generator().manual_seed(self.seed)
+        orders = []
+        for _ in range(self.permutations):
+            keys = torch.rand(mask.shape, generator=random).to(mask.device)
+            orders += [each.masked_fill(~mask, torch.inf).argsort(1) for each in (keys, -keys)]
+        return orders
+
+
+def marginals(objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
+    """Return f(S) − f(S without member i) (B, k), 0 for missing members, by the objective's own way.
+
+    Args:
+        objective: f; its ``marginals`` are used if it has any.
+        sets: B sets of up to k members.
+        scores: f(S) (B,).
+
+    Raises:
+        InputError: If the objective's own marginals have another shape, or as in ``Credit``.
+    """
+    losses = objective.marginals(sets)
+    if losses is None:
+        losses = smaller_sets(objective, sets, scores)
+    elif losses.shape != sets.mask.shape:
+        raise InputError(
+            expected=f"marginals of objective '{objective.name}' of shape {tuple(sets.mask.shape)}",
+            found=f"{tuple(losses.shape)}",
+            remedy="Return one for each member, or leave marginals() out.",
+        )
+    return losses.masked_fill(~sets.mask, 0.0)
+
+
+def smaller_sets(objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
+    """Return f(S) − f(S without member i) (B, k) by k more scores, 0 for missing members."""
+    others = ~torch.eye(sets.set_size, dtype=torch.bool, device=sets.mask.device)
+    kept = others & sets.mask.unsqueeze(1)  # (B, k, k): row i is the set without member i
+    losses = scores.unsqueeze(1) - _score_parts(objective, sets, kept, scores)
+    return losses.masked_fill(~sets.mask, 0.0)
+
+
+def _score_parts(objective: Objective, sets: SetBatch, kept: Tensor, scores: Tensor) -> Tensor:
+    """Score m parts of each set, (B, m), given which members (B, m, k) each part keeps.
+
+    A part that keeps all or none of the members is not scored again.
+    """
+    size = kept.sum(-1)
+    values = torch.where(size == 0, objective.bounds[0], scores.unsqueeze(1))
+    is_new = (size > 0) & (size < sets.mask.sum(1, keepdim=True))
+    owners = is_new.nonzero()[:, 0]
+    parts = zip(owners.split(CHUNK), kept[is_new].split(CHUNK), strict=True)
+    try:
+        found = [objective(part(sets, owner, members)) for owner, members in parts]
+    except InputError as error:
+        raise InputError(
+            expected=f"objective '{objective.name}' to score a set without some of its members, which "
+            "member credit needs",
+            found=f"this: {error}",
+            remedy="Correct the objective, or use the credit WholeSet.",
+        ) from error
+    if found:
+        values[is_new] = torch.cat(found).to(values)
+    return values
+
+
+def part(sets: SetBatch, owners: Tensor, kept: Tensor) -> SetBatch:
+    """Return n sets: set j has the members ``kept[j]`` (n, k) of set ``owners[j]`` (n,).
+
+    They come first, in their order; the width k stays, as it is the number of members asked for. The
+    pool is what the remaining directions retrieve.
+
+    Raises:
+        InputError: If the sets have a pool but not the rankings that it was made of.
+    """
+    order = (~kept).long().argsort(dim=1, stable=True)
+    mask = kept.gather(1, order)
+    whole = sets.select(owners)
+    spread = order.unsqueeze(-1)
+
+    def moved(values: Tensor, missing: float) -> Tensor:
+        return values.take_along_dim(spread, 1).masked_fill(~mask.unsqueeze(-1), missing)
+
+    pool, rankings = whole.pool, whole.rankings
+    if pool is not None:
+        if rankings is None:
+            raise InputError(
+                expected="sets with the rankings that their pool was made of",
+                found="a pool alone",
+                remedy="Retrieve them with take_turns, as Searcher.retrieve does by default.",
+            )
+        rankings = moved(rankings, -1)
+        pool = take_turns(rankings, pool.shape[1])
+    texts = whole.texts
+    if texts is not None:
+        texts = [
+            [t for t, keep in zip(row, keeps) if keep] for row, keeps in zip(texts, kept.tolist())
+        ]
+    return whole.extended(
+        items=moved(whole.items.unsqueeze(-1), -1).squeeze(-1),
+        item_embeddings=moved(whole.item_embeddings, 0.0),
+        mask=mask,
+        directions=None if whole.directions is None else moved(whole.directions, 0.0),
+        texts=texts,
+        pool=pool,
+        rankings=rankings,
+    )
