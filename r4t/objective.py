@@ -64,7 +64,10 @@ class Objective(ABC):
         """Return (B,) scores within ``bounds``; the scores of sets without a member are ignored."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what to store beside the scores (a judge's model, its tokens)."""
+        """Return what to store beside the scores (a judge's model, its tokens).
+
+        Tables show the sentence under ``note``, if there is one.
+        """
         return {}
 
     def reasons(self) -> list[str]:
