@@ -75,7 +75,10 @@ class Objective(ABC):
         return None
 
     def facts(self) -> dict[str, Any]:
-        """Return what to store beside the scores (a judge's model, its tokens)."""
+        """Return what to store beside the scores (a judge's model, its tokens).
+
+        Tables show the sentence under ``note``, if there is one.
+        """
         return {}
 
     def reasons(self) -> list[str]:

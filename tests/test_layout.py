@@ -36,6 +36,8 @@ STRANGERS = [
     "r4t.chat",
 ]
 STRANGERS += ["r4t.testing"]  # in their tests
+# The simulated judge knows the truth of the embedded wardrobe; it is no example to follow.
+SHIPPED = ["r4t.catalog", "r4t.data.facet_truth", "r4t.support.cache", "r4t.support.seeds"]
 HEAVY = ["torch", "lightning", "transformers", "sklearn", "pyarrow", "faiss", "matplotlib"]
 # Plain verbs, and below those with a help of their own: the parser's whole one needs torch.
 VERBS = ["catalog", "queries", "report", "retrieve", "compare", "objectives", "init", "quickstart"]
@@ -148,7 +150,7 @@ def test_imports_do_not_reach_the_shipped_objectives():
     for path in (ROOT / "objectives").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("r4t."):
-                assert node.module in STRANGERS
+                assert node.module in [*STRANGERS, *SHIPPED]
 
 
 @pytest.mark.parametrize("one, other", [("grpo", "diffusion"), ("diffusion", "grpo")])

@@ -1,4 +1,4 @@
-"""Latent truth of the embedded benchmark → which items fit which query, for the evaluation only.
+"""Latent truth of the embedded benchmark → which items fit which query: for the evaluation, and a judge.
 
 An item *fits* a query when it matches every facet value the query names.
 """
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from r4t.data.wardrobe import TRUTH_FILE, Truth
 from r4t.errors import InputError
+from r4t.support.text import normalize_text
+
+TAUGHT = ("train", "val")  # splits that a simulated judge may know
 
 
 def load_truth(folder: str | Path) -> Truth:
@@ -27,7 +30,8 @@ def load_truth(folder: str | Path) -> Truth:
             item: {facet: tuple(values) for facet, values in facets.items()}
             for item, facets in content["items"].items()
         }
-        return Truth(items, content["queries"])
+        known = {name: content.get(name, {}) for name in ("texts", "splits")}
+        return Truth(items, content["queries"], **known)
     except FileNotFoundError:
         raise InputError(
             expected=f"the truth of a benchmark in {TRUTH_FILE}",
@@ -65,6 +69,11 @@ class FacetTruth:
                 remedy="Use the truth that was generated with this catalog.",
             )
         self._queries = truth.queries
+        self._asked: dict[str, tuple[str, str]] = {}  # normalized text → id and split
+        for query, text in truth.texts.items():
+            before = self._asked.get(normalize_text(text))
+            if before is None or before[1] in TAUGHT:  # a test query keeps its text to itself
+                self._asked[normalize_text(text)] = query, truth.splits.get(query, "")
         self._none = torch.zeros(len(ids), dtype=torch.bool)
         self._matches: dict[tuple[str, str], Tensor] = {}
         for row, item in enumerate(ids):
@@ -93,3 +102,30 @@ class FacetTruth:
             for pair in self._queries[query].items():
                 fits[row] &= self._matches.get(pair, self._none)
         return fits
+
+    def taught(self, text: str) -> str:
+        """Return the id of the training or validation query with this text, whatever its spelling.
+
+        A text that is also that of a test query counts as a test query.
+
+        Raises:
+            InputError: If the truth was written without splits, or the text is that of a test query
+                or of no query.
+        """
+        if not self._asked:
+            raise InputError(
+                expected="a truth that says which queries are for training",
+                found="one without splits, from an older version",
+                remedy="Write the catalog again with r4t catalog wardrobe --overwrite and its seed "
+                "and size; runs on it stay valid.",
+            )
+        query, split = self._asked.get(normalize_text(text), ("", ""))
+        if split in TAUGHT:
+            return query
+        raise InputError(
+            expected="a training or validation query of the embedded wardrobe",
+            found=f"the {split} query {text!r}"
+            if split
+            else f"{text!r}, which is none of its queries",
+            remedy="Measure test queries by facet recall, which needs no judge.",
+        )

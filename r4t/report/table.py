@@ -109,6 +109,10 @@ def notes(results: Results) -> list[str]:
     for reason, names in absent.items():
         lines.append(f"Not in the table: {names}, because {reason.removesuffix('.')}.")
     lines += results.settings.get("lineage", [])
+    for name, facts in results.settings.get("facts", {}).items():
+        measures = {m for m in results.measures if m.partition("/")[2] == name}
+        columns = [results.interval(method, m) for method in results.methods for m in measures]
+        lines += [f"{name}: {facts['note']}"] if "note" in facts and any(columns) else []
     total, fewer = len(results.queries), []
     for measure in results.measures:
         intervals = [results.interval(method, measure) for method in results.methods]

@@ -64,3 +64,25 @@ def test_folders_and_files_without_truth(tmp_path):
         InputError, match=r'facets of "items" and "queries", but found something .*truth\.json\.'
     ):
         load_truth(tmp_path)
+
+
+def test_training_queries_are_found_by_text_and_test_queries_are_not():
+    queries = {"q1": {"style": "punk"}, "q2": {"style": "glam"}, "q3": {"style": "punk"}}
+    texts = {"q1": "Punk looks", "q2": "glam", "q3": "glam!", "q4": "glam", "q5": "lounge"}
+    splits = {"q1": "train", "q2": "train", "q3": "test", "q4": "val", "q5": "val"}
+    truth = FacetTruth(Truth(TRUTH.items, queries, texts, splits), ["tee", "boots"])
+    assert truth.taught("punk  LOOKS") == "q1"
+    assert truth.taught("lounge") == "q5"
+    with pytest.raises(
+        InputError, match="training or validation query .* found the test query 'glam'. Measure"
+    ):
+        truth.taught("glam")
+    with pytest.raises(InputError, match="found 'punk', which is none of its queries. Measure"):
+        truth.taught("punk")
+    with pytest.raises(InputError, match="which queries are for training, but found one without"):
+        FacetTruth(TRUTH, ["tee"]).taught("punk looks")
+
+
+def test_a_truth_of_an_older_version_is_read_without_splits(tmp_path):
+    (tmp_path / "truth.json").write_text('{"items": {}, "queries": {"q1": {"style": "punk"}}}')
+    assert load_truth(tmp_path) == Truth({}, {"q1": {"style": "punk"}})

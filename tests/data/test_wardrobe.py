@@ -244,8 +244,13 @@ def test_too_small():
 def test_truth_is_written_apart(small, tmp_path):
     path = small.write_truth(tmp_path / "truth")
     held = json.loads(path.read_text())
-    assert set(held) == {"items", "queries"}
+    assert set(held) == {"items", "queries", "texts", "splits"}
     assert held["items"][small.items.ids[0]]["style"][0] in STYLES
+    for task in (small.oar, small.wscr):
+        for split, queries in task.items():
+            assert all(held["splits"][query.id] == split for query in queries)
+            assert all(held["texts"][query.id] == query.text for query in queries)
+    assert held["splits"].keys() == held["queries"].keys()
 
 
 def test_truth_of_outfits_holds_what_their_queries_name(small, tmp_path):

@@ -17,6 +17,7 @@ from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.methods.lineup import MethodOptions
 from r4t.objective import load_objective
+from r4t.report import table
 from r4t.report.answers import read_answers
 from r4t.report.evaluation import Evaluation
 from r4t.report.headline import differences, ratios
@@ -120,8 +121,26 @@ def test_installed_objectives_are_audited_where_they_apply(wardrobe_run, console
     left_out = found.settings["left_out"]
     assert "at least one rule for the constraint, but found none" in left_out["constraint"]
     assert "it costs money" in left_out["judge"]
+    assert "validation query of the embedded wardrobe, but found the test" in left_out["shopper"]
     bare = evaluation(wardrobe_run, audit=False).measure(few, console)
     assert not audited & (set(bare.measures) - {"items/diversity"})
+
+
+def test_the_simulated_judge_grades_validation_queries_and_says_what_it_is(
+    wardrobe_run, console, tmp_path
+):
+    few = methods(methods=["MMR", "Oracle"], curves=[])
+    found = evaluation(wardrobe_run, split="val").measure(few, console)
+    assert found.mean("Oracle", "items/shopper") > 0.8 > found.mean("MMR", "items/shopper")
+    assert "shopper: a simulated judge, which knows the latent truth" in " ".join(
+        table.notes(found)
+    )
+    # Another catalog has no truth, and a table that does not mention it.
+    shutil.copytree(wardrobe_run.folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "catalog" / "truth")
+    bare = evaluation(Run.open(tmp_path / "run"), split="val")
+    found = bare.measure(methods(methods=["MMR"], curves=[]), console)
+    assert "shopper" not in " ".join([*table.notes(found), *found.settings["left_out"]])
 
 
 def test_an_objective_with_arguments_is_named_among_the_weights(wardrobe_run, console):

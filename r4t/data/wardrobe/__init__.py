@@ -2,8 +2,8 @@
 
 Items are public: title, category, color, material, price, brand. Style, occasions, slot, color
 family and season are latent: they decide how items, outfits and queries are drawn, show only partly
-in titles, and are kept in `Truth`, which only the evaluation opens. `docs/benchmark.md` describes
-all of it, with the measured difficulty.
+in titles, and are kept in `Truth`, which only the evaluation opens, and the simulated judge
+`shopper`. `docs/benchmark.md` describes all of it, with the measured difficulty.
 
 Examples:
     >>> wardrobe = generate(seed=0, size=2000)
@@ -14,11 +14,11 @@ Examples:
 import json
 import random
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from r4t.data.queries import Query
+from r4t.data.queries import SPLITS, Query
 from r4t.data.source import Items, ReferenceSet
 from r4t.data.wardrobe.items import Item, draw_items, title_words
 from r4t.data.wardrobe.outfits import draw_outfits
@@ -34,13 +34,15 @@ OPEN_QUERIES = 2000
 
 @dataclass(frozen=True)
 class Truth:
-    """The latent truth; training and retrieval must not see it.
+    """The latent truth; training and retrieval must not see it, except through the judge ``shopper``.
 
     The facets are style, occasion, family, season, and "slot", which no query names.
     """
 
     items: dict[str, dict[str, tuple[str, ...]]]  # item id → facet → the values it matches
     queries: dict[str, dict[str, str]]  # query id → facet → the value it names
+    texts: dict[str, str] = field(default_factory=dict)  # query id → its text
+    splits: dict[str, str] = field(default_factory=dict)  # query id → train, val or test
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Wardrobe:
                 facet: tuple(value for value, n in tally.items() if 2 * n > len(outfit.items))
                 for facet, tally in counts.items()
             } | {"slot": ("outfit",)}
-        return Truth(outfits, self.truth.queries)
+        return replace(self.truth, items=outfits)
 
     def write_truth(self, folder: str | Path, *, outfits: bool = False) -> Path:
         """Write `folder/truth.json`, apart from what training reads; the truth of items or outfits."""
@@ -102,7 +104,13 @@ def generate(seed: int, size: int = 6000) -> Wardrobe:
     wscr, outfit_facets = outfit_queries(random.Random(f"{seed}/wscr"), outfits, words)
     oar, open_facets = open_queries(random.Random(f"{seed}/oar"), items, OPEN_QUERIES, words)
     latent = {item.id: item.facets | {"slot": (item.slot,)} for item in items}
-    truth = Truth(latent, outfit_facets | open_facets)
+    asked = [(split, query) for task in (oar, wscr) for split in SPLITS for query in task[split]]
+    truth = Truth(
+        latent,
+        outfit_facets | open_facets,
+        {query.id: query.text for _, query in asked},
+        {query.id: split for split, query in asked},
+    )
     queries = sorted((q for split in wscr.values() for q in split), key=lambda query: query.id)
     sets = [ReferenceSet(query.id, query.text, query.references) for query in queries]
     return Wardrobe(_public(items), sets, oar, wscr, truth)
