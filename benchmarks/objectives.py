@@ -41,6 +41,7 @@ OBJECTIVES = {
     "alignment": {},
     "coverage": {},
     "coverage (cosine 0.8)": {"cosine": 0.8},
+    "specific_coverage": {},
     "complementarity": {},
     "coherence": {},
     "coherence (of a field)": {"field": "style"},
