@@ -32,7 +32,7 @@ from r4t.objective import load_objective
 from r4t.sets import Popularity, SetBatch
 
 LOOP = "vendi-score `score_K` in a loop, fp32"
-ITEMS, POOL, REFERENCES = 10_000, 150, 6
+ITEMS, POOL, REFERENCES, BANK = 10_000, 150, 6, 256
 KINDS = ["shirt", "shoe", "hat", "coat", "bag", "belt", "dress", "scarf"]
 RULES = [AtMost("brand", 2), Budget("price", 400.0), MustInclude("category", "shoe")]
 OBJECTIVES = {
@@ -41,6 +41,8 @@ OBJECTIVES = {
     "alignment": {},
     "coverage": {},
     "coverage (cosine 0.8)": {"cosine": 0.8},
+    "specific_coverage": {},
+    "specificity": {},
     "complementarity": {},
     "coherence": {},
     "coherence (of a field)": {"field": "style"},
@@ -82,6 +84,7 @@ def random_sets(batch: int, members: int, width: int, folder: Path) -> SetBatch:
         query_texts=["query"] * batch,
         catalog=catalog,
         popularity=Popularity(torch.arange(ITEMS) % 7, 6),
+        bank=unit(BANK, width),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r4t.errors import InputError, check_least
@@ -19,7 +20,9 @@ from r4t.support.files import write_text
 from r4t.support.named import build
 
 CHOICE_FILE = "choice.json"  # beside a saved diffusion retriever
-KNOWN = frozenset({"directions", "catalog", "popularity"})  # fields of a set that has no pool yet
+BANK_FILE = "bank.safetensors"  # beside it, if the choice compares queries
+# Fields of a set that has no pool yet.
+KNOWN = frozenset({"directions", "catalog", "popularity", "bank"})
 
 
 class Choice(ABC):
@@ -30,11 +33,16 @@ class Choice(ABC):
         draws: Sets M generated per query, at least 1.
         fields: Fields that a set has when directions are chosen.
 
+    Attributes:
+        bank: (M, d) query vectors that a saved model brings along, so that its choice does not depend
+            on the queries of a run; those of the searcher by default.
+
     Raises:
         InputError: If ``by`` reads other fields or is costly, or ``draws`` is below 1.
     """
 
     pools_rows: bool  # whether k may exceed the L rows of a set
+    bank: Tensor | None = None
 
     def __init__(self, by: Reward, draws: int, fields: frozenset[str] = KNOWN) -> None:
         check_least({"draws": (draws, 1)})
@@ -60,6 +68,10 @@ class Choice(ABC):
 
         k is at most L, or M·L for a choice that pools rows.
         """
+
+    def score(self, sets: SetBatch) -> Tensor:
+        """Score (B,) sets with the bank of the saved model, if there is one."""
+        return self.by.score(sets if self.bank is None else sets.extended(bank=self.bank))
 
     def facts(self) -> dict[str, Any]:
         """Return class and arguments as plain values to save; refuse objects, which have no name."""
@@ -90,7 +102,7 @@ class BestRows(Choice):
         pooled = rows.flatten(1, 2)  # (B, M · L, d)
         if pooled.shape[1] == size:
             return pooled
-        best = best_members(searcher.retrieve(queries, pooled), self.by.score, size)
+        best = best_members(searcher.retrieve(queries, pooled), self.score, size)
         return pooled.take_along_dim(best.unsqueeze(-1), 1)
 
 
@@ -116,7 +128,7 @@ class BestSet(Choice):
             return sets[:, 0]
         owners = queries.repeat_interleave(sets.shape[1], 0)
         tried = searcher.retrieve(owners, sets.flatten(0, 1), pool_size=self.pool_size)
-        scores = self.by.score(tried).view(sets.shape[:2])
+        scores = self.score(tried).view(sets.shape[:2])
         best = scores.nan_to_num(-torch.inf).argmax(1)
         return sets[torch.arange(len(sets), device=sets.device), best]
 
@@ -150,9 +162,17 @@ class QueryTime:
         chosen = {"weights": {}} if self.choice is None else self.choice.facts()
         return {**chosen, "anchor": self.anchor}
 
-    def save(self, folder: Path) -> None:
-        """Write ``choice.json`` into a model's folder."""
+    def save(self, folder: Path, bank: Tensor | None = None) -> None:
+        """Write ``choice.json`` into a model's folder, and the bank if the choice reads it.
+
+        ``bank`` (M, d) is that of the run; a choice that was loaded keeps its own.
+        """
         write_text(folder / CHOICE_FILE, json.dumps(self.facts(), indent=2) + "\n")
+        (folder / BANK_FILE).unlink(missing_ok=True)
+        if self.choice is not None and "bank" in self.choice.by.deciding_needs:
+            bank = bank if self.choice.bank is None else self.choice.bank
+            if bank is not None:
+                save_file({"bank": bank.contiguous()}, folder / BANK_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "QueryTime":
@@ -167,6 +187,8 @@ class QueryTime:
         facts = json.loads(path.read_text(encoding="utf-8"))
         weights, anchor, name = facts.pop("weights"), facts.pop("anchor"), facts.pop("keep", "")
         choice = build(Choice, {"name": name, "by": Reward(weights), **facts}) if weights else None
+        if choice is not None and (folder / BANK_FILE).is_file():
+            choice.bank = load_file(folder / BANK_FILE)["bank"]
         return cls(choice, anchor)
 
 

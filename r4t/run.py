@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from r4t.catalog import Catalog
 from r4t.data.queries import RECOMPOSED, Query, read_queries
-from r4t.encoder import load_encoder
+from r4t.encoder import Encoder, load_encoder
 from r4t.errors import InputError
 from r4t.index import build_index
 from r4t.search import Searcher
@@ -20,6 +22,7 @@ from r4t.sets import Popularity
 from r4t.support.files import write_text
 
 RUN_FILE = "run.json"
+BANK = 256  # training queries that sets are compared with, at most
 SPLITS = ("test", "val", "train")  # in the order in which a text is looked up
 README = files("r4t").joinpath("run.md").read_text(encoding="utf-8")
 
@@ -146,7 +149,9 @@ class Run:
         folder = self.catalog / "encoder"
         encoder = load_encoder(folder) if folder.is_dir() else None
         index = build_index(catalog.embeddings, backend)
-        return Searcher(catalog, encoder, index, self._popularity(catalog), cached)
+        training = self._training()
+        popularity, bank = _popularity(catalog, training), _bank(encoder, training)
+        return Searcher(catalog, encoder, index, popularity, cached, bank)
 
     def read_queries(self, split: str) -> list[Query]:
         """Return the queries of ``train``, ``val`` or ``test``."""
@@ -171,17 +176,11 @@ class Run:
                     by_text.setdefault(query.text, query)
         return by_text
 
-    def _popularity(self, catalog: Catalog) -> Popularity | None:
-        """Count the items of the training queries' original sets; None if there are none."""
+    def _training(self) -> list[Query]:
+        """Return the training queries whose sets are original; none if there is no such file."""
         if not (self.queries / "train.jsonl").is_file():
-            return None
-        original = [query for query in self.read_queries("train") if query.kind != RECOMPOSED]
-        references = [query.references for query in original if query.references]
-        if not references:
-            return None
-        rows = [row for items in references for row in catalog.rows(items)]
-        counts = torch.bincount(torch.tensor(rows), minlength=len(catalog))
-        return Popularity(counts, len(references))
+            return []
+        return [query for query in self.read_queries("train") if query.kind != RECOMPOSED]
 
     def models(self) -> list[str]:
         """Return the keys of the models that the run has, in the order of ``MODELS``."""
@@ -190,6 +189,30 @@ class Run:
     def step(self, name: str) -> Path:
         """Return the folder of a step, such as ``warm_start``, ``tune``, ``targets``, ``distill``."""
         return self.folder / name
+
+
+def _popularity(catalog: Catalog, training: Sequence[Query]) -> Popularity | None:
+    """Count the items of the training queries' sets; None if there are no sets."""
+    references = [query.references for query in training if query.references]
+    if not references:
+        return None
+    rows = [row for items in references for row in catalog.rows(items)]
+    counts = torch.bincount(torch.tensor(rows), minlength=len(catalog))
+    return Popularity(counts, len(references))
+
+
+def _bank(encoder: Encoder | None, training: Sequence[Query]) -> Tensor | None:
+    """Encode at most ``BANK`` distinct training queries, drawn with a fixed seed.
+
+    Queries without a word that the encoder knows are left out. None if no query is left, or if there
+    is no encoder.
+    """
+    texts = list(dict.fromkeys(query.text for query in training))
+    if encoder is None or not texts:
+        return None
+    vectors = encoder.encode(random.Random(0).sample(texts, min(BANK, len(texts))))
+    known = vectors[(vectors != 0).any(-1)]
+    return known if len(known) else None
 
 
 def _write(path: Path, text: str) -> None:

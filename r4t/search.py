@@ -56,6 +56,7 @@ class Searcher:
         popularity: How often training sets hold each item; every set carries it.
         cached: Number of text vectors, and of sub-query results, to keep for reuse; 0 for none.
             Most sub-queries of a tuning repeat.
+        bank: (M, d) unit vectors of training queries; every set carries them.
 
     Attributes:
         watch: Times encoding and searching, if set.
@@ -71,10 +72,11 @@ class Searcher:
         index: Index,
         popularity: Popularity | None = None,
         cached: int = 0,
+        bank: Tensor | None = None,
     ) -> None:
         check_least({"cached": (cached, 0)})
         self.catalog, self.encoder, self.index = catalog, encoder, index
-        self.popularity = popularity
+        self.popularity, self.bank = popularity, bank
         self.watch: Stopwatch | None = None
         self.vectors = Cache[str, Tensor](cached) if cached else None
         self.neighbors = Cache[tuple[Hashable, int], Tensor](cached) if cached else None
@@ -183,6 +185,7 @@ class Searcher:
                 query_texts=query_texts,
                 catalog=self.catalog,
                 popularity=self.popularity,
+                bank=self.bank,
             )
 
     def retrieve_texts(
@@ -283,6 +286,7 @@ class Searcher:
             query_texts=query_texts,
             catalog=self.catalog,
             popularity=self.popularity,
+            bank=self.bank,
         )
 
     def references(self, queries: Sequence[Query]) -> Tensor | None:

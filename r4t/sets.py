@@ -12,7 +12,8 @@ from r4t.errors import InputError
 REQUIRED = {"query": "Bd", "items": "Bk", "item_embeddings": "Bkd", "mask": "Bk"}
 SHAPES = REQUIRED | {"directions": "Bkd", "pool": "BP", "rankings": "BkD", "references": "BR"}
 SHAPES |= {"texts": "B", "query_texts": "B"}
-OPTIONAL = frozenset({*SHAPES, "catalog", "popularity"} - REQUIRED.keys())
+SHARED = {"bank": "Md"}  # one for the whole batch, as the catalog and the popularity are
+OPTIONAL = frozenset({*SHAPES, *SHARED, "catalog", "popularity"} - REQUIRED.keys())
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class SetBatch:
         query_texts: B texts of the queries.
         catalog: The catalog that the rows refer to; one for the whole batch.
         popularity: Counts of the catalog's items in the training sets; one for the whole batch.
+        bank: (M, d) unit vectors of other queries, which a set may be confused with; one for the
+            whole batch.
 
     Raises:
         InputError: If the fields disagree on B, k or d.
@@ -66,10 +69,11 @@ class SetBatch:
     query_texts: list[str] | None = None
     catalog: Catalog | None = None
     popularity: Popularity | None = None
+    bank: Tensor | None = None
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}  # each letter stands for one size
-        for name, letters in SHAPES.items():
+        for name, letters in (SHAPES | SHARED).items():
             value = getattr(self, name)
             if value is None:
                 continue

@@ -161,6 +161,27 @@ def test_query_time_comes_back_as_it_was_saved(tmp_path):
     assert QueryTime.load(tmp_path / "elsewhere") == QueryTime(None, 0.0)
 
 
+def test_a_choice_that_compares_queries_brings_them_along(axes, tmp_path):
+    # The query is axis 0; the rivals are axes 1 and 2.
+    query, bank = torch.eye(6)[:1], torch.eye(6)[1:3]
+    rows = drawn([0, 1, 2], [3, 2, 4])
+    for kind in (BestRows, BestSet):
+        choice = kind(Reward({"specificity": 1.0}), draws=2)
+        axes.bank = bank
+        chosen = choice(axes, query, rows, 2)
+        assert 0 in chosen.argmax(-1)
+        QueryTime(choice).save(tmp_path, bank)
+        loaded = QueryTime.load(tmp_path).choice
+        axes.bank = None
+        assert torch.equal(loaded.bank, bank)
+        assert torch.equal(loaded(axes, query, rows, 2), chosen)
+        axes.bank = torch.eye(6)[:1]  # of other queries; the model keeps its own, also when saved
+        QueryTime(loaded).save(tmp_path, axes.bank)
+        assert torch.equal(QueryTime.load(tmp_path).choice.bank, bank)
+    QueryTime(BestRows(Reward({"diversity": 1.0}))).save(tmp_path, bank)
+    assert not (tmp_path / "bank.safetensors").exists()
+
+
 def test_what_cannot_be_saved_or_loaded_is_refused(tmp_path):
     given = QueryTime(BestRows(Reward({"mine": 1.0}, {"mine": load_objective("diversity")})))
     with pytest.raises(InputError, match=r"objects for \['mine'\] in the choice\. Remove"):

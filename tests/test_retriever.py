@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from r4t.catalog import write_catalog
-from r4t.choice import QueryTime
+from r4t.choice import BestRows, QueryTime
 from r4t.data.queries import Query
 from r4t.data.source import Items
 from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.module import DiffusionRetriever
 from r4t.diffusion.network import SetTransformer
 from r4t.errors import InputError
 from r4t.fanout.formats import Expand, Full, JsonList
@@ -17,6 +18,7 @@ from r4t.index import TorchIndex
 from r4t.methods.diffusion import DiffusionMethod
 from r4t.methods.language import LanguageMethod, SubqueryWriter
 from r4t.retriever import Retriever
+from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.support.seeds import query_seed
 
@@ -163,6 +165,21 @@ def test_a_saved_anchor_is_searched_with(run):
     mixed = 0.6 * vectors[0] + 0.4 * before.directions[0]
     expected = mixed / mixed.norm(dim=-1, keepdim=True) * before.mask[0].unsqueeze(-1)
     assert torch.allclose(after.directions[0], expected, atol=1e-6)
+
+
+def test_a_choice_by_specificity_needs_no_queries_of_the_run(run, generator):
+    choice = QueryTime(BestRows(Reward({"specificity": 1.0}), draws=3))
+    DiffusionRetriever(generator, run=str(run.folder), query_time=choice).export()
+    model = run.step("distill") / "model"
+    before = [str(Retriever.load(run.folder)(text)) for text in ("grey wool", "brown silk")]
+    (run.queries / "train.jsonl").unlink()
+    assert run.searcher().bank is None
+    assert [str(Retriever.load(run.folder)(text)) for text in ("grey wool", "brown silk")] == before
+    (model / "bank.safetensors").unlink()
+    with pytest.raises(
+        InputError, match=r"objective 'specificity', but found sets without \['bank'"
+    ):
+        Retriever.load(run.folder)("grey wool")
 
 
 def test_a_method_without_directions_scores_items_by_the_query(run):

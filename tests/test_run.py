@@ -1,11 +1,13 @@
 import json
+import random
 import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from r4t.catalog import write_catalog
-from r4t.data.queries import write_queries
+from r4t.data.queries import Query, write_queries
 from r4t.data.source import Items
 from r4t.encoder.lsa import LsaEncoder
 from r4t.errors import InputError
@@ -74,6 +76,38 @@ def test_the_searcher_knows_how_often_training_sets_hold_an_item(small_run):
     assert (again.sets, again.counts.tolist()) == (24, popularity.counts.tolist())
     (small_run.queries / "train.jsonl").unlink()
     assert small_run.searcher().popularity is None
+
+
+def test_the_searcher_has_a_bank_of_training_queries(small_run):
+    searcher = small_run.searcher()
+    texts = [query.text for query in small_run.read_queries("train")]
+    vectors = {tuple(row) for row in searcher.encode(texts).tolist()}
+    assert searcher.bank.shape == (24, 8)
+    assert {tuple(row) for row in searcher.bank.tolist()} == vectors
+    sets = searcher.retrieve(searcher.bank[:1], searcher.bank[:1].unsqueeze(1))
+    ranked = searcher.ranked_sets(searcher.bank[:1], torch.tensor([[0, 1]]), 2)
+    assert sets.bank is ranked.bank is searcher.bank
+    # Repeats and recomposed queries count once, and unknown words not at all.
+    queries = small_run.read_queries("train")
+    made = replace(queries[0], id="q0+1", kind="recomposed", text="grey silk boots")
+    again = replace(queries[1], id="again")
+    unknown = replace(queries[2], id="unknown", text="zyzzyva")
+    write_queries(small_run.queries, {"train": [*queries, made, again, unknown]})
+    assert {tuple(row) for row in small_run.searcher().bank.tolist()} == vectors
+    write_queries(small_run.queries, {"train": [unknown]})
+    assert small_run.searcher().bank is None
+    (small_run.queries / "train.jsonl").unlink()
+    assert small_run.searcher().bank is None
+
+
+def test_a_bank_has_at_most_256_queries_and_is_drawn_with_a_fixed_seed(small_run, small_items):
+    texts = [f"{one} or {two}" for one in small_items.texts[:20] for two in small_items.texts[-16:]]
+    queries = [Query(f"q{n}", text, "set") for n, text in enumerate(texts)]
+    write_queries(small_run.queries, {"train": queries})
+    first, second = (small_run.searcher() for _ in range(2))
+    drawn = random.Random(0).sample(texts, 256)
+    assert torch.allclose(first.bank, first.encode(drawn), atol=1e-6)
+    assert torch.equal(first.bank, second.bank)
 
 
 def test_a_begun_run_remembers_where_its_catalog_and_queries_lie(small_run, tmp_path):

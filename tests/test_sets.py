@@ -46,13 +46,22 @@ def test_select_takes_every_field(sets_from):
 def test_fields_of_the_whole_batch_are_not_split(sets_from):
     popularity = Popularity(torch.tensor([3, 0]), sets=4)
     sets = sets_from(
-        [[[1, 0]], [[0, 1]]], [[[1, 0]], [[0, 1]]], popularity=popularity, query_texts=["x", "y"]
+        [[[1, 0]], [[0, 1]]],
+        [[[1, 0]], [[0, 1]]],
+        popularity=popularity,
+        query_texts=["x", "y"],
+        bank=torch.eye(2)[[0, 1, 0]],
     )
     chosen = sets.select(torch.tensor([1]))
     assert chosen.popularity is popularity
+    assert chosen.bank is sets.bank
     assert chosen.query_texts == ["y"]
     assert chosen.query_name(0) == "query 0 of 1 ('y')"
-    assert {"popularity", "query_texts"} <= chosen.present
+    assert {"popularity", "query_texts", "bank"} <= chosen.present
+    with pytest.raises(
+        InputError, match=r"SetBatch.bank of shape \(M, d\), M = 4, d = 2, but found \(4, 3\)"
+    ):
+        sets.extended(bank=torch.ones(4, 3))
     with pytest.raises(
         InputError,
         match=r"SetBatch.query_texts of shape \(B\), B = 2, but found \(1,\)\. Build every",

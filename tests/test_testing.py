@@ -9,7 +9,7 @@ from r4t_objectives.diversity import Diversity
 
 from r4t.errors import InputError
 from r4t.objective import Objective
-from r4t.sets import SetBatch
+from r4t.sets import OPTIONAL, SetBatch
 from r4t.testing import ContractError, check_objective, example_sets
 from r4t.testing.examples import masked, members_at, moved_on, padded, repeated
 
@@ -243,7 +243,11 @@ class Locked(Presence):
 
 BROKEN = [
     (Unbounded, "declarations", r"declare bounds, .* but found \(0.0, inf\)\. Write, for example"),
-    (Unknown, "declarations", r"found \['pictures'\] in its needs\. Choose from catalog, dir"),
+    (
+        Unknown,
+        "declarations",
+        r"found \['pictures'\] in its needs\. Choose from bank, catalog, dir",
+    ),
     (Undecided, "declarations", "declare differentiable, but found None. Set it to True or False"),
     (Undocumented, "docstring", "say in its docstring what it measures, but found none. Write a"),
     (
@@ -507,7 +511,7 @@ def test_example_sets_are_seeded_and_whole():
     assert torch.equal(one.item_embeddings, again.item_embeddings)
     assert not torch.equal(one.items, other.items)
     assert one.mask.sum(-1).tolist() == [5, 0, 1, 4]
-    assert len(one.present) == 8
+    assert one.present == OPTIONAL
     assert one.items[3, 0] == one.items[3, 3]
     assert one.catalog.numbers("price")[one.items[3, 4]].isnan()
     embeddings = one.catalog.embeddings[one.items.clamp(min=0)]

@@ -151,7 +151,7 @@ class GeneratorTraining(ScheduledModule, ABC):
     def write(self, generator: DirectionGenerator, folder: Path) -> None:
         """Write a generator, and how it answers at query time."""
         generator.save(folder)
-        self.query_time.save(folder)
+        self.query_time.save(folder, None if self.searcher is None else self.searcher.bank)
 
     def random(self, *numbers: int) -> torch.Generator:
         """Return a generator whose state depends on the module's seed and ``numbers`` alone."""

@@ -64,6 +64,7 @@ class GroundTruth:
             "references": pad_rows(rows) if self._referenced else None,
             "catalog": catalog,
             "popularity": self._searcher.popularity,
+            "bank": self._searcher.bank,
         }
 
     def judge(

@@ -17,6 +17,7 @@ from r4t.sets import Popularity, SetBatch, pad_rows
 
 ITEMS = 50
 POOL = 8
+BANK = 7
 QUERIES = ["beach day", "city", "snow", "hiking"]
 TEXTS = ["hat", "cap", "hat", "beach day", "sun"]
 COLORS = ["red", "blue", "green", "black", "white", "gray", "brown"]
@@ -103,6 +104,7 @@ def example_sets(
         query_texts=list(QUERIES),
         catalog=catalog,
         popularity=Popularity(torch.arange(ITEMS) % 11, 10),
+        bank=draw(BANK, width),
     )
 
 

@@ -65,11 +65,17 @@ def written_of_k(scores, sets):
     return scores - (written / 5 - written / 6) / 4
 
 
+def evidence_of_k(scores, sets):
+    """The sum of the members is divided by k + 1 = 6 instead of 5, as at a higher temperature."""
+    return load_objective("specificity", temperature=0.05 * 6 / 5)(sets)
+
+
 PADDED = {
     "diversity": share_of_k,
     "distinctness": share_of_k,
     "coherence": pairs_of_k,
     "prompt_format": written_of_k,
+    "specificity": evidence_of_k,
 }
 
 
