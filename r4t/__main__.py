@@ -25,7 +25,7 @@ GROUPS = {
         "quickstart": "run the whole method on the built-in data",
         "init": "copy the configs into a folder for editing",
         "fit": "train a step: warm start, tune, distill or accelerate",
-        "synthesize": "write target sets with the tuned model",
+        "synthesize": "write the target sets that a retriever learns from",
         "validate": "measure a step on the validation queries",
         "test": "run the test loop of a custom model",
         "predict": "run the prediction loop of a model",

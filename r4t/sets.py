@@ -1,5 +1,6 @@
 """Queries and what was retrieved for them → ``SetBatch``, the one type that crosses the rooms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,6 +120,36 @@ class SetBatch:
             elif value is not None:
                 selected[name] = [value[row] for row in rows.tolist()]
         return replace(self, **selected)
+
+
+def join_sets(batches: Sequence[SetBatch]) -> SetBatch:
+    """Put batches (B_i, k_i) one below the other: (ΣB_i, max k_i).
+
+    What a narrower batch lacks is missing: masked members, rows of −1, zero vectors. A field that
+    only some batches have is dropped. The catalog and its popularity are those of the first batch.
+    """
+    joined: dict[str, Any] = {}
+    for name in SHAPES:
+        values = [getattr(batch, name) for batch in batches]
+        if any(value is None for value in values):
+            joined[name] = None
+        elif isinstance(values[0], Tensor):
+            joined[name] = _one_below_the_other(values)
+        else:
+            joined[name] = [entry for value in values for entry in value]
+    return replace(batches[0], **joined)
+
+
+def _one_below_the_other(tensors: Sequence[Tensor]) -> Tensor:
+    """Join tensors of unequal width; the room of the narrower ones holds −1 (rows), 0 or False."""
+    widths = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors))]
+    parts = []
+    for tensor in tensors:
+        missing = -1 if tensor.dtype == torch.long else 0
+        part = tensor.new_full((len(tensor), *widths), missing)
+        part[tuple(slice(size) for size in tensor.shape)] = tensor
+        parts.append(part)
+    return torch.cat(parts)
 
 
 def pad_rows(rows: list[list[int]]) -> Tensor:

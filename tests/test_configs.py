@@ -275,8 +275,10 @@ def test_a_server_that_writes_is_named_in_a_config(place, build, tmp_path, step)
     setting = f"sampling: {{backend: {server}}}"
     path.write_text(f"model: {{init_args: {{{setting}}}}}\n", encoding="utf-8")
     model = build(step, [f"toy/{step}.yaml", path]).model
-    assert model.fanout.backend.url == "http://gpu7:8001"
-    assert type(build(step, [f"toy/{step}.yaml"]).model.fanout.backend) is Transformers
+    owner = {"1_tune": "fanout", "2_synthesize": "folm"}[step]
+    assert getattr(model, owner).backend.url == "http://gpu7:8001"
+    model = build(step, [f"toy/{step}.yaml"]).model
+    assert type(getattr(model, owner).backend) is Transformers
 
 
 def test_evaluate_refuses_what_it_does_not_know():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.sets import Popularity, SetBatch
+from r4t.sets import Popularity, SetBatch, join_sets
 
 
 def test_fields_must_fit_the_query(sets_from):
@@ -67,3 +67,15 @@ def test_fields_of_the_whole_batch_are_not_split(sets_from):
         match=r"SetBatch.query_texts of shape \(B\), B = 2, but found \(1,\)\. Build every",
     ):
         sets.extended(query_texts=["x"])
+
+
+def test_joined_sets_are_as_wide_as_the_widest(sets_from):
+    wide = sets_from([[[1, 0], [0, 1]]], [[[1, 0], [0, 1]]], pool=torch.tensor([[4, 5, 6]]))
+    narrow = sets_from([[[0, 1]]], [[[0, 1]]], pool=torch.tensor([[7]]), texts=[["a"]])
+    joined = join_sets([narrow, wide])
+    assert joined.items.tolist() == [[0, -1], [0, 1]]
+    assert joined.mask.tolist() == [[True, False], [True, True]]
+    assert joined.directions.tolist() == [[[0, 1], [0, 0]], [[1, 0], [0, 1]]]
+    assert joined.pool.tolist() == [[7, -1, -1], [4, 5, 6]]
+    assert joined.texts is None  # the wide ones have none
+    assert join_sets([narrow, narrow]).texts == [["a"], ["a"]]

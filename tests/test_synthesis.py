@@ -13,7 +13,7 @@ from r4t.data.queries import Query, write_queries
 from r4t.errors import InputError
 from r4t.fanout.formats import Full
 from r4t.filters import Filter
-from r4t.objective import Objective
+from r4t.objective import Objective, load_objective
 from r4t.reward import Reward
 from r4t.search import Retrieval
 from r4t.support.interruption import Interrupted
@@ -116,6 +116,8 @@ def synthesize(small_run, monkeypatch):
         pool_size=None,
         **arguments,
     ):
+        asked = [Query("a", "red linen", "mood"), Query("b", "blue wool", "mood")]
+        write_queries(small_run.queries, {"train": asked if queries is None else queries})
         objectives = {"size": Size()} if objectives is None else objectives
         reward = Reward(dict.fromkeys(objectives, 1.0), objectives)
         module = Synthesizer(
@@ -129,8 +131,6 @@ def synthesize(small_run, monkeypatch):
         off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         plan = {"accelerator": "cpu", "strategy": strategy, "devices": devices}
         trainer = SynthesisTrainer(**plan, **off)
-        asked = [Query("a", "red linen", "mood"), Query("b", "blue wool", "mood")]
-        write_queries(small_run.queries, {"train": asked if queries is None else queries})
         data = QueryData(str(small_run.folder), batch_size=batch_size)
         trainer.synthesize(module, datamodule=data)
         return TargetSets.load(small_run.step("targets")), module
@@ -170,7 +170,7 @@ def test_samples_without_a_member_are_dropped_and_counted(synthesize, small_run)
     assert torch.equal(shard.condition, conditions)
     # Asked once, with seeds of the queries that validation (draw 0) and rollouts do not use.
     seeds = [query_seed("a", -1), query_seed("b", -1)]
-    assert module.fanout.asked == [(["red linen", "blue wool"], seeds, 4, 0.9)]
+    assert module.folm.asked == [(["red linen", "blue wool"], seeds, 4, 0.9)]
 
 
 @pytest.mark.parametrize(
@@ -277,6 +277,117 @@ def test_references_and_pool_reach_the_reward(synthesize, small_run):
         synthesize(objectives={"known": Known()}, pool_size=20)
 
 
+class Near(Objective):
+    """Mean cosine of the members' items with the query."""
+
+    bounds = (-1.0, 1.0)
+
+    def score(self, sets):
+        cosines = (sets.item_embeddings @ sets.query.unsqueeze(-1)).squeeze(-1)
+        return cosines.sum(-1) / sets.mask.sum(-1).clamp(min=1)
+
+
+def test_every_teacher_competes_and_is_counted(synthesize, small_run):
+    # At the floor stay, of red linen, the samples 0 and 3; of blue wool, 3; and both of No fan-out.
+    # All of these score 1: the first teacher's is the best.
+    keep = Filter(floor=0.75)
+    sets, _ = synthesize(teachers=["folm", "no-fan-out"], keep=keep)
+    assert sets.manifest.teachers == {
+        "folm": {"candidates": 8, "kept": 3, "best": 2},
+        "no-fan-out": {"candidates": 2, "kept": 2, "best": 0},
+    }
+    shard = sets.shard(0)
+    assert shard.teachers == ["folm", "folm", "no-fan-out", "folm", "no-fan-out"]
+    assert shard.query_ids == ["a", "a", "a", "b", "b"]
+    assert [bool(texts) for texts in shard.texts] == [True, True, False, True, False]
+    assert (sets.manifest.drawn, sets.manifest.model) == (10, "tune/model")
+    sets, _ = synthesize(teachers=["no-fan-out", "R4T-FOLM"], keep=keep)
+    assert [counts["best"] for counts in sets.manifest.teachers.values()] == [2, 0]
+    card = (sets.folder / "README.md").read_text()
+    assert "| no-fan-out | 2 | 2 | 2 |\n| folm | 8 | 3 | 0 |" in card
+
+
+def test_the_best_of_all_teachers_stays(synthesize, capsys):
+    # No two items are nearer to a query than its two nearest, which No fan-out returns.
+    sets, module = synthesize(
+        objectives={"near": Near()},
+        keep=Filter(share=0.01),
+        teachers=["folm", "mmr", "no-fan-out"],
+        set_size=2,
+    )
+    assert [counts["best"] for counts in sets.manifest.teachers.values()] == [0, 0, 2]
+    _, nearest = module.searcher.index.search(sets.shard(0).condition, 2)
+    assert torch.equal(sets.shard(0).items, nearest)
+    assert (
+        "The best set of a query is from no-fan-out for 2, folm for 0, mmr for 0."
+        in capsys.readouterr().out
+    )
+
+
+def test_items_without_directions_are_their_own(synthesize, small_run):
+    sets, module = synthesize(
+        objectives={"groundedness": load_objective("groundedness")},
+        rows=DirectionRows(),
+        teachers=["mmr"],
+        set_size=4,
+    )
+    # Without a language model a set has as many members as a target set has rows.
+    shard, items = sets.shard(0), module.searcher.catalog.embeddings
+    assert torch.equal(shard.rows, items[shard.items])
+    assert len(set(shard.items[0].tolist())) == 4
+    assert shard.scores["groundedness"].tolist() == pytest.approx([1.0, 1.0])
+    assert (sets.manifest.model, sets.manifest.model_fingerprint) == ("none", "")
+
+
+def test_equal_sets_of_teachers_count_once(synthesize, capsys):
+    # The first pick of MMR and DPP is the nearest item, the only one in a set of one.
+    sets, _ = synthesize(teachers=["mmr", "dpp", "no-fan-out"], set_size=1)
+    assert (sets.manifest.sets, sets.manifest.dropped["nearly equal"]) == (2, 4)
+    assert [counts["best"] for counts in sets.manifest.teachers.values()] == [2, 0, 0]
+    assert "For every query all teachers gave the same items" in capsys.readouterr().out
+
+
+def test_references_teach_where_every_query_has_some(synthesize):
+    queries = [
+        Query("a", "red linen", "set", ("i190", "i180")),
+        Query("b", "blue wool", "set", ("i150",)),
+    ]
+    coverage = {"coverage": load_objective("coverage")}
+    settings = {"objectives": coverage, "pool_size": 2, "keep": Filter(share=0.01), "set_size": 2}
+    sets, _ = synthesize(queries, teachers=["mmr", "references"], **settings)
+    assert sets.manifest.teachers["references"]["best"] == 2
+    shard = sets.shard(0)
+    assert shard.scores["coverage"].tolist() == [1, 1]
+    assert shard.items[0].tolist() == [190, 180]
+    assert shard.items[1][0].item() == 150
+    with pytest.raises(InputError, match="'references', but 1 of 2 queries have no references"):
+        synthesize([queries[0], Query("b", "blue wool", "mood")], teachers=["references"])
+
+
+def test_teachers_resume_on_one_process_and_on_two(synthesize, monkeypatch):
+    settings = {"teachers": ["folm", "mmr", "k-means"], "shard_size": 4, "keep": Filter(floor=0.5)}
+    whole, _ = synthesize(MANY, batch_size=1, **settings)
+    expected, facts = kept(whole), whole.manifest
+
+    def interrupted(self, *arguments):
+        if self.asked:
+            raise KeyboardInterrupt
+        return sample(self, *arguments)
+
+    sample = Scripted.sample
+    with monkeypatch.context() as patched:
+        patched.setattr(Scripted, "sample", interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            raise_unless_finished(lambda: synthesize(MANY, batch_size=3, **settings))
+    for how in ({"overwrite": False}, {"strategy": "ddp_fork", "devices": 2}):
+        sets, _ = synthesize(MANY, batch_size=2, **how, **settings)
+        assert kept(sets) == expected
+        assert sets.manifest.teachers == facts.teachers
+    (sets.folder / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"begun.json\), but found another config\. Restore them"):
+        synthesize(MANY, overwrite=False, **{**settings, "teachers": ["folm", "mmr"]})
+
+
 def test_the_same_run_writes_the_same_bytes(synthesize, small_run):
     folder = small_run.step("targets")
     written = []
@@ -298,6 +409,16 @@ def test_refusals(synthesize, monkeypatch):
         synthesize(overwrite=False)
     with pytest.raises(InputError, match="samples .*at least 1, .*found 0"):
         SampledModel(samples=0)
+    with pytest.raises(InputError, match="draws .*at least 1, .*found 0"):
+        SampledModel(draws=0)
+    with pytest.raises(InputError, match="at least one teacher, .*found none. Name some in teach"):
+        synthesize(teachers=[])
+    with pytest.raises(InputError, match="methods among .*found 'mmrr'.* Did you mean 'mmr'"):
+        synthesize(teachers=["folm", "mmrr"])
+    with pytest.raises(
+        InputError, match="that this run has, .*'student', but the run has no model"
+    ):
+        synthesize(teachers=["student"])
     with pytest.raises(InputError, match="shard_size .*at least 1, .*found 0"):
         Writing(shard_size=0)
     items = module.searcher.retrieve(torch.ones(1, 8), torch.ones(1, 2, 8))
@@ -325,7 +446,7 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(synthesize, monkeyp
     whole, module = synthesize(MANY, batch_size=1, shard_size=4)
     expected, facts = kept(whole), whole.manifest
     assert len(facts.shards) == 4  # three sets a query: two queries a shard, the last one alone
-    asked = [queries[0] for queries, *_ in module.fanout.asked]
+    asked = [queries[0] for queries, *_ in module.folm.asked]
 
     class Killed(Scripted):
         def sample(self, *arguments):

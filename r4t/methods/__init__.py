@@ -7,6 +7,7 @@ __getattr__, __all__ = lazily(
     {
         "methods.best_of": "BestOf",
         "methods.bounds": "GreedyBound Oracle RandomItems ReferenceOracle",
+        "methods.candidates": "Teachers build_teachers",
         "methods.context": "MethodContext Unavailable",
         "methods.diffusion": "DiffusionMethod",
         "methods.external": "ExternalSubqueries",

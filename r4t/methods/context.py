@@ -24,7 +24,14 @@ class Unavailable(InputError):
         super().__init__(
             expected="a method that this run has", found=f"that {reason}", remedy=remedy
         )
-        self.reason = reason
+        self.reason, self.remedy = reason, remedy
+
+
+class TooFewSets(Unavailable):
+    """Too few training sets are left to remember, besides those of the queries to be answered."""
+
+    def __init__(self) -> None:
+        super().__init__("too few training queries, besides those answered, have references")
 
 
 @dataclass
@@ -41,7 +48,9 @@ class MethodContext:
     best_of: int = 5  # N of Best-of-N
     temperature: float = 0.9  # of the language models
     subqueries: str | None = None  # JSONL file of sub-queries written elsewhere
-    _writers: dict[str, SubqueryWriter] = field(default_factory=dict, init=False, repr=False)
+    # Language models that are loaded, by key: methods of one model share its draws.
+    writers: dict[str, SubqueryWriter] = field(default_factory=dict, repr=False)
+    loaded: set[str] = field(default_factory=set, repr=False)  # keys of the models that were read
 
     @cached_property
     def composite(self) -> Reward:
@@ -53,7 +62,7 @@ class MethodContext:
         """Training queries with references, except recomposed ones and those in ``queries``.
 
         Raises:
-            Unavailable: If there are no more of them than items in a set.
+            TooFewSets: If there are no more of them than items in a set.
         """
         training = self.training
         if training is None:
@@ -66,7 +75,7 @@ class MethodContext:
             if query.references and query.kind != RECOMPOSED and answered.isdisjoint(keys(query))
         ]
         if len(memory) <= self.set_size:
-            raise Unavailable("too few training queries, besides those answered, have references")
+            raise TooFewSets
         return memory
 
     @cached_property
@@ -91,16 +100,17 @@ class MethodContext:
                 f"the run has no model in {MODELS[key]} yet",
                 f"Run the steps up to it; the last one is {command}.{others}",
             )
+        self.loaded.add(key)
         return folder
 
     def writer(self, key: str) -> SubqueryWriter:
         """Return what writes with a language model of the run; its draws are shared by methods."""
-        if key not in self._writers:
+        if key not in self.writers:
             from r4t.fanout.model import FanoutModel
 
             model = FanoutModel.load(self.model(key))
-            self._writers[key] = SubqueryWriter(model, self.temperature)
-        return self._writers[key]
+            self.writers[key] = SubqueryWriter(model, self.temperature)
+        return self.writers[key]
 
     def check_references(self) -> None:
         """Raise ``Unavailable`` if a query has no references."""

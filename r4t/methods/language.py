@@ -68,13 +68,34 @@ class LanguageMethod:
 
     def sets(self, queries: Sequence[Query], vectors: Tensor, draws: Sequence[int]) -> SetBatch:
         """Answer B queries once for each draw: B · len(draws) sets, grouped by query."""
-        form = self.writer.model.form
+        return self._retrieve(queries, vectors, self.writer(queries, draws), self.pool_size)
+
+    def samples(
+        self, queries: Sequence[Query], vectors: Tensor, samples: int, pool_size: int | None
+    ) -> SetBatch:
+        """Answer B queries with G fan-outs each, written together: B·G sets, grouped by query.
+
+        Their seeds are those of no draw.
+        """
+        texts = [query.text for query in queries]
+        seeds = [query_seed(query.id, -1) for query in queries]
+        fanouts = self.writer.model.sample(texts, seeds, samples, self.writer.temperature)
+        return self._retrieve(queries, vectors, fanouts.subqueries, pool_size)
+
+    def _retrieve(
+        self,
+        queries: Sequence[Query],
+        vectors: Tensor,
+        subqueries: list[list[str]],
+        pool_size: int | None,
+    ) -> SetBatch:
+        form, group_size = self.writer.model.form, len(subqueries) // len(queries)
         return self.searcher.retrieve_texts(
-            vectors.repeat_interleave(len(draws), 0),
-            self.writer(queries, draws),
+            vectors.repeat_interleave(group_size, 0),
+            subqueries,
             form.set_size,
-            query_texts=[query.text for query in queries for _ in draws],
-            pool_size=self.pool_size,
+            query_texts=[query.text for query in queries for _ in range(group_size)],
+            pool_size=pool_size,
             merge=self.merge,
             anchor=form.anchor,
         )

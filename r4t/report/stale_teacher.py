@@ -3,7 +3,7 @@
 from collections.abc import Container
 
 from r4t.errors import InputError
-from r4t.run import Run
+from r4t.run import MODELS, Run
 from r4t.support.fingerprints import folder_fingerprint
 from r4t.targets import read_manifest
 
@@ -23,8 +23,8 @@ def tuned_since(run: Run, methods: Container[str]) -> list[str]:
         manifest = read_manifest(folder)
     except InputError:  # no target sets, or those of another program
         return []
-    model = run.folder / manifest.model
-    teacher = manifest.model_fingerprint
+    model = run.folder / MODELS["folm"]
+    teacher = manifest.model_fingerprint if manifest.model == MODELS["folm"] else ""
     if not teacher or not model.is_dir() or folder_fingerprint(model) == teacher:
         return []
     return [

@@ -24,6 +24,10 @@ def data_card(folder: Path, manifest: Manifest) -> str:
         "kept": manifest.sets / max(1, manifest.drawn),
         "dropped": "\n".join(f"| dropped: {why} | {n:,} |" for why, n in manifest.dropped.items()),
         "scores": "\n".join(_row(name, scores) for name, scores in _scores(folder, manifest)),
+        "teachers": "\n".join(
+            f"| {key} | {counts['candidates']:,} | {counts['kept']:,} | {counts['best']:,} |"
+            for key, counts in manifest.teachers.items()
+        ),
         "folder": json.dumps(str(folder)),
     }
     template = files("r4t.targets") / "card.md"

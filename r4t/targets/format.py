@@ -31,6 +31,7 @@ class TargetBatch:
     queries: Sequence[str]  # its text
     texts: Sequence[Sequence[str]]  # the sub-queries that each set came from
     item_ids: Sequence[Sequence[str]] | None = None  # in the catalog, "" if a row is no item
+    teachers: Sequence[str] | None = None  # key of the method that each set comes from
 
     def __post_init__(self) -> None:
         shape = tuple(self.rows.shape)
@@ -44,7 +45,7 @@ class TargetBatch:
         expected = {"condition": (n, dim), "items": (n, length)}
         shapes = {name: tuple(getattr(self, name).shape) for name in expected}
         shapes |= {SCORE + name: tuple(score.shape) for name, score in self.scores.items()}
-        for name in ("query_ids", "queries", "texts", "item_ids"):
+        for name in ("query_ids", "queries", "texts", "item_ids", "teachers"):
             if (values := getattr(self, name)) is not None:
                 shapes[name] = (len(values),)
         for name, actual in shapes.items():
@@ -80,7 +81,7 @@ class Origin:
 
     fingerprint: str  # of the catalog whose rows ``items`` numbers
     encoder: str  # name of the encoder of conditions and rows
-    model: str  # the fan-out model that was sampled
+    model: str  # the first model that was sampled; "none" if no teacher is a model
     dim: int  # d
     set_size: int  # L
     encoder_fingerprint: str = ""  # of its files, if it has any
@@ -98,6 +99,8 @@ class Manifest(Origin):
     sets: int = 0
     drawn: int = 0  # samples before any filter
     dropped: dict[str, int] = field(default_factory=dict)  # reason → samples
+    # Key of a method → its "candidates", those "kept", and queries whose "best" set is its.
+    teachers: dict[str, dict[str, int]] = field(default_factory=dict)
     objectives: dict[str, Any] = field(default_factory=dict)  # a judge's model and cost, by name
     shards: list[dict[str, Any]] = field(default_factory=list)  # name, sets, bytes, texts_bytes
     format_version: int = FORMAT_VERSION

@@ -96,6 +96,7 @@ class TargetSets(Dataset[tuple[Tensor, Tensor]]):
             queries=[line["query"] for line in lines],
             texts=[line["texts"] for line in lines],
             item_ids=[line["items"] for line in lines] if "items" in lines[0] else None,
+            teachers=[line["teacher"] for line in lines] if "teacher" in lines[0] else None,
         )
 
     def queries(self) -> tuple[list[str], Tensor]:

@@ -31,7 +31,7 @@ def commit_shard(
         name: Of the shard, without an ending.
         batches: Its sets, all with the same objectives; there may be none.
         record: ``queries`` (ids that the shard finishes), ``empty`` (those without a set),
-            ``drawn`` and ``dropped``; sizes are added.
+            ``drawn``, ``dropped`` and ``teachers``; sizes are added.
     """
     path = folder / f"{name}.safetensors"
     sizes: dict[str, Any] = {"name": path.name, "sets": sum(map(len, batches))}
@@ -59,6 +59,8 @@ def _lines(batch: TargetBatch) -> Iterator[str]:
         line = {"query_id": query_id, "query": batch.queries[row], "texts": list(batch.texts[row])}
         if batch.item_ids is not None:
             line["items"] = list(batch.item_ids[row])
+        if batch.teachers is not None:
+            line["teacher"] = batch.teachers[row]
         yield _json_line(line)
 
 

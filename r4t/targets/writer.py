@@ -14,6 +14,8 @@ from r4t.targets.card import data_card
 from r4t.targets.format import MANIFEST, Manifest, Origin, TargetBatch
 from r4t.targets.shards import CARD, begin, check_begin, commit_shard, committed_shards, read_record
 
+TeacherCounts = Mapping[str, Mapping[str, int]]
+
 
 class TargetWriter:
     """Writes the shards of one process into a folder that ``begin`` made ready.
@@ -47,6 +49,7 @@ class TargetWriter:
         queries: Iterable[str] = (),
         drawn: int = 0,
         dropped: Mapping[str, int] | None = None,
+        teachers: TeacherCounts | None = None,
     ) -> None:
         """Add all sets of some queries; a full shard is written at once.
 
@@ -55,6 +58,7 @@ class TargetWriter:
             queries: Ids of the sampled queries, with or without a set.
             drawn: Number of their samples.
             dropped: Reason → number of samples dropped.
+            teachers: Key of a method → "candidates", "kept" and "best", as in ``Manifest``.
 
         Raises:
             InputError: If the batch's L or d is not the folder's, or its objectives differ from
@@ -62,6 +66,7 @@ class TargetWriter:
         """
         self._drawn += drawn
         self._dropped.update(dropped or {})
+        _add(self._teachers, teachers or {})
         self._queries.update(dict.fromkeys(queries))
         if batch is None:
             return
@@ -87,6 +92,7 @@ class TargetWriter:
             "queries": list(self._queries),
             "drawn": self._drawn,
             "dropped": dict(self._dropped),
+            "teachers": {key: dict(counts) for key, counts in self._teachers.items()},
             "empty": [query for query in self._queries if query not in answered],
         }
         name = f"shard-{self._rank:03d}-{self._next:05d}"
@@ -98,6 +104,7 @@ class TargetWriter:
         self._waiting: list[TargetBatch] = []
         self._queries: dict[str, None] = {}  # in order
         self._drawn, self._dropped = 0, Counter[str]()
+        self._teachers: dict[str, Counter[str]] = {}
 
     def close(self, objectives: dict[str, Any] | None = None) -> Manifest:
         """Commit the rest and write card and manifest; only the last of several processes may.
@@ -114,8 +121,10 @@ class TargetWriter:
             {i for each in records for i in each[key]} for key in ("queries", "empty")
         )
         drawn, dropped = sum(each["drawn"] for each in records), Counter[str]()
+        teachers: dict[str, Counter[str]] = {}
         for each in records:
             dropped.update(each["dropped"])
+            _add(teachers, each.get("teachers", {}))
         keys = ("name", "sets", "bytes", "texts_bytes")
         shards = [{key: each[key] for key in keys} for each in records if each["sets"]]
         if not shards:
@@ -133,6 +142,7 @@ class TargetWriter:
             asked=len(queries),
             queries=len(queries - empty),
             dropped=dict(dropped),
+            teachers={key: dict(counts) for key, counts in teachers.items()},
             objectives=objectives or {},
             shards=shards,
         )
@@ -140,6 +150,11 @@ class TargetWriter:
         # Renaming is atomic: no reader ever sees half a manifest.
         write_text(self.folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
         return manifest
+
+
+def _add(totals: dict[str, Counter[str]], teachers: TeacherCounts) -> None:
+    for key, counts in teachers.items():
+        totals.setdefault(key, Counter()).update(counts)
 
 
 def write_targets(
