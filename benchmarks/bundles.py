@@ -27,7 +27,7 @@ from benchmarks.figure4 import dump, rollouts, shown
 from benchmarks.held_out import FILE
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
-from r4t.data.queries import Query
+from r4t.data.queries import Query, cluster_queries
 from r4t.evaluation.measures import item_vendi, pool_recall
 from r4t.evaluation.resampling import bootstrap, sign_flip
 from r4t.fanout.model import FanoutModel
@@ -35,6 +35,7 @@ from r4t.geometry import distinct_first
 from r4t.run import Run
 from r4t.search import Searcher
 from r4t.sets import SetBatch
+from r4t.support.chains import chained
 from r4t.support.configs import configs_folder
 from r4t.support.seeds import query_seed
 
@@ -96,6 +97,7 @@ def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None
         "encoder": run.searcher().encoder.describe(),  # type: ignore[union-attr]
         "minutes": round((time.perf_counter() - begun) / 60, 1),
         "methods": answers(run),
+        "clusters": clusters(run),
         "rollouts": rollouts(run.step("tune")),
         "held_out": json.loads((run.step("tune") / FILE).read_text(encoding="utf-8")),
     }
@@ -126,6 +128,11 @@ def answers(run: Run) -> dict[str, dict[str, list[float]]]:
             for measure in ("recall", "vendi")
         }
     return by_method
+
+
+def clusters(run: Run) -> list[int]:
+    """Return the cluster of each test query with a word that the encoder knows."""
+    return cluster_queries(run.searcher().searchable(run.read_queries("test"))[0])
 
 
 def drawn(
@@ -186,10 +193,14 @@ def tables(results: Path) -> None:
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         if not runs:
             continue
-        values = pooled(runs)
-        summaries[name] = {"folds": len(runs), **summary(values)}
-        queries = len(next(iter(values.values()))["recall"])
-        lines += [f"**{name}**, {len(runs)} folds, {queries} test queries", ""]
+        values, numbers = pooled(runs), pooled_clusters(runs)
+        count = {"queries": len(numbers), "clusters": int(numbers.max()) + 1}
+        summaries[name] = {"folds": len(runs), **count, **summary(values, numbers)}
+        lines += [
+            f"**{name}**, {len(runs)} folds, {count['queries']} test queries in "
+            f"{count['clusters']} groups",
+            "",
+        ]
         lines += markdown(summaries[name])
     text = "\n".join(lines)
     print(text)
@@ -210,11 +221,21 @@ def pooled(runs: list[dict[str, Any]]) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def summary(by_method: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
-    """Return means with intervals, and paired differences of recall with intervals and p values."""
+def pooled_clusters(runs: list[dict[str, Any]]) -> torch.Tensor:
+    """Return the number (n,) of the cluster of each query of all folds, which share no cluster."""
+    return torch.tensor(
+        chained([[(n, own)] for n, run in enumerate(runs) for own in run["clusters"]])
+    )
+
+
+def summary(by_method: dict[str, dict[str, torch.Tensor]], numbers: torch.Tensor) -> dict[str, Any]:
+    """Return means with intervals, and paired differences of recall with intervals and p values.
+
+    ``numbers`` (n,) are those of the queries' clusters.
+    """
 
     def interval(values: torch.Tensor) -> list[float]:
-        low, high = bootstrap(values.unsqueeze(1)).flatten().tolist()
+        low, high = bootstrap(values.unsqueeze(1), clusters=numbers).flatten().tolist()
         return [round(float(values.double().mean()), 4), round(low, 4), round(high, 4)]
 
     pairs = [("R4T-FOLM", "Zero-shot"), ("R4T-FOLM", "No fan-out"), ("R4T-FOLM", "MMR in pool")]
@@ -222,7 +243,8 @@ def summary(by_method: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
     differences = {}
     for one, other in pairs:
         change = by_method[one]["recall"] - by_method[other]["recall"]
-        differences[f"{one} − {other}"] = [*interval(change), round(sign_flip(change), 4)]
+        chance = sign_flip(change, clusters=numbers)
+        differences[f"{one} − {other}"] = [*interval(change), round(chance, 4)]
     means = {
         method: {measure: interval(numbers) for measure, numbers in values.items()}
         for method, values in by_method.items()

@@ -30,8 +30,10 @@ from benchmarks.bundles import (
     SEED,
     SETS,
     SIZE,
+    clusters,
     first_items,
     options,
+    pooled_clusters,
 )
 from benchmarks.figure4 import dump, shown
 from benchmarks.real_sets import hardware
@@ -81,6 +83,7 @@ def measure(name: str, fold: int, runs: Path, results: Path) -> None:
         "hardware": hardware(),
         "minutes": round((time.perf_counter() - begun) / 60, 1),
         "methods": answers(run),
+        "clusters": clusters(run),
     }
     gate = run.step("accelerate") / "model" / "gate.json"
     if gate.is_file():
@@ -175,9 +178,9 @@ def with_references(sets: Any, references: list[list[int]]) -> Any:
     return sets.extended(references=pad_rows(references))
 
 
-def pooled(files: list[Path]) -> dict[str, dict[str, torch.Tensor]]:
+def pooled(runs: list[dict[str, Any]]) -> dict[str, dict[str, torch.Tensor]]:
     """Return method → measure → values of the queries of all folds, for methods in every fold."""
-    folds = [json.loads(path.read_text(encoding="utf-8"))["methods"] for path in files]
+    folds = [run["methods"] for run in runs]
     names = [name for name in folds[0] if all(name in fold for fold in folds)]
     return {
         name: {
@@ -224,9 +227,13 @@ def tables(results: Path) -> None:
         files = sorted(results.glob(f"diffusion-{name}-fold*.json"))
         if not files:
             continue
-        by_method = pooled(files)
-        count = len(by_method["No fan-out"]["recall"])
-        lines += [f"**{name}**, {len(files)} of {FOLDS} folds, {count} test queries", ""]
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        by_method, numbers = pooled(runs), pooled_clusters(runs)
+        lines += [
+            f"**{name}**, {len(files)} of {FOLDS} folds, {len(numbers)} test queries in "
+            f"{int(numbers.max()) + 1} groups",
+            "",
+        ]
         lines += [
             "| method | recall in 150 | Vendi of ten | recall above the MMR curve | above DPP's |"
         ]
@@ -235,7 +242,8 @@ def tables(results: Path) -> None:
         for method, values in by_method.items():
             cells = []
             for measure in ("recall", "vendi"):
-                low, high = bootstrap(values[measure].unsqueeze(1)).flatten().tolist()
+                ends = bootstrap(values[measure].unsqueeze(1), clusters=numbers)
+                low, high = ends.flatten().tolist()
                 cells.append(f"{values[measure].mean():.3f} ({low:.3f} … {high:.3f})")
             point = (float(values["vendi"].mean()), float(values["recall"].mean()))
             heights = [above(point, curve(by_method, line)) for line in ("MMR", "DPP")]
@@ -252,10 +260,10 @@ def tables(results: Path) -> None:
         for one, other in pairs:
             if one in by_method:
                 change = by_method[one]["recall"] - by_method[other]["recall"]
-                low, high = bootstrap(change.unsqueeze(1)).flatten().tolist()
+                low, high = bootstrap(change.unsqueeze(1), clusters=numbers).flatten().tolist()
                 lines.append(
                     f"| {one} − {other} | {change.mean():+.4f} | {low:+.4f} … {high:+.4f} | "
-                    f"{sign_flip(change):.4f} |"
+                    f"{sign_flip(change, clusters=numbers):.4f} |"
                 )
         lines.append("")
         planes[name] = by_method

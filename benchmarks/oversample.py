@@ -22,13 +22,22 @@ from benchmarks.real_sets import hardware
 from benchmarks.scoring import AUDITED, SIZE, WEIGHTS, scored
 from r4t.choice import BestRows, BestSet, Choice, QueryTime
 from r4t.diffusion.generator import DirectionGenerator
+from r4t.evaluation.ground_truth import GroundTruth
 from r4t.evaluation.latency import FRESH, time_call
 from r4t.evaluation.resampling import bootstrap, sign_flip
 from r4t.fanout.model import FanoutModel
-from r4t.methods import BestOf, DiffusionMethod, LanguageMethod, Method, SubqueryWriter
+from r4t.methods import (
+    BestOf,
+    DiffusionMethod,
+    LanguageMethod,
+    Method,
+    MethodContext,
+    SubqueryWriter,
+)
 from r4t.reward import Reward
 from r4t.run import MODELS, Run
 from r4t.search import Searcher
+from r4t.support.chains import chained
 
 FOLM = "R4T-FOLM"
 
@@ -61,11 +70,15 @@ def methods(run: Run, searcher: Searcher, reward: Reward, models: list[str]) -> 
 
 
 def row(
-    name: str, scores: dict[str, torch.Tensor], folm: dict[str, torch.Tensor]
+    name: str,
+    scores: dict[str, torch.Tensor],
+    folm: dict[str, torch.Tensor],
+    clusters: torch.Tensor,
 ) -> dict[str, Any]:
     """Means, and the paired difference of the composite from the language model's."""
     difference = scores["composite"] - folm["composite"]
-    low, high = bootstrap(difference.unsqueeze(1).float()).flatten().tolist()
+    ends = bootstrap(difference.unsqueeze(1).float(), clusters=clusters)
+    low, high = ends.flatten().tolist()
     means = {measure: float(values.mean()) for measure, values in scores.items()}
     return {
         "name": name,
@@ -74,7 +87,7 @@ def row(
         "difference": float(difference.mean()),
         "low": low,
         "high": high,
-        "p": sign_flip(difference) if difference.any() else 1.0,
+        "p": sign_flip(difference, clusters=clusters) if difference.any() else 1.0,
     }
 
 
@@ -112,7 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, method in by_name.items():
         scores[name] = scored(method, searcher, queries, reward)
         print(name, round(float(scores[name]["composite"].mean()), 4), flush=True)
-    table = [row(name, values, scores[FOLM]) for name, values in scores.items()]
+    truth = MethodContext(run, searcher).truth
+    labels = GroundTruth(searcher, queries, truth).clusters(queries)
+    clusters = torch.tensor(chained([[label] for label in labels]))
+    table = [row(name, values, scores[FOLM], clusters) for name, values in scores.items()]
     for batch in (1, 64):
         seconds: dict[str, list[float]] = {name: [] for name in by_name}
         for call in range(options.calls + 1):  # alternating; the first round is a warm-up
@@ -123,7 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for line in table:
             line[f"ms, batch {batch}"] = 1000 * median(seconds[line["name"]][1:]) / batch
     options.results.mkdir(parents=True, exist_ok=True)
-    facts = {"split": options.split, "queries": len(queries), "hardware": hardware()}
+    facts = {"split": options.split, "queries": len(queries), "clusters": int(clusters.max()) + 1}
+    facts |= {"hardware": hardware()}
     text = json.dumps({**facts, "table": table}, indent=1) + "\n"
     (options.results / "oversample.json").write_text(text, encoding="utf-8")
     (options.results / "oversample.md").write_text(markdown(table), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
-from r4t.geometry import check_anchor
+from r4t.geometry import anchored, check_anchor
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.files import write_text
 from r4t.support.named import build
+from r4t.support.seeds import query_seed
 
 CHOICE_FILE = "choice.json"  # beside a saved diffusion retriever
+Generate = Callable[[Tensor, Sequence[int]], Tensor]  # queries (B, d) and B seeds → rows (B, L, d)
 BANK_FILE = "bank.safetensors"  # beside it, if the choice compares queries
 # Fields of a set that has no pool yet.
 KNOWN = frozenset({"directions", "catalog", "popularity", "bank"})
@@ -63,15 +66,20 @@ class Choice(ABC):
         self.by, self.draws = by, draws
 
     @abstractmethod
-    def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
-        """Choose k = ``size`` directions (B, k, d) for queries (B, d), from rows (B, M, L, d).
+    def places(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
+        """Return where the k = ``size`` directions to keep are: (B, k), among the M·L rows of a query.
 
-        k is at most L, or M·L for a choice that pools rows.
+        Queries are (B, d), rows (B, M, L, d). k is at most L, or M·L for a choice that pools rows.
         """
 
     def score(self, sets: SetBatch) -> Tensor:
         """Score (B,) sets with the bank of the saved model, if there is one."""
         return self.by.score(sets if self.bank is None else sets.extended(bank=self.bank))
+
+    def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
+        """Choose directions (B, k, d); arguments as of ``places``."""
+        places = self.places(searcher, queries, rows, size)
+        return rows.flatten(1, 2).take_along_dim(places.unsqueeze(-1), 1)
 
     def facts(self) -> dict[str, Any]:
         """Return class and arguments as plain values to save; refuse objects, which have no name."""
@@ -97,13 +105,12 @@ class BestRows(Choice):
     def __init__(self, by: Reward, draws: int = 1) -> None:
         super().__init__(by, draws)
 
-    def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
+    def places(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
         """See ``Choice``."""
         pooled = rows.flatten(1, 2)  # (B, M · L, d)
         if pooled.shape[1] == size:
-            return pooled
-        best = best_members(searcher.retrieve(queries, pooled), self.score, size)
-        return pooled.take_along_dim(best.unsqueeze(-1), 1)
+            return torch.arange(size, device=rows.device).expand(len(rows), size)
+        return best_members(searcher.retrieve(queries, pooled), self.score, size)
 
 
 class BestSet(Choice):
@@ -121,16 +128,17 @@ class BestSet(Choice):
         super().__init__(by, draws, KNOWN if pool_size is None else KNOWN | {"pool"})
         self.pool_size = pool_size
 
-    def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
+    def places(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
         """See ``Choice``."""
+        first = torch.arange(size, device=rows.device)
+        if rows.shape[1] == 1:
+            return first.expand(len(rows), size)
         sets = rows[:, :, :size]  # (B, M, k, d)
-        if sets.shape[1] == 1:
-            return sets[:, 0]
         owners = queries.repeat_interleave(sets.shape[1], 0)
         tried = searcher.retrieve(owners, sets.flatten(0, 1), pool_size=self.pool_size)
         scores = self.score(tried).view(sets.shape[:2])
         best = scores.nan_to_num(-torch.inf).argmax(1)
-        return sets[torch.arange(len(sets), device=sets.device), best]
+        return best.unsqueeze(1) * rows.shape[2] + first
 
     def facts(self) -> dict[str, Any]:
         """See ``Choice``."""
@@ -156,6 +164,56 @@ class QueryTime:
 
     def __post_init__(self) -> None:
         check_anchor(self.anchor)
+
+    @property
+    def draws(self) -> int:
+        """Sets M that are generated per query."""
+        return 1 if self.choice is None else self.choice.draws
+
+    def most(self, rows: int) -> int:
+        """How many directions there are to choose from, if a set has L = ``rows``."""
+        pooled = self.choice is not None and self.choice.pools_rows
+        return rows * (self.draws if pooled else 1)
+
+    def rows(
+        self, generate: Generate, queries: Sequence[Query], vectors: Tensor, draws: Sequence[int]
+    ) -> Tensor:
+        """Generate anchored rows for B queries (B, d): (B, M · len(draws), L, d), M for each draw.
+
+        They depend on the query's id, its vector and the draw alone.
+        """
+        seeds = [
+            query_seed(str(query_seed(query.id, draw)), number)
+            for query in queries
+            for draw in draws
+            for number in range(self.draws)
+        ]
+        repeated = vectors.repeat_interleave(len(seeds) // len(queries), 0)
+        rows = anchored(repeated, generate(repeated, seeds), self.anchor)
+        return rows.unflatten(0, (len(queries), -1))
+
+    def answer(
+        self,
+        generate: Generate,
+        searcher: Searcher,
+        queries: Sequence[Query],
+        vectors: Tensor,
+        size: int,
+        pool_size: int | None = None,
+        draw: int = 0,
+    ) -> SetBatch:
+        """Generate for B queries, choose k = ``size`` directions and retrieve.
+
+        Whoever deploys or judges a retriever calls this. Without a choice, the first k rows are
+        used: rows have no order.
+        """
+        rows = self.rows(generate, queries, vectors, [draw])
+        if self.choice is None:
+            directions = rows[:, 0, :size]
+        else:
+            directions = self.choice(searcher, vectors, rows, size)
+        texts = [query.text for query in queries]
+        return searcher.retrieve(vectors, directions, query_texts=texts, pool_size=pool_size)
 
     def facts(self) -> dict[str, Any]:
         """Return what ``save`` writes; refuse what ``Choice.facts`` refuses."""

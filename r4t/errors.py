@@ -47,7 +47,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
-def check_least(numbers: Mapping[str, tuple[int, int]]) -> None:
+def check_least(numbers: Mapping[str, tuple[float, float]]) -> None:
     """Refuse numbers that are too small.
 
     Args:

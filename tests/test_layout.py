@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Down the corridor: a room imports itself and rooms before it.
 ROOMS = """
 errors support chat geometry encoder data catalog index sets search run plugins objective reward credit
-choice filters metrics training testing targets fanout grpo diffusion methods synthesis retriever evaluation report
-cli __main__
+choice filters metrics training testing targets fanout grpo diffusion methods synthesis retriever evaluation
+report cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "training.soft_grpo"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]

@@ -189,5 +189,5 @@ def _step(verb: str, name: str, options: Namespace) -> list[str]:
     shown = [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in layers]
     configs = [word for path in shown for word in ("--config", path)]
     # A model that was trained for a few steps cannot pass a gate.
-    gate = ["--model.init_args.gate", "0.0"] if options.smoke and name == "4_accelerate" else []
-    return [verb, *configs, "--run", options.run, "--seed_everything", str(options.seed), *gate]
+    lax = ["--model.init_args.max_loss", "20"] if options.smoke and name == "4_accelerate" else []
+    return [verb, *configs, "--run", options.run, "--seed_everything", str(options.seed), *lax]

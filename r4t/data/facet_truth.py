@@ -4,7 +4,7 @@ An item *fits* a query when it matches every facet value the query names.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -84,6 +84,15 @@ class FacetTruth:
         names = sorted(set(slots))
         self.slots = torch.tensor([names.index(slot) for slot in slots])
 
+    def combinations(self, query_ids: Sequence[str]) -> list[str]:
+        """Return the facet values that each query names, as one text: "occasion=beach style=punk".
+
+        Raises:
+            InputError: If the truth lacks a query.
+        """
+        named = [sorted(self._named(query).items()) for query in query_ids]
+        return [" ".join(f"{facet}={value}" for facet, value in pairs) for pairs in named]
+
     def fits(self, query_ids: Sequence[str]) -> Tensor:
         """Return (B, N) bool: whether each item fits each query.
 
@@ -92,14 +101,7 @@ class FacetTruth:
         """
         fits = torch.ones(len(query_ids), len(self._none), dtype=torch.bool)
         for row, query in enumerate(query_ids):
-            if query not in self._queries:
-                raise InputError(
-                    expected="a truth that holds every query",
-                    found=f"one without {query!r}",
-                    remedy="Make the queries with r4t queries CATALOG --wardrobe oar, or move the "
-                    "folder truth out of the catalog to evaluate without facet measures.",
-                )
-            for pair in self._queries[query].items():
+            for pair in self._named(query).items():
                 fits[row] &= self._matches.get(pair, self._none)
         return fits
 
@@ -129,3 +131,14 @@ class FacetTruth:
             else f"{text!r}, which is none of its queries",
             remedy="Measure test queries by facet recall, which needs no judge.",
         )
+
+    def _named(self, query: str) -> Mapping[str, str]:
+        """Return the facet values that a query names."""
+        if query not in self._queries:
+            raise InputError(
+                expected="a truth that holds every query",
+                found=f"one without {query!r}",
+                remedy="Make the queries with r4t queries CATALOG --wardrobe oar, or move the "
+                "folder truth out of the catalog to evaluate without facet measures.",
+            )
+        return self._queries[query]

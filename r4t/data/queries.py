@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from r4t.data.rows import json_lines
 from r4t.data.source import ReferenceSet
 from r4t.errors import InputError, nearest
+from r4t.support.chains import chained
 from r4t.support.files import write_text
 from r4t.support.text import normalize_text
 
@@ -100,14 +101,29 @@ def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:
         >>> group_sets([a, b, c, ReferenceSet("4", "hats", ("y",))])
         [[0, 1, 2], [3]]
     """
-    from scipy.cluster.hierarchy import DisjointSet
+    numbers = chained([(normalize_text(each.query), frozenset(each.items)) for each in sets])
+    groups: dict[int, list[int]] = {}
+    for position, number in enumerate(numbers):
+        groups.setdefault(number, []).append(position)
+    return list(groups.values())
 
-    groups = DisjointSet(range(len(sets)))
-    first: dict[Hashable, int] = {}
-    for position, entry in enumerate(sets):
-        for key in (normalize_text(entry.query), frozenset(entry.items)):
-            groups.merge(position, first.setdefault(key, position))
-    return sorted(sorted(group) for group in groups.subsets())
+
+def cluster_queries(queries: Sequence[Query]) -> list[int]:
+    """Return the number of each query's cluster: same normalized text or equal references, in chains.
+
+    Such queries succeed and fail together, so they are no independent evidence about a method.
+
+    Examples:
+        >>> queries = [Query("1", "Red hat", ""), Query("2", "red hat!", ""), Query("3", "boots", "")]
+        >>> cluster_queries(queries)
+        [0, 0, 1]
+    """
+    return chained(
+        [
+            [normalize_text(query.text), *([frozenset(query.references)] * bool(query.references))]
+            for query in queries
+        ]
+    )
 
 
 def _deal(sets: Sequence[ReferenceSet], shares: Sequence[float], seed: int) -> list[list[int]]:

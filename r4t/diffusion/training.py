@@ -12,7 +12,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
-from r4t.choice import KNOWN, QueryTime
+from r4t.choice import KNOWN, Generate, QueryTime
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.sampler import seeded_noise
@@ -191,6 +191,16 @@ class GeneratorTraining(ScheduledModule, ABC):
             )
 
 
+def on_its_device(generator: DirectionGenerator) -> Generate:
+    """Return a function that generates on the generator's device, for queries (B, d) on any."""
+
+    def generate(queries: Tensor, seeds: Sequence[int]) -> Tensor:
+        device = next(generator.parameters()).device
+        return generator(queries.to(device), seeds).float().to(queries.device)
+
+    return generate
+
+
 def generated_sets(
     generator: DirectionGenerator,
     searcher: Searcher,
@@ -205,9 +215,7 @@ def generated_sets(
     """
     texts = [query.text for query in queries]
     vectors = searcher.encode_queries(texts)
-    device = next(generator.parameters()).device
     seeds = [query_seed(query.id, 0) for query in queries]
-    directions = generator(vectors.to(device), seeds).float().to(vectors.device)
-    directions = anchored(vectors, directions, anchor)
+    directions = anchored(vectors, on_its_device(generator)(vectors, seeds), anchor)
     sets = searcher.retrieve(vectors, directions, query_texts=texts, pool_size=pool_size)
     return sets.extended(references=searcher.references(queries))

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from r4t.data.facet_truth import FacetTruth
-from r4t.data.queries import Query
+from r4t.data.queries import Query, cluster_queries
 from r4t.errors import InputError
 from r4t.evaluation import measures, subtopics
 from r4t.evaluation.results import ITEMS, Values, listed
@@ -66,6 +66,16 @@ class GroundTruth:
             "popularity": self._searcher.popularity,
             "bank": self._searcher.bank,
         }
+
+    def clusters(self, queries: Sequence[Query]) -> list[str | int]:
+        """Return the cluster of each query: intervals and tests count a cluster as one observation.
+
+        Queries that name the same latent facets are one cluster. Without facets, it is those of
+        ``cluster_queries``.
+        """
+        if self._facets is not None:
+            return [*self._facets.combinations([query.id for query in queries])]
+        return [*cluster_queries(queries)]
 
     def judge(
         self, queries: list[Query], items: SetBatch

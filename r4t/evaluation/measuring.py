@@ -188,6 +188,7 @@ def evaluate(
         values={name: scores.without_left_out(measured) for name, measured in values.items()},
         latency=_latency(methods, searcher, queries, plan),
         texts=[query.text for query in queries],
+        clusters=truth.clusters(queries),
     )
 
 

@@ -24,7 +24,7 @@ from r4t.support.files import write_csv, write_text
 
 FILE = "results.json"
 SUMMARY = "summary"
-MEANS = ("method", "measure", "mean", "low", "high", "queries")
+MEANS = ("method", "measure", "mean", "low", "high", "queries", "clusters")
 DIRECTIONS, ITEMS = "directions/", "items/"
 
 Values = list[float | None]  # one per query; None where the measure does not apply
@@ -67,6 +67,11 @@ class Results:
             starts with its block: "directions/" or "items/".
         latency: Method → batch size (as text) → part → seconds per query.
         texts: Texts of the queries; empty in files that are older than this field.
+        clusters: Label of each query's cluster, see ``GroundTruth.clusters``; empty in older files,
+            where every query counts as a cluster of its own.
+
+    Raises:
+        ValueError: If there are clusters, but not one per query.
     """
 
     settings: dict[str, Any]
@@ -74,6 +79,18 @@ class Results:
     values: dict[str, dict[str, Values]]
     latency: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
+    clusters: list[str | int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.clusters and len(self.clusters) != len(self.queries):
+            raise ValueError(f"{len(self.clusters)} clusters of {len(self.queries)} queries")
+
+    @cached_property
+    def cluster_numbers(self) -> Tensor:
+        """Number (n,) of each query's cluster, from 0 in order of appearance."""
+        labels = self.clusters if self.clusters else range(len(self.queries))
+        numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+        return torch.tensor([numbers[label] for label in labels], dtype=torch.long)
 
     @property
     def measures(self) -> list[str]:
@@ -105,7 +122,7 @@ class Results:
         return None if interval is None else interval.mean
 
     def interval(self, method: str, measure: str) -> Interval | None:
-        """Mean with its 95 % bootstrap interval over queries; None if no query has a value.
+        """Mean with its 95 % bootstrap interval over clusters; None if no query has a value.
 
         Raises:
             InputError: If the method or the measure is unknown.
@@ -117,7 +134,8 @@ class Results:
     def _intervals(self) -> dict[tuple[str, str], Interval]:
         names = [(method, measure) for method in self.values for measure in self.measures]
         columns = {name: as_tensor(self.column(*name)).unsqueeze(1) for name in names}
-        return intervals(columns, torch.ones(len(self.queries), 1, dtype=torch.bool))
+        asked = torch.ones(len(self.queries), 1, dtype=torch.bool)
+        return intervals(columns, asked, self.cluster_numbers)
 
     def column(self, method: str, measure: str) -> Values:
         """Return the values of a method, one per query.
@@ -161,7 +179,7 @@ class Results:
 
     def _rows(self) -> list[list[Any]]:
         """Rows under ``MEANS``, for every method and measure with a value."""
-        return [[*key, *astuple(interval)[:4]] for key, interval in self._intervals.items()]
+        return [[*key, *astuple(interval)[:5]] for key, interval in self._intervals.items()]
 
     @classmethod
     def load(cls, folder: str | Path) -> "Results":
@@ -194,6 +212,7 @@ class Difference:
     low: float  # lower end of its 95 % bootstrap interval
     high: float  # upper end; if 0 is outside, the difference is more than chance
     queries: int
+    clusters: int  # of these queries
     p_value: float  # chance of a mean this far from 0 if neither were better (``sign_flip``)
 
 
@@ -204,26 +223,33 @@ def compare(results: Results, first: str, second: str, measure: str) -> Differen
         InputError: If a name is unknown, or no query has a value of both methods.
     """
     values = as_tensor(results.column(first, measure)) - as_tensor(results.column(second, measure))
-    values = values[~values.isnan()]
-    if not len(values):
+    present = ~values.isnan()
+    if not present.any():
         raise InputError(
             expected="queries with values of both methods",
             found=f"none for {measure!r} of {first!r} and {second!r}",
             remedy="Compare a measure that both have.",
         )
-    return paired_difference(first, second, measure, values.unsqueeze(1))
+    clusters = results.cluster_numbers[present].unique(return_inverse=True)[1]
+    return paired_difference(first, second, measure, values[present].unsqueeze(1), clusters)
 
 
 def paired_difference(
-    first: str, second: str, measure: str, differences: Tensor, strata: Tensor | None = None
+    first: str,
+    second: str,
+    measure: str,
+    differences: Tensor,
+    clusters: Tensor,
+    strata: Tensor | None = None,
 ) -> Difference:
     """Mean, interval and p-value of differences (n, R) of n queries in R runs.
 
     Differences are NaN where a run lacks a value of either method; every query and every run has
-    one. ``strata`` (n,) are those of ``bootstrap``. Interval and p-value cover other queries of the
-    same kind, not other training runs.
+    one. ``clusters`` (n,) and ``strata`` (C,) are those of ``bootstrap``. Interval and p-value cover
+    other clusters of the same kind, not other training runs.
     """
     values = differences.unsqueeze(-1)
-    low, high = bootstrap(values, strata=strata).flatten().tolist()
-    mean, chance = mean_of_runs(values).item(), sign_flip(shares(differences))
-    return Difference(first, second, measure, mean, low, high, len(differences), chance)
+    low, high = bootstrap(values, strata=strata, clusters=clusters).flatten().tolist()
+    mean, chance = mean_of_runs(values).item(), sign_flip(shares(differences), clusters=clusters)
+    counts = (len(differences), int(clusters.max()) + 1)
+    return Difference(first, second, measure, mean, low, high, *counts, chance)

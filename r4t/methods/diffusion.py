@@ -10,10 +10,8 @@ from torch import Tensor
 from r4t.choice import QueryTime
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.geometry import anchored
 from r4t.search import Searcher
 from r4t.sets import SetBatch
-from r4t.support.seeds import query_seed
 
 if TYPE_CHECKING:
     from r4t.diffusion.generator import DirectionGenerator
@@ -47,7 +45,7 @@ class DiffusionMethod:
     draws: int | None = None
 
     def __post_init__(self) -> None:
-        most = _directions(self.generator, self.query_time)
+        most = self.query_time.most(self.generator.set_size)
         if self.set_size > most:
             raise InputError(
                 expected=f"at most {most} directions, as many as the retriever generates",
@@ -57,21 +55,8 @@ class DiffusionMethod:
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
-        choice = self.query_time.choice
-        draws = 1 if choice is None else choice.draws
-        seeds = [query_seed(query.id, draw) for query in queries]
-        seeds = [query_seed(str(seed), number) for seed in seeds for number in range(draws)]
-        repeated = vectors.repeat_interleave(draws, 0)
-        rows = anchored(repeated, self.generator(repeated, seeds), self.query_time.anchor)
-        rows = rows.unflatten(0, (len(vectors), draws))  # (B, M, L, d)
-        if choice is None:
-            directions = rows[:, 0, : self.set_size]
-        else:
-            directions = choice(self.searcher, vectors, rows, self.set_size)
-        texts = [query.text for query in queries]
-        return self.searcher.retrieve(
-            vectors, directions, query_texts=texts, pool_size=self.pool_size
-        )
+        sizes = (self.set_size, self.pool_size, draw)
+        return self.query_time.answer(self.generator, self.searcher, queries, vectors, *sizes)
 
     @classmethod
     def load(
@@ -81,12 +66,5 @@ class DiffusionMethod:
         from r4t.diffusion.generator import DirectionGenerator
 
         generator, query_time = DirectionGenerator.load(folder), QueryTime.load(folder)
-        size = min(set_size, _directions(generator, query_time))
+        size = min(set_size, query_time.most(generator.set_size))
         return cls(searcher, generator, size, pool_size, query_time, key, name)
-
-
-def _directions(generator: "DirectionGenerator", query_time: QueryTime) -> int:
-    """How many directions there are to choose from."""
-    choice = query_time.choice
-    draws = choice.draws if choice is not None and choice.pools_rows else 1
-    return generator.set_size * draws

@@ -13,11 +13,11 @@ from r4t.errors import InputError
 from r4t.evaluation.resampling import Interval, drop_missing, intervals
 from r4t.evaluation.results import Difference, Results, check_name, paired_difference
 from r4t.report.runs import REPORTED, Grid, shared_settings
-from r4t.report.table import NOTE, WIDTH, Block, difference_block, markdown, measure_blocks
+from r4t.report.table import NOTE, WIDTH, Block, counted, difference_block, markdown, measure_blocks
 from r4t.support.files import write_csv, write_text
 
 FILES = ("report.json", "report.csv", "report-differences.csv", "report.md")
-SPREAD = ("method", "measure", "runs", "mean", "deviation", "low", "high", "queries")
+SPREAD = ("method", "measure", "runs", "mean", "deviation", "low", "high", "queries", "clusters")
 
 
 class Aggregate:
@@ -59,7 +59,8 @@ class Aggregate:
     @cached_property
     def _intervals(self) -> dict[tuple[str, str], Interval]:
         names = [(method, measure) for method in self._all_methods for measure in self.measures]
-        return intervals({name: self.grid.values(*name) for name in names}, self.grid.asked)
+        columns = {name: self.grid.values(*name) for name in names}
+        return intervals(columns, self.grid.asked, self.grid.clusters)
 
     def interval(self, method: str, measure: str) -> Interval | None:
         """Mean of the runs' means; None if no run has a value.
@@ -75,7 +76,7 @@ class Aggregate:
         """Paired differences of two methods, by every measure that both have.
 
         Only queries with both values count, and only runs with such queries. A query that several
-        runs asked is resampled as one, and its sign is flipped as one.
+        runs asked is resampled as one with its cluster, and its sign is flipped so.
 
         Raises:
             InputError: If a method is unknown, or there is no such measure.
@@ -86,8 +87,11 @@ class Aggregate:
         for measure in self.measures:
             values = self._paired_values(first, second, measure)
             if not values.isnan().all():
-                values, strata = drop_missing(values.unsqueeze(-1), self.grid.asked)
-                result.append(paired_difference(first, second, measure, values.squeeze(-1), strata))
+                values, strata, clusters = drop_missing(
+                    values.unsqueeze(-1), self.grid.asked, self.grid.clusters
+                )
+                pair = (first, second, measure, values.squeeze(-1))
+                result.append(paired_difference(*pair, clusters, strata))
         if not result:
             raise InputError(
                 expected="queries with values of both methods",
@@ -120,8 +124,8 @@ class Aggregate:
         """Sentences below the tables."""
         lines = [
             f"Every run counts the same. ± is half the width of the 95 % bootstrap interval over "
-            f"{len(self.grid.units)} queries, resampled within groups that the same runs asked; s is "
-            "the standard deviation of the runs' means.",
+            f"{counted(int(self.grid.clusters.max()) + 1, len(self.grid.units))}, resampled among those "
+            "that the same runs asked; s is the standard deviation of the runs' means.",
             NOTE,
         ]
         runs = self.runs.values()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from r4t.errors import InputError
 from r4t.evaluation.results import FILE, Results, as_tensor
+from r4t.support.chains import chained
 
 # Settings that do not change a number: where the run is, how many queries it has, what was skipped,
 # and which numbers were measured at all. Runs must agree in all others.
@@ -86,7 +87,8 @@ class Grid:
     """The n queries of R runs, each once (``units``), and which runs asked them (``asked``, (n, R)).
 
     Two queries are the same if catalog, id and text are; without texts (results of older versions),
-    if catalog and id are.
+    if catalog and id are. Queries that are in one cluster in any run are in one cluster
+    (``clusters``, (n,) numbers from 0), in chains.
     """
 
     def __init__(self, runs: Sequence[Results]) -> None:
@@ -102,8 +104,12 @@ class Grid:
         self._runs = runs
         self.units = list(places)
         self.asked = torch.zeros(len(places), len(runs), dtype=torch.bool)
-        for number, rows in enumerate(self._rows):
+        labels: list[list[tuple[int, str | int]]] = [[] for _ in places]
+        for number, (results, rows) in enumerate(zip(runs, self._rows)):
             self.asked[rows, number] = True
+            for row, label in zip(rows, results.clusters):
+                labels[row].append((number, label))
+        self.clusters = torch.tensor(chained(labels), dtype=torch.long)
 
     def values(self, method: str, measure: str) -> Tensor:
         """Values (n, R) of a method; NaN if a run did not ask the query or has no value for it."""

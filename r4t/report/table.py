@@ -100,8 +100,9 @@ def blocks(
 def notes(results: Results) -> list[str]:
     """Sentences below the tables: how to read them, what is missing and why."""
     lines = [
-        "± is half the width of the 95 % bootstrap interval over queries: it covers other queries, "
-        "not other training runs.",
+        "± is half the width of the 95 % bootstrap interval over "
+        f"{counted(len(set(results.clusters)), len(results.queries))}: it covers other queries of "
+        "the same kind, not other training runs.",
         NOTE,
     ]
     left_out, absent = (_by_reason(results.settings.get(key, {})) for key in ("left_out", "absent"))
@@ -121,6 +122,16 @@ def notes(results: Results) -> list[str]:
     if fewer:
         lines.append(f"Measured on fewer than all {total} queries: {', '.join(fewer)}.")
     return lines
+
+
+def counted(clusters: int, queries: int) -> str:
+    """Say what was resampled: "41 groups of 198 queries", or "198 queries" if all are independent.
+
+    ``clusters`` is 0 if none are known.
+    """
+    if clusters in (0, queries):
+        return f"{queries} queries"
+    return f"{clusters} group{'s' if clusters > 1 else ''} of {queries} queries"
 
 
 def _by_reason(reasons: Mapping[str, str]) -> dict[str, str]:
@@ -164,7 +175,7 @@ def _cell(measured: Measured, method: str, measure: str) -> str:
     interval = measured.interval(method, measure)
     if interval is None:
         return ""
-    half = f" ±{interval.half:.3f}" if interval.queries > 1 or interval.runs > 1 else ""
+    half = f" ±{interval.half:.3f}" if interval.clusters > 1 or interval.runs > 1 else ""
     deviation = "" if interval.deviation is None else f", s {interval.deviation:.3f}"
     return f"{interval.mean:.3f}{half}{deviation}"
 

@@ -118,7 +118,7 @@ def test_bundle_tables_pool_the_folds(tmp_path):
         "R4T-Diffusion": values([0.4, 0.6], [5.0, 5.0]),
     }
     for fold in range(2):
-        content = {"methods": {**plain, **ours}}
+        content = {"methods": {**plain, **ours}, "clusters": [0, 0]}
         (tmp_path / f"diffusion-clothing-fold{fold}.json").write_text(json.dumps(content))
     bundles_diffusion.tables(tmp_path)
     summary = json.loads((tmp_path / "diffusion.json").read_text())["clothing"]
@@ -126,5 +126,5 @@ def test_bundle_tables_pool_the_folds(tmp_path):
     assert summary["R4T-FOLM"]["above"] == [pytest.approx(0.0), pytest.approx(0.0)]
     assert summary["R4T-Diffusion"]["above"][0] == pytest.approx(0.1)
     text = (tmp_path / "diffusion.md").read_text()
-    assert "2 of 5 folds, 4 test queries" in text
+    assert "2 of 5 folds, 4 test queries in 2 groups" in text
     assert "| R4T-Diffusion − R4T-FOLM | +0.1000 |" in text

@@ -110,11 +110,13 @@ def test_the_tables_pool_the_queries_of_all_folds():
         base = {"recall": [0.2, 0.4], "vendi": [5.0, 5.0]}
         methods = dict.fromkeys([*bundles.PLAIN, "Zero-shot"], base)
         tuned = {"recall": [value + shift for value in base["recall"]], "vendi": [4.0, 4.0]}
-        return {"methods": methods | {"R4T-FOLM": tuned}}
+        return {"methods": methods | {"R4T-FOLM": tuned}, "clusters": [0, 1]}
 
-    values = bundles.pooled([fold(0.1), fold(0.3)])
+    folds = [fold(0.1), fold(0.3)]
+    values, clusters = bundles.pooled(folds), bundles.pooled_clusters(folds)
+    assert clusters.tolist() == [0, 1, 2, 3]  # labels of two folds are different clusters
     assert torch.allclose(values["R4T-FOLM"]["recall"], torch.tensor([0.3, 0.5, 0.5, 0.7]))
-    summary = bundles.summary(values)
+    summary = bundles.summary(values, clusters)
     assert summary["methods"]["R4T-FOLM"]["recall"][0] == 0.5
     mean, low, high, chance = summary["recall differences"]["R4T-FOLM − Zero-shot"]
     assert (mean, chance) == (

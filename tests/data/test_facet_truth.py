@@ -31,6 +31,16 @@ def test_an_item_fits_when_it_matches_every_facet():
     assert truth.slots.tolist() == [1, 0, 0]
 
 
+def test_combinations_do_not_depend_on_the_order_of_facets():
+    one = {"style": "punk", "occasion": "gym"}
+    queries = {"a": one, "b": dict(reversed(one.items())), "c": {"style": "punk"}}
+    truth = Truth(TRUTH.items, queries)
+    named = FacetTruth(truth, ["tee"]).combinations(["a", "b", "c"])
+    assert named == ["occasion=gym style=punk", "occasion=gym style=punk", "style=punk"]
+    with pytest.raises(InputError, match="every query, but found one without 'd'"):
+        FacetTruth(truth, ["tee"]).combinations(["d"])
+
+
 def test_written_and_read_again(tmp_path):
     wardrobe = generate(seed=5, size=2000)
     wardrobe.write_truth(tmp_path)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from r4t.data.queries import (
     SPLITS,
     Query,
+    cluster_queries,
     fold_sets,
     group_sets,
     read_queries,
@@ -70,6 +71,20 @@ def test_groups_equal_a_slow_search_for_connected_sets(sets):
         left = [n for n in left if n not in group]
         slow.append(sorted(group))
     assert group_sets(sets) == slow
+
+
+@given(sets_of)
+def test_clusters_are_the_groups_of_the_sets(sets):
+    queries = [Query(entry.id, entry.query, "set", entry.items) for entry in sets]
+    numbers = cluster_queries(queries)
+    assert [[n for n, of in enumerate(numbers) if of == c] for c in range(max(numbers) + 1)] == (
+        group_sets(sets)
+    )
+
+
+def test_queries_without_references_cluster_by_text():
+    texts = ["Red hat!", "boots", "red  hat"]
+    assert cluster_queries([Query(t, t, "mood") for t in texts]) == [0, 1, 0]
 
 
 def test_shares_of_a_large_source():

@@ -134,7 +134,16 @@ def test_values_by_hand(results):
         "set_size": 2, "pool_size": 3, "catalog_items": 6, "left_out": {}, "facts": {},
     }  # fmt: skip
     assert results.queries == ["1", "2", "3"]
+    assert results.clusters == ["style=punk", "style=glam", "style=glam"]
     assert results.texts == ["east", "north", "west"]
+
+
+def test_without_facets_queries_of_one_text_or_one_reference_set_are_a_cluster(plane):
+    queries = [Query("1", "east", "set", ("a", "d")), Query("2", "west", "set", ("c",)),
+               Query("3", "north", "set", ("d", "a")), Query("4", "west", "set", ("f",))]  # fmt: skip
+    found = evaluate([NoFanout(plane, 2, 3)], queries, plane, {}, **UNTIMED)
+    assert found.clusters == [0, 1, 0, 1]
+    assert found.interval("No fan-out", "items/vendi").clusters == 2
 
 
 def test_what_is_returned_are_distinct_items_of_the_pool(plane):

@@ -46,6 +46,53 @@ def test_bootstrap_equals_a_slow_loop(monkeypatch):
     assert torch.allclose(torch.stack([low, high]), means.quantile(ends, dim=0))
 
 
+def test_clusters_equal_a_slow_loop(monkeypatch):
+    """Clusters of unequal size in two runs; the second run lacks a cluster and a value."""
+    values = torch.rand(9, 2, 1, generator=torch.Generator().manual_seed(2)).double()
+    values[5:7, 1], values[0, 1] = torch.nan, torch.nan
+    clusters = torch.tensor([0, 1, 1, 2, 0, 3, 3, 2, 1])
+    strata = torch.tensor([0, 0, 0, 1])
+    generator = torch.Generator().manual_seed(8)
+    expected = []
+    for _ in range(60):
+        drawn = torch.randint(3, (3,), generator=generator).tolist()
+        drawn += [3 + row for row in torch.randint(1, (1,), generator=generator).tolist()]
+        rows = [row for c in drawn for row in range(9) if clusters[row] == c]
+        of_runs = [[x for row in rows if (x := values[row, r, 0].item()) == x] for r in (0, 1)]
+        expected.append(sum(sum(run) / len(run) for run in of_runs) / 2)
+    monkeypatch.setattr(resampling, "CELLS", 4)  # one draw at a time, as the loop
+    ends = bootstrap(values, 60, seed=8, strata=strata, clusters=clusters).flatten()
+    levels = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    assert torch.allclose(ends, torch.tensor(expected, dtype=torch.float64).quantile(levels))
+
+
+def test_clusters_of_one_query_change_no_bit():
+    values = torch.rand(40, 3, 2, generator=torch.Generator().manual_seed(3))
+    values[:7, 1] = torch.nan
+    strata = (torch.arange(40) < 7).long()
+    own = torch.arange(40)
+    assert torch.equal(bootstrap(values, strata=strata), bootstrap(values, 2000, 0, strata, own))
+    flips = values[:, 0, 0] - 0.45
+    assert sign_flip(flips) == sign_flip(flips, clusters=own)
+
+
+def test_identical_queries_of_a_cluster_are_one_observation():
+    """Each of 40 values four times: intervals as of 40, not half as wide."""
+    once = torch.rand(40, 1, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    four, clusters = once.repeat(4, 1), torch.arange(40).repeat(4)
+    assert torch.allclose(bootstrap(four, clusters=clusters), bootstrap(once))
+    low, high = bootstrap(four).flatten().tolist()
+    width = (bootstrap(once)[1] - bootstrap(once)[0]).item()
+    assert high - low == pytest.approx(width / 2, rel=0.1)
+    assert sign_flip(four[:, 0] - 0.4, clusters=clusters) == sign_flip(once[:, 0] - 0.4)
+
+
+def test_a_single_cluster_has_an_interval_without_width():
+    values = torch.tensor([[0.0], [1.0], [0.5]])
+    assert bootstrap(values, clusters=torch.zeros(3, dtype=torch.long)).tolist() == [[0.5], [0.5]]
+    assert sign_flip(torch.ones(3), clusters=torch.zeros(3, dtype=torch.long)) == 1.0
+
+
 def test_columns_share_their_draws_and_seeds_differ():
     values = torch.rand(30, 2, generator=torch.Generator().manual_seed(0))
     both = bootstrap(values)
@@ -60,6 +107,25 @@ def test_sign_flips_by_hand():
     # (3, −1): sums ±2 and ±4, all at least 2 away from 0.
     assert sign_flip(torch.tensor([3.0, -1.0])) == 1.0
     assert sign_flip(torch.zeros(5)) == 1.0
+
+
+def test_signs_of_a_cluster_are_flipped_together():
+    clusters = torch.tensor([0, 1, 0, 2])
+    # Cluster sums 3, 4 and −2, in all 5. Of 3 ± 4 ± 2 and their negatives, 9, 5, 1 and −3: 2 of 4
+    # are at least 5 away from 0.
+    assert sign_flip(torch.tensor([1.0, 4.0, 2.0, -2.0]), clusters=clusters) == 0.5
+
+
+def test_signs_of_clusters_equal_a_slow_loop():
+    values = torch.randn(30, generator=torch.Generator().manual_seed(5)).double() + 0.3
+    clusters = torch.arange(30) % 9
+    sums = [
+        abs(sum(signs[clusters[row]] * values[row].item() for row in range(30)))
+        for signs in itertools.product((1, -1), repeat=9)
+    ]
+    expected = sum(total >= abs(values.sum().item()) - 1e-9 for total in sums) / len(sums)
+    assert sign_flip(values, clusters=clusters) == pytest.approx(expected)
+    assert sign_flip(values, samples=500, clusters=clusters) == pytest.approx(expected, abs=0.06)
 
 
 def test_sign_flips_equal_a_slow_loop():
@@ -162,22 +228,37 @@ def test_queries_and_runs_without_values_are_left_out():
     nan = torch.nan
     values = torch.tensor([[0.0, 1.0], [nan, 0.5], [nan, 2.0], [nan, nan]])
     asked = torch.tensor([[True, True], [True, True], [False, True], [True, True]])
-    values_left, strata = drop_missing(values.unsqueeze(-1), asked)
+    own = torch.arange(4)
+    values_left, strata, clusters = drop_missing(values.unsqueeze(-1), asked, own)
+    assert clusters.tolist() == [0, 1, 2]
     assert torch.equal(values_left.squeeze(-1).nan_to_num(-1), values[:3].nan_to_num(-1))
     # Both runs asked the second query, though one has no value.
     assert strata[0] == strata[1] != strata[2]
     # In the second run alone, all three queries are in one stratum.
     values[:, 0] = nan
-    values_left, strata = drop_missing(values.unsqueeze(-1), asked)
+    values_left, strata, _ = drop_missing(values.unsqueeze(-1), asked, own)
     assert values_left.shape == (3, 1, 1)
     assert strata.tolist() == [0, 0, 0]
+
+
+def test_a_cluster_is_asked_by_the_runs_that_asked_any_of_its_queries():
+    nan = torch.nan
+    values = torch.tensor([[1.0, nan], [nan, 2.0], [nan, nan], [nan, 3.0], [4.0, nan]])
+    asked = torch.tensor([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0]]).bool()
+    kept, strata, clusters = drop_missing(
+        values.unsqueeze(-1), asked, torch.tensor([0, 0, 1, 2, 3])
+    )
+    # The third query has no value; the cluster of the first two was asked by both runs.
+    assert len(kept) == 4
+    assert clusters.tolist() == [0, 0, 1, 2]
+    assert len(set(strata.tolist())) == 3
 
 
 def test_intervals_by_hand():
     nan = torch.nan
     columns = {"a": [0.5, nan, 0.75], "b": [0.0, nan, 1.0], "c": [0.5, 0.5, 0.5], "d": [nan] * 3}
     tensors = {name: torch.tensor(values).unsqueeze(1) for name, values in columns.items()}
-    by_name = intervals(tensors, torch.ones(3, 1, dtype=torch.bool))
+    by_name = intervals(tensors, torch.ones(3, 1, dtype=torch.bool), torch.arange(3))
     # Of two queries, every draw is a mean of two values of theirs.
     assert {name: (i.mean, i.low, i.high, i.queries) for name, i in by_name.items()} == {
         "a": (0.625, 0.5, 0.75, 2), "b": (0.5, 0.0, 1.0, 2), "c": (0.5, 0.5, 0.5, 3)

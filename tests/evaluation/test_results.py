@@ -26,7 +26,7 @@ def test_mean_skips_queries_without_a_value():
 def test_interval_by_hand():
     # Of two queries with a value: every draw is a mean of two of 0.5 and 0.75.
     interval = results([0.5, None, 0.75], [1, 1, 1]).interval("ours", "items/recall")
-    assert interval == Interval(0.625, 0.5, 0.75, 2)
+    assert interval == Interval(0.625, 0.5, 0.75, 2, 2)
     assert interval.half == 0.125
 
 
@@ -107,12 +107,49 @@ def test_saved_and_loaded(tmp_path):
     assert Results.load(tmp_path) == both
 
 
+def test_clusters_are_drawn_and_flipped_as_one(tmp_path):
+    """Queries 0 to 2 say the same, so there are two observations, not four."""
+    whole = results([0.5, 0.5, 0.5, 0.9], [0.0, 0.0, 0.0, 0.0])
+    clustered = Results({}, whole.queries, whole.values, clusters=["a", "a", "a", "b"])
+    interval = clustered.interval("ours", "items/recall")
+    # The mean is that of the queries, 2.4 / 4; a draw is aa (0.5), ab (2.4 / 4) or bb (0.9).
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.6, 0.5, 0.9))
+    assert (interval.queries, interval.clusters) == (4, 2)
+    difference = compare(clustered, "ours", "theirs", "items/recall")
+    assert (difference.low, difference.high) == pytest.approx((0.5, 0.9))
+    # Of the four signs of (1.5, 0.9), ++ and −− reach 2.4; with single queries 2 of 16.
+    assert (difference.clusters, difference.p_value) == (2, 0.5)
+    assert compare(whole, "ours", "theirs", "items/recall").p_value == 0.125
+    clustered.save(tmp_path)
+    assert Results.load(tmp_path) == clustered
+
+
+def test_a_cluster_counts_only_where_it_has_a_value():
+    values = {"ours": {"items/recall": [None, 0.2, 0.4, 0.8]}}
+    clustered = Results({}, list("pqrs"), values, clusters=[7, 3, 3, 5])
+    interval = clustered.interval("ours", "items/recall")
+    # Draws: 3 twice (0.3), 3 and 5 (1.4 / 3), 5 twice (0.8).
+    assert (interval.queries, interval.clusters) == (3, 2)
+    assert (interval.low, interval.mean, interval.high) == pytest.approx((0.3, 1.4 / 3, 0.8))
+
+
+def test_clusters_of_other_queries_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="1 clusters of 2 queries"):
+        Results({}, ["p", "q"], {}, clusters=[0])
+    (tmp_path / "results.json").write_text(
+        '{"settings": {}, "queries": ["p", "q"], "values": {}, "clusters": [0]}'
+    )
+    with pytest.raises(InputError, match="found something else in"):
+        Results.load(tmp_path)
+
+
 def test_files_without_texts_still_load(tmp_path):
     old = {"settings": {}, "queries": ["q"], "values": {"m": {"items/x": [0.5]}}, "latency": {}}
     (tmp_path / "results.json").write_text(json.dumps(old))
     loaded = Results.load(tmp_path)
-    assert loaded.texts == []
-    assert loaded.interval("m", "items/x") == Interval(0.5, 0.5, 0.5, 1)
+    assert loaded.texts == loaded.clusters == []
+    assert loaded.cluster_numbers.tolist() == [0]
+    assert loaded.interval("m", "items/x") == Interval(0.5, 0.5, 0.5, 1, 1)
 
 
 def test_csv_has_a_line_for_each_value(tmp_path):
@@ -120,8 +157,8 @@ def test_csv_has_a_line_for_each_value(tmp_path):
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["method", "measure", "mean", "low", "high", "queries"],
-        ["ours", "items/recall", "0.625", "0.5", "0.75", "2"],
+        ["method", "measure", "mean", "low", "high", "queries", "clusters"],
+        ["ours", "items/recall", "0.625", "0.5", "0.75", "2", "2"],
     ]
 
 
@@ -132,8 +169,8 @@ def test_csv_of_differences_and_latency(tmp_path):
     both.save_csv(tmp_path, [compare(both, "ours", "theirs", "items/recall")])
     # Differences ¼ and ½; of the four signs, two reach their mean.
     assert (tmp_path / "differences.csv").read_text().splitlines() == [
-        "first,second,measure,mean,low,high,queries,p_value",
-        "ours,theirs,items/recall,0.375,0.25,0.5,2,0.5",
+        "first,second,measure,mean,low,high,queries,clusters,p_value",
+        "ours,theirs,items/recall,0.375,0.25,0.5,2,2,0.5",
     ]
     assert (tmp_path / "latency.csv").read_text().splitlines() == [
         "method,batch,encode seconds per query,generate seconds per query,"
@@ -152,7 +189,7 @@ def test_the_summary_equals_the_csv(tmp_path):
     summary = json.loads((tmp_path / "results.json").read_text())["summary"]
     assert summary["means"][0] == {
         "method": "ours", "measure": "items/recall", "mean": 0.625, "low": 0.5, "high": 0.75,
-        "queries": 2,
+        "queries": 2, "clusters": 2,
     }  # fmt: skip
     assert summary["differences"] == [asdict(difference)]
     assert Results.load(tmp_path) == both

@@ -1,6 +1,6 @@
 import csv
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 import torch
@@ -205,6 +205,24 @@ def test_the_same_id_with_another_text_is_another_query():
 def test_queries_of_results_without_texts_are_matched_by_id():
     old, new = run([1, 1], [0, 0]), run([0, 0], [0, 0], texts=["red", "hat"])
     assert Aggregate({"a": old, "b": new}).interval("Ours", RECALL).queries == 2
+
+
+def test_clusters_are_resampled_across_runs():
+    """p and q are one cluster in the first run, q and r in the second: all three are one."""
+    runs = {"a": run([0, 0.5], [0, 0]), "b": run([0.5, 1.0], [0, 0], ids=["q", "r"])}
+    alone = Aggregate(runs)
+    assert alone.interval("Ours", RECALL).clusters == 3
+    runs = {name: replace(results, clusters=["x", "x"]) for name, results in runs.items()}
+    joined = Aggregate(runs)
+    interval = joined.interval("Ours", RECALL)
+    assert (interval.queries, interval.clusters) == (3, 1)
+    assert interval.low == interval.mean == interval.high == 0.5
+    (difference,) = joined.differences("Ours", "Theirs")
+    assert (difference.clusters, difference.p_value) == (1, 1.0)
+    assert "over 1 group of 3 queries" in joined.notes()[0]
+    # A run without clusters, from an older version, joins nothing.
+    runs["b"] = replace(runs["b"], clusters=[])
+    assert Aggregate(runs).interval("Ours", RECALL).clusters == 2
 
 
 def test_points_of_curves_are_not_reported(seeds):

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -124,6 +125,15 @@ def test_notes_explain_the_blocks_and_name_what_is_missing(results):
     del results.settings["left_out"], results.settings["lineage"]
 
 
+def test_notes_say_how_many_groups_of_queries_were_resampled(results):
+    assert "interval over 4 queries: it covers" in notes(results)[0]
+    clustered = replace(results, clusters=["red", "red", "red", "blue"])
+    assert "interval over 2 groups of 4 queries: it covers" in notes(clustered)[0]
+    # With a single group nothing is known about others: no ±.
+    alone = replace(results, clusters=[0] * 4)
+    assert blocks(alone)[0].rows[0][1] == "0.500"
+
+
 def printed(results, width, differences=(), sentences=()):
     console = Console(file=io.StringIO(), width=width)
     print_blocks(console, blocks(results, differences, width), [*notes(results), *sentences])
@@ -142,7 +152,7 @@ def test_written_and_printed(results, tmp_path):
     ways = next(r for r in rows if r["method"] == "Ways" and r["measure"] == "items/recall")
     assert ways == {
         "method": "Ways", "measure": "items/recall", "mean": "0.5", "low": "0", "high": "1",
-        "queries": "4",
+        "queries": "4", "clusters": "4",
     }  # fmt: skip
     assert len(rows) == 5  # two methods, three measures, one of which one method lacks
     names = {path.name for path in tmp_path.iterdir()}
