@@ -28,6 +28,7 @@ README = files("r4t").joinpath("run.md").read_text(encoding="utf-8")
 
 # Key of the method that a model answers as → where its step exports it.
 MODELS = {
+    "refined": "refine/model",
     "diffusion": "distill/model",
     "student": "accelerate/model",
     "folm": "tune/model",
@@ -38,6 +39,7 @@ CONFIGS = {
     "tune": "1_tune.yaml",
     "distill": "3_distill.yaml",
     "accelerate": "4_accelerate.yaml",
+    "refine": "5_refine.yaml",
 }
 
 

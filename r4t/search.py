@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -173,20 +174,29 @@ class Searcher:
                 rankings = self._find(directions, keys, depth)
             rankings = rankings.masked_fill(~mask.unsqueeze(-1), -1)
             items = rankings[..., 0]
-            return SetBatch(
-                query=query,
-                items=items,
-                item_embeddings=self.embeddings(items),
-                mask=mask,
-                directions=directions,
+            return self.gathered(
+                query,
+                items,
+                directions,
                 texts=texts,
+                query_texts=query_texts,
                 pool=None if pool_size is None else merge(rankings, pool_size),
                 rankings=rankings if pool_size is not None and merge is take_turns else None,
-                query_texts=query_texts,
-                catalog=self.catalog,
-                popularity=self.popularity,
-                bank=self.bank,
             )
+
+    def gathered(self, query: Tensor, items: Tensor, directions: Tensor, **fields: Any) -> SetBatch:
+        """Return sets of known items (B, k), −1 for a missing one, and ``fields`` of a ``SetBatch``."""
+        return SetBatch(
+            query=query,
+            items=items,
+            item_embeddings=self.embeddings(items),
+            mask=items >= 0,
+            directions=directions,
+            catalog=self.catalog,
+            popularity=self.popularity,
+            bank=self.bank,
+            **fields,
+        )
 
     def retrieve_texts(
         self,

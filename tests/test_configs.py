@@ -113,7 +113,7 @@ def test_every_config_has_a_place():
     placed = {name for _, stack in STACKS for name in stack}
     placed |= {f"hardware/{name}.yaml" for names in HARDWARE for name in names}
     placed |= {"hardware/ddp.yaml", *(name for _, stack in PAPER_STACKS for name in stack)}
-    evaluate = {f"{folder}/5_evaluate.yaml" for folder in ("toy", "paper")}
+    evaluate = {f"{folder}/6_evaluate.yaml" for folder in ("toy", "paper")}
     assert found == placed | evaluate | {"toy/smoke.yaml"}
 
 
@@ -222,8 +222,8 @@ def test_evaluate(monkeypatch, folder, overlay):
 
     seen = []
     monkeypatch.setattr(Evaluation, "measure", stop)
-    told = yaml.safe_load((CONFIGS / folder / "5_evaluate.yaml").read_text(encoding="utf-8"))
-    words = ["--config", str(CONFIGS / folder / "5_evaluate.yaml")]
+    told = yaml.safe_load((CONFIGS / folder / "6_evaluate.yaml").read_text(encoding="utf-8"))
+    words = ["--config", str(CONFIGS / folder / "6_evaluate.yaml")]
     if overlay is not None:
         told |= yaml.safe_load((CONFIGS / "data" / overlay).read_text(encoding="utf-8"))
         words += ["--config", str(CONFIGS / "data" / overlay)]

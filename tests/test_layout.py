@@ -23,7 +23,8 @@ WITH_LIGHTNING = ["training", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]
-WITH_LIGHTNING += ["grpo.training", "grpo.warm_start", "diffusion.training", "diffusion.student"]
+WITH_LIGHTNING += ["grpo.training", "grpo.warm_start"]
+WITH_LIGHTNING += [f"diffusion.{file}" for file in ("training", "student", "refiner")]
 WITH_LIGHTNING += ["grpo.monitor", "grpo.snapshot"]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 # What a stranger's objective may use: the contract, sets, the math, words, a chat model.

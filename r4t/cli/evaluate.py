@@ -22,7 +22,7 @@ def parser() -> ArgumentParser:
     from r4t.report.evaluation import Evaluation
 
     verb = verb_parser("evaluate")
-    verb.add_argument("--config", action=ActionConfigFile, help="config, such as 5_evaluate.yaml")
+    verb.add_argument("--config", action=ActionConfigFile, help="config, such as 6_evaluate.yaml")
     verb.add_argument("--plots", type=bool, default=True, help="draw the figures (true)")
     verb.add_class_arguments(Evaluation)
     verb.add_class_arguments(MethodOptions)

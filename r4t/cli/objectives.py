@@ -219,7 +219,7 @@ def examples(entry: Entry, plugin: "type[Objective]") -> dict[str, str]:
         "As a filter, in 2_synthesize.yaml (keeps the best quarter of each query's sets)": {
             "model": {"init_args": reward | keep}
         },
-        "As a metric, in 5_evaluate.yaml (weight 0: measured, but not part of the composite)": {
+        "As a metric, in 6_evaluate.yaml (weight 0: measured, but not part of the composite)": {
             "weights": EQUATION_1 | {entry.name: EQUATION_1.get(entry.name, 0.0)},
             **objectives,
         },

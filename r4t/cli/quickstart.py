@@ -28,7 +28,7 @@ Next steps
   r4t retrieve {run} "{query}"
   r4t retrieve {run} "{query}" --with student    # or folm: the language model
   r4t compare {run} "{query}"    # several methods side by side, also as a page
-  r4t evaluate {run} --config {configs}/toy/5_evaluate.yaml
+  r4t evaluate {run} --config {configs}/toy/6_evaluate.yaml
   r4t new-objective thrift             # a package for your own objective
   r4t init my-project                  # copy the configs for editing
   r4t catalog ITEMS.jsonl --out my-project/catalog
@@ -170,7 +170,7 @@ def commands(options: Namespace) -> list[list[str]]:
         queries += ["--wardrobe", options.task]
     else:
         queries += seed + (["--sets", options.source] if options.task == "wscr" else [])
-    evaluate = ["evaluate", run, "--config", str(configs_folder() / "toy" / "5_evaluate.yaml")]
+    evaluate = ["evaluate", run, "--config", str(configs_folder() / "toy" / "6_evaluate.yaml")]
     if options.smoke:
         evaluate += ["--queries", "16", "--across_runs", "2"]
         evaluate += ["--latency_calls", "1", "--latency_batches", "[1, 8]"]

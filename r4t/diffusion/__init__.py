@@ -1,4 +1,4 @@
-"""Stages 3 and 4: directions generated together by a diffusion transformer."""
+"""Stages 3 to 5: directions generated together by a diffusion transformer."""
 
 from r4t.support.lazy import lazily
 
@@ -7,8 +7,10 @@ __getattr__, __all__ = lazily(
     {
         "diffusion.data": "TargetData",
         "diffusion.generator": "DirectionGenerator",
+        "diffusion.exploration": "Exploration GaussianNoise ItemSampling",
         "diffusion.module": "DiffusionRetriever TrainingNoise",
         "diffusion.network": "AdaptiveSetTransformer SetTransformer",
+        "diffusion.refiner": "RetrieverRefiner Start",
         "diffusion.sampler": "Euler Heun Multistep ReverseSde Sampler",
         "diffusion.schedule": "Exponential Karras Levels LogNormal Schedule Tangent",
         "diffusion.student": "FewStepStudent Trajectory",

@@ -13,7 +13,7 @@ from r4t.diffusion.network import SetNetwork
 from r4t.diffusion.precondition import DenoiseFn, Denoiser, guided
 from r4t.diffusion.sampler import Multistep, Sampler, seeded_noise
 from r4t.diffusion.schedule import Karras, Schedule
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 from r4t.geometry import normalize
 from r4t.support.files import write_text
 from r4t.support.named import build, describe
@@ -36,9 +36,11 @@ class DirectionGenerator(nn.Module):
             per query.
         sigma_data: Standard deviation of the target rows' coordinates; 1/√d, that of unit vectors,
             by default.
+        noises: Number of different noises that sets begin with; a new one for each seed by default.
+            With one, row i has the same part in every set, and all seeds give the same answer.
 
     Raises:
-        InputError: If ``guidance`` < 0 or ``sigma_data`` ≤ 0.
+        InputError: If ``guidance`` < 0, ``sigma_data`` ≤ 0 or ``noises`` < 1.
     """
 
     def __init__(
@@ -48,18 +50,21 @@ class DirectionGenerator(nn.Module):
         sampler: Sampler | None = None,
         guidance: float = 0.1,
         sigma_data: float | None = None,
+        noises: int | None = None,
     ) -> None:
         super().__init__()
         if guidance < 0:
             raise InputError(
                 expected="a guidance of at least 0", found=f"{guidance}", remedy="Use 0 for none."
             )
+        if noises is not None:
+            check_least({"noises": (noises, 1)})
         self.dim, self.set_size = network.dim, network.set_size
         self.denoiser = Denoiser(network, 1.0)
         self.set_sigma_data(network.dim**-0.5 if sigma_data is None else sigma_data)
         self._schedule = Karras(sigma_min=0.01) if schedule is None else schedule
         self.sampler = Multistep() if sampler is None else sampler
-        self.guidance = guidance
+        self.guidance, self.noises = guidance, noises
 
     @property
     def schedule(self) -> Schedule:
@@ -73,6 +78,13 @@ class DirectionGenerator(nn.Module):
                 expected="a sigma_data above 0", found=f"{sigma_data}", remedy="Omit it for 1/√d."
             )
         self.denoiser.sigma_data = sigma_data
+
+    def resize(self, set_size: int) -> None:
+        """Generate L = ``set_size`` rows from now on; no weight depends on their number."""
+        self.set_size = set_size
+        for part in self.modules():
+            if isinstance(part, SetNetwork):
+                part.set_size = set_size
 
     @property
     def network(self) -> SetNetwork:
@@ -112,12 +124,18 @@ class DirectionGenerator(nn.Module):
         if was_training:
             self.eval()
         with torch.inference_mode():
-            noise = seeded_noise(seeds, (self.set_size, self.dim), query.device)
-            sigmas = self.schedule.steps(self.sampler.steps)
-            rows = normalize(self.sampler(self.denoise_fn(query), noise, sigmas))
+            rows = self.rows(query, seeds)
         if was_training:
             self.train()
         return rows.clone()  # a tensor that autograd may use later
+
+    def rows(self, query: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Generate as ``forward`` does, but with gradients, and with dropout in training mode."""
+        if self.noises is not None:
+            seeds = [seed % self.noises for seed in seeds]
+        noise = seeded_noise(seeds, (self.set_size, self.dim), query.device)
+        sigmas = self.schedule.steps(self.sampler.steps)
+        return normalize(self.sampler(self.denoise_fn(query), noise, sigmas))
 
     def denoise_fn(self, query: Tensor) -> DenoiseFn:
         """Return D for these queries (B, d), guided if ``guidance`` is above 0."""
@@ -137,6 +155,8 @@ class DirectionGenerator(nn.Module):
             "sampler": describe(self.sampler),
             "guidance": self.guidance,
         }
+        if self.noises is not None:
+            config["noises"] = self.noises
         write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         save_file(weights, folder / WEIGHTS)

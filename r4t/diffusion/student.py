@@ -189,16 +189,22 @@ class FewStepStudent(GeneratorTraining):
 def student_of(teacher: DirectionGenerator, levels: Sequence[float]) -> DirectionGenerator:
     """Return a copy of ``teacher`` that samples by Euler steps from the given levels.
 
+    Of a hybrid it copies the network that has all the levels.
+
     Raises:
-        InputError: If the levels do not decrease, or the teacher is a hybrid itself.
+        InputError: If the levels do not decrease, or those of a hybrid belong to both networks.
     """
-    if isinstance(teacher.network, Relay):
-        raise InputError(
-            expected="a teacher of one network",
-            found="a hybrid of two",
-            remedy="Name a model that stage 3 exported.",
-        )
-    network = copy.deepcopy(teacher.network)
+    network = teacher.network
+    if isinstance(network, Relay):
+        above = {level * teacher.denoiser.sigma_data > network.until for level in levels}
+        if len(above) > 1:
+            raise InputError(
+                expected="a teacher of one network for these levels",
+                found=f"a hybrid of two for {list(levels)}",
+                remedy="Name a model that stage 3 exported, or use one level.",
+            )
+        network = network.first if above.pop() else network.then
+    network = copy.deepcopy(network)
     network.null_tokens.requires_grad_(False)  # no condition is dropped: guidance is learned
     schedule = Levels(tuple(levels)) if len(levels) > 1 else Karras(0.01, levels[0])
     sigma_data, sampler = teacher.denoiser.sigma_data, Euler(len(levels))

@@ -44,8 +44,8 @@ class CompileNetwork(Callback):
         pl_module.generator.network.compile()  # type: ignore[union-attr]
 
 
-class GeneratorTraining(ScheduledModule, ABC):
-    """Trains the network of a ``DirectionGenerator``; subclasses document their arguments.
+class GeneratorModule(ScheduledModule):
+    """Improves the network of a ``DirectionGenerator``; subclasses document their arguments.
 
     A checkpoint holds no hyper-parameters: a run's YAML builds the module, and ``export`` writes the
     model to deploy. Validation and export use averaged weights if the trainer has Lightning's
@@ -82,37 +82,6 @@ class GeneratorTraining(ScheduledModule, ABC):
         self.val_reward = None  # unless a generated set has the fields of every weighted objective
         if reward is not None and reward.deciding_needs <= SEEN:
             self.val_reward = ObjectiveMetric(reward.score, "reward")
-        self.val_loss = MeanMetric().set_dtype(torch.float64)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the mean loss of one batch, with noise that depends on seed, step and batch alone."""
-        condition, rows = batch
-        self.check_shape(rows)
-        random = self.random(0, self.global_step, batch_idx)
-        loss = self.training_loss(condition, rows, random).mean()
-        self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
-        return loss
-
-    @abstractmethod
-    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
-        """Return losses of queries (B, d) and their target rows (B, L, d)."""
-
-    def validation_step(
-        self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Log the loss of held-out sets, with the same noise in every epoch, or measure queries."""
-        if len(batch) == 2:
-            self.validate_queries(batch[1])
-            return
-        self.check_shape(batch[2])
-        loss = self.held_out_loss(*batch)
-        self.val_loss.update(loss)
-        logging: dict[str, Any] = {"batch_size": len(loss), "add_dataloader_idx": False}
-        self.log("val/loss/mean", self.val_loss, prog_bar=True, **logging)
-
-    @abstractmethod
-    def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
-        """Return the loss (B,) of held-out sets ``first`` to ``first`` + B − 1."""
 
     def validate_queries(self, queries: list[Query]) -> None:
         """Generate, retrieve and measure for B validation queries."""
@@ -157,6 +126,44 @@ class GeneratorTraining(ScheduledModule, ABC):
         """Return a generator whose state depends on the module's seed and ``numbers`` alone."""
         mixed = np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)
         return torch.Generator(self.device).manual_seed(int(mixed[0] >> 1))
+
+
+class GeneratorTraining(GeneratorModule, ABC):
+    """Trains a generator on target sets."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.val_loss = MeanMetric().set_dtype(torch.float64)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the mean loss of one batch, with noise that depends on seed, step and batch alone."""
+        condition, rows = batch
+        self.check_shape(rows)
+        random = self.random(0, self.global_step, batch_idx)
+        loss = self.training_loss(condition, rows, random).mean()
+        self.log("train/loss/mean", loss, batch_size=len(rows), prog_bar=True)
+        return loss
+
+    @abstractmethod
+    def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Return losses of queries (B, d) and their target rows (B, L, d)."""
+
+    def validation_step(
+        self, batch: tuple[Any, ...], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Log the loss of held-out sets, with the same noise in every epoch, or measure queries."""
+        if len(batch) == 2:
+            self.validate_queries(batch[1])
+            return
+        self.check_shape(batch[2])
+        loss = self.held_out_loss(*batch)
+        self.val_loss.update(loss)
+        logging: dict[str, Any] = {"batch_size": len(loss), "add_dataloader_idx": False}
+        self.log("val/loss/mean", self.val_loss, prog_bar=True, **logging)
+
+    @abstractmethod
+    def held_out_loss(self, first: int, condition: Tensor, rows: Tensor) -> Tensor:
+        """Return the loss (B,) of held-out sets ``first`` to ``first`` + B − 1."""
 
     def held_out_noise(self, first: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return times (B,) and standard normal (B, L, d) for held-out rows (B, L, d).

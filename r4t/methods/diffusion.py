@@ -62,9 +62,10 @@ class DiffusionMethod:
     def load(
         cls, searcher: Searcher, set_size: int, pool_size: int, *, folder: Path, key: str, name: str
     ) -> "DiffusionMethod":
-        """Load what step 3 or 4 exported, with at most ``set_size`` directions."""
+        """Load what step 3, 4 or 5 exported, with at most ``set_size`` directions."""
         from r4t.diffusion.generator import DirectionGenerator
 
         generator, query_time = DirectionGenerator.load(folder), QueryTime.load(folder)
         size = min(set_size, query_time.most(generator.set_size))
-        return cls(searcher, generator, size, pool_size, query_time, key, name)
+        draws = 1 if generator.noises == 1 else None
+        return cls(searcher, generator, size, pool_size, query_time, key, name, draws)

@@ -151,6 +151,7 @@ BUILDERS: dict[str, Build] = {
     "folm": _language("folm"),
     "diffusion": _diffusion,
     "student": _diffusion,
+    "refined": _diffusion,
     "random": _plain(RandomItems),
     "greedy-bound": _greedy_bound,
     "oracle": _oracle,

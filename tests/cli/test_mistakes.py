@@ -53,7 +53,7 @@ MISTAKES = {
         f"{TUNE} --run taken": r"no catalog.json in taken/catalog",
         f"{SYNTHESIZE} --run run": r"training_step for 'r4t fit', but found r4t.synthesis.Synthesizer .* "
         r"with 'r4t synthesize'",
-        "--config configs/toy/5_evaluate.yaml": r"'\w+' in configs/toy/5_evaluate.yaml\. .* the verb it was",
+        "--config configs/toy/6_evaluate.yaml": r"'\w+' in configs/toy/6_evaluate.yaml\. .* the verb it was",
         f"{TUNE} --rnu x": r"found '--rnu'\. .* Did you mean '--run'\?$",
         f"{TUNE} --rnu=x": r"found '--rnu'\. .* Did you mean '--run'\?$",
         f"{TUNE} runs/toy": r"runs/toy",
@@ -73,7 +73,7 @@ MISTAKES = {
         "": r"the config of a step for 'r4t test', but found none",
         f"{TUNE} --run run": r"test_step .* found r4t.grpo.FanoutTuner .* with 'r4t evaluate'",
         "--config nope.yaml": r"a YAML file after --config, but found none at nope.yaml",
-        "--config configs/toy/5_evaluate.yaml": r"in configs/toy/5_evaluate.yaml",
+        "--config configs/toy/6_evaluate.yaml": r"in configs/toy/6_evaluate.yaml",
         "--config": r"--config",
     },
     "predict": {

@@ -79,10 +79,10 @@ def test_settings_of_schedules_and_samplers_have_a_sentence(kind):
 
 
 def test_that_of_evaluate(printed, tmp_path):
-    text = printed("evaluate", "--config", TOY / "5_evaluate.yaml", "--print_config=comments")
+    text = printed("evaluate", "--config", TOY / "6_evaluate.yaml", "--print_config=comments")
     assert "# Items k a method returns." in text
     path = tmp_path / "again.yaml"
     path.write_text(text, encoding="utf-8")
     whole = "--print_config=skip_unset"
     again = printed("evaluate", "--config", path, whole)
-    assert again == printed("evaluate", "--config", TOY / "5_evaluate.yaml", whole)
+    assert again == printed("evaluate", "--config", TOY / "6_evaluate.yaml", whole)

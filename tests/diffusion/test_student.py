@@ -153,7 +153,9 @@ def test_a_hybrid_is_exported_where_it_loses_less(place, monkeypatch):
     # The first level belongs to the teacher, the second to the student.
     first, second = loaded.schedule.steps(2).tolist()[:2]
     assert second < loaded.network.until < first
-    with pytest.raises(InputError, match="a teacher of one network, but found a hybrid"):
+    with pytest.raises(
+        InputError, match="a teacher of one network for these levels, but found a hybrid"
+    ):
         student_of(loaded, LEVELS)
     retriever = Retriever.load(place.folder, "student")
     assert len(retriever("red linen", size=3)) == 3

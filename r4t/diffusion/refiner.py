@@ -1,0 +1,299 @@
+"""A generator and a reward → the generator refined by what its own sets are worth (stage 5)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from r4t.choice import QueryTime
+from r4t.credit import Credit, LeaveOneOut
+from r4t.data.queries import Query
+from r4t.diffusion.exploration import Exploration, ItemSampling, Tries
+from r4t.diffusion.gate import Deployed, compare
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.network import SetTransformer
+from r4t.diffusion.set_rollout import SetRollout, set_statistics
+from r4t.diffusion.student import student_of
+from r4t.diffusion.training import GeneratorModule
+from r4t.errors import check_least
+from r4t.geometry import anchored
+from r4t.reward import Reward
+from r4t.run import Run
+from r4t.search import Retrieval, Searcher
+from r4t.sets import SetBatch
+from r4t.support.files import write_text
+from r4t.support.seeds import query_seed
+from r4t.training.learning_rate import RateSchedule, WarmupCosine
+from r4t.training.soft_grpo import SoftGRPO, TokenCounts, member_advantage
+
+GRPO = SoftGRPO(group_size=16, updates=1)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The generator to refine.
+
+    Args:
+        model: Its folder, inside the run.
+        levels: Noise levels at which the network is evaluated, decreasing, in units of sigma_data;
+            those of the model by default. One level makes a retriever of one evaluation.
+        set_size: Rows L to generate; those of the model by default. The number k of items that users
+            ask for needs no row more.
+        noises: See ``DirectionGenerator``; with one, each row learns a part of its own.
+
+    Raises:
+        InputError: If ``set_size`` is below 1.
+    """
+
+    model: str = "accelerate/model"
+    levels: tuple[float, ...] | None = None
+    set_size: int | None = 10
+    noises: int | None = 1
+
+    def __post_init__(self) -> None:
+        if self.set_size is not None:
+            check_least({"set_size": (self.set_size, 1)})
+
+    def load(self, run: Run) -> DirectionGenerator:
+        """Return the generator, ready to train; other networks of its folder stay as they are."""
+        generator = DirectionGenerator.load(run.folder / self.model)
+        if self.levels is not None:
+            generator = student_of(generator, self.levels)
+        if self.set_size is not None:
+            generator.resize(self.set_size)
+        generator.noises = self.noises
+        for part in generator.modules():  # no condition is dropped
+            if isinstance(part, SetTransformer):
+                part.null_tokens.requires_grad_(False)
+        return generator.train()
+
+
+class RetrieverRefiner(GeneratorModule):
+    """Step 5: the retriever itself is a policy, refined by Soft-GRPO on the items it returns.
+
+    For each query it generates k directions, tries G sets around them (``exploration``), scores what
+    they retrieve by any reward, gives each member its credit, and makes ``updates`` optimizer steps
+    through all evaluations of the network. Only knowledge that the reward has can be learned here:
+    label-free objectives rearrange what the encoder knows, a judge, references or grades add to it.
+
+    An export must pass a gate on the run's validation queries: the refined retriever may not lose
+    against the one it started from, see ``GateReport``. One that fails goes to ``rejected``.
+
+    Args:
+        run: Run folder.
+        reward: What to maximize.
+        start: The generator to begin with: the student by default.
+        exploration: What is tried around a direction; ``ItemSampling()`` by default.
+        grpo: Loss, group size and updates; ``micro_batch`` is ignored.
+        credit: How a set's reward is shared among its members; ``LeaveOneOut`` by default.
+        pull: Weight, at least 0, of KL(policy ‖ start) at each direction: holds it near the
+            distilled retriever.
+        max_loss: What an export may lose of the start's composite and Vendi score, see
+            ``GateReport``; 20 lets everything pass.
+        optimizer: AdamW at 5e-4 with weight decay 0.01 by default.
+        schedule: Of the learning rate; ``WarmupCosine(20)`` by default.
+        retrieval: The pool that some objectives need. Items are searched again and again, so caching
+            pays if there is a pool.
+        query_time: Exported with the model.
+        seed: Mixed with the step for what is tried.
+
+    Raises:
+        InputError: If ``pull`` or ``max_loss`` is negative, or the start does not load.
+    """
+
+    step = "refine"
+    run: Run
+    reward: Reward
+    searcher: Searcher
+
+    def __init__(
+        self,
+        run: str,
+        reward: Reward,
+        start: Start = Start(),
+        exploration: Exploration | None = None,
+        grpo: SoftGRPO = GRPO,
+        credit: Credit | None = None,
+        pull: float = 0.0,
+        max_loss: float = 0.1,
+        optimizer: OptimizerCallable = lambda weights: torch.optim.AdamW(weights, lr=5e-4),
+        schedule: RateSchedule | None = None,
+        retrieval: Retrieval = Retrieval(cached=2**14),
+        query_time: QueryTime = QueryTime(),
+        seed: int = 0,
+    ) -> None:
+        check_least({"pull": (pull, 0), "max_loss": (max_loss, 0)})
+        opened = Run.open(run)
+        schedule = WarmupCosine(20) if schedule is None else schedule
+        generator = start.load(opened)
+        super().__init__(
+            generator, seed, optimizer, schedule, opened, reward, retrieval, query_time
+        )
+        self.automatic_optimization = False
+        self.start, self.grpo = start, grpo
+        self.exploration = ItemSampling() if exploration is None else exploration
+        self.credit = LeaveOneOut() if credit is None else credit
+        self.pull, self.max_loss = pull, max_loss
+        self._started = (start.load(opened).requires_grad_(False).eval(),) if pull else ()
+        self.rollout: SetRollout | None = None
+        self._items: Tensor | None = None
+
+    @property
+    def items(self) -> Tensor:
+        """Embeddings (N, d) of the catalog, on the module's device."""
+        if self._items is None or self._items.device != self.device:
+            self._items = self.searcher.catalog.embeddings.to(self.device)
+        return self._items
+
+    @property
+    def last_step(self) -> float:
+        """Optimizer step at which training ends: Lightning's estimate counts each rollout once."""
+        steps, limit = self.trainer.estimated_stepping_batches, self.trainer.max_steps
+        steps *= self.grpo.updates
+        return min(steps, limit) if limit >= 0 else steps
+
+    def training_step(self, batch: list[Query], batch_idx: int) -> None:  # type: ignore[override]
+        """Try sets, score them, and step the generator ``updates`` times."""
+        self.rollout = rollout = self._roll_out(batch)
+        numbers = set_statistics(rollout, self.reward, self.global_step)
+        numbers |= self._update(rollout)
+        for name, value in numbers.items():
+            bar = name == "train/reward/mean"
+            self.log(name, value, prog_bar=bar, batch_size=len(batch))
+
+    @torch.no_grad()
+    def _roll_out(self, batch: list[Query]) -> SetRollout:
+        """Try G sets for each query, retrieve, score, and share the reward among the members."""
+        step, group = self.global_step, self.grpo.group_size
+        vectors = self.searcher.encode_queries([query.text for query in batch]).to(self.device)
+        seeds = [query_seed(query.id, step + 1) for query in batch]
+        tried = [query_seed(f"{self.seed}/{query.id}", step + 1) for query in batch]
+        with torch.enable_grad():
+            means = self.directions(self.generator, vectors, seeds)
+        tries = self.exploration.tries(means.detach(), self.items, tried, group)
+        sets = self._retrieve(batch, vectors, tries)
+        components = self.reward.components(sets)
+        rewards = self.reward.total(components, step)
+        credits = self.credit(self.reward, sets, components, step)
+        grouped = credits.unflatten(0, (len(batch), group))
+        advantages = member_advantage(grouped, by_place=True, scale=self.grpo.scale_rewards)
+        included = self.grpo.takes_part(
+            rewards.view(len(batch), group), torch.zeros(len(batch), group, dtype=torch.bool)
+        )
+        mask = sets.mask & included.flatten().to(sets.mask.device).unsqueeze(1)
+        advantages, mask = advantages.flatten(0, 1).to(self.device), mask.to(self.device)
+        return SetRollout(
+            batch,
+            vectors,
+            seeds,
+            means,
+            tries,
+            sets.items,
+            rewards,
+            components,
+            advantages,
+            mask.float(),
+        )
+
+    def directions(
+        self, generator: DirectionGenerator, vectors: Tensor, seeds: list[int]
+    ) -> Tensor:
+        """Return a generator's directions (B, k, d), anchored as they will be at query time."""
+        return anchored(vectors, generator.rows(vectors, seeds), self.query_time.anchor)
+
+    def _retrieve(self, queries: list[Query], vectors: Tensor, tries: Tries) -> SetBatch:
+        """Return the B·G sets that the tries retrieve, with references if there are any."""
+        searcher, pool_size, group = (
+            self.searcher,
+            self.retrieval.pool_size,
+            tries.directions.shape[1],
+        )
+        repeated = [query for query in queries for _ in range(group)]
+        query = vectors.repeat_interleave(group, 0).to(searcher.catalog.embeddings)
+        directions = tries.directions.flatten(0, 1).to(query)
+        texts = [query.text for query in repeated]
+        if tries.items is None:
+            sets = searcher.retrieve(query, directions, query_texts=texts, pool_size=pool_size)
+        elif pool_size is None:
+            rows = tries.items.flatten(0, 1).to(query.device)
+            sets = searcher.gathered(query, rows, directions, query_texts=texts)
+        else:  # an item's neighbors are searched for once
+            keys: list[list[Any]] = [
+                [("item", row) for row in rows] for rows in tries.items.flatten(0, 1).tolist()
+            ]
+            sets = searcher.retrieve(
+                query, directions, query_texts=texts, pool_size=pool_size, keys=keys
+            )
+        return sets.extended(references=searcher.references(repeated))
+
+    def _update(self, rollout: SetRollout) -> dict[str, Tensor]:
+        """Step the generator ``updates`` times on a rollout; return what to log."""
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        weights = self._weights(rollout)
+        old: Tensor | None = None
+        for update in range(self.grpo.updates):
+            means = rollout.means
+            if update > 0:
+                means = self.directions(self.generator, rollout.vectors, rollout.seeds)
+            log_probs = self.exploration.log_probs(means, self.items, rollout.tries).flatten(0, 1)
+            old = log_probs.detach() if old is None else old
+            loss = self.grpo(log_probs, old, rollout.advantages, rollout.mask, weights)
+            pulled = self._pulled(means, rollout)
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            self.manual_backward(loss + self.pull * pulled)
+            self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
+            optimizer.step()  # type: ignore[union-attr]
+            schedule.step()  # type: ignore[union-attr]
+        numbers = {"train/loss/mean": loss.detach()}
+        if self.pull:
+            numbers["train/pull/mean"] = pulled.detach()
+        return numbers
+
+    def _weights(self, rollout: SetRollout) -> Tensor:
+        """Return the weight of each set's members in the loss, given those of all ranks."""
+        lengths = rollout.mask.sum(1)
+        ranks = 1 if self._trainer is None else self.trainer.world_size
+        total = lengths.sum()
+        if ranks > 1:
+            total = self.trainer.strategy.reduce(total, reduce_op="sum")  # type: ignore[assignment]
+        return self.grpo.weights(TokenCounts(lengths, total, ranks, rollout.mask.shape[1]))
+
+    def _pulled(self, means: Tensor, rollout: SetRollout) -> Tensor:
+        """Return the mean KL of the policy from the start's, 0 without a pull."""
+        if not self._started:
+            return means.new_zeros(())
+        with torch.no_grad():
+            started = self._started[0].to(self.device)
+            others = self.directions(started, rollout.vectors, rollout.seeds)
+        return self.exploration.divergence(means, others, self.items, rollout.tries).mean()
+
+    def validation_step(self, batch: list[Query], batch_idx: int) -> None:
+        """Measure B validation queries."""
+        self.validate_queries(batch)
+
+    def export(self, folder: str | Path | None = None) -> None:
+        """Export the refined generator if it passes the gate; else to ``rejected``."""
+        place, begun = self.export_folder(folder), self.run.folder / self.start.model
+        ways = {
+            "start": (DirectionGenerator.load(begun, self.device), QueryTime.load(begun)),
+            "refined": (self.generator, self.query_time),
+        }
+        searcher, pool_size = self.searcher, self.retrieval.pool_size
+        answers = {name: Deployed(*way, searcher, pool_size) for name, way in ways.items()}
+        queries, _ = searcher.searchable(self.run.read_queries("val"))
+        report = compare("start", answers, searcher, self.reward, queries, self.max_loss)
+        if report.passed:
+            print(report)
+        else:
+            place = place.with_name("rejected")
+            rank_zero_warn(
+                f"{report}: the refined model is in {place} and is not deployed. Lower the learning "
+                "rate, raise pull, add an objective that rewards spread, or raise max_loss."
+            )
+        self.write(self.generator, place)
+        write_text(place / "gate.json", json.dumps(report.facts(), indent=2) + "\n")

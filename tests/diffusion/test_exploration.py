@@ -1,0 +1,96 @@
+"""What is tried around a direction: its distribution, its log-probability and its divergence."""
+
+import math
+
+import pytest
+import torch
+
+from r4t.diffusion.exploration import GaussianNoise, ItemSampling
+from r4t.errors import InputError
+from r4t.geometry import normalize
+
+ITEMS = torch.eye(3)
+MEANS = torch.tensor([[[1.0, 0.0, 0.0], [0.6, 0.8, 0.0]]])  # (1, 2, 3)
+
+
+def test_item_probabilities_by_hand():
+    # Cosines 1, 0, 0 over a temperature of 1/ln 4: weights 4, 1, 1, so 2/3, 1/6, 1/6.
+    sampling = ItemSampling(temperature=1 / math.log(4))
+    tries = sampling.tries(MEANS[:, :1], ITEMS, [3], 6)
+    logs = sampling.log_probs(MEANS[:, :1], ITEMS, tries)
+    expected = torch.tensor([2 / 3, 1 / 6, 1 / 6]).log()[tries.items]
+    torch.testing.assert_close(logs, expected)
+    assert torch.equal(tries.directions, ITEMS[tries.items])
+
+
+def test_items_are_drawn_as_often_as_their_probability_says():
+    sampling = ItemSampling(temperature=1 / math.log(4))
+    tries = sampling.tries(MEANS, ITEMS, [7], 20_000)
+    shares = torch.stack([(tries.items[0] == item).float().mean(0) for item in range(3)], 1)
+    expected = (MEANS[0] @ ITEMS.T * math.log(4)).softmax(-1)
+    torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)  # 3 standard errors
+
+
+@pytest.mark.parametrize("exploration", [ItemSampling(0.5), ItemSampling(0.5, 2), GaussianNoise()])
+def test_tries_depend_on_the_seed_of_their_query_alone(exploration):
+    means = normalize(torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0)))
+    together = exploration.tries(means, ITEMS, [5, 6, 7], 4)
+    alone = exploration.tries(means[1:2], ITEMS, [6], 4)
+    torch.testing.assert_close(together.directions[1:2], alone.directions)
+    assert (together.directions != together.directions[:, :1]).any()
+
+
+def test_only_the_nearest_items_are_tried_if_asked():
+    near = ItemSampling(temperature=1 / math.log(4), nearest=2)
+    tries = near.tries(MEANS[:, 1:], ITEMS, [0], 200)
+    assert set(tries.items.flatten().tolist()) == {0, 1}
+    # Cosines .6 and .8: weights 4^.6 and 4^.8.
+    weights = torch.tensor([4**0.6, 4**0.8])
+    expected = (weights / weights.sum()).log()[tries.items]
+    torch.testing.assert_close(near.log_probs(MEANS[:, 1:], ITEMS, tries), expected)
+    # A move of the directions keeps the candidates: the ratio of probabilities stays that of a policy.
+    moved = near.log_probs(MEANS[:, :1], ITEMS, tries)
+    weights = torch.tensor([4.0, 1.0])
+    torch.testing.assert_close(moved, (weights / weights.sum()).log()[tries.items])
+
+
+def test_gaussian_log_probabilities_differ_as_those_of_torch():
+    noise = GaussianNoise(sigma=0.3)
+    tries = noise.tries(MEANS, ITEMS, [4], 5)
+    assert tries.items is None
+    torch.testing.assert_close(tries.directions, normalize(tries.actions))
+    normal = torch.distributions.Normal(MEANS.unsqueeze(1), 0.3)
+    exact = normal.log_prob(tries.actions).sum(-1)
+    constant = 3 * math.log(0.3 * math.sqrt(2 * math.pi))
+    torch.testing.assert_close(noise.log_probs(MEANS, ITEMS, tries), exact + constant)
+    drawn = noise.tries(MEANS, ITEMS, [4], 20_000).actions[0] - MEANS[0]
+    torch.testing.assert_close(drawn.std(0), torch.full((2, 3), 0.3), atol=0.01, rtol=0)
+
+
+def test_divergences_against_torch():
+    others = normalize(MEANS + 0.3)
+    noise, sampling = GaussianNoise(0.5), ItemSampling(0.2)
+    normals = (torch.distributions.Normal(each, 0.5) for each in (MEANS, others))
+    exact = torch.distributions.kl_divergence(*normals).sum(-1)
+    tries = noise.tries(MEANS, ITEMS, [0], 1)
+    torch.testing.assert_close(noise.divergence(MEANS, others, ITEMS, tries), exact)
+    choices = (torch.distributions.Categorical(logits=x @ ITEMS.T / 0.2) for x in (MEANS, others))
+    exact = torch.distributions.kl_divergence(*choices)
+    tries = sampling.tries(MEANS, ITEMS, [0], 1)
+    torch.testing.assert_close(sampling.divergence(MEANS, others, ITEMS, tries), exact)
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (
+            lambda: GaussianNoise(0.0),
+            "a sigma above 0.*nothing to compare, but found 0.0. Use 0.05",
+        ),
+        (lambda: ItemSampling(-1.0), "a temperature above 0.*but found -1.0. Use 0.03"),
+        (lambda: ItemSampling(nearest=1), "nearest to be at least 2, but found 1"),
+    ],
+)
+def test_no_exploration_is_refused(build, message):
+    with pytest.raises(InputError, match=message):
+        build()

@@ -1,0 +1,264 @@
+"""The refined retriever: what it learns, what holds it, and what is exported (stage 5)."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+from r4t.credit import WholeSet
+from r4t.diffusion.exploration import GaussianNoise, ItemSampling
+from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.network import Relay, SetTransformer
+from r4t.diffusion.refiner import RetrieverRefiner, Start
+from r4t.diffusion.sampler import Euler
+from r4t.diffusion.schedule import Levels
+from r4t.errors import InputError
+from r4t.objective import Objective, load_objective
+from r4t.retriever import Retriever
+from r4t.reward import Reward
+from r4t.search import Retrieval
+from r4t.support.seeds import query_seed
+from r4t.training.callbacks import Export, KeepLast
+from r4t.training.learning_rate import WarmupConstant
+from r4t.training.query_data import QueryData
+from r4t.training.soft_grpo import SoftGRPO
+from tests.diffusion.conftest import adam
+from tests.diffusion.test_ranks import DIM, trainer
+
+
+class Even(Objective):
+    """Share of the k members that are different items of even rows: only such items are wanted."""
+
+    bounds = (0.0, 1.0)
+
+    def score(self, sets):
+        rows = [
+            {row for row in items if row >= 0 and row % 2 == 0} for items in sets.items.tolist()
+        ]
+        return torch.tensor([len(row) / sets.set_size for row in rows])
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*workers.*")
+        yield
+
+
+def random_network(rows=5):
+    network = SetTransformer(DIM, width=32, mlp_width=32, heads=4, layers=1, set_size=rows)
+    torch.nn.init.normal_(network.rows_out.weight, std=0.2)
+    return network
+
+
+@pytest.fixture
+def place(small_run):
+    """The run, with a student of two steps whose network is random but does something."""
+    torch.manual_seed(0)
+    levels = Levels((20.0, 1.0))
+    generator = DirectionGenerator(random_network(), levels, Euler(2), guidance=0.0)
+    generator.save(small_run.step("accelerate") / "model")
+    return small_run
+
+
+GRPO = SoftGRPO(group_size=8, updates=1)
+
+
+def refiner(place, rate=3e-3, start=None, **arguments):
+    settings = {
+        "start": Start(set_size=4) if start is None else start,
+        "exploration": ItemSampling(0.03),
+        "grpo": GRPO,
+        "optimizer": adam(rate),
+        "schedule": WarmupConstant(1),
+        "max_loss": 20.0,
+    }
+    reward = arguments.pop("reward", Reward({"even": 1.0}, {"even": Even()}))
+    return RetrieverRefiner(str(place.folder), reward, **{**settings, **arguments})
+
+
+def data(place, batch_size=8):
+    return QueryData(str(place.folder), batch_size=batch_size)
+
+
+def answers(generator, place):
+    queries = place.read_queries("train")
+    searcher = place.searcher()
+    vectors = searcher.encode_queries([query.text for query in queries])
+    directions = generator(vectors, [query_seed(query.id, 0) for query in queries])
+    return searcher.retrieve(vectors, directions)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"exploration": GaussianNoise(0.2)}, {"grpo": replace(GRPO, updates=2)}],
+    ids=["items", "noise", "two updates"],
+)
+def test_it_learns_what_the_reward_wants(place, settings):
+    model = refiner(place, **settings)
+    before = Even()(answers(model.generator.eval(), place)).mean().item()
+    trainer(max_steps=120).fit(model, data(place))
+    after = Even()(answers(model.generator.eval(), place)).mean().item()
+    assert before < 0.75
+    assert after > 0.95
+
+
+def test_the_loss_of_a_rollout_is_the_policy_gradient(place):
+    """Against a loop over sets and members: −1/n · Σ advantage · ∇ log p, at ratio 1."""
+    model = refiner(place, grpo=replace(GRPO, kl_new_old=0.0, kl_old_new=0.0))
+    rollout = model._roll_out(place.read_queries("train")[:3])
+    logs = model.exploration.log_probs(rollout.means, model.items, rollout.tries)
+    expected = 0.0
+    for query in range(3):
+        for group in range(8):
+            for member in range(4):
+                advantage = rollout.advantages[query * 8 + group, member]
+                expected = expected - advantage * logs[query, group, member] / (3 * 8 * 4)
+    flat = logs.flatten(0, 1)
+    loss = model.grpo(
+        flat, flat.detach(), rollout.advantages, rollout.mask, model._weights(rollout)
+    )
+    weights = [p for p in model.generator.parameters() if p.requires_grad]
+    gradients = [
+        torch.autograd.grad(each, weights, retain_graph=True, allow_unused=True)
+        for each in (loss, expected)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_advantages_compare_a_member_with_the_same_place_of_the_other_sets(place):
+    model = refiner(place)
+    rollout = model._roll_out(place.read_queries("train")[:2])
+    advantages = rollout.advantages.view(2, 8, 4)
+    torch.testing.assert_close(advantages.sum(1), torch.zeros(2, 4), atol=1e-4, rtol=0)
+    # A member of credit: the only one of its item in the set, at an even row.
+    items = rollout.items.view(2, 8, 4)
+    counts = (items.unsqueeze(3) == items.unsqueeze(2)).sum(3)
+    worth = ((items % 2 == 0) & (counts == 1)).float()
+    spread = worth.std(1, keepdim=True)
+    expected = torch.where(
+        spread > 0, (worth - worth.mean(1, keepdim=True)) / (4 * spread / 4), 0.0
+    )
+    torch.testing.assert_close(advantages, expected, atol=1e-2, rtol=0)  # ε is 1e-4 of spread/4
+
+
+def test_every_member_of_a_set_can_get_the_advantage_of_the_set(place):
+    model = refiner(place, credit=WholeSet())
+    rollout = model._roll_out(place.read_queries("train")[:2])
+    assert (rollout.advantages == rollout.advantages[:, :1]).all()
+    assert rollout.advantages.any()
+
+
+def test_a_strong_pull_keeps_the_retriever_where_it_began(place):
+    moved = {}
+    for pull in (0.0, 30.0):
+        model = refiner(place, pull=pull)
+        begun = answers(model.generator.eval(), place).directions
+        trainer(max_steps=40).fit(model, data(place))
+        ended = answers(model.generator.eval(), place).directions
+        moved[pull] = (1 - (begun * ended).sum(-1)).mean().item()
+    assert moved[30.0] < 0.3 * moved[0.0]
+
+
+def test_references_and_pools_can_be_what_is_rewarded(place):
+    """Coverage reads a pool of ten: its share of references found rises."""
+    reward = Reward({"coverage": 1.0})
+    caching = Retrieval(10, cached=1000)
+    model = refiner(place, reward=reward, retrieval=caching, exploration=ItemSampling(0.1))
+
+    def covered(model):
+        queries = place.read_queries("train")
+        vectors = model.searcher.encode_queries([query.text for query in queries])
+        directions = model.generator.eval()(vectors, [0] * len(queries))
+        sets = model.searcher.retrieve(vectors, directions, pool_size=10)
+        sets = sets.extended(references=model.searcher.references(queries))
+        return load_objective("coverage")(sets).mean().item()
+
+    before = covered(model)
+    trainer(max_steps=150).fit(model, data(place))
+    assert covered(model) > before + 0.15
+
+
+def test_what_loses_against_its_start_is_not_deployed(place):
+    model = refiner(place, max_loss=0.0)
+    torch.nn.init.zeros_(model.generator.network.rows_out.weight)
+    torch.nn.init.ones_(model.generator.network.rows_out.bias)  # one item for all
+    with pytest.warns(UserWarning, match=r"is in .*rejected and is not deployed\. Lower the"):
+        model.export()
+    assert not (place.step("refine") / "model").exists()
+    facts = json.loads((place.step("refine") / "rejected" / "gate.json").read_text())
+    assert (facts["passed"], facts["reference"], facts["queries"]) == (False, "start", 8)
+
+
+def test_the_exported_retriever_answers_by_its_key_and_all_draws_are_one(place):
+    model = refiner(place, start=Start(set_size=4, levels=(20.0,)))
+    trainer(Export(), max_steps=2).fit(model, data(place))
+    loaded = DirectionGenerator.load(place.step("refine") / "model")
+    assert (loaded.evaluations(), loaded.set_size, loaded.noises) == (1, 4, 1)
+    retriever = Retriever.load(place.folder, "refined")
+    assert retriever.method.draws == 1
+    first, second = (retriever("red linen", size=4, seed=seed) for seed in (0, 1))
+    assert [item.id for item in first] == [item.id for item in second]
+    assert place.models()[0] == "refined"
+
+
+def test_one_network_of_a_hybrid_can_be_refined(place):
+    torch.manual_seed(1)
+    relay = Relay(random_network(), random_network(), until=1.0)
+    folder = place.step("accelerate") / "model"
+    DirectionGenerator(relay, Levels((20.0, 1.0)), Euler(2), guidance=0.0).save(folder)
+    begun = Start(set_size=4, levels=(20.0,)).load(place)
+    for mine, its in zip(begun.network.parameters(), relay.first.parameters(), strict=True):
+        assert torch.equal(mine, its)
+    both = Start(set_size=4).load(place)
+    assert (both.network.first.set_size, both.network.then.set_size) == (4, 4)
+    with pytest.raises(InputError, match="one network for these levels, but found a hybrid"):
+        Start(levels=(20.0, 1.0)).load(place)
+
+
+class Stop(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 3:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_refinement_goes_on_to_the_same_weights(place):
+    def train(*callbacks, checkpoint=None):
+        model = refiner(place, pull=0.01)
+        every = [EMAWeightAveraging(decay=0.7, update_every_n_steps=1), KeepLast(every=1)]
+        settings = {"max_steps": 7, "enable_checkpointing": True}
+        settings["default_root_dir"] = str(place.step("refine"))
+        running = trainer(*every, *callbacks, **settings)
+        running.fit(model, data(place), ckpt_path=checkpoint)
+        return torch.cat([p.flatten() for p in model.generator.parameters()])
+
+    whole = train()
+    with pytest.raises(SystemExit):
+        train(Stop())
+    last = place.step("refine") / "checkpoints" / "last.ckpt"
+    assert torch.equal(train(checkpoint=str(last)), whole)
+
+
+def test_two_processes_refine_as_one_does(place, tmp_path):
+    class Record(Callback):
+        def on_fit_end(self, trainer, pl_module):
+            weights = torch.cat([p.flatten() for p in pl_module.generator.parameters()])
+            name = f"{trainer.world_size}-{trainer.global_rank}"
+            (tmp_path / name).write_text(json.dumps(weights.tolist()))
+
+    for ranks in (1, 2):
+        plan = {"strategy": "ddp_fork", "devices": 2} if ranks == 2 else {}
+        fit = trainer(Record(), max_epochs=2, **plan)
+        fit.fit(refiner(place, rate=1e-3), data(place, 12 // ranks))
+    one, first, second = (
+        torch.tensor(json.loads((tmp_path / name).read_text())) for name in ("1-0", "2-0", "2-1")
+    )
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, one, atol=2e-4, rtol=0)
