@@ -19,7 +19,7 @@ RESERVED = {
     *("clipped", "kl_new_old", "kl_old_new", "entropy", "truncated", "zero_variance"),
     *("subqueries", "duplicate_subqueries", "query_copies", "universal_subqueries"),
     *("commonest_word", "alarms", "generate", "encode", "search", "score", "update", "step"),
-    *("compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
+    *("query_free", "compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
     *("compute_groups", "metric_state", "prefix", "postfix"),
 }
 Scores = Mapping[str, Tensor]  # objective → (B,)
@@ -185,6 +185,41 @@ class Reward:
         """Return the reward (B,) and its raw components."""
         components = self.components(sets)
         return self.total(components), components
+
+
+def query_free_share(scores: Tensor) -> float:
+    """Return what share of the variance within a query does not depend on the query.
+
+    Every one of n queries is given every one of m lists, which yields n × m scores s. Within a query
+    only differences between lists teach (eq. 6 subtracts the mean), so center each row. A centered
+    score is what list j is worth to all queries, the mean t_j of its column, plus what it is worth to
+    this query, which sums to 0 over the column. Hence the squares add up:
+
+        Σ_ij (s_ij − s̄_i)² = n Σ_j t_j² + Σ_ij (s_ij − s̄_i − t_j)²,
+        share = n Σ_j t_j² / Σ_ij (s_ij − s̄_i)²: the variance of list means over that within queries.
+
+    It is 1 if one list is the best for all queries, which can then be written without reading any;
+    about 1/n if lists are worth nothing to other queries than their own.
+
+    Args:
+        scores: (n, m); rows with NaN are left out.
+
+    Returns:
+        From 0 to 1; NaN if fewer than two rows are left, or no score differs within a row.
+
+    Examples:
+        The first list is better by 2 for one query and by 4 for the other: centered rows are ±1 and
+        ±2, list means ±1.5, so that 2 · (1.5² + 1.5²) of 10 are query-free.
+
+        >>> query_free_share(torch.tensor([[3.0, 1.0], [5.0, 1.0]]))
+        0.9
+    """
+    rows = scores[~scores.isnan().any(1)].double()
+    rows = rows - rows.mean(1, keepdim=True)
+    total = rows.square().sum()
+    if len(rows) < 2 or total <= 1e-12 * rows.numel():  # round-off
+        return math.nan
+    return float(len(rows) * rows.mean(0).square().sum() / total)
 
 
 def check_names(names: Iterable[str]) -> None:

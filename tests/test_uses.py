@@ -9,7 +9,7 @@ from r4t.errors import InputError
 from r4t.filters import Filter, item_overlap
 from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.objective import Objective, load_objective
-from r4t.reward import Ramp, Reward
+from r4t.reward import Ramp, Reward, query_free_share
 from r4t.sets import SetBatch
 from r4t.training.soft_grpo import group_advantage
 
@@ -41,6 +41,35 @@ def test_eq1_reward_is_the_weighted_sum(sets_from):
     reward, components = Reward({"groundedness": 0.6, "diversity": 0.2, "alignment": 0.2})(sets)
     assert components["diversity"].item() == pytest.approx(1.0)  # eq. 2: orthogonal items
     assert reward.item() == pytest.approx(0.6 * ground + 0.2 * 1.0 + 0.2 * align)
+
+
+def test_the_query_free_share_equals_a_slow_analysis_of_variance():
+    generator = torch.Generator().manual_seed(0)
+    for noise in (0.0, 0.5, 5.0):
+        lists = torch.randn(7, generator=generator)
+        scores = lists + torch.randn(5, 1, generator=generator)  # a query's level does not count
+        scores += noise * torch.randn(5, 7, generator=generator)
+        rows = scores.tolist()
+        means = [sum(row) / 7 for row in rows]
+        overall = sum(means) / 5
+        columns = [sum(row[j] for row in rows) / 5 - overall for j in range(7)]
+        within = sum((x - mean) ** 2 for row, mean in zip(rows, means) for x in row) / 35
+        expected = sum(x**2 for x in columns) / 7 / within
+        assert query_free_share(scores) == pytest.approx(expected, rel=1e-5)
+        assert (expected > 1 - 1e-9) == (noise == 0)
+    assert query_free_share(torch.eye(4)) == pytest.approx(
+        0.0
+    )  # each list suits its own query only
+    # Lists that are worth nothing to others leave 1/n on average.
+    draws = [query_free_share(torch.randn(10, 10, generator=generator)) for _ in range(200)]
+    assert sum(draws) / 200 == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_query_free_share_of_too_little_is_nan():
+    rows = torch.tensor([[1.0, 2.0], [3.0, 5.0], [math.nan, 0.0]])
+    assert query_free_share(rows) == query_free_share(rows[:2])
+    assert math.isnan(query_free_share(rows[1:]))  # one row is left
+    assert math.isnan(query_free_share(torch.tensor([[0.1, 0.1], [0.7, 0.7]])))
 
 
 def test_a_weight_of_zero_is_audited_but_does_not_count():

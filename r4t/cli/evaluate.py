@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from r4t.report.evaluation import Evaluation
     from r4t.run import Run
 
-VERB_OPTIONS = ("folder", "config", "examples", "headroom", "plots", "__path__")
+VERB_OPTIONS = ("folder", "config", "examples", "headroom", "agreement", "plots", "__path__")
 
 
 def parser() -> ArgumentParser:
@@ -52,8 +52,11 @@ def run(arguments: list[str]) -> None:
     methods = MethodOptions(**{name: settings.pop(name) for name in names})
     evaluation = Evaluation(**settings)
     console = make_console()
-    if options.headroom:
-        _headroom(evaluation, methods, console)
+    if options.headroom or options.agreement:
+        if options.headroom:
+            _headroom(evaluation, methods, console)
+        if options.agreement:
+            _agreement(evaluation, methods, console)
         return
     _tables(evaluation, methods, console, options.plots)
     if options.examples:
@@ -86,6 +89,16 @@ def _headroom(evaluation: "Evaluation", methods: "MethodOptions", console: "Cons
     headroom = measure_headroom(evaluation, methods, console)
     write_headroom(evaluation.folder, headroom)
     print_blocks(console, blocks(headroom), notes(headroom))
+
+
+def _agreement(evaluation: "Evaluation", methods: "MethodOptions", console: "Console") -> None:
+    from r4t.report.agreement import measure_agreement
+    from r4t.report.agreement_table import blocks, notes, write_agreement
+    from r4t.report.terminal import print_blocks
+
+    agreed = measure_agreement(evaluation, methods, console)
+    write_agreement(evaluation.folder, agreed)
+    print_blocks(console, blocks(agreed), notes(agreed))
 
 
 def print_examples(run: "Run", split: str, count: int) -> None:

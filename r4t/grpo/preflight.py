@@ -1,6 +1,7 @@
 """A reward → tried on a few sets before any model writes, so that a fit fails early or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -9,6 +10,17 @@ from r4t.fanout.formats import FanoutFormat
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.support.randomness import random_states, set_random_states
+
+
+@contextmanager
+def unnoticed(searcher: Searcher) -> Iterator[None]:
+    """Leave random states as they were, and counters and times of the searcher at 0."""
+    states = random_states(torch.device("cpu"))
+    yield
+    set_random_states(states, torch.device("cpu"))
+    for counter in (searcher.watch, searcher.vectors, searcher.neighbors):
+        if counter is not None:
+            counter.take()
 
 
 def try_reward(
@@ -20,8 +32,8 @@ def try_reward(
 ) -> None:
     """Score sets retrieved by the texts of nearby items: k sub-queries, one, and none per query.
 
-    All objectives are tried, audited ones too, but none that costs money or minutes. Counters,
-    times and random states are left as they were.
+    All objectives are tried, audited ones too, but none that costs money or minutes. It goes
+    ``unnoticed``.
 
     Raises:
         InputError: If an objective cannot score these sets, or breaks its contract.
@@ -29,19 +41,15 @@ def try_reward(
     """
     if not queries:
         return
-    states = random_states(torch.device("cpu"))
-    vectors = searcher.encode_queries([query.text for query in queries])
-    _, rows = searcher.index.search(vectors, min(form.set_size, len(searcher.catalog)))
-    texts = searcher.catalog.texts
-    nearby = [[texts[row] for row in items] for items in rows.tolist()]
-    subqueries = [list(part) for items in nearby for part in (items, items[:1], ())]
-    sets = searcher.retrieve_groups(
-        list(queries), subqueries, form.set_size, pool_size, form.anchor
-    )
-    for objective in reward.objectives.values():
-        if not objective.costly:
-            objective(sets)
-    set_random_states(states, torch.device("cpu"))
-    for counter in (searcher.watch, searcher.vectors, searcher.neighbors):
-        if counter is not None:
-            counter.take()
+    with unnoticed(searcher):
+        vectors = searcher.encode_queries([query.text for query in queries])
+        _, rows = searcher.index.search(vectors, min(form.set_size, len(searcher.catalog)))
+        texts = searcher.catalog.texts
+        nearby = [[texts[row] for row in items] for items in rows.tolist()]
+        subqueries = [list(part) for items in nearby for part in (items, items[:1], ())]
+        sets = searcher.retrieve_groups(
+            list(queries), subqueries, form.set_size, pool_size, form.anchor
+        )
+        for objective in reward.objectives.values():
+            if not objective.costly:
+                objective(sets)

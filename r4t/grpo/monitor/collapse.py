@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from r4t.errors import InputError, check_least
+from r4t.grpo.monitor.hearing import QUERY_FREE, SPECIFICITY
 
 REWARD = "train/reward/mean"
 
@@ -116,6 +117,34 @@ class AuditGap(Rule):
         return "; ".join(gaps)
 
 
+@dataclass(frozen=True)
+class Deaf(Rule):
+    """The sets tell their queries apart less and less, and the reward pays for lists that suit all.
+
+    The mean specificity fell by more than ``fall``, while more than a share ``free`` of the reward's
+    variance within a query does not depend on the query. It needs no truth.
+    """
+
+    fall: float = 0.05
+    free: float = 0.5
+
+    @property
+    def metrics(self) -> set[str]:
+        """Specificity and the query-free share."""
+        return {SPECIFICITY, QUERY_FREE}
+
+    def evidence(self, detector: "CollapseDetector") -> str:
+        """Return the move, and the share."""
+        before, now, _ = detector.compare(SPECIFICITY)
+        _, free, _ = detector.compare(QUERY_FREE)
+        if not (before - now > self.fall and free > self.free):
+            return ""
+        return (
+            f"{_move(SPECIFICITY, before, now)} (down {before - now:.3g}, more than {self.fall:g}) "
+            f"while {free:.0%} of the reward does not depend on the query"
+        )
+
+
 def standard_rules() -> list[Rule]:
     """Return the default rules of a watchdog.
 
@@ -132,6 +161,7 @@ def standard_rules() -> list[Rule]:
         Fades("train/entropy/mean", least=0.3),
         Fades("train/parsed/share", least=0.7),
         AuditGap(fall=0.1),
+        Deaf(fall=0.05, free=0.5),
     ]
 
 
@@ -206,6 +236,12 @@ class CollapseDetector:
         values = [row.get(metric, math.nan) for row in self.rows[place : place + self.window]]
         finite = [value for value in values if math.isfinite(value)]
         return sum(finite) / len(finite) if finite else math.nan
+
+    def latest(self, metric: str) -> dict[str, float]:
+        """Return the last finite value of a metric by its name; nothing if there is none."""
+        values = [row.get(metric, math.nan) for row in self.rows]
+        finite = [value for value in values if math.isfinite(value)]
+        return {metric: finite[-1]} if finite else {}
 
     def compare(self, metric: str, sign: int = 1) -> tuple[float, float, str]:
         """Return reference and latest mean of a metric, and the reward's move if it rose.

@@ -1,5 +1,6 @@
 """Metrics of a tuner's rollouts → a warning, a stop or a return to health when it collapses."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,14 @@ from lightning_utilities.core.apply_func import apply_to_collection
 
 from r4t.errors import InputError
 from r4t.grpo.monitor.collapse import Alarm, CollapseDetector, FirstWindow, Rule, standard_rules
+from r4t.grpo.monitor.hearing import (
+    QUERY_FREE,
+    SPECIFICITY,
+    query_free_statistics,
+    specificity_statistics,
+)
 from r4t.grpo.monitor.statistics import RolloutCallback, gaming_statistics
+from r4t.grpo.preflight import unnoticed
 
 
 class Action:
@@ -177,10 +185,14 @@ class Watchdog(RolloutCallback):
         """Check the last rollout."""
         rollout = pl_module.rollout
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        metrics |= gaming_statistics(rollout)
+        with unnoticed(pl_module.searcher):
+            heard = self._hearing(trainer, pl_module)
+        # The share is not measured each time, but what was logged earlier is among the metrics.
+        metrics |= {QUERY_FREE: math.nan, **gaming_statistics(rollout), **heard}
         alarms = self.detector.see(self._reduced(trainer, pl_module, metrics))
         raised = {"train/alarms/count": float(self.detector.raised)}
-        pl_module.log_numbers(raised, len(rollout.queries))
+        latest = self.detector.latest(QUERY_FREE)  # also after a resume
+        pl_module.log_numbers({**heard, **latest, **raised}, len(rollout.queries))
         if not alarms:
             self.action.watch(trainer, pl_module, self.detector)
             return
@@ -192,6 +204,18 @@ class Watchdog(RolloutCallback):
             f"{done} Read the samples, weight an objective that rewards spread, or lower the "
             "learning rate."
         )
+
+    def _hearing(self, trainer: Trainer, module: Any) -> dict[str, float]:
+        """Return what ``Deaf`` reads, if a rule reads it: the query-free share once a window."""
+        wanted, rollout, searcher = self.detector.metrics, module.rollout, module.searcher
+        heard: dict[str, float] = {}
+        if SPECIFICITY in wanted and "specificity" not in module.reward.objectives:
+            heard |= specificity_statistics(rollout, searcher)
+        if QUERY_FREE in wanted and self.detector.rollouts % self.detector.window == 0:
+            form, pool_size = module.fanout.form, module.retrieval.pool_size
+            step = trainer.global_step
+            heard |= query_free_statistics(rollout, module.reward, searcher, form, pool_size, step)
+        return heard
 
     def state_dict(self) -> dict[str, Any]:
         """Return windows, alarms and the action's state."""

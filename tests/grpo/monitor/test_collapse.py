@@ -11,6 +11,7 @@ from r4t.grpo.monitor.collapse import (
     AuditGap,
     BestWindow,
     CollapseDetector,
+    Deaf,
     Fades,
     FirstWindow,
     Narrows,
@@ -49,6 +50,11 @@ def test_the_mean_of_a_window_skips_missing_values():
     assert detector.mean("x", 2) == 5
     assert math.isnan(detector.mean("x", 4))
     assert math.isnan(detector.mean("y", 0))
+
+
+def test_the_latest_value_that_was_measured():
+    assert of_x([1.0, 3.0, math.nan, None]).latest("x") == {"x": 3.0}
+    assert of_x([math.nan, None]).latest("x") == {}
 
 
 def test_rules_are_checked_once_two_windows_do_not_overlap():
@@ -145,6 +151,23 @@ def test_audit_gap():
     assert len(both.split("; ")) == 2
 
 
+def test_deaf():
+    rule = Deaf(fall=0.25, free=0.5)
+    told, free = "train/specificity/mean", "train/query_free/share"
+    falls = [0.75, 0.75, 0.25, 0.5]  # 0.75 → 0.375
+    # The share was measured in one rollout of each window.
+    shares = [0.25, math.nan, math.nan, 0.75]
+    assert evidence(rule, **{told: falls, free: shares}) == (
+        "train/specificity/mean 0.75 → 0.375 (down 0.375, more than 0.25) while 75% of the reward "
+        "does not depend on the query"
+    )
+    assert evidence(rule, **{told: [0.75, 0.75, 0.5, 0.5], free: shares}) == ""  # down just 0.25
+    assert evidence(rule, **{told: falls, free: [0.25, 0.25, 0.5, 0.5]}) == ""  # just half
+    assert evidence(rule, **{told: falls}) == ""  # not measured
+    assert evidence(rule, **{free: shares}) == ""
+    assert rule.metrics == {told, free}
+
+
 def test_missing_values_never_raise_an_alarm():
     detector = CollapseDetector(standard_rules(), window=1, patience=1, audited=[AUDIT])
     for _ in range(4):
@@ -163,6 +186,8 @@ def test_each_standard_rule_is_raised_by_its_own_series():
         "train/entropy/mean": 2.0,
         "train/parsed/share": 1.0,
         AUDIT: 0.5,
+        "train/specificity/mean": 0.8,
+        "train/query_free/share": 0.8,
     }
     sick = {
         "train/diversity/mean": 0.4,
@@ -173,6 +198,7 @@ def test_each_standard_rule_is_raised_by_its_own_series():
         "train/entropy/mean": 0.5,
         "train/parsed/share": 0.6,
         AUDIT: 0.3,
+        "train/specificity/mean": 0.6,
     }
     assert len(sick) == len(standard_rules())
     for rule, (name, value) in zip(standard_rules(), sick.items()):

@@ -14,6 +14,7 @@ from r4t.fanout.model import FanoutModel
 from r4t.grpo.monitor.collapse import REWARD, AuditGap, BestWindow, Narrows, Rises, Rule
 from r4t.grpo.monitor.gaming import gaming
 from r4t.grpo.monitor.watchdog import RollBack, Stop, Warn, Watchdog
+from r4t.reward import Reward
 from r4t.training.callbacks import Export
 
 
@@ -62,13 +63,25 @@ def test_it_reads_what_was_logged_and_what_was_written(tiny):
     watchdog, ends = Watchdog(window=2), tiny.Ends()
     tiny.fit(watchdog, ends, rollouts=3)
     assert watchdog.detector.audited == ("train/diversity/mean",)
+    assert "train/specificity/mean" in ends.logged[0]
     rows = watchdog.detector.rows
     assert len(rows) == 3
     for row, logged, rollout in zip(rows, ends.logged, ends.rollouts):
         assert {"train/diversity/mean", "train/distinct_items/mean", REWARD} <= row.keys()
         written = gaming([query.text for query in rollout.queries], rollout.fanouts.subqueries)
         expected = {name: (logged | written).get(name, torch.nan) for name in row}
+        if rollout is ends.rollouts[1]:  # the share is measured once a window of two
+            expected["train/query_free/share"] = torch.nan
         assert row == pytest.approx(expected, nan_ok=True)
+
+
+def test_watching_does_not_change_the_tuning(tiny):
+    weights = []
+    for callbacks in ((), (Watchdog(window=1),)):
+        reward = Reward({"noisy": 1.0}, {"noisy": tiny.Noisy()})  # reads the global random state
+        module = tiny.fit(*callbacks, rollouts=3, module=tiny.tuner(reward=reward))
+        weights.append(tiny.flat(module))
+    assert torch.equal(*weights)
 
 
 def test_stop(tiny):
