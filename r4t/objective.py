@@ -86,7 +86,7 @@ class Objective(ABC):
         return []
 
     def accepts(self, sets: SetBatch) -> bool:
-        """Whether ``sets`` carries every field that this objective needs."""
+        """Whether ``sets`` carries every field that this objective needs; if not, tables skip it."""
         return self.needs <= sets.present
 
     def __call__(self, sets: SetBatch) -> Tensor:
@@ -98,7 +98,7 @@ class Objective(ABC):
             PluginError: If ``score`` raised anything else, which is the cause.
             torch.OutOfMemoryError: If memory runs out.
         """
-        if not self.accepts(sets):
+        if not self.needs <= sets.present:
             self.check()  # a field that no SetBatch has is a fault of the objective
             raise InputError(
                 expected=f"sets with {sorted(self.needs)} for objective '{self.name}'",

@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
+from r4t.catalog import Catalog
 from r4t.chat import Answer, Chat, Failure
 from r4t.errors import InputError
 from r4t.objective import Objective
@@ -48,6 +49,7 @@ class Judge(Objective):
     * ``diversity``: from 1 (copies) to 5 (every item adds something); the query is not shown.
     * ``alignment``: of the collection with the query, from 1 (unrelated) to 5 (every item fits).
     * ``groundedness``: each item against its own sub-query, from 1 (no match) to 5; needs ``texts``.
+    * ``fit``: of one item with the query, for ``grades`` and the objective ``fit``.
 
     A set without an answer, or with two answers that hold no score from 1 to 5, scores NaN, is
     counted (``partial``) and is asked about again next time. All other answers are remembered, the
@@ -119,6 +121,7 @@ class Judge(Objective):
             memory=MEMORY,
         )
         self.verdicts: list[Verdict] = []  # of the last call, one for each set
+        self.paid = 0  # answers to questions about single items that needed a call
         self._unscored: Counter[str] = Counter()
         self._models: set[str] = set()
 
@@ -142,6 +145,44 @@ class Judge(Objective):
         scores = [verdict.score for verdict in self.verdicts]
         return torch.tensor(scores, dtype=torch.float32, device=sets.query.device)
 
+    def grades(self, query_texts: Sequence[str], catalog: Catalog, items: Tensor) -> Tensor:
+        """Return grades (B, k) in [0, 1] of catalog rows (B, k): (score − 1) / 4 of each item alone.
+
+        Each distinct pair of a query and an item is one question, and its answer is remembered like
+        any other, so that a set costs only its new items. Unreadable answers are kept too, and not
+        followed by another question. NaN for −1, and where there is no readable answer.
+
+        Raises:
+            InputError: As ``score`` does, or if the rubric shows more or less than query and items.
+        """
+        if self.needs != {"catalog", "query_texts"}:
+            raise InputError(
+                expected="a rubric that shows {query} and {items}, for grades of single items",
+                found=f"the rubric {self.rubric.name}",
+                remedy="Use fit, which is written for this.",
+            )
+        asked = [(text, row) for text, rows in zip(query_texts, items.tolist()) for row in rows]
+        pairs = list(dict.fromkeys(pair for pair in asked if pair[1] >= 0))
+        prompts = [self.rubric.item_prompt(text, catalog.texts[row]) for text, row in pairs]
+        answers = self.chat.ask([[{"role": "user", "content": prompt}] for prompt in prompts])
+        self.paid += sum(isinstance(a, Answer) and not a.cached for a in answers)
+        scores = {pair: self._verdict(answer).score for pair, answer in zip(pairs, answers)}
+        known = torch.tensor([scores.get(pair, math.nan) for pair in asked])
+        return ((known - 1) / 4).view(items.shape).to(items.device)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its grades depend on."""
+        return {"model": self.chat.model, **self._protocol}
+
+    @property
+    def _protocol(self) -> dict[str, Any]:
+        return {
+            "parameters": self.chat.parameters,
+            "rubric": self.rubric.name,
+            "rubric_sha256": hashlib.sha256(self.rubric.text.encode()).hexdigest(),
+        }
+
     def reasons(self) -> list[str]:
         """Return the model's reason for each set of the last call; "" where it gave no score."""
         return ["" if math.isnan(v.score) else v.reason for v in self.verdicts]
@@ -156,9 +197,7 @@ class Judge(Objective):
             "model": self.chat.model,
             "answered_by": sorted(self._models),
             "endpoint": _location(self.chat.base_url),
-            "parameters": self.chat.parameters,
-            "rubric": self.rubric.name,
-            "rubric_sha256": hashlib.sha256(self.rubric.text.encode()).hexdigest(),
+            **self._protocol,
             "seed": self.seed,
             **vars(usage),
             "cost": None if self.prices is None else round(usage.cost(self.prices), 6),

@@ -69,11 +69,17 @@ class Shopper(Objective):
                 remedy="Use 0.1 for one wrong grade in ten, or 0 for none.",
             )
         self.error, self.seed = error, seed
+        self.paid = 0  # grades given, as if each had cost a call
         self._known: tuple[str, FacetTruth, Cache[str, Opinion]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the truth, which is read again, out of copies."""
         return vars(self) | {"_known": None}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its grades depend on."""
+        return {"simulated": True, "error": self.error, "seed": self.seed}
 
     def facts(self) -> dict[str, Any]:
         """Return what the scores come from."""
@@ -82,12 +88,6 @@ class Shopper(Objective):
     def accepts(self, sets: SetBatch) -> bool:
         """Whether ``sets`` carries the fields, of a catalog with the wardrobe's truth."""
         return super().accepts(sets) and sets.catalog is not None and _has_truth(sets.catalog)
-
-    def __call__(self, sets: SetBatch) -> Tensor:
-        """Score as any objective; a catalog without truth is refused in words of its own."""
-        if super().accepts(sets) and sets.catalog is not None:
-            self._truth(sets.catalog)
-        return super().__call__(sets)
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) shares of the answerable slots."""
@@ -106,6 +106,7 @@ class Shopper(Objective):
         """
         owner, opinions, _ = self._opinions(query_texts, catalog)
         rows = items.cpu()
+        self.paid += int((rows >= 0).sum())
         fits = torch.stack([opinion.fits for opinion in opinions])[owner, rows.clamp(min=0)]
         return torch.where(rows >= 0, fits.float(), torch.nan).to(items.device)
 

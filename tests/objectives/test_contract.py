@@ -19,8 +19,8 @@ ARGUMENTS = {
         "rules": [AtMost("color", 1), Budget("price", 30), MustInclude("category", "hat")]
     }
 }
-# In tests/objectives/test_NAME.py: one asks a server, one knows a wardrobe.
-TESTED_THERE = {"judge", "shopper"}
+# In tests/objectives/test_NAME.py: one asks a server, two need a wardrobe.
+TESTED_THERE = {"judge", "shopper", "fit"}
 CASES = [
     (name, ARGUMENTS.get(name, {})) for name in installed(OBJECTIVES) if name not in TESTED_THERE
 ]

@@ -1,83 +1,23 @@
 import copy
 import json
-from dataclasses import asdict
 
 import pytest
 import torch
 from r4t_objectives.shopper import Shopper
 
-from r4t.catalog import write_catalog
 from r4t.data.facet_truth import FacetTruth
-from r4t.data.wardrobe import SMALLEST, Truth, generate
+from r4t.data.wardrobe import SMALLEST
 from r4t.errors import InputError
 from r4t.evaluation.measures import facet_recall
 from r4t.objective import load_objective
-from r4t.sets import SetBatch
 from r4t.testing import check_objective
-
-PUNK, GLAM = {"style": ("punk",)}, {"style": ("glam",)}
-ITEMS = [  # two tops and shoes are punk; no bag is
-    PUNK | {"slot": ("top",)},
-    PUNK | {"slot": ("top",)},
-    PUNK | {"slot": ("shoes",)},
-    GLAM | {"slot": ("bag",)},
-    GLAM | {"slot": ("shoes",)},
-]
-QUERIES = {"q1": "punk", "q2": "glam", "q3": "gothic", "q4": "punk glam"}
-TEXTS = {"q1": "punk looks", "q2": "glam looks", "q3": "gothic looks", "q4": "secret looks"}
-SPLITS = {"q1": "train", "q2": "val", "q3": "train", "q4": "test"}
+from tests.objectives.wardrobe_sets import drawn, sets_of
 
 
-@pytest.fixture
-def catalog(catalog_of):
-    """Five items with their truth."""
-    made = catalog_of(torch.eye(5))
-    facets = {query: {"style": style} for query, style in QUERIES.items()}
-    truth = Truth(dict(zip(made.ids, ITEMS)), facets, TEXTS, SPLITS)
-    (made.folder / "truth").mkdir()
-    (made.folder / "truth" / "truth.json").write_text(json.dumps(asdict(truth)))
-    return made
-
-
-@pytest.fixture(scope="module")
-def wardrobe():
-    return generate(7, SMALLEST)
-
-
-@pytest.fixture(scope="module")
-def shop(wardrobe, tmp_path_factory):
-    """The catalog of a small wardrobe, with random embeddings."""
-    vectors = torch.randn(SMALLEST, 4, generator=torch.Generator().manual_seed(0))
-    catalog = write_catalog(
-        tmp_path_factory.mktemp("shop") / "catalog", wardrobe.items, vectors, None
-    )
-    wardrobe.write_truth(catalog.folder / "truth")
-    return catalog
-
-
-def sets_of(catalog, texts, items):
-    """Sets of catalog rows (B, k), −1 where a member is missing."""
-    mask = items >= 0
-    embeddings = catalog.embeddings[items.clamp(min=0)] * mask.unsqueeze(-1)
-    query = catalog.embeddings[:1].expand(len(texts), -1)
-    return SetBatch(query, items, embeddings, mask, query_texts=list(texts), catalog=catalog)
-
-
-def drawn(wardrobe, catalog, count, k, seed=0):
-    """Sets of items that fit more often than by chance, some missing, some twice."""
-    generator = torch.Generator().manual_seed(seed)
-    queries = wardrobe.oar["train"][:count]
-    fits = FacetTruth(wardrobe.truth, catalog.ids).fits([query.id for query in queries]).float()
-    items = torch.multinomial(fits + 0.02, k, generator=generator)
-    items[torch.rand(count, k, generator=generator) < 0.15] = -1
-    items[:, 0] = items[:, 1]
-    return sets_of(catalog, [query.text for query in queries], items)
-
-
-def test_score_and_marginals_by_hand(catalog):
+def test_score_and_marginals_by_hand(closet):
     # For "punk" two slots can be answered, by two tops and one pair of shoes.
     rows = [[0, 1, 3], [0, 2, -1], [3, 4, -1], [0, 0, 2], [-1, -1, -1], [-1, 2, -1]]
-    sets = sets_of(catalog, ["punk looks"] * 5 + ["Punk  looks!"], torch.tensor(rows))
+    sets = sets_of(closet, ["punk looks"] * 5 + ["Punk  looks!"], rows)
     shopper = load_objective("shopper", error=0.0)
     assert shopper(sets).tolist() == [0.5, 1, 0, 1, 0, 0.5]
     assert shopper.marginals(sets).tolist() == [
@@ -90,15 +30,15 @@ def test_score_and_marginals_by_hand(catalog):
     ]
 
 
-def test_one_member_can_fill_one_slot(catalog):
-    sets = sets_of(catalog, ["punk looks", "glam looks"], torch.tensor([[0], [0]]))
+def test_one_member_can_fill_one_slot(closet):
+    sets = sets_of(closet, ["punk looks", "glam looks"], [[0], [0]])
     shopper = Shopper(error=0)
     assert shopper(sets).tolist() == [1, 0]
     assert shopper.marginals(sets).tolist() == [[1], [0]]
 
 
-def test_a_query_that_no_item_fits_scores_zero(catalog):
-    sets = sets_of(catalog, ["gothic looks"], torch.tensor([[0, 3]]))
+def test_a_query_that_no_item_fits_scores_zero(closet):
+    sets = sets_of(closet, ["gothic looks"], [[0, 3]])
     for error in (0, 0.4):
         assert Shopper(error)(sets).tolist() == [0]
 
@@ -165,13 +105,13 @@ def test_it_keeps_the_contract(wardrobe, shop):
     assert facts["note"].startswith("a simulated judge, which knows the latent truth")
 
 
-def test_what_it_refuses(catalog, catalog_of):
-    sets = sets_of(catalog, ["punk looks"], torch.tensor([[0, 1]]))
+def test_what_it_refuses(closet, catalog_of):
+    sets = sets_of(closet, ["punk looks"], [[0, 1]])
     shopper = Shopper()
     with pytest.raises(InputError, match="found the test query 'secret looks'. Measure"):
         shopper(sets.extended(query_texts=["secret looks"]))
     with pytest.raises(InputError, match="found 'hats', which is none of its queries"):
-        shopper.grades(["hats"], catalog, torch.tensor([[0]]))
+        shopper.grades(["hats"], closet, torch.tensor([[0]]))
     other = sets.extended(catalog=catalog_of(torch.eye(5)))
     assert shopper.accepts(sets)
     assert not shopper.accepts(other)
@@ -182,7 +122,7 @@ def test_what_it_refuses(catalog, catalog_of):
     for error in (-0.1, 0.5, float("nan")):
         with pytest.raises(InputError, match=rf"within \[0, 0.5\), but found {error}"):
             Shopper(error)
-    path = catalog.folder / "truth" / "truth.json"
+    path = closet.folder / "truth" / "truth.json"
     older = {name: json.loads(path.read_text())[name] for name in ("items", "queries")}
     path.write_text(json.dumps(older))
     with pytest.raises(InputError, match="found one without splits, from an older version. Write"):

@@ -27,7 +27,8 @@ class Rubric:
     policy that is trained on the score, can imitate lines, numbers or pairs.
 
     Args:
-        rubric: Name of a shipped rubric (``diversity``, ``alignment``, ``groundedness``), or the
+        rubric: Name of a shipped rubric (``diversity``, ``alignment``, ``groundedness``; ``fit`` for
+            single items), or the
             path of a text file with ``{items}`` or ``{pairs}`` in it.
 
     Raises:
@@ -53,6 +54,11 @@ class Rubric:
                 remedy="Write one of them where the items belong.",
             )
         self.needs = frozenset[str]().union(*(NEEDS[name] for name in placeholders))
+
+    def item_prompt(self, query_text: str, item_text: str) -> str:
+        """Return everything that the judge sees of one item; the rubric has no ``{pairs}``."""
+        shown = {"query": quoted(query_text), "items": numbered([quoted(item_text)], seed=0)}
+        return PLACEHOLDER.sub(lambda match: shown[match[1]], self.text)
 
     def prompt(self, sets: SetBatch, row: int, seed: int) -> str:
         """Return everything that the judge sees of query ``row``.
