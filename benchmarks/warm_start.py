@@ -39,7 +39,7 @@ def taught(run: Run, word_length: float, steps: int, seed: int) -> WarmStart:
     module = WarmStart(
         str(run.folder),
         Reward(WEIGHTS),
-        NearbyWords(near=5, words=3),
+        NearbyWords(near=50, words=3),
         lm=TinyQwen3(width=128, layers=3, vocabulary=4096, seed=seed, word_length=word_length),
         form=Expand(set_size=10, words=3),
         sampling=Sampling(max_new_tokens=48),

@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r4t.data.source import Items
+from r4t.data.variants import number_groups, variants_by_title
 from r4t.encoder import Encoder, load_encoder
 from r4t.errors import InputError, nearest
 from r4t.geometry import normalize
 from r4t.support.files import write_text
 
 FILES = ("catalog.json", "items.parquet", "embeddings.safetensors")
+BY_DEFAULT, BY_ITEM, VARIANT = "auto", "none", "variant"  # of ``Catalog.variants``, and its column
 
 
 class Catalog:
@@ -44,6 +46,7 @@ class Catalog:
         self.embeddings = embeddings
         self._codes: dict[str, tuple[Tensor, list[Any]]] = {}
         self._numbers: dict[str, Tensor] = {}
+        self._variants: dict[str, Tensor] = {}
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -124,6 +127,26 @@ class Catalog:
             numbers = [float("nan") if value is None else value for value in column]
             self._numbers[name] = torch.tensor(numbers, dtype=torch.float64)
         return self._numbers[name]
+
+    def variants(self, distinct_by: str = BY_DEFAULT) -> Tensor:
+        """Number the items (N,) long so that variants of one product share a number.
+
+        Args:
+            distinct_by: A metadata column whose equal values make items variants; an item without
+                a value is none. ``auto`` takes the column ``variant`` or, without one, the title
+                but for words of color, size and season (``r4t.data.variants``). With ``none`` every
+                item stands alone.
+        """
+        if distinct_by not in self._variants:
+            column = VARIANT if distinct_by == BY_DEFAULT else distinct_by
+            if distinct_by == BY_ITEM:
+                groups = torch.arange(len(self))
+            elif distinct_by == BY_DEFAULT and VARIANT not in self.columns:
+                groups = variants_by_title(self.texts)
+            else:
+                groups = number_groups(self._column_of(column, Hashable, "a single value per item"))
+            self._variants[distinct_by] = groups
+        return self._variants[distinct_by]
 
     def _column_of(self, name: str, types: Any, expected: str) -> list[Any]:
         """Return a metadata column whose values have these types; None for NaN."""

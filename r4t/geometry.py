@@ -89,14 +89,30 @@ def distinct_first(ids: Tensor, size: int) -> Tensor:
         >>> distinct_first(torch.tensor([[7, 7, 2, -1, 9]]), 3).tolist()
         [[7, 2, 9]]
     """
-    values, order = ids.sort(dim=1, stable=True)
-    keep = torch.zeros_like(ids, dtype=torch.bool).scatter(1, order, _is_first(values))
+    keep = _firsts(ids)
     rank = keep.cumsum(1) - 1
     keep &= rank < size
     target = torch.where(keep, rank, size)  # a spare last column takes the ids that are dropped
     firsts = ids.new_full((ids.shape[0], size + 1), -1)
     firsts.scatter_(1, target, torch.where(keep, ids, -1))
     return firsts[:, :size]
+
+
+def one_of_each(ids: Tensor, groups: Tensor) -> Tensor:
+    """Move the first id of each group to the front; the other ids follow, and −1 comes last.
+
+    Reorders ids (B, M), distinct ones of 0 … N − 1 or −1 for none, by their groups (N,). Both parts
+    keep their order.
+
+    Examples:
+        Ids 0, 1 and 2 are one group.
+
+        >>> one_of_each(torch.tensor([[1, 0, 3, -1, 2]]), torch.tensor([0, 0, 0, 3])).tolist()
+        [[1, 3, 0, 2, -1]]
+    """
+    own = torch.where(ids >= 0, groups[ids.clamp(min=0)], -1)
+    place = torch.where(_firsts(own), 0, torch.where(ids >= 0, 1, 2))
+    return ids.gather(1, place.argsort(dim=1, stable=True))
 
 
 def distinct_count(ids: Tensor) -> Tensor:
@@ -107,6 +123,12 @@ def distinct_count(ids: Tensor) -> Tensor:
         [2]
     """
     return _is_first(ids.sort(dim=1).values).sum(1)
+
+
+def _firsts(ids: Tensor) -> Tensor:
+    """Mark the first of equal ids in each row (B, M); −1 is never marked."""
+    values, order = ids.sort(dim=1, stable=True)
+    return torch.zeros_like(ids, dtype=torch.bool).scatter(1, order, _is_first(values))
 
 
 def _is_first(values: Tensor) -> Tensor:

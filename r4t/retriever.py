@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from r4t.catalog import BY_DEFAULT
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.geometry import distinct_first
@@ -41,7 +42,10 @@ class RetrievedItem:
 
 @dataclass(frozen=True)
 class RetrievedSet:
-    """The answer to a query: distinct items, the top items of its directions first."""
+    """The answer to a query: distinct items, the top items of its directions first.
+
+    Variants of one product count once: another one comes only after all other products of the pool.
+    """
 
     query: str
     items: list[RetrievedItem]
@@ -64,12 +68,21 @@ class Retriever:
         method: Answers queries; built on ``searcher``.
         as_queries: Gives a typed text its query, whose id decides the draws; the text itself is the
             id by default.
+        distinct_by: Which items are variants of one product, as of ``Catalog.variants``.
+
+    Raises:
+        InputError: If ``distinct_by`` is no column of the catalog.
     """
 
     def __init__(
-        self, searcher: Searcher, method: Method, as_queries: AsQueries | None = None
+        self,
+        searcher: Searcher,
+        method: Method,
+        as_queries: AsQueries | None = None,
+        distinct_by: str = BY_DEFAULT,
     ) -> None:
         self.searcher, self.method = searcher, method
+        self._variants = searcher.catalog.variants(distinct_by)
         self._as_queries = _from_text if as_queries is None else as_queries
 
     @classmethod
@@ -80,6 +93,7 @@ class Retriever:
         index: str = "torch",
         set_size: int = 10,
         pool_size: int = POOL,
+        distinct_by: str = BY_DEFAULT,
     ) -> "Retriever":
         """Load a run's catalog and index, and one of its methods.
 
@@ -90,6 +104,8 @@ class Retriever:
             index: ``torch`` or ``faiss``.
             set_size: Number k of items that the method aims at.
             pool_size: Distinct items retrieved, at most the whole catalog: the largest set possible.
+            distinct_by: Which items are variants of one product, as of ``Catalog.variants``:
+                ``auto``, a metadata column, or ``none``.
 
         Raises:
             InputError: If there is no such run or method, or the run lacks what the method needs.
@@ -100,7 +116,7 @@ class Retriever:
         context = MethodContext(
             opened, searcher, set_size, min(max(set_size, pool_size), len(searcher.catalog))
         )
-        return cls(searcher, entry.build(context), opened.as_queries)
+        return cls(searcher, entry.build(context), opened.as_queries, distinct_by)
 
     def __call__(self, query: str, size: int = 10, seed: int = 0) -> RetrievedSet:
         """Return ``size`` distinct items for ``query``.
@@ -125,6 +141,7 @@ class Retriever:
         self.searcher.check_pool(size)
         vectors = self.searcher.encode_queries(list(queries))
         sets = self.method(self._as_queries(queries), vectors, draw=seed)
+        sets = sets.one_per_variant(self._variants)
         pool = distinct_first(sets.items, sets.set_size) if sets.pool is None else sets.pool
         if size > pool.shape[1]:
             raise InputError(

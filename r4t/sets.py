@@ -9,6 +9,7 @@ from torch import Tensor
 
 from r4t.catalog import Catalog
 from r4t.errors import InputError
+from r4t.geometry import one_of_each
 
 REQUIRED = {"query": "Bd", "items": "Bk", "item_embeddings": "Bkd", "mask": "Bk"}
 SHAPES = REQUIRED | {"directions": "Bkd", "pool": "BP", "rankings": "BkD", "references": "BR"}
@@ -109,6 +110,17 @@ class SetBatch:
         """Return the number of query ``row`` and, if known, its text, for a message."""
         text = "" if self.query_texts is None else f" ({self.query_texts[row]!r})"
         return f"query {row} of {len(self)}{text}"
+
+    def one_per_variant(self, groups: Tensor) -> "SetBatch":
+        """Return the same sets with pools that begin with one item of each group of variants.
+
+        The pool holds the same items as before: the first of each group in their order, then the
+        others. So a list of its first items has variants only if there are too few groups.
+
+        Args:
+            groups: (N,) as of ``Catalog.variants``.
+        """
+        return self if self.pool is None else replace(self, pool=one_of_each(self.pool, groups))
 
     def select(self, rows: Tensor) -> "SetBatch":
         """Return the queries at ``rows`` (n,), in that order."""

@@ -211,3 +211,26 @@ def test_columns_as_numbers_and_codes(tmp_path):
         InputError, match=r"a single value per item in column 'tags' of .*, but found \['a'\]"
     ):
         catalog.codes("tags")
+
+
+def test_variants_by_title_by_column_or_not_at_all(tmp_path):
+    texts = [
+        "tall satin bow pump in red",
+        "satin bow pump in jet",
+        "satin bow sandal",
+        "hat",
+        "hat",
+    ]
+    metadata = {"sku": ["p", None, "q", "q", None], "tags": [["x"], [], [], [], []]}
+    items = Items(list("abcde"), texts, metadata)
+    catalog = write_catalog(tmp_path / "c", items, torch.eye(5), None)
+    assert catalog.variants().tolist() == [0, 0, 2, 3, 3]
+    assert catalog.variants("sku").tolist() == [0, 1, 2, 2, 4]
+    assert catalog.variants("none").tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match=r"columns \['sku', 'tags'\] of .* found 'skew'"):
+        catalog.variants("skew")
+    with pytest.raises(InputError, match=r"a single value per item in column 'tags' .* found"):
+        catalog.variants("tags")
+    own = Items(items.ids, texts, {"variant": [1, 2, 2, 1, float("nan")]})
+    catalog = write_catalog(tmp_path / "own", own, torch.eye(5), None)
+    assert catalog.variants().tolist() == [0, 1, 1, 0, 4]

@@ -18,7 +18,8 @@ from r4t.targets import TargetSets
 pytestmark = pytest.mark.e2e
 
 QUERY = "romantic bold"
-LEARNED = ["Zero-shot", "Zero-shot + RRF", "Best-of-5", "R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
+LEARNED = ["Nearby words", "Zero-shot", "Zero-shot + RRF", "Best-of-5"]
+LEARNED += ["R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
 ENDS = ["Random", "Greedy bound", "Oracle"]
 SEARCHING = [*LEARNED, "Greedy bound"]
 RERANKED = ["MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]

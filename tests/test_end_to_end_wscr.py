@@ -15,7 +15,7 @@ from r4t.targets import TargetSets
 pytestmark = pytest.mark.e2e
 
 METHODS = ["No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
-METHODS += ["Nearest sets", "Ridge map"]
+METHODS += ["Nearest sets", "Ridge map", "Nearby words"]
 METHODS += ["Zero-shot", "Zero-shot + RRF", "Best-of-5", "Best-of-5 (oracle)"]
 METHODS += ["R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
 METHODS += ["Random", "Greedy bound", "Oracle", "References (oracle)"]

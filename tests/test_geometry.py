@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from r4t.geometry import distinct_first, vendi
+from r4t.geometry import distinct_first, one_of_each, vendi
 
 STORED = json.loads((Path(__file__).parent / "fixtures/vendi_scores.json").read_text())
 
@@ -52,3 +52,15 @@ def test_distinct_first_equals_a_loop():
     for row, ids_row in zip(distinct_first(ids, 6).tolist(), ids.tolist()):
         slow = list(dict.fromkeys(i for i in ids_row if i >= 0))[:6]
         assert row == slow + [-1] * (6 - len(slow))
+
+
+def test_one_of_each_equals_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.randint(0, 12, (40,), generator=generator)
+    ids = torch.stack([torch.randperm(40, generator=generator)[:20] for _ in range(50)])
+    ids[:, 3::7] = -1
+    for row, ids_row in zip(one_of_each(ids, groups).tolist(), ids.tolist()):
+        firsts = {groups[i].item(): i for i in reversed(ids_row) if i >= 0}.values()
+        kept = [i for i in ids_row if i in firsts]
+        slow = kept + [i for i in ids_row if i >= 0 and i not in kept]
+        assert row == slow + [-1] * (20 - len(slow))

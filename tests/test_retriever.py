@@ -17,6 +17,10 @@ from r4t.fanout.model import FanoutModel
 from r4t.index import TorchIndex
 from r4t.methods.diffusion import DiffusionMethod
 from r4t.methods.language import LanguageMethod, SubqueryWriter
+from r4t.methods.lineup import MethodOptions
+from r4t.report.comparison import compare_answers
+from r4t.report.evaluation import Evaluation
+from r4t.report.terminal import make_console
 from r4t.retriever import Retriever
 from r4t.reward import Reward
 from r4t.search import Searcher
@@ -194,6 +198,40 @@ def test_a_pool_is_capped_by_the_catalog_and_caps_the_size(run):
     assert Retriever.load(run.folder, "mmr", pool_size=1000).method.pool_size == 200
     with pytest.raises(InputError, match="at most 150, the pool of MMR, but found size 151"):
         retriever("red linen", size=151)
+
+
+def test_variants_count_once_before_others_fill_up(run):
+    retriever = Retriever.load(run.folder, "no-fan-out", distinct_by="noun")
+    plain = Retriever.load(run.folder, "no-fan-out", distinct_by="none")("red linen", size=150)
+    nouns = [item.metadata["noun"] for item in plain]
+    firsts = [nouns.index(noun) for noun in dict.fromkeys(nouns)]
+    others = [place for place in range(150) if place not in firsts]
+    expected = [plain.items[place].id for place in [*firsts, *others]]
+    assert len(firsts) == 5
+    for size in (3, 5, 8):
+        answer = retriever("red linen", size=size)
+        assert [item.id for item in answer] == expected[:size]
+    # Titles of two words besides the color are too short to be variants of each other.
+    assert [item.id for item in Retriever.load(run.folder, "no-fan-out")("red linen")] == [
+        item.id for item in plain.items[:10]
+    ]
+
+
+def test_every_verb_counts_variants_alike(run):
+    how = {"distinct_by": "noun"}
+    compared = compare_answers(run.folder, ["red linen"], methods=["mmr"], **how)
+    answer = Retriever.load(run.folder, "mmr", **how)("red linen")
+    assert [item.id for item in compared.answers[0].items] == [item.id for item in answer]
+    assert [item.metadata["noun"] for item in answer][:5] == list(
+        dict.fromkeys(item.metadata["noun"] for item in answer)
+    )
+    wrong = {"distinct_by": "nuon"}
+    with pytest.raises(InputError, match=r"\['noun'\] of .* found 'nuon'\. .*mean 'noun'"):
+        Retriever.load(run.folder, "mmr", **wrong)
+    with pytest.raises(InputError, match="found 'nuon'"):
+        compare_answers(run.folder, ["red linen"], methods=["mmr"], **wrong)
+    with pytest.raises(InputError, match="found 'nuon'"):
+        Evaluation(str(run.folder), **wrong).measure(MethodOptions(4, 20, ["mmr"]), make_console())
 
 
 def test_refusals(run, generator, plane):

@@ -194,6 +194,19 @@ def noise() -> str:
     return table(["B", "one generator per query, ms", "hash, ms"], rows)
 
 
+def variants() -> str:
+    """Methods × facet recall, fit precision and Vendi score, without and with ``distinct_by``."""
+    rows = []
+    for method, by in read("variants.json")["means"].items():
+        cells = [
+            f"{number(means['facet recall'])} / {number(means['fit precision'])} / "
+            f"{number(means['vendi'], '.2f')}"
+            for means in (by["none"], by["auto"])
+        ]
+        rows.append([method, *cells])
+    return table(["facet recall / fit precision / Vendi", "`none`", "`auto`"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "synthesis": ("synthesis", synthesis),
     "samplers": ("quality_steps", quality_steps),
@@ -207,4 +220,5 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "training step": ("train_diffusion", training),
     "objectives": ("objectives", objectives),
     "re-ranking": ("rerank", rerank),
+    "variants": ("variants", variants),
 }

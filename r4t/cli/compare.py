@@ -40,6 +40,7 @@ def run(arguments: list[str]) -> None:
         seed=options.seed,
         fields=None if options.fields is None else _stripped(options.fields.split(",")),
         index=options.index,
+        distinct_by=options.distinct_by,
     )
     path = Path(options.folder) / "results" / "compare.html"
     path = path if options.html is None else Path(options.html)

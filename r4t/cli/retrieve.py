@@ -20,7 +20,11 @@ def run(arguments: list[str]) -> None:
 
         quiet()
     retriever = Retriever.load(
-        options.folder, options.method, options.index, pool_size=max(options.size, POOL)
+        options.folder,
+        options.method,
+        options.index,
+        pool_size=max(options.size, POOL),
+        distinct_by=options.distinct_by,
     )
     answer = retriever(options.query, options.size, options.seed)
     if len(answer) == 0:

@@ -3,7 +3,7 @@
 There are two kinds of number, kept apart by name. *Directions* judge the fan-out as the training
 reward sees it: member i is the top-1 item of direction i, duplicates included; methods that only
 pick items have none. *Items* judge what a user gets, alike for every method: the first k distinct
-items of the pool, and the pool itself.
+items of the pool, one of each group of variants, and the pool itself.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from r4t.catalog import BY_DEFAULT
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation import measures
@@ -105,6 +106,8 @@ class Plan:
         unrepeated: Names of methods whose Vendi across runs is not measured; nor is it for methods
             with fewer than N draws.
         draw: Which answers of each method are measured.
+        distinct_by: Which items are variants and count once among the k returned, as of
+            ``Catalog.variants``.
 
     Raises:
         InputError: If a number is out of range.
@@ -117,6 +120,7 @@ class Plan:
     untimed: Collection[str] = ()
     unrepeated: Collection[str] = ()
     draw: int = 0
+    distinct_by: str = BY_DEFAULT
 
     def __post_init__(self) -> None:
         check_least({"batch_size": (self.batch_size, 1), "across_runs": (self.across_runs, 0)})
@@ -163,11 +167,13 @@ def evaluate(
     truth = GroundTruth(searcher, queries) if ground_truth is None else ground_truth
     values: dict[str, dict[str, Values]] = {name: {} for name in names}
     sizes: dict[str, tuple[int, int]] = {}
+    variants = searcher.catalog.variants(plan.distinct_by)
     for batch, vectors in _batches(searcher, queries, plan.batch_size):
         fields = truth.fields(batch)
         judge: Callable[[SetBatch], dict[str, Values]] | None = None
         for method in methods:
             sets = method(batch, vectors, draw=plan.draw).extended(**fields)
+            sets = sets.one_per_variant(variants)
             sizes[method.name] = _sizes(method.name, sets, sizes)
             items = returned(sets, searcher)
             judge = truth.judge(batch, items) if judge is None else judge

@@ -16,6 +16,7 @@ __getattr__, __all__ = lazily(
         "methods.language": "LanguageMethod SubqueryWriter",
         "methods.lineup": "Lineup MethodOptions",
         "methods.method": "Method",
+        "methods.nearby": "AddedWords",
         "methods.nearest": "NoFanout",
         "methods.rerank": "Dpp Mmr",
         "methods.training_sets": "NearestSets RidgeMap",

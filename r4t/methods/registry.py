@@ -23,6 +23,7 @@ from r4t.methods.fusion import RankFusion
 from r4t.methods.kmeans import KMeansFacets
 from r4t.methods.language import LanguageMethod
 from r4t.methods.method import Method
+from r4t.methods.nearby import AddedWords
 from r4t.methods.nearest import NoFanout
 from r4t.methods.rerank import Dpp, Mmr
 from r4t.methods.training_sets import NearestSets, RidgeMap
@@ -142,6 +143,7 @@ BUILDERS: dict[str, Build] = {
     "k-means": _plain(KMeansFacets),
     "nearest-sets": _remembering(NearestSets),
     "ridge-map": _remembering(RidgeMap),
+    "nearby-words": _plain(AddedWords),
     "external": _external(),
     "external-rrf": _external(RankFusion()),
     "zero-shot": _language("zero-shot"),

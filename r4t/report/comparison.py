@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from r4t.catalog import BY_DEFAULT
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation.measuring import Plan, Reasons, Scores, evaluate
@@ -18,6 +19,7 @@ from r4t.report.evaluation import Evaluation
 from r4t.retriever import POOL
 from r4t.reward import Reward
 from r4t.run import Run
+from r4t.search import Searcher
 from r4t.sets import SetBatch
 
 COMPARED = ("zero-shot", "folm", "diffusion", "mmr", "no-fan-out")  # paper, figures 3 and 6
@@ -59,6 +61,7 @@ def compare_answers(
     seed: int = 0,
     fields: Sequence[str] | None = None,
     index: str = "torch",
+    distinct_by: str = BY_DEFAULT,
 ) -> Comparison:
     """Ask several methods of a run the same queries, and score their answers.
 
@@ -70,6 +73,7 @@ def compare_answers(
         seed: Draw of methods that sample; the tables show draw 0.
         fields: Metadata columns to show; by default the first three whose values are short.
         index: ``torch`` or ``faiss``.
+        distinct_by: Which items count once, as of ``Catalog.variants``.
 
     Raises:
         InputError: If the encoder knows no word of a query, a name is unknown, the run has none of
@@ -78,14 +82,13 @@ def compare_answers(
     evaluation = Evaluation(run=str(folder), index=index)
     run, reward = evaluation.open(), evaluation.reward()
     searcher = run.searcher(index)
+    searcher.catalog.variants(distinct_by)  # refuses an unknown column
     columns = short_columns(searcher.catalog) if fields is None else fields
     collector = _Collector(checked_columns(searcher.catalog, columns))
     distinct = list({(query.id, query.text): query for query in run.as_queries(queries)}.values())
     searcher.encode_queries([query.text for query in distinct])  # refuses before models are loaded
-    check_least({"size": (size, 1)})
-    searcher.check_pool(size)
-    pool_size = min(max(size, POOL), len(searcher.catalog))
-    context = MethodContext(run, searcher, size, pool_size, distinct, reward=reward)
+    sizes = _sizes(searcher, size)
+    context = MethodContext(run, searcher, *sizes, distinct, reward=reward)
     lineup = line_up(context, methods)
     _check_any(lineup, run)
     audited, left_out = evaluation.audited(reward)
@@ -95,21 +98,31 @@ def compare_answers(
         distinct,
         searcher,
         Scores(*scores_by_block(reward, audited), set(audited)),
-        plan=Plan(latency_batches=(), draw=seed),
+        plan=Plan(latency_batches=(), draw=seed, distinct_by=distinct_by),
         on_sets=collector,
     ).settings["left_out"]
     by_query = zip(*(collector.answers[method.name] for method in lineup.methods))
     answers = [_without(answer, left_out) for row in by_query for answer in row]
     missing = [f"{name} is missing: {reason}." for name, reason in lineup.absent.items()]
-    subject = f"“{distinct[0].text}”" if len(distinct) == 1 else f"{len(distinct)} queries"
     return Comparison(
-        title=f"Sets for {subject}, method by method",
+        title=_title(distinct),
         answers=answers,
         about={entry.title(context.best_of): entry.about for entry in find(methods)},
         scales=_scales(reward, {**reward.objectives, **audited}, size),
-        facts=_facts(context, reward, seed),
+        facts=_facts(context, reward, seed, distinct_by),
         notes=[*missing, *_unscored(answers, collector.refused | left_out)],
     )
+
+
+def _sizes(searcher: Searcher, size: int) -> tuple[int, int]:
+    """Return set size and pool size."""
+    check_least({"size": (size, 1)})
+    return searcher.check_pool(size), min(max(size, POOL), len(searcher.catalog))
+
+
+def _title(queries: Sequence[Query]) -> str:
+    subject = f"“{queries[0].text}”" if len(queries) == 1 else f"{len(queries)} queries"
+    return f"Sets for {subject}, method by method"
 
 
 def _check_any(lineup: Lineup, run: Run) -> None:
@@ -122,13 +135,14 @@ def _check_any(lineup: Lineup, run: Run) -> None:
         )
 
 
-def _facts(context: MethodContext, reward: Reward, seed: int) -> dict[str, str]:
+def _facts(context: MethodContext, reward: Reward, seed: int, distinct_by: str) -> dict[str, str]:
     return {
         "run": context.run.folder.resolve().name,
         "catalog": f"{len(context.searcher.catalog):,} items",
         "encoder": context.searcher.encoder_name,
         "set": f"{context.set_size} items of a pool of {context.pool_size}",
         "composite": " + ".join(f"{weight:g} {name}" for name, weight in reward.weights.items()),
+        "distinct by": distinct_by,
         "seed": str(seed),
     }
 

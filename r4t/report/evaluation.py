@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from tqdm import tqdm
 
+from r4t.catalog import BY_DEFAULT
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation.ground_truth import GroundTruth
@@ -51,6 +52,9 @@ class Evaluation:
         latency_calls: Timed calls per batch size.
         index: ``torch`` or ``faiss``.
         queries: Number of queries, the first ones; all by default.
+        distinct_by: Which items are variants of one product and count once among the k returned, as
+            of ``Catalog.variants``: a metadata column, ``auto`` (the title but for color, size and
+            season) or ``none``.
         out: Folder of the tables; ``RUN/results`` by default, where they replace older ones.
 
     Raises:
@@ -70,6 +74,7 @@ class Evaluation:
     index: str = "torch"
     queries: int | None = None
     out: str | None = None
+    distinct_by: str = BY_DEFAULT
 
     def __post_init__(self) -> None:
         check_least({"queries": (1 if self.queries is None else self.queries, 1)})
@@ -128,6 +133,7 @@ class Evaluation:
         searcher = run.searcher(self.index)
         reward = self.reward()
         queries = self.test_queries(run, searcher, console)
+        searcher.catalog.variants(self.distinct_by)  # refuses before models are loaded
         training: list[Query] | None = None if self.split in ("test", "val") else []
         context = options.context(run, searcher, queries, reward, training)
         lineup = options.line_up(context)
@@ -153,7 +159,9 @@ class Evaluation:
         """Return how much to measure of the methods."""
         latency = (self.latency_batches, self.latency_calls)
         skipped = (lineup.untimed, lineup.unrepeated)
-        return Plan(self.batch_size, self.across_runs, *latency, *skipped)
+        return Plan(
+            self.batch_size, self.across_runs, *latency, *skipped, distinct_by=self.distinct_by
+        )
 
     def audited(self, reward: Reward) -> tuple[dict[str, Objective], dict[str, str]]:
         """Return the other installed objectives that cost nothing, and why the rest are left out."""
@@ -179,7 +187,8 @@ class Evaluation:
         """Return what the numbers depend on; `r4t report` averages runs that agree in it."""
         run = context.run
         objectives = {} if self.objectives is None else self.objectives
-        settings = ("split", "weights", "audit", "across_runs", "subtopic_field", "index")
+        settings = ["split", "weights", "audit", "across_runs", "subtopic_field", "index"]
+        settings += ["distinct_by"]
         of_methods = ("methods", "best_of", "temperature", "subqueries")
         return {
             **{name: getattr(self, name) for name in settings},

@@ -4,7 +4,8 @@ from r4t.evaluation.results import Difference, Results, compare
 
 COMPOSITE = "directions/composite"
 FOLM, DIFFUSION, STUDENT, ZERO_SHOT = "R4T-FOLM", "R4T-Diffusion", "R4T-Student", "Zero-shot"
-BASELINES = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", ZERO_SHOT)
+PLAIN = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", "Nearby words")
+BASELINES = (*PLAIN, ZERO_SHOT)
 
 
 def differences(results: Results) -> list[Difference]:

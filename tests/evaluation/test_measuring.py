@@ -162,6 +162,25 @@ def test_what_is_returned_are_distinct_items_of_the_pool(plane):
     assert alone.mask.tolist() == [[True, False]]
 
 
+def test_variants_count_once_among_the_items_returned(plane):
+    # From the east come a, b, c; a and b are variants, so c is returned before b. Recall of the pool
+    # is of items: a, b and c of four references are three quarters.
+    plane.catalog._variants["auto"] = torch.tensor([0, 0, 2, 3, 4, 5])
+    asked = [dataclasses.replace(QUERIES[0], references=("a", "b", "c", "e"))]
+    seen = []
+
+    def size(sets):
+        seen.append(sets.items.tolist())
+        return torch.ones(len(sets))
+
+    for settings in ({}, {"distinct_by": "none"}):
+        found = evaluate(
+            [NoFanout(plane, 2, 3)], asked, plane, {}, {"size": size}, **settings, **UNTIMED
+        )
+        assert found.values["No fan-out"]["items/recall"] == [0.75]
+    assert seen == [[[0, 2]], [[0, 1]]]
+
+
 def test_directions_see_duplicates_and_items_do_not(plane):
     def distinct(sets):
         return torch.tensor([len(set(row)) / len(row) for row in sets.items.tolist()])
