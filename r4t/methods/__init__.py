@@ -7,6 +7,7 @@ __getattr__, __all__ = lazily(
     {
         "methods.best_of": "BestOf",
         "methods.bounds": "GreedyBound Oracle RandomItems ReferenceOracle",
+        "methods.chosen": "Chosen",
         "methods.context": "MethodContext Unavailable",
         "methods.diffusion": "DiffusionMethod",
         "methods.external": "ExternalSubqueries",
@@ -14,7 +15,7 @@ __getattr__, __all__ = lazily(
         "methods.kmeans": "KMeansFacets",
         "methods.language": "LanguageMethod SubqueryWriter",
         "methods.lineup": "Lineup MethodOptions",
-        "methods.method": "Method",
+        "methods.method": "DrawsDirections Method",
         "methods.nearest": "NoFanout",
         "methods.rerank": "Dpp Mmr",
         "methods.training_sets": "NearestSets RidgeMap",

@@ -41,6 +41,7 @@ class MethodContext:
     best_of: int = 5  # N of Best-of-N
     temperature: float = 0.9  # of the language models
     subqueries: str | None = None  # JSONL file of sub-queries written elsewhere
+    as_deployed: bool = False  # whether retrievers make the choice that they were exported with
     _writers: dict[str, SubqueryWriter] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
