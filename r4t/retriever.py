@@ -113,16 +113,16 @@ class Retriever:
         (entry,) = find([method])
         opened = Run.open(run)
         searcher = opened.searcher(index)
-        context = MethodContext(
-            opened, searcher, set_size, min(max(set_size, pool_size), len(searcher.catalog))
-        )
+        size = min(max(set_size, pool_size), len(searcher.catalog))
+        context = MethodContext(opened, searcher, set_size, size, as_deployed=True)
         return cls(searcher, entry.build(context), opened.as_queries, distinct_by)
 
     def __call__(self, query: str, size: int = 10, seed: int = 0) -> RetrievedSet:
         """Return ``size`` distinct items for ``query``.
 
         Other seeds give other sets, unless the method is deterministic. The same query, method and
-        seed give the set that ``evaluate`` and ``compare`` show.
+        seed give the set that ``evaluate`` and ``compare`` show, unless the retriever was exported
+        with a choice among draws, which is for users only.
 
         Raises:
             InputError: If the encoder knows no word of the query, or ``size`` is out of range.

@@ -198,6 +198,24 @@ class Searcher:
             **fields,
         )
 
+    def encode_lists(
+        self, query: Tensor, subqueries: list[list[str]], set_size: int, anchor: float = 0.0
+    ) -> Tensor:
+        """Return anchored directions (B, k, d) of B lists of sub-queries, for queries (B, d).
+
+        Zero where a list is shorter than ``set_size``, or the encoder knows no word of a text. Each
+        distinct text is encoded once.
+        """
+        lists = [texts[:set_size] for texts in subqueries]
+        distinct = list(dict.fromkeys(text for texts in lists for text in texts))
+        directions = torch.zeros(len(lists), set_size, query.shape[1])
+        if distinct:
+            vectors = self.encode(distinct)
+            place = {text: row for row, text in enumerate(distinct)}
+            for row, texts in enumerate(lists):
+                directions[row, : len(texts)] = vectors[[place[text] for text in texts]]
+        return anchored(query, directions, anchor)
+
     def retrieve_texts(
         self,
         query: Tensor,
@@ -212,18 +230,11 @@ class Searcher:
         """Encode B lists of sub-queries and retrieve for them; arguments as of ``retrieve``.
 
         A list shorter than ``set_size`` leaves members masked, as does a text without a known word.
-        Each distinct text is encoded once. Objectives see anchored directions: groundedness and
+        Objectives see anchored directions: groundedness and
         alignment are those of the vectors searched with, not of the text alone. ``set_size`` is the
         number k of sub-queries requested, ``anchor`` the share a of the query in each direction.
         """
         lists = [texts[:set_size] for texts in subqueries]
-        distinct = list(dict.fromkeys(text for texts in lists for text in texts))
-        directions = torch.zeros(len(lists), set_size, query.shape[1])
-        if distinct:
-            vectors = self.encode(distinct)
-            place = {text: row for row, text in enumerate(distinct)}
-            for row, texts in enumerate(lists):
-                directions[row, : len(texts)] = vectors[[place[text] for text in texts]]
         # The items of a sub-query depend on its text and, if anchored, on its query.
         owners: Sequence[Hashable] = range(len(lists)) if query_texts is None else query_texts
         keys: list[list[Hashable]] = [
@@ -232,7 +243,7 @@ class Searcher:
         ]
         return self.retrieve(
             query,
-            anchored(query, directions, anchor),
+            self.encode_lists(query, lists, set_size, anchor),
             texts=lists,
             query_texts=query_texts,
             pool_size=pool_size,

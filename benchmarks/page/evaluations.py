@@ -9,6 +9,15 @@ from benchmarks.page.cells import MISSING, RESULTS, between, chance, half, numbe
 Means = dict[tuple[str, str], tuple[float, float, float]]
 SETS = ("clothing", "electronic", "playlists", "recipes")
 OBJECTIVES = ("groundedness", "diversity", "alignment", "composite", "distinctness")
+# Columns of the front page: title, measure, whether with an interval.
+FRONT = (
+    ("composite", "directions/composite", True),
+    ("true-facet recall", "items/facet recall", True),
+    ("share fitting", "items/fit precision", False),
+    ("Vendi", "items/vendi", False),
+    ("specificity", "items/specificity", False),
+    ("exposure", "items/exposure", False),
+)
 RECALLING = ("R4T-FOLM", "R4T-Diffusion")
 
 
@@ -24,8 +33,10 @@ def methods(name: str) -> list[str]:
 
 
 def measures(name: str, prefix: str, columns: tuple[str, ...]) -> str:
-    """Methods × measures of one kind."""
+    """Methods × measures of one kind, as far as they were measured."""
     values = means(name)
+    known = {measure for _, measure in values}
+    columns = tuple(column for column in columns if f"{prefix}/{column}" in known)
     rows = [
         [
             method,
@@ -125,13 +136,8 @@ def latency() -> str:
 def front() -> str:
     """The README's table."""
     values, times = means("oar_seed11"), milliseconds()
-    columns: list[tuple[str, str, bool]] = [
-        ("composite", "directions/composite", True),
-        ("Vendi", "items/vendi", False),
-        ("coherence", "items/coherence", False),
-        ("complementarity", "items/complementarity", False),
-        ("true-facet recall", "items/facet recall", True),
-    ]
+    known = {measure for _, measure in values}
+    columns = [column for column in FRONT if column[1] in known]
     rows = []
     for method in methods("oar_seed11"):
         if (method, 1) not in times or method in ("MMR", "DPP", "Zero-shot + RRF"):
@@ -142,10 +148,9 @@ def front() -> str:
             form = ".1f" if measure == "items/vendi" else ".3f"
             mean = MISSING if value is None else number(value[0], form)
             cells.append(half(*value) if value is not None and interval else mean)
-        rows.append(
-            [method, *cells, number(times[method, 1], ".2g" if times[method, 1] < 10 else ".0f")]
-        )
-    header = ["method", *(name for name, *_ in columns), "ms per query, batch 1"]
+        both = [times[method, batch] for batch in (1, 64)]
+        rows.append([method, *cells, *(number(ms, ".2g" if ms < 10 else ".0f") for ms in both)])
+    header = ["method", *(name for name, *_ in columns), "ms per query, batch 1", "batch 64"]
     return table(header, rows)
 
 
@@ -171,6 +176,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
             (
                 *("vendi", "cosine", "coherence", "complementarity"),
                 *("facet recall", "pool facet recall", "alpha nDCG"),
+                *("fit precision", "specificity", "exposure"),
             ),
         ),
     ),
@@ -180,9 +186,9 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
 for _name, _file, _what, _truth in (
     (
         *("wscr", "wscr_seed11", "recall and true facets"),
-        ("recall", "hit", "facet recall", "alpha nDCG"),
+        ("recall", "hit", "facet recall", "fit precision", "alpha nDCG", "exposure"),
     ),
-    ("clothing", "clothing", "recall", ("recall", "hit", "alpha nDCG")),
+    ("clothing", "clothing", "recall", ("recall", "hit", "alpha nDCG", "exposure")),
 ):
     TABLES |= {
         f"{_name}, directions": (

@@ -157,7 +157,7 @@ class RetrieverRefiner(GeneratorModule):
         steps *= self.grpo.updates
         return min(steps, limit) if limit >= 0 else steps
 
-    def training_step(self, batch: list[Query], batch_idx: int) -> None:  # type: ignore[override]
+    def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Try sets, score them, and step the generator ``updates`` times."""
         self.rollout = rollout = self._roll_out(batch)
         numbers = set_statistics(rollout, self.reward, self.global_step)
@@ -260,7 +260,7 @@ class RetrieverRefiner(GeneratorModule):
         ranks = 1 if self._trainer is None else self.trainer.world_size
         total = lengths.sum()
         if ranks > 1:
-            total = self.trainer.strategy.reduce(total, reduce_op="sum")  # type: ignore[assignment]
+            total = self.trainer.strategy.reduce(total, reduce_op="sum")
         return self.grpo.weights(TokenCounts(lengths, total, ranks, rollout.mask.shape[1]))
 
     def _pulled(self, means: Tensor, rollout: SetRollout) -> Tensor:

@@ -82,4 +82,4 @@ def _first_draws(
 def mean_interval(values: Tensor) -> Interval | None:
     """Return the mean of n queries' values with its bootstrap interval; None without a value."""
     asked = torch.ones(len(values), 1, dtype=torch.bool)
-    return intervals({"": values.unsqueeze(1)}, asked).get("")
+    return intervals({"": values.unsqueeze(1)}, asked, torch.arange(len(values))).get("")

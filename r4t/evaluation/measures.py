@@ -1,7 +1,8 @@
 """``SetBatch`` → one number per query, measured on the items returned, alike for all methods.
 
 Only ``vendi_across_runs`` reads directions; all other measures also apply to methods that pick items
-without them (re-ranking). Higher is better, but mean cosine and Vendi pull against each other.
+without them (re-ranking). Higher is better, but for exposure; mean cosine and Vendi pull against each
+other.
 """
 
 from collections.abc import Sequence
@@ -74,6 +75,32 @@ def _mean_direction(sets: SetBatch) -> Tensor:
         )
     total = (sets.directions * sets.mask.unsqueeze(-1)).sum(1)
     return total / sets.mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def exposure(items: Tensor) -> Tensor:
+    """Share (n,) of each query's items that more than a tenth of all n queries get; lower is better.
+
+    It shows a method that gives everybody the same: 0 if no item is returned that often, 1 if all
+    are.
+
+    Args:
+        items: (n, k) catalog rows that one method returns for all queries of an evaluation, distinct
+            within a query, −1 for padding. NaN for a query without items. With fewer than ten
+            queries every item would count, so all are NaN.
+
+    Examples:
+        Item 7 is returned for two of ten queries, all others for one.
+
+        >>> items = torch.tensor([[7, 0], [7, 1], *([n, n + 20] for n in range(10, 18))])
+        >>> exposure(items)[:3].tolist()
+        [0.5, 0.5, 0.0]
+    """
+    present = items >= 0
+    if len(items) < 10:
+        return torch.full((len(items),), torch.nan, dtype=torch.float64)
+    counts = torch.bincount(items[present], minlength=1)
+    often = 10 * counts > len(items)
+    return (often[items.clamp(min=0)] & present).sum(-1).double() / present.sum(-1)
 
 
 def of_items(sets: SetBatch) -> dict[str, Tensor]:

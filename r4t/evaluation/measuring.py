@@ -30,6 +30,7 @@ from r4t.sets import SetBatch
 Reasons = dict[str, list[str]]  # measure → one for each set, "" for none
 OnSets = Callable[[str, list[Query], SetBatch, dict[str, Values], Reasons], None]
 ACROSS_RUNS = DIRECTIONS + "vendi across runs"
+EXPOSURE = ITEMS + "exposure"
 
 
 class Scores:
@@ -146,7 +147,7 @@ def evaluate(
 ) -> Results:
     """Measure every method on every query.
 
-    Only numbers are kept, one for each query and measure; sets are dropped once they are scored.
+    Only numbers and the rows of the items returned are kept; sets are dropped once they are scored.
 
     Args:
         methods: Built on ``searcher``, all with the same set size and pool size.
@@ -165,7 +166,7 @@ def evaluate(
     plan = Plan() if plan is None else plan
     names = _names(methods, queries)
     truth = GroundTruth(searcher, queries) if ground_truth is None else ground_truth
-    values: dict[str, dict[str, Values]] = {name: {} for name in names}
+    kept = _Kept(names)
     sizes: dict[str, tuple[int, int]] = {}
     variants = searcher.catalog.variants(plan.distinct_by)
     for batch, vectors in _batches(searcher, queries, plan.batch_size):
@@ -182,8 +183,7 @@ def evaluate(
                 measured[ACROSS_RUNS] = _across_runs(method, batch, vectors, sets, plan)
             of_items, reasons_of_items = scores.measure(ITEMS, items)
             measured |= of_items | judge(items)
-            for measure, numbers in measured.items():
-                values[method.name].setdefault(measure, []).extend(numbers)
+            kept.add(method.name, measured, items.items)
             if on_sets is not None:
                 on_sets(method.name, batch, sets, measured, reasons | reasons_of_items)
     settings: dict[str, Any] = dict(zip(("set_size", "pool_size"), sizes[names[0]]))
@@ -191,11 +191,31 @@ def evaluate(
     return Results(
         settings | {"left_out": truth.left_out | scores.left_out},
         queries=[query.id for query in queries],
-        values={name: scores.without_left_out(measured) for name, measured in values.items()},
+        values={name: scores.without_left_out(kept.columns(name)) for name in names},
         latency=_latency(methods, searcher, queries, plan),
         texts=[query.text for query in queries],
         clusters=truth.clusters(queries),
     )
+
+
+class _Kept:
+    """What is kept of each method's answers: values by measure, and the items returned."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._values: dict[str, dict[str, Values]] = {name: {} for name in names}
+        self._rows: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def add(self, name: str, measured: Mapping[str, Values], rows: Tensor) -> None:
+        """Keep values of B more queries, and the catalog rows (B, k) returned for them."""
+        for measure, numbers in measured.items():
+            self._values[name].setdefault(measure, []).extend(numbers)
+        self._rows[name].append(rows)
+
+    def columns(self, name: str) -> dict[str, Values]:
+        """Return all values of a method, with those that depend on what all queries get."""
+        exposures = listed(measures.exposure(torch.cat(self._rows[name])))
+        known = any(value is not None for value in exposures)
+        return self._values[name] | ({EXPOSURE: exposures} if known else {})
 
 
 def _batches(

@@ -51,6 +51,7 @@ class MethodContext:
     # Language models that are loaded, by key: methods of one model share its draws.
     writers: dict[str, SubqueryWriter] = field(default_factory=dict, repr=False)
     loaded: set[str] = field(default_factory=set, repr=False)  # keys of the models that were read
+    as_deployed: bool = False  # whether retrievers make the choice that they were exported with
 
     @cached_property
     def composite(self) -> Reward:

@@ -1,7 +1,7 @@
 """A diffusion retriever → a method: all directions at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,14 +58,33 @@ class DiffusionMethod:
         sizes = (self.set_size, self.pool_size, draw)
         return self.query_time.answer(self.generator, self.searcher, queries, vectors, *sizes)
 
+    def draw_directions(
+        self, queries: Sequence[Query], vectors: Tensor, draws: Sequence[int]
+    ) -> tuple[Tensor, list[list[str]] | None]:
+        """See ``DrawsDirections``; the first k rows of each draw, without the method's own choice."""
+        plain = replace(self.query_time, choice=None)
+        return plain.rows(self.generator, queries, vectors, draws)[:, :, : self.set_size], None
+
     @classmethod
     def load(
-        cls, searcher: Searcher, set_size: int, pool_size: int, *, folder: Path, key: str, name: str
+        cls,
+        searcher: Searcher,
+        set_size: int,
+        pool_size: int,
+        *,
+        folder: Path,
+        key: str,
+        name: str,
+        query_time: QueryTime | None = None,
     ) -> "DiffusionMethod":
-        """Load what step 3, 4 or 5 exported, with at most ``set_size`` directions."""
+        """Load what step 3, 4 or 5 exported, with at most ``set_size`` directions.
+
+        ``query_time`` replaces the exported one.
+        """
         from r4t.diffusion.generator import DirectionGenerator
 
-        generator, query_time = DirectionGenerator.load(folder), QueryTime.load(folder)
+        generator = DirectionGenerator.load(folder)
+        query_time = QueryTime.load(folder) if query_time is None else query_time
         size = min(set_size, query_time.most(generator.set_size))
         draws = 1 if generator.noises == 1 else None
         return cls(searcher, generator, size, pool_size, query_time, key, name, draws)

@@ -66,6 +66,15 @@ class LanguageMethod:
         """Answer B queries."""
         return self.sets(queries, vectors, [draw])
 
+    def draw_directions(
+        self, queries: Sequence[Query], vectors: Tensor, draws: Sequence[int]
+    ) -> tuple[Tensor, list[list[str]] | None]:
+        """See ``DrawsDirections``."""
+        form, texts = self.writer.model.form, self.writer(queries, draws)
+        repeated = vectors.repeat_interleave(len(draws), 0)
+        rows = self.searcher.encode_lists(repeated, texts, form.set_size, form.anchor)
+        return rows.unflatten(0, (len(queries), len(draws))), texts
+
     def sets(self, queries: Sequence[Query], vectors: Tensor, draws: Sequence[int]) -> SetBatch:
         """Answer B queries once for each draw: B · len(draws) sets, grouped by query."""
         return self._retrieve(queries, vectors, self.writer(queries, draws), self.pool_size)

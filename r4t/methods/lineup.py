@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from r4t.choice import BestRows, Choice
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.methods.best_of import BestOf
+from r4t.methods.chosen import Chosen
 from r4t.methods.context import MethodContext, Unavailable
 from r4t.methods.language import LanguageMethod
-from r4t.methods.method import Method
+from r4t.methods.method import DrawsDirections, Method
 from r4t.methods.registry import entries, find
 from r4t.methods.rerank import Dpp, Mmr, curve
 from r4t.reward import Reward
@@ -62,6 +64,18 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
     return lineup
 
 
+def add_choices(lineup: Lineup, choice: Choice) -> None:
+    """Add a row with the choice below each method that has any number of draws of directions."""
+    methods: list[Method] = []
+    for method in lineup.methods:
+        methods.append(method)
+        single = method.name not in lineup.unrepeated  # not the best of several draws already
+        if single and method.draws is None and isinstance(method, DrawsDirections):
+            methods.append(Chosen(method, choice))
+            lineup.unrepeated.add(methods[-1].name)
+    lineup.methods = methods
+
+
 def _check_size(method: Method, context: MethodContext) -> None:
     """Refuse a language model that writes another number of sub-queries than the set size."""
     model = method.method if isinstance(method, BestOf) else method
@@ -87,13 +101,16 @@ class MethodOptions:
         methods: Keys or names, such as [mmr, folm]; all that the run has by default.
         best_of: N of Best-of-N.
         temperature: Of the language models.
+        choice: Draws M of further rows "+ choice": the best k directions of M draws by the composite,
+            for every method with several draws; 0 for no such rows. All other rows but Best-of-N are
+            one draw.
         subqueries: JSONL file of sub-queries written elsewhere ("query" or "id", "subqueries").
         curves: Trade-offs λ at which the plots draw MMR; none for no curves.
         dpp_curves: Those of DPP, which differ most near 1; 0.5, 0.7, 0.9, 0.95, 0.99 by default, if
             there are ``curves``.
 
     Raises:
-        InputError: If a number is too small.
+        InputError: If a number is too small, or ``choice`` is 1.
     """
 
     set_size: int = 10
@@ -101,13 +118,22 @@ class MethodOptions:
     methods: list[str] | None = None
     best_of: int = 5
     temperature: float = 0.9
+    choice: int = 0
     subqueries: str | None = None
     curves: list[float] = field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9])
     dpp_curves: list[float] | None = None
 
     def __post_init__(self) -> None:
         sizes = {"set_size": self.set_size, "pool_size": self.pool_size, "best_of": self.best_of}
-        check_least({name: (size, 1) for name, size in sizes.items()})
+        check_least(
+            {name: (size, 1) for name, size in sizes.items()} | {"choice": (self.choice, 0)}
+        )
+        if self.choice == 1:
+            raise InputError(
+                expected="two or more draws to choose directions from",
+                found="choice 1, which would choose all of one draw",
+                remedy="Use 2 or more, or 0 for no rows with a choice.",
+            )
 
     def context(
         self,
@@ -124,10 +150,11 @@ class MethodOptions:
         )
 
     def line_up(self, context: MethodContext) -> Lineup:
-        """Build the methods, then the points of the curves.
+        """Build the methods, each with its row "+ choice", then the points of the curves.
 
         Raises:
-            InputError: If a name is unknown, or a method that was named is unavailable.
+            InputError: If a name is unknown, a method that was named is unavailable, or the composite
+                cannot choose directions (see ``Choice``).
         """
         wanted = self.methods
         if wanted is not None:  # in the order of the tables
@@ -141,6 +168,8 @@ class MethodOptions:
                 found=f"{name!r}, but {reason}",
                 remedy="Leave it out.",
             )
+        if self.choice:
+            add_choices(lineup, BestRows(context.composite, self.choice))
         sizes = (context.searcher, self.set_size, self.pool_size)
         dpp: Sequence[float] = DPP_CURVE if self.curves else ()
         dpp = dpp if self.dpp_curves is None else self.dpp_curves

@@ -42,6 +42,28 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class DrawsDirections(Method, Protocol):
+    """A method whose directions of several draws are known before anything is retrieved.
+
+    Attributes:
+        searcher: The frozen retriever.
+        pool_size: Number P of distinct items.
+    """
+
+    searcher: Searcher
+    pool_size: int
+
+    def draw_directions(
+        self, queries: Sequence[Query], vectors: Tensor, draws: Sequence[int]
+    ) -> tuple[Tensor, list[list[str]] | None]:
+        """Return directions (B, M, k, d) of M draws, zero where one is missing.
+
+        Also returns the texts of the directions, if they have any: B · M lists, grouped by query.
+        """
+        ...
+
+
 @dataclass
 class Ranking(ABC):
     """A method that ranks items: the first k are the set, the first P the pool; no directions.

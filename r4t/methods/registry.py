@@ -6,13 +6,13 @@ A plug-in is an entry point of the group ``r4t.methods``. It names a class or fu
 
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import EntryPoint
 from importlib.resources import files
 from typing import Any
 
-from r4t.choice import KNOWN
+from r4t.choice import KNOWN, QueryTime
 from r4t.errors import InputError, PluginError, nearest
 from r4t.methods.best_of import BestOf
 from r4t.methods.bounds import GreedyBound, Oracle, RandomItems, ReferenceOracle
@@ -110,7 +110,12 @@ def _best_of(oracle: bool) -> Build:
 
 
 def _diffusion(context: MethodContext, key: str, name: str) -> Method:
-    return _plain(DiffusionMethod.load, folder=context.model(key))(context, key=key, name=name)
+    folder = context.model(key)
+    query_time = QueryTime.load(folder)
+    if not context.as_deployed:  # methods are compared without a choice, or all with the same
+        query_time = replace(query_time, choice=None)
+    load = _plain(DiffusionMethod.load, folder=folder, query_time=query_time)
+    return load(context, key=key, name=name)
 
 
 def _greedy_bound(context: MethodContext, **names: str) -> Method:

@@ -10,6 +10,7 @@ from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.evaluation.measuring import Plan, Reasons, Scores, evaluate
 from r4t.evaluation.scores import COMPOSITE, scores_by_block
+from r4t.methods.chosen import unused_choices
 from r4t.methods.context import MethodContext
 from r4t.methods.lineup import Lineup, line_up
 from r4t.methods.registry import find
@@ -103,14 +104,13 @@ def compare_answers(
     ).settings["left_out"]
     by_query = zip(*(collector.answers[method.name] for method in lineup.methods))
     answers = [_without(answer, left_out) for row in by_query for answer in row]
-    missing = [f"{name} is missing: {reason}." for name, reason in lineup.absent.items()]
     return Comparison(
         title=_title(distinct),
         answers=answers,
         about={entry.title(context.best_of): entry.about for entry in find(methods)},
         scales=_scales(reward, {**reward.objectives, **audited}, size),
         facts=_facts(context, reward, seed, distinct_by),
-        notes=[*missing, *_unscored(answers, collector.refused | left_out)],
+        notes=[*_about_methods(lineup, run), *_unscored(answers, collector.refused | left_out)],
     )
 
 
@@ -133,6 +133,11 @@ def _check_any(lineup: Lineup, run: Run) -> None:
             found=f"none ({absent})" if absent else "none",
             remedy="Name others, such as mmr.",
         )
+
+
+def _about_methods(lineup: Lineup, run: Run) -> list[str]:
+    missing = [f"{name} is missing: {reason}." for name, reason in lineup.absent.items()]
+    return missing + unused_choices(run, lineup.methods)
 
 
 def _facts(context: MethodContext, reward: Reward, seed: int, distinct_by: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from r4t.evaluation.ground_truth import GroundTruth
 from r4t.evaluation.measuring import OnSets, Plan, Scores, evaluate
 from r4t.evaluation.results import Results
 from r4t.evaluation.scores import scores_by_block
+from r4t.methods.chosen import unused_choices
 from r4t.methods.context import EQUATION_1, MethodContext
 from r4t.methods.lineup import Lineup, MethodOptions
 from r4t.objective import Objective, load_objective, objective_class
@@ -189,7 +190,7 @@ class Evaluation:
         objectives = {} if self.objectives is None else self.objectives
         settings = ["split", "weights", "audit", "across_runs", "subtopic_field", "index"]
         settings += ["distinct_by"]
-        of_methods = ("methods", "best_of", "temperature", "subqueries")
+        of_methods = ("methods", "best_of", "temperature", "choice", "subqueries")
         return {
             **{name: getattr(self, name) for name in settings},
             **{name: getattr(options, name) for name in of_methods},
@@ -200,7 +201,8 @@ class Evaluation:
             "encoder": context.searcher.encoder_name,
             "curves": lineup.curves,
             "absent": lineup.absent,
-            "lineage": tuned_since(run, [method.name for method in lineup.methods]),
+            "lineage": tuned_since(run, [method.name for method in lineup.methods])
+            + unused_choices(run, lineup.methods),
         }
 
 

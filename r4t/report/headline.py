@@ -4,6 +4,7 @@ from r4t.evaluation.results import Difference, Results, compare
 
 COMPOSITE = "directions/composite"
 FOLM, DIFFUSION, STUDENT, ZERO_SHOT = "R4T-FOLM", "R4T-Diffusion", "R4T-Student", "Zero-shot"
+CHOICE = " + choice"
 PLAIN = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", "Nearby words")
 BASELINES = (*PLAIN, ZERO_SHOT)
 
@@ -14,12 +15,16 @@ def differences(results: Results) -> list[Difference]:
     recall = [(first, second) for first in (FOLM, DIFFUSION) for second in BASELINES]
     if FOLM not in results.values and DIFFUSION not in results.values:
         recall = [(first, BASELINES[0]) for first in BASELINES[1:]]
+    chosen = [(f"{name}{CHOICE}", f"{FOLM}{CHOICE}") for name in (DIFFUSION, STUDENT)]
+    distilled = [(DIFFUSION, FOLM), (STUDENT, FOLM)]
     pairs = {
-        COMPOSITE: [(FOLM, "Best-of-"), ("Best-of-", ZERO_SHOT), (DIFFUSION, FOLM)],
+        COMPOSITE: [(FOLM, "Best-of-"), ("Best-of-", ZERO_SHOT), *distilled, *chosen],
         "directions/distinctness": tuned,
         "items/vendi": tuned,
         "items/facet recall": tuned,
         "items/pool facet recall": tuned,
+        "items/fit precision": tuned,
+        "items/exposure": tuned,
         "items/recall": recall,
     }
     result = [_difference(results, *pair, name) for name in pairs for pair in pairs[name]]
@@ -27,16 +32,20 @@ def differences(results: Results) -> list[Difference]:
 
 
 def _difference(results: Results, first: str, second: str, measure: str) -> Difference | None:
-    """Compare two methods by how their names begin; None if no query has values of both."""
+    """Compare two methods, "Best-of-" for any N; None if no query has values of both."""
     first, second = (
-        next((name for name in results.values if name.startswith(start)), "")
-        for start in (first, second)
+        next((name for name in results.values if name == wanted or _is_best_of(name, wanted)), "")
+        for wanted in (first, second)
     )
     if measure not in results.measures or not first or not second:
         return None
     values = zip(results.column(first, measure), results.column(second, measure))
     both = any(None not in pair for pair in values)
     return compare(results, first, second, measure) if both else None
+
+
+def _is_best_of(name: str, wanted: str) -> bool:
+    return wanted == "Best-of-" and name.startswith(wanted) and name.removeprefix(wanted).isdigit()
 
 
 def ratios(results: Results) -> list[str]:
@@ -59,7 +68,12 @@ def _compared_with_folm(results: Results, name: str) -> list[str]:
                 f"({name.removeprefix('R4T-')} − Zero-shot) / (FOLM − Zero-shot) of the composite: "
                 f"{share:.2f}"
             )
-    for batch, seconds in results.latency.get(name, {}).items():
-        ratio = results.latency[FOLM][batch]["total"] / seconds["total"]
-        lines.append(f"at batch {batch} {name} answers {ratio:.1f} times as fast as R4T-FOLM")
+    folms = results.latency.get(FOLM, {})
+    speeds = [
+        f"{folms[batch]['total'] / seconds['total']:.1f} times as fast at batch {batch}"
+        for batch, seconds in results.latency.get(name, {}).items()
+        if batch in folms
+    ]
+    if speeds:  # in one sentence: a speed at one batch size says little about another
+        lines.append(f"compared with R4T-FOLM, {name} answers {' and '.join(speeds)}")
     return lines

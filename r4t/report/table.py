@@ -109,6 +109,12 @@ def notes(results: Results) -> list[str]:
     lines += [f"Left out: {names}. {reason}" for reason, names in left_out.items()]
     for reason, names in absent.items():
         lines.append(f"Not in the table: {names}, because {reason.removesuffix('.')}.")
+    if choice := results.settings.get("choice"):
+        size = results.settings.get("set_size")
+        lines.append(
+            f'Rows "+ choice" keep the best {size} of {choice} × {size} directions, of {choice} draws, by '
+            "the composite. All other rows but Best-of-N are one draw."
+        )
     lines += results.settings.get("lineage", [])
     for name, facts in results.settings.get("facts", {}).items():
         measures = {m for m in results.measures if m.partition("/")[2] == name}

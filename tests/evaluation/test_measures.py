@@ -129,6 +129,27 @@ def looking(*ways, mask=None):
     return SetBatch(torch.tensor([[1.0, 0.0]]), items, directions, present, directions=directions)
 
 
+def test_exposure_equals_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    items = torch.stack([torch.randperm(25, generator=generator)[:4] for _ in range(30)])
+    items[4, 2:], items[5] = -1, -1
+    lists = [[row for row in line if row >= 0] for line in items.tolist()]
+    often = {row for row in range(25) if sum(row in line for line in lists) > 30 / 10}
+    expected = [sum(row in often for row in line) / len(line) if line else None for line in lists]
+    found = measures.exposure(items)
+    assert found[5].isnan()
+    assert [x if x == x else None for x in found.tolist()] == pytest.approx(expected)
+    assert 0 < found.nanmean() < 1
+
+
+def test_exactly_a_tenth_is_not_more_than_a_tenth():
+    items = torch.arange(10).unsqueeze(1)
+    assert measures.exposure(items).tolist() == [0.0] * 10
+    items[1] = 0
+    assert measures.exposure(items).tolist() == [1.0, 1.0, *[0.0] * 8]
+    assert measures.exposure(items[:9]).isnan().all()  # of nine queries, one is more than a tenth
+
+
 def test_vendi_across_runs_by_hand():
     # Means (½, ½) and (½, −½) are orthogonal: Vendi 2 of 2 runs.
     runs = [looking((1, 0), (0, 1)), looking((1, 0), (0, -1))]

@@ -195,6 +195,20 @@ def test_directions_see_duplicates_and_items_do_not(plane):
     assert found.values["Ways"]["items/vendi"] == pytest.approx([vendi], abs=1e-6)
 
 
+def test_exposure_is_measured_over_all_batches(plane):
+    """Twelve queries, four a batch: two ask for the north, ten for the east."""
+    queries = [Query(f"{n}", "north" if n in (3, 9) else "east", "") for n in range(12)]
+    found = evaluate([NoFanout(plane, 2, 3)], queries, plane, {}, batch_size=4, **UNTIMED)
+    exposures = found.values["No fan-out"]["items/exposure"]
+    # East gets a and b, in ten answers; north gets d and c, in two: more than a tenth of 12 as well.
+    assert exposures == [1.0] * 12
+    queries = [Query(f"{n}", "north" if n == 3 else "east", "") for n in range(12)]
+    found = evaluate([NoFanout(plane, 2, 3)], queries, plane, {}, batch_size=4, **UNTIMED)
+    assert found.values["No fan-out"]["items/exposure"] == [1.0] * 3 + [0.0] + [1.0] * 8
+    few = evaluate([NoFanout(plane, 2, 3)], queries[:9], plane, {}, **UNTIMED)
+    assert "items/exposure" not in few.measures
+
+
 def test_sets_carry_what_scores_may_read(plane):
     plane.popularity = Popularity(torch.arange(6), 9)
 

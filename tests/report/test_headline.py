@@ -58,8 +58,8 @@ def test_ratios_by_hand():
     assert ratios(by_hand()) == [
         "R4T-Diffusion reaches 90.0% of R4T-FOLM's composite",
         "(Diffusion − Zero-shot) / (FOLM − Zero-shot) of the composite: 0.85",
-        "at batch 1 R4T-Diffusion answers 6.0 times as fast as R4T-FOLM",
-        "at batch 64 R4T-Diffusion answers 2.0 times as fast as R4T-FOLM",
+        "compared with R4T-FOLM, R4T-Diffusion answers 6.0 times as fast at batch 1 and 2.0 times as "
+        "fast at batch 64",
     ]
 
 
@@ -71,6 +71,26 @@ def test_missing_methods_are_not_compared():
     assert [(d.first, d.second) for d in differences(partial)] == [("R4T-FOLM", "Zero-shot")]
     untimed = Results(whole.settings, whole.queries, whole.values, {})
     assert len(ratios(untimed)) == 2
+
+
+def test_rows_with_a_choice_are_compared_with_each_other():
+    values = {name: {COMPOSITE: [0.1, 0.2]} for name in ("R4T-FOLM", "R4T-Student", "Best-of-5")}
+    values |= {f"{name} + choice": {COMPOSITE: [0.3, 0.5]} for name in ("R4T-FOLM", "R4T-Student")}
+    values["Best-of-5 (oracle)"] = {COMPOSITE: [1.0, 1.0]}
+    compared = differences(Results({}, ["p", "q"], values))
+    assert [(d.first, d.second) for d in compared] == [
+        ("R4T-FOLM", "Best-of-5"),
+        ("R4T-Student", "R4T-FOLM"),
+        ("R4T-Student + choice", "R4T-FOLM + choice"),
+    ]
+
+
+def test_a_batch_size_that_was_not_timed_for_both_is_left_out():
+    results = by_hand()
+    del results.latency["R4T-FOLM"]["64"]
+    assert ratios(results)[-1] == (
+        "compared with R4T-FOLM, R4T-Diffusion answers 6.0 times as fast at batch 1"
+    )
 
 
 def test_without_models_the_baselines_are_compared_with_no_fan_out():

@@ -1,0 +1,75 @@
+"""Several draws of a method → the directions that make the best set by an objective."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from r4t.choice import Choice, QueryTime
+from r4t.data.queries import Query
+from r4t.methods.method import DrawsDirections, Method
+from r4t.run import MODELS, Run
+from r4t.sets import SetBatch
+
+
+@dataclass
+class Chosen:
+    """The directions that a choice keeps of M draws of a method, k of M · k.
+
+    Draw d takes draws d · M to d · M + M − 1 of the method. Every method is offered as many directions
+    as it searches with, so that rows with a choice compare methods, not numbers of candidates.
+
+    Args:
+        method: Has no limit of draws.
+        choice: Keeps directions; its number of draws is M.
+    """
+
+    method: DrawsDirections
+    choice: Choice
+    key: str = field(init=False)
+    name: str = field(init=False)
+    draws: int | None = None
+
+    def __post_init__(self) -> None:
+        self.key, self.name = f"{self.method.key}+choice", f"{self.method.name} + choice"
+
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
+        """Answer B queries."""
+        count, searcher = self.choice.draws, self.method.searcher
+        draws = range(draw * count, (draw + 1) * count)
+        rows, texts = self.method.draw_directions(queries, vectors, draws)
+        size = rows.shape[2]
+        places = self.choice.places(searcher, vectors, rows, size)  # (B, k) of M · k
+        pooled = rows.flatten(1, 2)
+        present = pooled.abs().sum(-1).gather(1, places) > 0
+        order = present.int().argsort(dim=1, descending=True, stable=True)  # missing ones last
+        places, counts = places.gather(1, order), present.sum(1).tolist()
+        kept = [row[:known] for row, known in zip(places.tolist(), counts)]
+        return searcher.retrieve(
+            vectors,
+            pooled.take_along_dim(places.unsqueeze(-1), 1),
+            texts=None
+            if texts is None
+            else [
+                [texts[query * count + place // size][place % size] for place in row]
+                for query, row in enumerate(kept)
+            ],
+            query_texts=[query.text for query in queries],
+            pool_size=self.method.pool_size,
+        )
+
+
+def unused_choices(run: Run, methods: Sequence[Method]) -> list[str]:
+    """Return a sentence if retrievers choose when they answer users, but not among ``methods``."""
+    names = [
+        method.name
+        for method in methods
+        if method.key in MODELS
+        and QueryTime.load(run.folder / MODELS[method.key]).choice is not None
+    ]
+    if not names:
+        return []
+    return [
+        f"For users (r4t retrieve), {' and '.join(names)} choose the best directions of several "
+        "draws; here they answer with one draw, as the other methods do."
+    ]
