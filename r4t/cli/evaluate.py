@@ -66,12 +66,12 @@ def run(arguments: list[str]) -> None:
 def _tables(
     evaluation: "Evaluation", methods: "MethodOptions", console: "Console", plots: bool
 ) -> None:
-    from r4t.report.headline import differences, ratios
+    from r4t.report.headline import differences, ratios, verdict
     from r4t.report.table import blocks, notes, write_results
     from r4t.report.terminal import print_blocks
 
     results = evaluation.measure(methods, console)
-    compared, sentences = differences(results), ratios(results)
+    compared, sentences = differences(results), [*ratios(results), *verdict(results)]
     write_results(evaluation.folder, results, compared, plots=plots, sentences=sentences)
     tables = blocks(results, compared, console.width)
     print_blocks(console, tables, [*notes(results), *sentences])

@@ -21,6 +21,7 @@ STEPS = (
     ("synthesize", "2_synthesize"),
     ("fit", "3_distill"),
     ("fit", "4_accelerate"),
+    ("fit", "5_refine"),
 )
 JOURNAL = "quickstart.json"
 NEXT = """
@@ -177,10 +178,18 @@ def commands(options: Namespace) -> list[list[str]]:
     return [catalog, queries, *(_step(verb, name, options) for verb, name in STEPS), evaluate]
 
 
+def _reward(options: Namespace) -> str:
+    """Return the folder of overlays that say what to learn from; none for a catalog without a judge."""
+    if options.task == "wscr":
+        return "wscr"
+    return "shopper" if options.source is None else "none"
+
+
 def _step(verb: str, name: str, options: Namespace) -> list[str]:
     layers = [configs_folder() / "toy" / f"{name}.yaml"]
-    if options.task == "wscr":
-        layers.append(configs_folder() / "wscr" / f"{name}.yaml")
+    overlay = configs_folder() / _reward(options) / f"{name}.yaml"
+    if overlay.is_file():
+        layers.append(overlay)
     if options.overlay is not None:
         layers.append(Path(options.overlay))
     if options.smoke:
@@ -189,5 +198,6 @@ def _step(verb: str, name: str, options: Namespace) -> list[str]:
     shown = [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in layers]
     configs = [word for path in shown for word in ("--config", path)]
     # A model that was trained for a few steps cannot pass a gate.
-    lax = ["--model.init_args.max_loss", "20"] if options.smoke and name == "4_accelerate" else []
+    gated = options.smoke and name in ("4_accelerate", "5_refine")
+    lax = ["--model.init_args.max_loss", "20"] if gated else []
     return [verb, *configs, "--run", options.run, "--seed_everything", str(options.seed), *lax]

@@ -4,6 +4,10 @@ from r4t.evaluation.results import Difference, Results, compare
 
 COMPOSITE = "directions/composite"
 FOLM, DIFFUSION, STUDENT, ZERO_SHOT = "R4T-FOLM", "R4T-Diffusion", "R4T-Student", "Zero-shot"
+REFINED = "R4T-Refined"
+TRAINED = (FOLM, DIFFUSION, STUDENT, REFINED)
+# Best first: what says most about the sets that users get.
+QUALITY = {"items/facet recall": "true facets", "items/recall": "reference items in the pool"}
 CHOICE = " + choice"
 PLAIN = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", "Nearby words")
 BASELINES = (*PLAIN, ZERO_SHOT)
@@ -12,7 +16,8 @@ BASELINES = (*PLAIN, ZERO_SHOT)
 def differences(results: Results) -> list[Difference]:
     """Return the paired differences behind the claims, for the methods that were measured."""
     tuned = [(FOLM, ZERO_SHOT), (DIFFUSION, ZERO_SHOT)]
-    recall = [(first, second) for first in (FOLM, DIFFUSION) for second in BASELINES]
+    recall = [(first, second) for first in (FOLM, DIFFUSION, REFINED) for second in BASELINES]
+    refined = [(REFINED, name) for name in (*PLAIN, FOLM, STUDENT)]
     if FOLM not in results.values and DIFFUSION not in results.values:
         recall = [(first, BASELINES[0]) for first in BASELINES[1:]]
     chosen = [(f"{name}{CHOICE}", f"{FOLM}{CHOICE}") for name in (DIFFUSION, STUDENT)]
@@ -20,11 +25,11 @@ def differences(results: Results) -> list[Difference]:
     pairs = {
         COMPOSITE: [(FOLM, "Best-of-"), ("Best-of-", ZERO_SHOT), *distilled, *chosen],
         "directions/distinctness": tuned,
-        "items/vendi": tuned,
-        "items/facet recall": tuned,
+        "items/vendi": [*tuned, *refined],
+        "items/facet recall": [*tuned, *refined],
         "items/pool facet recall": tuned,
-        "items/fit precision": tuned,
-        "items/exposure": tuned,
+        "items/fit precision": [*tuned, *refined],
+        "items/exposure": [*tuned, *refined],
         "items/recall": recall,
     }
     result = [_difference(results, *pair, name) for name in pairs for pair in pairs[name]]
@@ -52,7 +57,7 @@ def ratios(results: Results) -> list[str]:
     """Return sentences: how much of the tuned model the generators keep, and how fast they are."""
     if FOLM not in results.values:
         return []
-    names = [name for name in (DIFFUSION, STUDENT) if name in results.values]
+    names = [name for name in (DIFFUSION, STUDENT, REFINED) if name in results.values]
     return [line for name in names for line in _compared_with_folm(results, name)]
 
 
@@ -77,3 +82,40 @@ def _compared_with_folm(results: Results, name: str) -> list[str]:
     if speeds:  # in one sentence: a speed at one batch size says little about another
         lines.append(f"compared with R4T-FOLM, {name} answers {' and '.join(speeds)}")
     return lines
+
+
+def verdict(results: Results) -> list[str]:
+    """Return which method these numbers recommend, and why; nothing without truth or references.
+
+    A trained method must beat the best method without training, its 95 % interval above 0. Of the
+    trained ones that do, the best is recommended.
+    """
+    measure = next((name for name in QUALITY if name in results.measures), None)
+    plain = [name for name in PLAIN if name in results.values]
+    trained = [name for name in TRAINED if name in results.values]
+    if measure is None or not plain or not trained:
+        return []
+    best = max(plain, key=lambda name: _mean(results, name, measure))
+    first = max(trained, key=lambda name: _mean(results, name, measure))
+    gain = _difference(results, first, best, measure)
+    if gain is None:
+        return []
+    scores = (
+        f"{first} finds {_mean(results, first, measure):.3f} of the {QUALITY[measure]}, {best} "
+        f"{_mean(results, best, measure):.3f} (difference {gain.mean:+.3f}, 95 % interval "
+        f"{gain.low:+.3f} … {gain.high:+.3f})"
+    )
+    if gain.low > 0:
+        return [f"Deploy {first}: {scores}{_speed(results, first)}"]
+    return [f"Deploy {best}, which needs no training: {scores}, so training does not pay here yet"]
+
+
+def _mean(results: Results, name: str, measure: str) -> float:
+    mean = results.mean(name, measure)
+    return -1.0 if mean is None else mean
+
+
+def _speed(results: Results, name: str) -> str:
+    """Return the latency of single queries, as the end of a sentence."""
+    seconds = results.latency.get(name, {}).get("1")
+    return "" if seconds is None else f". It answers one query in {seconds['total'] * 1000:.1f} ms"
