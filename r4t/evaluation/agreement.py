@@ -79,7 +79,12 @@ def _first_draws(
     return x, y
 
 
-def mean_interval(values: Tensor) -> Interval | None:
-    """Return the mean of n queries' values with its bootstrap interval; None without a value."""
+def mean_interval(values: Tensor, clusters: Tensor | None = None) -> Interval | None:
+    """Return the mean of n queries' values with its bootstrap interval; None without a value.
+
+    The interval draws whole clusters: ``clusters`` (n,) are their numbers, one for each query by
+    default.
+    """
     asked = torch.ones(len(values), 1, dtype=torch.bool)
-    return intervals({"": values.unsqueeze(1)}, asked, torch.arange(len(values))).get("")
+    clusters = torch.arange(len(values)) if clusters is None else clusters
+    return intervals({"": values.unsqueeze(1)}, asked, clusters).get("")

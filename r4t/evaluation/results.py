@@ -1,7 +1,7 @@
 """Values of each query by method and measure ↔ results.json; means, intervals and differences."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,18 @@ def listed(scores: Tensor) -> Values:
 def as_tensor(values: Values) -> Tensor:
     """The reverse of ``listed``: float64 numbers (B,), NaN for None."""
     return torch.tensor([torch.nan if v is None else v for v in values], dtype=torch.float64)
+
+
+def numbered(labels: Iterable[str | int]) -> Tensor:
+    """Return the number (n,) of each label, from 0 in order of appearance.
+
+    Examples:
+        >>> numbered(["b", "a", "b"]).tolist()
+        [0, 1, 0]
+    """
+    labels = list(labels)
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    return torch.tensor([numbers[label] for label in labels], dtype=torch.long)
 
 
 def check_name(name: str, options: Sequence[str]) -> None:
@@ -89,8 +101,7 @@ class Results:
     def cluster_numbers(self) -> Tensor:
         """Number (n,) of each query's cluster, from 0 in order of appearance."""
         labels = self.clusters if self.clusters else range(len(self.queries))
-        numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-        return torch.tensor([numbers[label] for label in labels], dtype=torch.long)
+        return numbered(labels)
 
     @property
     def measures(self) -> list[str]:

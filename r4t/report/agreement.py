@@ -15,8 +15,9 @@ from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.evaluation import measures
 from r4t.evaluation.agreement import mean_interval, of_means, over_methods, within
+from r4t.evaluation.ground_truth import GroundTruth
 from r4t.evaluation.measuring import Scores, returned, values_of
-from r4t.evaluation.results import ITEMS, as_tensor
+from r4t.evaluation.results import ITEMS, as_tensor, numbered
 from r4t.evaluation.scores import COMPOSITE, Composite
 from r4t.fanout.exchange import exchanged
 from r4t.methods.context import MethodContext
@@ -80,8 +81,9 @@ def measure_agreement(
     some = queries[:: math.ceil(len(queries) / LISTS)]
     free = _query_free(_given_all(listing, some, searcher, options.pool_size), scores)
     drawn = [method for method, number in draws.items() if number > 1]
+    clusters = numbered(GroundTruth(searcher, queries, context.truth).clusters(queries))
     rows = {
-        n: _row(table, known, drawn, free.get(n, math.nan))
+        n: _row(table, known, drawn, free.get(n, math.nan), clusters)
         for n, table in scored.items()
         if n not in scores.left_out  # perhaps after some batches
     }
@@ -227,14 +229,14 @@ def _query_free(given: Iterable[SetBatch], scores: _Scores) -> dict[str, float]:
     return {name: query_free_share(torch.stack(each)) for name, each in rows.items()}
 
 
-def _row(scores: Table, truth: Table, drawn: Sequence[str], free: float) -> Row:
+def _row(scores: Table, truth: Table, drawn: Sequence[str], free: float, clusters: Tensor) -> Row:
     groups = within({name: scores[name] for name in drawn}, truth)
-    by_method = {name: mean_interval(values) for name, values in groups.items()}
+    by_method = {name: mean_interval(values, clusters) for name, values in groups.items()}
     means = torch.stack(list(groups.values())).nanmean(0) if groups else None
     across = of_means(scores, truth)
     return Row(
-        in_group=None if means is None else mean_interval(means),
-        fan=mean_interval(over_methods(scores, truth)),
+        in_group=None if means is None else mean_interval(means, clusters),
+        fan=mean_interval(over_methods(scores, truth), clusters),
         across=None if math.isnan(across) else across,
         query_free=None if math.isnan(free) else free,
         methods=sum(not values.isnan().all() for values in scores.values()),

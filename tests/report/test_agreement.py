@@ -212,7 +212,7 @@ def test_a_bound_is_no_method_that_answers(untrained_run):
 
 
 def interval(mean, half=0.05):
-    return Interval(mean, mean - half, mean + half, 9)
+    return Interval(mean, mean - half, mean + half, 9, 9)
 
 
 ROWS = {
