@@ -18,8 +18,11 @@ from r4t.targets import TargetSets
 pytestmark = pytest.mark.e2e
 
 QUERY = "romantic bold"
-LEARNED = ["Nearby words", "Zero-shot", "Zero-shot + RRF", "Best-of-5"]
-LEARNED += ["R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
+LEARNED = ["Nearby words", "Zero-shot", "Zero-shot + choice", "Zero-shot + RRF", "Best-of-5"]
+LEARNED += [
+    f"R4T-{name}{end}" for name in ("FOLM", "Diffusion", "Student") for end in ("", " + choice")
+]
+LEARNED += ["R4T-Refined"]
 ENDS = ["Random", "Greedy bound", "Oracle"]
 SEARCHING = [*LEARNED, "Greedy bound"]
 RERANKED = ["MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
@@ -111,7 +114,7 @@ def test_the_table_has_every_method(run):
     assert results.settings["catalog"] == Run.open(run).fingerprint
     directions = [f"directions/{name}" for name in DIRECTIONS]
     items = ["vendi", "cosine", "facet recall", "pool facet recall", "alpha nDCG", "diversity"]
-    items += ["complementarity", "coherence"]
+    items += ["complementarity", "coherence", "fit precision", "exposure"]
     check_values(results, METHODS, directions, lambda method: method in SEARCHING)
     check_values(results, METHODS, [f"items/{name}" for name in items], lambda method: True)
     across = "directions/vendi across runs"
@@ -122,6 +125,10 @@ def test_the_table_has_every_method(run):
         "R4T-Student",
     ]  # one draw an answer, as in the paper
     check_values(results, METHODS, [across], lambda method: method in once)
+    for method in ("Zero-shot", "R4T-FOLM", "R4T-Diffusion", "R4T-Student"):  # chosen by it
+        chosen = results.mean(f"{method} + choice", directions[-1])
+        assert chosen > results.mean(method, directions[-1])
+    assert len(results.clusters) == len(results.queries)
     assert results.mean("Best-of-5", directions[-1]) > results.mean("Zero-shot", directions[-1])
     for method in sorted(set(METHODS) - set(ENDS)):
         for batch in ("1", "8"):

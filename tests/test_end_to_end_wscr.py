@@ -16,8 +16,11 @@ pytestmark = pytest.mark.e2e
 
 METHODS = ["No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
 METHODS += ["Nearest sets", "Ridge map", "Nearby words"]
-METHODS += ["Zero-shot", "Zero-shot + RRF", "Best-of-5", "Best-of-5 (oracle)"]
-METHODS += ["R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
+METHODS += ["Zero-shot", "Zero-shot + choice", "Zero-shot + RRF", "Best-of-5", "Best-of-5 (oracle)"]
+METHODS += [
+    f"R4T-{name}{end}" for name in ("FOLM", "Diffusion", "Student") for end in ("", " + choice")
+]
+METHODS += ["R4T-Refined"]
 METHODS += ["Random", "Greedy bound", "Oracle", "References (oracle)"]
 
 

@@ -62,23 +62,17 @@ def test_the_best_directions_of_several_draws_by_hand(plane):
     assert dict(zip(second.texts[0], second.items[0].tolist())) == {"30": 2, "180": 4}
 
 
-class Whole(BestSet):
-    """Keeps the set with this number, whatever it is worth."""
-
-    number = 0
-
-    def places(self, searcher, queries, rows, size):
-        return self.number * size + torch.arange(size).expand(len(rows), size)
-
-
-def test_missing_directions_come_last(plane):
-    chosen = Chosen(Compass(plane), Whole(REWARD, 2))
-    sets = chosen(QUERIES[:1], torch.eye(2)[:1], draw=1)  # of draws 2 and 3 the first
-    assert (sets.texts, sets.items.tolist()) == ([["30"]], [[2, -1]])
+@pytest.mark.parametrize(
+    "draw, number, texts, items", [(1, 0, ["30"], [2, -1]), (0, 1, ["90"], [3, -1])]
+)
+def test_missing_directions_come_last(plane, monkeypatch, draw, number, texts, items):
+    """Keeps the first set of draws 2 and 3, or the second of draws 0 and 1: one direction each."""
+    choice = BestSet(REWARD, 2)
+    kept = torch.tensor([[2 * number, 2 * number + 1]])
+    monkeypatch.setattr(choice, "places", lambda *_: kept)
+    sets = Chosen(Compass(plane), choice)(QUERIES[:1], torch.eye(2)[:1], draw=draw)
+    assert (sets.texts, sets.items.tolist()) == ([texts], [items])
     assert sets.mask.tolist() == [[True, False]]
-    chosen.choice.number = 1
-    sets = chosen(QUERIES[:1], torch.eye(2)[:1])  # of draws 0 and 1 the second
-    assert (sets.texts, sets.items.tolist()) == ([["90"]], [[3, -1]])
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, console):
         "MMR": [("MMR λ=0.2", 0.2), ("MMR λ=0.8", 0.8)],
         "DPP": [(f"DPP λ={x:g}", x) for x in (0.5, 0.7, 0.9, 0.95, 0.99)],
     }
-    absent = ["R4T-Diffusion", "R4T-FOLM", "R4T-Student"]
+    absent = ["R4T-Diffusion", "R4T-FOLM", "R4T-Refined", "R4T-Student"]
     assert sorted(found.settings["absent"]) == absent
     queries = wardrobe_run.read_queries("test")[:6]
     assert found.queries == [query.id for query in queries]
