@@ -7,8 +7,11 @@ from jsonargparse import ActionConfigFile, ArgumentParser
 from r4t.cli.arguments import HELP_ALL, brief_help, parse, verb_parser
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from r4t.data.queries import Query
     from r4t.methods.lineup import MethodOptions
     from r4t.report.evaluation import Evaluation
     from r4t.run import Run
@@ -60,7 +63,10 @@ def run(arguments: list[str]) -> None:
         return
     _tables(evaluation, methods, console, options.plots)
     if options.examples:
-        print_examples(evaluation.open(), evaluation.split, options.examples)
+        run = evaluation.open()
+        queries = run.read_queries(evaluation.split)
+        step = max(1, len(queries) // options.examples)
+        print_examples(run, queries[::step][: options.examples])
 
 
 def _tables(
@@ -101,8 +107,8 @@ def _agreement(evaluation: "Evaluation", methods: "MethodOptions", console: "Con
     print_blocks(console, blocks(agreed), notes(agreed))
 
 
-def print_examples(run: "Run", split: str, count: int) -> None:
-    """Print the sets that the run's best model gives for about ``count`` queries of a split."""
+def print_examples(run: "Run", queries: "Sequence[Query | str]") -> None:
+    """Print the sets that the run's best model gives for queries, but those it knows no word of."""
     from r4t.report.terminal import print_set
     from r4t.retriever import Retriever
 
@@ -110,7 +116,5 @@ def print_examples(run: "Run", split: str, count: int) -> None:
     if not models:
         return
     retriever = Retriever.load(run.folder, models[0])
-    queries = run.read_queries(split)
-    examples = queries[:: max(1, len(queries) // count)][:count]
-    for query in retriever.searcher.searchable(examples)[0]:
+    for query in retriever.searcher.searchable(run.as_queries(queries))[0]:
         print_set(retriever(query.text), f"{query.text}   (answered by {models[0]})")

@@ -5,6 +5,7 @@ import json
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from tqdm import tqdm
@@ -24,6 +25,11 @@ STEPS = (
     ("fit", "5_refine"),
 )
 JOURNAL = "quickstart.json"
+SHOWN = ("romantic bold", "cozy winter evening", "bohemian festival style")
+ABOUT_THE_JUDGE = """
+What was learned came from a simulated judge, which knows what fits the training queries and errs in
+one of ten grades. On your own data its place is taken by reference sets, a language model's grades
+or clicks: docs/knowledge.md."""
 NEXT = """
 Next steps
   r4t retrieve {run} "{query}"
@@ -63,10 +69,28 @@ def run(arguments: list[str]) -> None:
     again = [word for word in arguments if word != "--resume"]
     _run_steps(steps, journal, shlex.join(["r4t", "quickstart", *again, "--resume"]))
     what = "The remaining steps" if options.resume else "The whole method"
-    print(f"\n{what} took {tqdm.format_interval(time.monotonic() - started)}.")
+    print(f"\n{what} took {tqdm.format_interval(time.monotonic() - started)}.\n", flush=True)
+    _show(options)
+
+
+def _show(options: Namespace) -> None:
+    """Print sets for three broad queries, what the numbers recommend, and what to do next."""
+    from r4t.cli.evaluate import print_examples
+    from r4t.evaluation.results import FILE, Results
+    from r4t.report.headline import verdict
     from r4t.run import Run
 
-    query = Run.open(options.run).read_queries("test")[0].text
+    run = Run.open(options.run)
+    queries: list[Any] = [*SHOWN]
+    if options.source is not None:
+        queries = run.read_queries("test")
+        queries = queries[:: max(1, len(queries) // 3)][:3]
+    print_examples(run, queries)
+    for sentence in verdict(Results.load(run.folder / "results" / FILE)):
+        print(f"\n{sentence}.")
+    if _reward(options) == "shopper":
+        print(ABOUT_THE_JUDGE)
+    query = run.as_queries(queries)[0].text
     print(NEXT.format(run=options.run, query=query, configs=configs_folder()))
 
 

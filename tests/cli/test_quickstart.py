@@ -1,12 +1,10 @@
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from r4t.cli.arguments import verb_parser
 from r4t.cli.quickstart import commands, is_begun, run
 from r4t.errors import InputError
-from r4t.run import Run
 from r4t.support.interruption import Interrupted
 
 
@@ -37,13 +35,24 @@ def test_the_steps_of_the_method_in_order():
     steps = commands(verb_parser("quickstart").parse_args(words))
     assert [command[0] for command in steps] == STEPS
     assert steps[1][-2:] == ["--sets", "folder"]
-    for step in steps[2:7]:
+    for step in steps[2:8]:
         assert step[step.index("--run") + 1] == "runs/x"
         assert step[step.index("--seed_everything") + 1] == "3"
         assert sum("wscr" in word for word in step) == 1
 
 
-STEPS = ["catalog", "queries", "fit", "fit", "synthesize", "fit", "fit", "evaluate"]
+def test_what_is_learned_from_depends_on_what_the_data_has():
+    """The wardrobe has a judge, tasks with sets have references, other catalogs have neither."""
+    for words, overlay in (([], "shopper"), (["--source", "items.jsonl"], None)):
+        steps = commands(verb_parser("quickstart").parse_args(["--run", "x", *words]))
+        names = ["1_tune", "2_synthesize", "5_refine"]
+        for step in steps[2:8]:
+            laid = [word for word in step if "shopper" in word]
+            wanted = overlay is not None and any(f"toy/{name}" in " ".join(step) for name in names)
+            assert len(laid) == wanted
+
+
+STEPS = ["catalog", "queries", "fit", "fit", "synthesize", "fit", "fit", "fit", "evaluate"]
 
 
 @pytest.fixture
@@ -61,8 +70,7 @@ def called(monkeypatch, tmp_path):
 
     monkeypatch.setattr("r4t.__main__.run", run_verb)
     monkeypatch.chdir(tmp_path)
-    query = [SimpleNamespace(text="rainy day")]
-    monkeypatch.setattr(Run, "open", lambda _: SimpleNamespace(read_queries=lambda _: query))
+    monkeypatch.setattr("r4t.cli.quickstart._show", lambda options: None)
     return calls, stop_at
 
 
@@ -72,11 +80,11 @@ def test_a_quickstart_goes_on_where_it_was_stopped(called, capsys):
     with pytest.raises(Interrupted) as stop:
         run(["--run", "run", "--seed", "0"])
     assert str(stop.value) == (
-        "stopped in step 4 of 8 (fit 1_tune); earlier steps are kept; resume with: "
+        "stopped in step 4 of 9 (fit 1_tune); earlier steps are kept; resume with: "
         "r4t quickstart --run run --seed 0 --resume"
     )
     assert [command[0] for command in calls] == STEPS[:4]
-    assert "\n[4/8] r4t fit " in capsys.readouterr().out
+    assert "\n[4/9] r4t fit " in capsys.readouterr().out
     tune = calls[3]
     calls.clear()
     stop_at[0] = None

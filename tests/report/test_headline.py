@@ -3,7 +3,7 @@
 import pytest
 
 from r4t.evaluation.results import Results
-from r4t.report.headline import differences, ratios
+from r4t.report.headline import differences, ratios, verdict
 
 COMPOSITE = "directions/composite"
 
@@ -106,3 +106,34 @@ def test_the_share_of_a_gain_that_may_be_zero_is_left_out():
     # FOLM is below Zero-shot as often as above.
     results.values["R4T-FOLM"][COMPOSITE] = [0.0, 0.21, 0.4]
     assert not any("Zero-shot" in line for line in ratios(results))
+
+
+def recommended(values, latency=None):
+    """The verdict on eight queries, each a cluster; ``values`` are facet recalls by method."""
+    columns = {name: {"items/facet recall": list(row)} for name, row in values.items()}
+    return verdict(Results({}, [f"q{n}" for n in range(8)], columns, latency or {}))
+
+
+def test_a_trained_method_is_recommended_only_if_it_beats_the_best_without_training():
+    high, low, mixed = [0.5] * 8, [0.25] * 8, [0.5, 0.0] * 4
+    (sentence,) = recommended(
+        {
+            "No fan-out": low,
+            "MMR": mixed,
+            "R4T-FOLM": low,
+            "R4T-Refined": high,
+            "Oracle": [1.0] * 8,
+        },
+        {"R4T-Refined": {"1": {"total": 0.0042}}},
+    )
+    assert sentence.startswith(
+        "Deploy R4T-Refined: R4T-Refined finds 0.500 of the true facets, No fan-out 0.250 "
+        "(difference +0.250, 95 % interval +0.250 … +0.250)"
+    )
+    assert sentence.endswith(". It answers one query in 4.2 ms")
+    (sentence,) = recommended({"No fan-out": low, "R4T-Refined": mixed})
+    assert sentence.startswith(
+        "Deploy No fan-out, which needs no training: R4T-Refined finds 0.250"
+    )
+    assert recommended({"No fan-out": low, "MMR": high}) == []
+    assert verdict(Results({}, ["q"], {"MMR": {"items/vendi": [1.0]}})) == []
