@@ -76,7 +76,7 @@ def run(arguments: list[str]) -> None:
 def _show(options: Namespace) -> None:
     """Print sets for three broad queries, what the numbers recommend, and what to do next."""
     from r4t.cli.evaluate import print_examples
-    from r4t.evaluation.results import FILE, Results
+    from r4t.evaluation.results import Results
     from r4t.report.headline import verdict
     from r4t.run import Run
 
@@ -86,7 +86,7 @@ def _show(options: Namespace) -> None:
         queries = run.read_queries("test")
         queries = queries[:: max(1, len(queries) // 3)][:3]
     print_examples(run, queries)
-    for sentence in verdict(Results.load(run.folder / "results" / FILE)):
+    for sentence in verdict(Results.load(run.folder / "results")):
         print(f"\n{sentence}.")
     if _reward(options) == "shopper":
         print(ABOUT_THE_JUDGE)

@@ -1,0 +1,155 @@
+"""One step of a finished run made again with other settings, and measured on the test queries.
+
+    python -m benchmarks.ablate runs/oar11 --out benchmarks/results/ablate
+    python -m benchmarks.ablate runs/oar11 refined-error-0 refined-error-30 --out …
+
+Each variant gets a run folder of its own beside the run, with links to what it does not change. Its
+values per query go to OUT/RUN-VARIANT.json, written when the variant is done: what is there is not
+made again. Without names, all variants are made. The table of all files comes last.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+
+from benchmarks.device import hardware
+from r4t.__main__ import run as run_verb
+from r4t.evaluation.results import Results
+from r4t.run import CONFIGS, Run
+from r4t.support.files import write_text
+
+MEASURES = ("facet recall", "fit precision", "vendi", "specificity", "exposure", "recall")
+BASELINES = ("no-fan-out", "mmr", "dpp", "k-means", "nearby-words")
+SHOPPER = ["--config", "configs/shopper/{config}"]
+REWARD = "--model.init_args.reward.init_args"
+EQUATION_1 = [f"{REWARD}.weights", "{groundedness: 0.6, diversity: 0.2, alignment: 0.2}"]
+SPECIFIC = [f"{REWARD}.weights", "{specific_coverage: 1.0}"]
+SET = ["--model.init_args.credit", "WholeSet"]
+
+
+def erring(error: float) -> list[str]:
+    """Return what makes the shopper err with this probability."""
+    judge = {"class_path": "r4t_objectives.shopper.Shopper", "init_args": {"error": error}}
+    return [*SHOPPER, f"{REWARD}.objectives", json.dumps({"shopper": judge})]
+
+
+def steps(number: int) -> list[str]:
+    """Return what sets the number of optimizer steps."""
+    return ["--trainer.max_steps", f"{number}", "--trainer.val_check_interval", f"{number // 4}"]
+
+
+# Name → the step, the method that answers with its model, and the settings that differ.
+VARIANTS: dict[str, tuple[str, str, list[str]]] = {
+    "tuned-shopper": ("tune", "folm", SHOPPER),
+    "tuned-shopper-set": ("tune", "folm", [*SHOPPER, *SET]),
+    "tuned-specific": ("tune", "folm", SPECIFIC),
+    "tuned-specific-set": ("tune", "folm", [*SPECIFIC, *SET]),
+    "tuned-eq1": ("tune", "folm", EQUATION_1),
+    "tuned-eq1-set": ("tune", "folm", [*EQUATION_1, *SET]),
+    "refined": ("refine", "refined", SHOPPER),
+    "refined-long": ("refine", "refined", [*SHOPPER, *steps(3000)]),
+    "refined-set": ("refine", "refined", [*SHOPPER, *SET]),
+    "refined-shapley": (
+        "refine",
+        "refined",
+        [
+            *SHOPPER,
+            "--model.init_args.credit",
+            "{class_path: Shapley, init_args: {permutations: 1}}",
+        ],
+    ),
+    "refined-noise": (
+        "refine",
+        "refined",
+        [*SHOPPER, "--model.init_args.exploration", "{class_path: GaussianNoise}"],
+    ),
+    "refined-specific": ("refine", "refined", SPECIFIC),
+    **{f"refined-error-{x}": ("refine", "refined", erring(x / 100)) for x in (0, 20, 30)},
+}
+
+
+def variant_of(run: Run, name: str, keep: Sequence[str] = ()) -> Path:
+    """Return a run folder for a variant, with links to the steps before the one that it changes."""
+    folder = run.folder.parent / f"{run.folder.name}-{name}"
+    Run.begin(folder, run.catalog, run.queries)
+    for step in keep:
+        place = folder / step
+        if not place.exists():
+            place.symlink_to(os.path.relpath(run.step(step), folder))
+    return folder
+
+
+def make(run: Run, name: str, extra: Sequence[str], methods: Sequence[str]) -> Results:
+    """Make the step of a variant and measure it beside the baselines."""
+    step, method, settings = VARIANTS[name]
+    before = [other for other in takewhile(lambda other: other != step, CONFIGS)]
+    folder = variant_of(run, name, [other for other in before if run.step(other).is_dir()])
+    config = CONFIGS[step]
+    words = [word.format(config=config) if word.endswith("{config}") else word for word in settings]
+    configs = ["--config", f"configs/toy/{config}"]
+    # A variant may fail the gate: that it does is a result.
+    gate = ["--model.init_args.max_loss", "20"] if step == "refine" else []
+    run_verb(["fit", *configs, *words, *gate, "--run", str(folder), *extra])
+    asked = [*methods, method]
+    run_verb(["evaluate", str(folder), *EVALUATE, "--methods", f"[{', '.join(asked)}]"])
+    return Results.load(folder / "results")
+
+
+EVALUATE = ["--weights", "{specific_coverage: 1.0}", "--across_runs", "0", "--plots", "false"]
+EVALUATE += ["--latency_batches", "[]", "--curves", "[]"]
+
+
+def table(folder: Path) -> str:
+    """Return a Markdown table of the files of a folder."""
+    lines = [f"| run | method | {' | '.join(MEASURES)} |", f"|---|---|{'---:|' * len(MEASURES)}"]
+    for path in sorted(folder.glob("*.json")):
+        results = Results(**json.loads(path.read_text(encoding="utf-8")))
+        for method in results.methods:
+            cells = [_cell(results, method, f"items/{measure}") for measure in MEASURES]
+            lines.append(f"| {path.stem} | {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(results: Results, method: str, measure: str) -> str:
+    interval = results.interval(method, measure) if measure in results.measures else None
+    return "–" if interval is None else f"{interval.mean:.3f} ± {interval.half:.3f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(VARIANTS)}; all by default")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ablate"))
+    parser.add_argument("--seed", default="0", help="of the training")
+    parser.add_argument("--smoke", action="store_true", help="a few steps each")
+    options = parser.parse_args(arguments)
+    run = Run.open(options.run)
+    options.out.mkdir(parents=True, exist_ok=True)
+    extra = ["--seed_everything", options.seed]
+    extra += ["--config", "configs/toy/smoke.yaml"] if options.smoke else []
+    for name in options.names or VARIANTS:
+        path = options.out / f"{run.folder.name}-{name}.json"
+        if path.is_file():
+            continue
+        results = make(run, name, extra, BASELINES)
+        results = replace(results, settings=results.settings | {"hardware": hardware()})
+        write_text(path, json.dumps(vars_of(results)) + "\n")
+    print(table(options.out))
+
+
+def vars_of(results: Results) -> dict[str, object]:
+    """Return what ``Results.load`` reads, without texts and without measures that no table shows."""
+    shown = [f"items/{measure}" for measure in MEASURES]
+    values = {
+        method: {name: column for name, column in columns.items() if name in shown}
+        for method, columns in results.values.items()
+    }
+    return {**vars(results), "values": values, "texts": []}
+
+
+if __name__ == "__main__":
+    main()
