@@ -86,7 +86,7 @@ def variant_of(run: Run, name: str, keep: Sequence[str] = ()) -> Path:
 def make(run: Run, name: str, extra: Sequence[str], methods: Sequence[str]) -> Results:
     """Make the step of a variant and measure it beside the baselines."""
     step, method, settings = VARIANTS[name]
-    before = [other for other in takewhile(lambda other: other != step, CONFIGS)]
+    before = list(takewhile(lambda other: other != step, CONFIGS))
     folder = variant_of(run, name, [other for other in before if run.step(other).is_dir()])
     config = CONFIGS[step]
     words = [word.format(config=config) if word.endswith("{config}") else word for word in settings]
