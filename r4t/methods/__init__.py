@@ -17,6 +17,7 @@ __getattr__, __all__ = lazily(
         "methods.method": "Method",
         "methods.nearest": "NoFanout",
         "methods.rerank": "Dpp Mmr",
+        "methods.set_regression": "SetRegression",
         "methods.training_sets": "NearestSets RidgeMap",
     },
 )

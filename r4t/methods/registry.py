@@ -25,10 +25,12 @@ from r4t.methods.language import LanguageMethod
 from r4t.methods.method import Method
 from r4t.methods.nearest import NoFanout
 from r4t.methods.rerank import Dpp, Mmr
+from r4t.methods.set_regression import SetRegression, kept_network
 from r4t.methods.training_sets import NearestSets, RidgeMap
 from r4t.plugins import installed, load
 from r4t.reward import Reward
 from r4t.search import Merge, take_turns
+from r4t.support.fingerprints import fingerprint
 
 GROUP = "r4t.methods"
 
@@ -78,6 +80,30 @@ def _in_pool(kind: Callable[..., Method]) -> Build:
 
 def _remembering(kind: Callable[..., Method]) -> Build:
     return lambda context, **names: _plain(kind, training=context.memory)(context, **names)
+
+
+def _graded_nearest_sets(context: MethodContext, **names: str) -> Method:
+    training = context.graded.with_references(context.searcher)
+    return _plain(NearestSets, training=training)(context, **names)
+
+
+def _graded_ridge(context: MethodContext, **names: str) -> Method:
+    graded = context.graded
+    targets = graded.centers(context.searcher.catalog.embeddings)
+    return _plain(RidgeMap, training=graded.queries, targets=targets)(context, **names)
+
+
+def _graded_regression(context: MethodContext, **names: str) -> Method:
+    graded, items = context.graded, context.searcher.catalog
+    about = {
+        "catalog": items.fingerprint,
+        "judge": getattr(context.judge, "identity", None),
+        "queries": [(query.id, query.text) for query in graded.queries],
+        "set_size": context.set_size,
+    }
+    path = context.run.step("graded") / f"{fingerprint(about)[:16]}.safetensors"
+    network = kept_network(path, graded, items.embeddings, context.set_size)
+    return _plain(SetRegression, network=network)(context, **names)
 
 
 def _external(merge: Merge = take_turns) -> Build:
@@ -142,6 +168,9 @@ BUILDERS: dict[str, Build] = {
     "k-means": _plain(KMeansFacets),
     "nearest-sets": _remembering(NearestSets),
     "ridge-map": _remembering(RidgeMap),
+    "graded-nearest-sets": _graded_nearest_sets,
+    "graded-ridge": _graded_ridge,
+    "graded-regression": _graded_regression,
     "external": _external(),
     "external-rrf": _external(RankFusion()),
     "zero-shot": _language("zero-shot"),
