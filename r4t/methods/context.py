@@ -40,10 +40,10 @@ class MethodContext:
     queries: Sequence[Query] = ()  # to be answered, if known: no method remembers their references
     training: Sequence[Query] | None = None  # may be remembered; those of the run by default
     reward: Reward | None = None  # chooses for Best-of-N and the greedy bound; eq. 1 by default
+    judge: Objective | None = None  # teaches the graded baselines; by default that of the run
     best_of: int = 5  # N of Best-of-N
     temperature: float = 0.9  # of the language models
     subqueries: str | None = None  # JSONL file of sub-queries written elsewhere
-    judge: Objective | None = None  # teaches the graded baselines; by default that of the run
     _writers: dict[str, SubqueryWriter] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -124,7 +124,7 @@ class MethodOptions:
         """Return what the methods are built from; ``MethodContext`` explains the arguments."""
         sizes, sampling = (self.set_size, self.pool_size), (self.best_of, self.temperature)
         return MethodContext(
-            run, searcher, *sizes, queries, training, reward, *sampling, self.subqueries, self.judge
+            run, searcher, *sizes, queries, training, reward, self.judge, *sampling, self.subqueries
         )
 
     def line_up(self, context: MethodContext) -> Lineup:

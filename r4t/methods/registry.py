@@ -82,30 +82,6 @@ def _remembering(kind: Callable[..., Method]) -> Build:
     return lambda context, **names: _plain(kind, training=context.memory)(context, **names)
 
 
-def _graded_nearest_sets(context: MethodContext, **names: str) -> Method:
-    training = context.graded.with_references(context.searcher)
-    return _plain(NearestSets, training=training)(context, **names)
-
-
-def _graded_ridge(context: MethodContext, **names: str) -> Method:
-    graded = context.graded
-    targets = graded.centers(context.searcher.catalog.embeddings)
-    return _plain(RidgeMap, training=graded.queries, targets=targets)(context, **names)
-
-
-def _graded_regression(context: MethodContext, **names: str) -> Method:
-    graded, items = context.graded, context.searcher.catalog
-    about = {
-        "catalog": items.fingerprint,
-        "judge": getattr(context.judge, "identity", None),
-        "queries": [(query.id, query.text) for query in graded.queries],
-        "set_size": context.set_size,
-    }
-    path = context.run.step("graded") / f"{fingerprint(about)[:16]}.safetensors"
-    network = kept_network(path, graded, items.embeddings, context.set_size)
-    return _plain(SetRegression, network=network)(context, **names)
-
-
 def _external(merge: Merge = take_turns) -> Build:
     def build(context: MethodContext, **names: str) -> Method:
         path = context.subqueries
@@ -138,6 +114,30 @@ def _diffusion(context: MethodContext, key: str, name: str) -> Method:
     return _plain(DiffusionMethod.load, folder=context.model(key))(context, key=key, name=name)
 
 
+def _graded_nearest_sets(context: MethodContext, **names: str) -> Method:
+    training = context.graded.with_references(context.searcher)
+    return _plain(NearestSets, training=training)(context, **names)
+
+
+def _graded_ridge(context: MethodContext, **names: str) -> Method:
+    graded = context.graded
+    targets = graded.centers(context.searcher.catalog.embeddings)
+    return _plain(RidgeMap, training=graded.queries, targets=targets)(context, **names)
+
+
+def _graded_regression(context: MethodContext, **names: str) -> Method:
+    graded, items = context.graded, context.searcher.catalog
+    about = {
+        "catalog": items.fingerprint,
+        "judge": getattr(context.judge, "identity", None),
+        "queries": [(query.id, query.text) for query in graded.queries],
+        "set_size": context.set_size,
+    }
+    path = context.run.step("graded") / f"{fingerprint(about)[:16]}.safetensors"
+    network = kept_network(path, graded, items.embeddings, context.set_size)
+    return _plain(SetRegression, network=network)(context, **names)
+
+
 def _greedy_bound(context: MethodContext, **names: str) -> Method:
     reward = context.composite
     if reward.costly or not reward.deciding_needs <= KNOWN | {"query_texts"}:
@@ -168,15 +168,15 @@ BUILDERS: dict[str, Build] = {
     "k-means": _plain(KMeansFacets),
     "nearest-sets": _remembering(NearestSets),
     "ridge-map": _remembering(RidgeMap),
-    "graded-nearest-sets": _graded_nearest_sets,
-    "graded-ridge": _graded_ridge,
-    "graded-regression": _graded_regression,
     "external": _external(),
     "external-rrf": _external(RankFusion()),
     "zero-shot": _language("zero-shot"),
     "zero-shot-rrf": _language("zero-shot", RankFusion()),
     "best-of": _best_of(oracle=False),
     "best-of-oracle": _best_of(oracle=True),
+    "graded-nearest-sets": _graded_nearest_sets,
+    "graded-ridge": _graded_ridge,
+    "graded-regression": _graded_regression,
     "folm": _language("folm"),
     "diffusion": _diffusion,
     "student": _diffusion,
