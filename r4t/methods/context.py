@@ -67,6 +67,13 @@ class MethodContext:
         return memory
 
     @cached_property
+    def truth(self) -> FacetTruth | None:
+        """The latent truth beside the catalog of a generated benchmark, if there is one."""
+        folder = self.run.catalog / "truth"
+        ids = self.searcher.catalog.ids
+        return FacetTruth(load_truth(folder), ids) if folder.is_dir() else None
+
+    @cached_property
     def _training(self) -> list[Query]:
         """Training queries, except recomposed ones and those in ``queries``."""
         training = self.training
@@ -101,13 +108,6 @@ class MethodContext:
             return grade_queries(self.judge, self.searcher, training, self.truth.slots)
         except InputError as error:
             raise Unavailable(f"its judge cannot grade the training queries: {error}") from error
-
-    @cached_property
-    def truth(self) -> FacetTruth | None:
-        """The latent truth beside the catalog of a generated benchmark, if there is one."""
-        folder = self.run.catalog / "truth"
-        ids = self.searcher.catalog.ids
-        return FacetTruth(load_truth(folder), ids) if folder.is_dir() else None
 
     def model(self, key: str) -> Path:
         """Return the folder of a run's model.
