@@ -29,12 +29,14 @@ class Grader(Protocol):
     Attributes:
         partial: Whether a grade may be missing (NaN).
         costly: Whether grades cost money or minutes.
-        paid: Answers that it has paid for so far; those from its cache are free.
     """
 
     partial: bool
     costly: bool
-    paid: int
+
+    @property
+    def paid(self) -> int:
+        """Answers that it has paid for so far; those from its cache are free."""
 
     @property
     def identity(self) -> dict[str, Any]:

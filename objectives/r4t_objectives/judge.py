@@ -121,7 +121,7 @@ class Judge(Objective):
             memory=MEMORY,
         )
         self.verdicts: list[Verdict] = []  # of the last call, one for each set
-        self.paid = 0  # answers to questions about single items that needed a call
+        self._paid = 0
         self._unscored: Counter[str] = Counter()
         self._models: set[str] = set()
 
@@ -165,10 +165,15 @@ class Judge(Objective):
         pairs = list(dict.fromkeys(pair for pair in asked if pair[1] >= 0))
         prompts = [self.rubric.item_prompt(text, catalog.texts[row]) for text, row in pairs]
         answers = self.chat.ask([[{"role": "user", "content": prompt}] for prompt in prompts])
-        self.paid += sum(isinstance(a, Answer) and not a.cached for a in answers)
+        self._paid += sum(isinstance(a, Answer) and not a.cached for a in answers)
         scores = {pair: self._verdict(answer).score for pair, answer in zip(pairs, answers)}
         known = torch.tensor([scores.get(pair, math.nan) for pair in asked])
         return ((known - 1) / 4).view(items.shape).to(items.device)
+
+    @property
+    def paid(self) -> int:
+        """Answers to questions about single items that needed a call, so far."""
+        return self._paid
 
     @property
     def identity(self) -> dict[str, Any]:

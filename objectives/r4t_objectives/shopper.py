@@ -69,12 +69,17 @@ class Shopper(Objective):
                 remedy="Use 0.1 for one wrong grade in ten, or 0 for none.",
             )
         self.error, self.seed = error, seed
-        self.paid = 0  # grades given, as if each had cost a call
+        self._paid = 0
         self._known: tuple[str, FacetTruth, Cache[str, Opinion]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the truth, which is read again, out of copies."""
         return vars(self) | {"_known": None}
+
+    @property
+    def paid(self) -> int:
+        """Grades given so far, as if each had cost a call."""
+        return self._paid
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -83,7 +88,7 @@ class Shopper(Objective):
 
     def facts(self) -> dict[str, Any]:
         """Return what the scores come from."""
-        return {"note": NOTE, "error": self.error, "seed": self.seed}
+        return {"note": NOTE, **self.identity}
 
     def accepts(self, sets: SetBatch) -> bool:
         """Whether ``sets`` carries the fields, of a catalog with the wardrobe's truth."""
@@ -106,7 +111,7 @@ class Shopper(Objective):
         """
         owner, opinions, _ = self._opinions(query_texts, catalog)
         rows = items.cpu()
-        self.paid += int((rows >= 0).sum())
+        self._paid += int((rows >= 0).sum())
         fits = torch.stack([opinion.fits for opinion in opinions])[owner, rows.clamp(min=0)]
         return torch.where(rows >= 0, fits.float(), torch.nan).to(items.device)
 

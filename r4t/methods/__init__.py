@@ -20,6 +20,7 @@ __getattr__, __all__ = lazily(
         "methods.nearby": "AddedWords",
         "methods.nearest": "NoFanout",
         "methods.rerank": "Dpp Mmr",
+        "methods.set_regression": "SetRegression",
         "methods.training_sets": "NearestSets RidgeMap",
     },
 )

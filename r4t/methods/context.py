@@ -8,8 +8,10 @@ from pathlib import Path
 from r4t.data.facet_truth import FacetTruth, load_truth
 from r4t.data.queries import RECOMPOSED, Query
 from r4t.errors import InputError
+from r4t.methods.graded import GradedQueries, grade_queries, judge_of
 from r4t.methods.language import SubqueryWriter
 from r4t.methods.training_sets import keys
+from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.run import MODELS, Run, command_for
 from r4t.search import Searcher
@@ -45,6 +47,7 @@ class MethodContext:
     queries: Sequence[Query] = ()  # to be answered, if known: no method remembers their references
     training: Sequence[Query] | None = None  # may be remembered; those of the run by default
     reward: Reward | None = None  # chooses for Best-of-N and the greedy bound; eq. 1 by default
+    judge: Objective | None = None  # teaches the graded baselines; by default that of the run
     best_of: int = 5  # N of Best-of-N
     temperature: float = 0.9  # of the language models
     subqueries: str | None = None  # JSONL file of sub-queries written elsewhere
@@ -52,6 +55,9 @@ class MethodContext:
     writers: dict[str, SubqueryWriter] = field(default_factory=dict, repr=False)
     loaded: set[str] = field(default_factory=set, repr=False)  # keys of the models that were read
     as_deployed: bool = False  # whether retrievers make the choice that they were exported with
+
+    def __post_init__(self) -> None:
+        self.judge = judge_of(self.run) if self.judge is None else self.judge
 
     @cached_property
     def composite(self) -> Reward:
@@ -65,16 +71,7 @@ class MethodContext:
         Raises:
             TooFewSets: If there are no more of them than items in a set.
         """
-        training = self.training
-        if training is None:
-            exist = (self.run.queries / "train.jsonl").is_file()
-            training = self.run.read_queries("train") if exist else []
-        answered = {key for query in self.queries for key in keys(query)}
-        memory = [
-            query
-            for query in training
-            if query.references and query.kind != RECOMPOSED and answered.isdisjoint(keys(query))
-        ]
+        memory = [query for query in self._training if query.references]
         if len(memory) <= self.set_size:
             raise TooFewSets
         return memory
@@ -85,6 +82,42 @@ class MethodContext:
         folder = self.run.catalog / "truth"
         ids = self.searcher.catalog.ids
         return FacetTruth(load_truth(folder), ids) if folder.is_dir() else None
+
+    @cached_property
+    def _training(self) -> list[Query]:
+        """Training queries, except recomposed ones and those in ``queries``."""
+        training = self.training
+        if training is None:
+            exist = (self.run.queries / "train.jsonl").is_file()
+            training = self.run.read_queries("train") if exist else []
+        answered = {key for query in self.queries for key in keys(query)}
+        return [
+            query
+            for query in training
+            if query.kind != RECOMPOSED and answered.isdisjoint(keys(query))
+        ]
+
+    @cached_property
+    def graded(self) -> GradedQueries:
+        """Training queries, except those in ``queries``, with a judge's verdict on every item.
+
+        Raises:
+            Unavailable: If there is no judge, or it refuses; or too few queries.
+        """
+        if self.judge is None:
+            raise Unavailable(
+                "no model of the run was tuned on the simulated judge, and no judge was named",
+                "Name one (judge), or choose another method.",
+            )
+        if self.truth is None:
+            raise Unavailable("the catalog has no latent truth")
+        training, _ = self.searcher.searchable(self._training)
+        if len(training) <= self.set_size:
+            raise Unavailable("too few training queries, besides those answered, can be graded")
+        try:
+            return grade_queries(self.judge, self.searcher, training, self.truth.slots)
+        except InputError as error:
+            raise Unavailable(f"its judge cannot grade the training queries: {error}") from error
 
     def model(self, key: str) -> Path:
         """Return the folder of a run's model.

@@ -13,6 +13,7 @@ from r4t.methods.language import LanguageMethod
 from r4t.methods.method import DrawsDirections, Method
 from r4t.methods.registry import entries, find
 from r4t.methods.rerank import Dpp, Mmr, curve
+from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Searcher
@@ -105,6 +106,8 @@ class MethodOptions:
             for every method with several draws; 0 for no such rows. All other rows but Best-of-N are
             one draw.
         subqueries: JSONL file of sub-queries written elsewhere ("query" or "id", "subqueries").
+        judge: Teaches the graded baselines by its verdict on every item; by default the simulated judge
+            that a model of the run was tuned on, if there is one.
         curves: Trade-offs λ at which the plots draw MMR; none for no curves.
         dpp_curves: Those of DPP, which differ most near 1; 0.5, 0.7, 0.9, 0.95, 0.99 by default, if
             there are ``curves``.
@@ -120,6 +123,7 @@ class MethodOptions:
     temperature: float = 0.9
     choice: int = 0
     subqueries: str | None = None
+    judge: Objective | None = None
     curves: list[float] = field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9])
     dpp_curves: list[float] | None = None
 
@@ -146,7 +150,7 @@ class MethodOptions:
         """Return what the methods are built from; ``MethodContext`` explains the arguments."""
         sizes, sampling = (self.set_size, self.pool_size), (self.best_of, self.temperature)
         return MethodContext(
-            run, searcher, *sizes, queries, training, reward, *sampling, self.subqueries
+            run, searcher, *sizes, queries, training, reward, self.judge, *sampling, self.subqueries
         )
 
     def line_up(self, context: MethodContext) -> Lineup:

@@ -26,10 +26,12 @@ from r4t.methods.method import Method
 from r4t.methods.nearby import AddedWords
 from r4t.methods.nearest import NoFanout
 from r4t.methods.rerank import Dpp, Mmr
+from r4t.methods.set_regression import SetRegression, kept_network
 from r4t.methods.training_sets import NearestSets, RidgeMap
 from r4t.plugins import installed, load
 from r4t.reward import Reward
 from r4t.search import Merge, take_turns
+from r4t.support.fingerprints import fingerprint
 
 GROUP = "r4t.methods"
 
@@ -118,6 +120,30 @@ def _diffusion(context: MethodContext, key: str, name: str) -> Method:
     return load(context, key=key, name=name)
 
 
+def _graded_nearest_sets(context: MethodContext, **names: str) -> Method:
+    training = context.graded.with_references(context.searcher)
+    return _plain(NearestSets, training=training)(context, **names)
+
+
+def _graded_ridge(context: MethodContext, **names: str) -> Method:
+    graded = context.graded
+    targets = graded.centers(context.searcher.catalog.embeddings)
+    return _plain(RidgeMap, training=graded.queries, targets=targets)(context, **names)
+
+
+def _graded_regression(context: MethodContext, **names: str) -> Method:
+    graded, items = context.graded, context.searcher.catalog
+    about = {
+        "catalog": items.fingerprint,
+        "judge": getattr(context.judge, "identity", None),
+        "queries": [(query.id, query.text) for query in graded.queries],
+        "set_size": context.set_size,
+    }
+    path = context.run.step("graded") / f"{fingerprint(about)[:16]}.safetensors"
+    network = kept_network(path, graded, items.embeddings, context.set_size)
+    return _plain(SetRegression, network=network)(context, **names)
+
+
 def _greedy_bound(context: MethodContext, **names: str) -> Method:
     reward = context.composite
     if reward.costly or not reward.deciding_needs <= KNOWN | {"query_texts"}:
@@ -155,6 +181,9 @@ BUILDERS: dict[str, Build] = {
     "zero-shot-rrf": _language("zero-shot", RankFusion()),
     "best-of": _best_of(oracle=False),
     "best-of-oracle": _best_of(oracle=True),
+    "graded-nearest-sets": _graded_nearest_sets,
+    "graded-ridge": _graded_ridge,
+    "graded-regression": _graded_regression,
     "folm": _language("folm"),
     "diffusion": _diffusion,
     "student": _diffusion,

@@ -106,6 +106,7 @@ class RidgeMap(Ranking):
         set_size: Number k of items.
         pool_size: Number P of distinct items.
         penalties: Candidates, each above 0; X'X of unit vectors has the trace n.
+        targets: (n, d) unit vectors for the n training queries, in place of the means of references.
 
     Raises:
         InputError: If fewer than 2 training queries have references; or, when called, if a query is
@@ -121,16 +122,17 @@ class RidgeMap(Ranking):
         penalties: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
         key: str = "ridge-map",
         name: str = "Ridge map",
+        targets: Tensor | None = None,
     ) -> None:
         from sklearn.linear_model import RidgeCV
 
         super().__init__(searcher, set_size, pool_size, key=key, name=name)
-        training = _with_references(name, training, 2)
+        if targets is None:
+            training = _with_references(name, training, 2)
+            targets = _mean_references(searcher, training)
         self._seen = {key for query in training for key in keys(query)}
         queries = searcher.encode([query.text for query in training]).double()
-        rows = [searcher.catalog.rows(query.references) for query in training]
-        means = torch.stack([normalize(searcher.catalog.embeddings[of].mean(0)) for of in rows])
-        means = means.double()
+        means = targets.double()
         fitted = RidgeCV(penalties).fit(queries.numpy(), (means - queries).numpy())
         self.penalty = float(fitted.alpha_)
         self._slope = torch.from_numpy(fitted.coef_.T.copy())  # (d, d)
@@ -152,6 +154,12 @@ class RidgeMap(Ranking):
                 remedy="Evaluate on another split, or leave the method out.",
             )
         return self.searcher.nearest(self.map(vectors), self.pool_size)[1]
+
+
+def _mean_references(searcher: Searcher, training: Sequence[Query]) -> Tensor:
+    """Return (n, d) unit vectors."""
+    rows = [searcher.catalog.rows(query.references) for query in training]
+    return torch.stack([normalize(searcher.catalog.embeddings[of].mean(0)) for of in rows])
 
 
 def keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:

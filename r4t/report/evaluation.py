@@ -194,6 +194,7 @@ class Evaluation:
         return {
             **{name: getattr(self, name) for name in settings},
             **{name: getattr(options, name) for name in of_methods},
+            **({} if context.judge is None else {"judge": to_plain(context.judge)}),
             "run": str(run.folder),
             "objectives": {name: to_plain(objective) for name, objective in objectives.items()},
             "queries_limit": self.queries,

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from r4t_objectives.judge import Judge
+from r4t_objectives.shopper import Shopper
 
 from r4t.catalog import write_catalog
 from r4t.data.queries import Query, write_queries
@@ -20,6 +22,7 @@ from r4t.methods.context import MethodContext
 from r4t.methods.lineup import MethodOptions
 from r4t.methods.registry import entries, find
 from r4t.methods.training_sets import NearestSets, RidgeMap
+from r4t.objective import load_objective
 from r4t.report.answers import read_answers
 from r4t.report.comparison import compare_answers
 from r4t.report.evaluation import Evaluation
@@ -205,10 +208,55 @@ def wardrobe_run(tmp_path_factory):
     write_catalog(folder / "catalog", wardrobe.items, embeddings, encoder)
     wardrobe.write_truth(folder / "catalog" / "truth")
     write_queries(folder / "queries", wardrobe.wscr)
-    return save_models(Run.begin(folder), size=10)
+    run = save_models(Run.begin(folder), size=10)
+    judged = json.dumps({"shopper": Shopper(0.2, seed=4).facts()})
+    (run.step("tune") / "model" / "objectives.json").write_text(judged)
+    return run
 
 
 WITHOUT_FILE = [key for key in entries() if not key.startswith("external")]
+
+
+GRADED = ["graded-nearest-sets", "graded-ridge", "graded-regression"]
+
+
+def test_graded_baselines_learn_from_the_judge_of_the_run(wardrobe_run):
+    searcher = wardrobe_run.searcher()
+    queries = wardrobe_run.read_queries("test")[:2]
+    context = MethodContext(wardrobe_run, searcher, queries=queries)
+    assert context.judge.identity == {"simulated": True, "error": 0.2, "seed": 4}
+    training = wardrobe_run.read_queries("train")
+    assert context.graded.queries == training
+    every = torch.arange(len(searcher.catalog)).expand(3, -1)
+    texts = [query.text for query in training[:3]]
+    grades = Shopper(0.2, seed=4).grades(texts, searcher.catalog, every)
+    assert context.graded.fits[:3].equal(grades == 1)
+    assert context.graded.slots.equal(context.truth.slots)
+    # Queries that are answered teach nothing.
+    asked = MethodContext(wardrobe_run, searcher, queries=training[:2])
+    assert asked.graded.queries == [q for q in training[2:] if q.text not in texts[:2]]
+    named = MethodContext(wardrobe_run, searcher, judge=Shopper(0))
+    assert named.judge.error == 0
+
+
+def test_graded_baselines_say_why_they_are_absent(run, wardrobe_run, monkeypatch):
+    for key, pattern in zip(GRADED, ["no model of the run was tuned on the simulated judge"] * 3):
+        with pytest.raises(InputError, match=pattern):
+            build(run, [], methods=[key], curves=[])
+    with pytest.raises(InputError, match="the catalog has no latent truth"):
+        build(run, [], methods=GRADED, judge=Shopper(), curves=[])
+    lineup, _ = build(run, run.read_queries("test")[:2], judge=Shopper(), curves=[])
+    assert not any(name.startswith("Graded") for name in lineup.absent)  # in tables: silently
+    pytest.importorskip("openai", reason="the extra eval is not installed")
+    costly = Judge("fit", "tiny", "http://127.0.0.1:1")
+    for judge, pattern in (
+        (load_objective("diversity"), "judge of single items .* but found Diversity"),
+        (costly, "whose grades cost nothing.* but found Judge, which is costly"),
+    ):
+        with pytest.raises(InputError, match=pattern):
+            build(wardrobe_run, [], methods=GRADED, judge=judge, curves=[])
+    with pytest.raises(InputError, match="too few training queries, besides those answered, can"):
+        build(wardrobe_run, [], training=[], methods=GRADED, curves=[])
 
 
 @pytest.fixture(scope="module")
