@@ -1,9 +1,11 @@
 """Objectives + weights → one reward per set, with every component kept: the first use."""
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ RESERVED = {
     *("query_free", "compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
     *("compute_groups", "metric_state", "prefix", "postfix"),
 }
+FACTS_FILE = "objectives.json"  # beside a saved model
 Scores = Mapping[str, Tensor]  # objective → (B,)
 NAME = re.compile(r"[^\W\d][\w -]*")
 
@@ -175,6 +178,12 @@ class Reward:
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return what the objectives want stored beside their scores, by name."""
         return {name: facts for name, each in self.objectives.items() if (facts := each.facts())}
+
+    def save_facts(self, folder: str | Path) -> None:
+        """Write the facts, if there are any, into ``objectives.json`` in a model's folder."""
+        if facts := self.facts():
+            text = json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
+            (Path(folder) / FACTS_FILE).write_text(text, encoding="utf-8")
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return the reward (B,) alone; audited objectives are not scored, and cost nothing."""

@@ -296,4 +296,5 @@ class RetrieverRefiner(GeneratorModule):
                 "rate, raise pull, add an objective that rewards spread, or raise max_loss."
             )
         self.write(self.generator, place)
+        self.reward.save_facts(place)
         write_text(place / "gate.json", json.dumps(report.facts(), indent=2) + "\n")

@@ -1,10 +1,8 @@
 """A run, a reward and settings → what warm start and tuning share: model, retriever, validation."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -162,10 +160,8 @@ class FanoutModule(ScheduledModule):
         """Write the model, by default where later steps look for it, and facts about its scores."""
         folder = str(self.run.step(self.step) / "model") if folder is None else folder
         self.fanout.save(folder)
-        facts = self.reward.facts()
-        if facts and is_first_process():
-            text = json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
-            (Path(folder) / "objectives.json").write_text(text, encoding="utf-8")
+        if is_first_process():
+            self.reward.save_facts(folder)
 
     def log_numbers(self, numbers: Mapping[str, Tensor | float], batch_size: int) -> None:
         """Log numbers by key, the means of rewards and objectives in the progress bar as well."""

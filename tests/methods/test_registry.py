@@ -47,7 +47,7 @@ def save_models(run, size=4):
         searcher.catalog.dim, width=16, mlp_width=16, heads=2, layers=1, set_size=size + 2
     )
     torch.nn.init.normal_(network.rows_out.weight, std=0.3)
-    for step in ("distill", "accelerate"):
+    for step in ("distill", "accelerate", "refine"):
         DirectionGenerator(network).save(run.step(step) / "model")
     return run
 
