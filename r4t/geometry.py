@@ -45,29 +45,43 @@ def vendi(
         >>> vendi(torch.eye(3)).item(), vendi(torch.ones(3, 2)).item()
         (3.0, 1.0)
     """
-    if not q > 0:
-        raise InputError(
-            expected="an order q of the Vendi score above 0",
-            found=str(q),
-            remedy="Use 1 for the usual score, or infinity to look at the largest group only.",
-        )
     if x.shape[-2] == 0:
+        _check_order(q)
         return x.new_zeros(x.shape[:-2])
     rows = x.to(dtype)
     mask = x.new_ones(x.shape[:-1], dtype=torch.bool) if mask is None else mask
-    members = mask.sum(-1)
-    length = rows.norm(dim=-1)
-    counted = mask & (length > 0)
-    # A masked row becomes a zero row: it adds a zero eigenvalue, which adds nothing to the entropy.
-    weight = torch.where(counted, 1 / torch.where(counted, length, 1.0), 0.0)
     if x.shape[-1] < x.shape[-2]:  # the d × d kernel has the same nonzero eigenvalues
-        scaled = rows * weight.unsqueeze(-1)
+        scaled = rows * _inverse_lengths(rows, mask).unsqueeze(-1)
         kernel = scaled.mT @ scaled
-    else:  # scaling (k, k) instead of (k, d) takes half the time
-        kernel = (rows @ rows.mT) * weight.unsqueeze(-1) * weight.unsqueeze(-2)
+    else:
+        kernel = cosines(rows, mask)
+    return kernel_vendi(kernel, mask.sum(-1), q).to(x.dtype)
+
+
+def cosines(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the cosines (…, k, k) of the rows of ``x`` (…, k, d), 0 where ``mask`` (…, k) is False.
+
+    Examples:
+        >>> cosines(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([True, True])).tolist()
+        [[1.0, 0.800000011920929], [0.800000011920929, 1.0]]
+    """
+    weight = _inverse_lengths(x, mask)
+    # Scaling (k, k) instead of (k, d) takes half the time.
+    return (x @ x.mT) * weight.unsqueeze(-1) * weight.unsqueeze(-2)
+
+
+def kernel_vendi(kernel: Tensor, members: Tensor, q: float = 1.0) -> Tensor:
+    """Return the Vendi scores (…) of kernels (…, m, m) of ``members`` (…) rows, see ``vendi``.
+
+    Rows of zeros beyond the members count nothing.
+
+    Raises:
+        InputError: If ``q`` is not above 0.
+    """
+    _check_order(q)
     eigenvalues = torch.linalg.eigvalsh(kernel / members.clamp(min=1)[..., None, None])
     # Drop round-off eigenvalues: equal rows then give exactly 1, and low orders do not inflate them.
-    present = eigenvalues > (1e-12 if dtype == torch.float64 else 1e-6)
+    present = eigenvalues > (1e-12 if kernel.dtype == torch.float64 else 1e-6)
     safe = torch.where(present, eigenvalues, 1.0)  # log and power have no gradient at 0
     if abs(q - 1) < 1e-6:  # the limit; the general formula would divide by almost 0
         entropy = -(safe * safe.log()).sum(-1)
@@ -77,7 +91,23 @@ def vendi(
         counts = present | (members == 0).unsqueeze(-1)
         powers = torch.where(counts, q * safe.log(), -math.inf)
         entropy = powers.logsumexp(-1) / (1 - q)
-    return torch.where(members > 0, entropy.exp(), 0.0).to(x.dtype)
+    return torch.where(members > 0, entropy.exp(), 0.0)
+
+
+def _inverse_lengths(x: Tensor, mask: Tensor) -> Tensor:
+    """Return 1 / length (…, k) of the rows; 0 for masked and zero rows, which add zero eigenvalues."""
+    length = x.norm(dim=-1)
+    counted = mask & (length > 0)
+    return torch.where(counted, 1 / torch.where(counted, length, 1.0), 0.0)
+
+
+def _check_order(q: float) -> None:
+    if not q > 0:
+        raise InputError(
+            expected="an order q of the Vendi score above 0",
+            found=str(q),
+            remedy="Use 1 for the usual score, or infinity to look at the largest group only.",
+        )
 
 
 def distinct_first(ids: Tensor, size: int) -> Tensor:

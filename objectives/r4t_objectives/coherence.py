@@ -8,7 +8,7 @@ from torch import Tensor
 
 from r4t.objective import Objective
 from r4t.sets import SetBatch
-from r4t_objectives.members import entries, one_of_each
+from r4t_objectives.members import entries, is_missed, is_only, one_of_each
 
 NO_PART = 1e-5  # length below which a non-slot part is round-off, as for an item alone in its slot
 ROOM = 1 << 24  # numbers held at a time to compare lists
@@ -61,12 +61,25 @@ class Coherence(Objective):
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) likeness of the pairs."""
+        likeness, known = self._pairs(sets)
+        return _mean_of_pairs(likeness.sum((1, 2)) / 2, known.sum(1), sets.set_size)
+
+    def marginals(self, sets: SetBatch) -> Tensor:
+        """See ``Objective.marginals``; a repeated item is in the pairs with and without a copy."""
+        likeness, known = self._pairs(sets)
+        total, count = likeness.sum((1, 2)).unsqueeze(1) / 2, known.sum(1, keepdim=True)
+        whole = _mean_of_pairs(total, count, sets.set_size)
+        without = _mean_of_pairs(total - likeness.sum(2), count - 1, sets.set_size)
+        losses = torch.where(known & is_missed(sets), whole - without, 0.0)
+        return torch.where(is_only(sets.mask), whole - self.bounds[0], losses)
+
+    def _pairs(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
+        """Likeness (B, k, k) of all pairs, 0 for what is none; the members (B, k) that are in pairs."""
         likeness, known = self._parts(sets) if self.field is None else self._values(sets)
         known = known & one_of_each(sets)
-        pairs = (known.unsqueeze(2) & known.unsqueeze(1)).triu(1)
-        total = torch.where(pairs, likeness, 0.0).sum((1, 2))
-        most = max(sets.set_size * (sets.set_size - 1) // 2, 1)
-        return torch.minimum(total / pairs.sum((1, 2)).clamp(min=1), total / most)
+        others = ~torch.eye(sets.set_size, dtype=torch.bool, device=known.device)
+        pairs = known.unsqueeze(2) & known.unsqueeze(1) & others
+        return torch.where(pairs, likeness, 0.0), known
 
     def _parts(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
         """Cosines (B, k, k) of the non-slot parts; the members (B, k) that have a slot."""
@@ -102,6 +115,12 @@ class Coherence(Objective):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the catalog out of copies, which prepare their own."""
         return {**vars(self), "_prepared": None}
+
+
+def _mean_of_pairs(total: Tensor, count: Tensor, size: int) -> Tensor:
+    """Return the mean likeness of the pairs of n members, given its sum, as ``Coherence`` scales it."""
+    pairs, most = count * (count - 1) // 2, max(size * (size - 1) // 2, 1)
+    return torch.minimum(total / pairs.clamp(min=1), total / most)
 
 
 def slot_means(embeddings: Tensor, codes: Tensor) -> Tensor:

@@ -11,13 +11,20 @@ from torch import Tensor
 from r4t.errors import InputError, nearest
 from r4t.objective import Objective
 from r4t.sets import SetBatch
-from r4t_objectives.members import entries, one_of_each
+from r4t_objectives.members import entries, is_missed, is_only, one_of_each
 
 ROUND_OFF = 1e-9  # 0.1 + 0.2 keeps a budget of 0.3
 
 
 class Rule(ABC):
-    """A rule that a set keeps or breaks, whatever the query; subclass it for rules of your own."""
+    """A rule that a set keeps or breaks, whatever the query; subclass it for rules of your own.
+
+    Attributes:
+        of_chosen: Whether ``kept`` depends on the chosen items and the catalog alone. Then leaving a
+            member out, for member credit, needs no new set.
+    """
+
+    of_chosen: ClassVar[bool] = False
 
     @abstractmethod
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
@@ -37,6 +44,7 @@ class AtMost(Rule):
 
     field: str
     count: int
+    of_chosen: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -68,6 +76,7 @@ class Budget(Rule):
 
     field: str
     total: float
+    of_chosen: ClassVar[bool] = True
 
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
         """Whether the sum is known and within the budget."""
@@ -89,6 +98,7 @@ class MustInclude(Rule):
 
     field: str
     value: str | int | float | bool
+    of_chosen: ClassVar[bool] = True
 
     def kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
         """Whether the value occurs; it must occur in the catalog."""
@@ -155,6 +165,20 @@ class Constraint(Objective):
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) shares of rules kept."""
-        chosen = one_of_each(sets)
+        return self._kept(sets, one_of_each(sets))
+
+    def marginals(self, sets: SetBatch) -> Tensor | None:
+        """See ``Objective.marginals``; none with a rule that reads more than the chosen items."""
+        if not all(rule.of_chosen for rule in self.rules):
+            return None
+        chosen, missed = one_of_each(sets), is_missed(sets)
+        others = ~torch.eye(sets.set_size, dtype=torch.bool, device=chosen.device)
+        parts = [chosen & (row | ~missed) for row in others]  # copies of an item stay
+        without = torch.stack([self._kept(sets, part) for part in parts], 1)
+        without = torch.where(is_only(sets.mask), self.bounds[0], without)
+        return self._kept(sets, chosen).unsqueeze(1) - without
+
+    def _kept(self, sets: SetBatch, chosen: Tensor) -> Tensor:
+        """Return the share (B,) of rules that the chosen members keep."""
         kept = torch.stack([rule.kept(sets, chosen) for rule in self.rules])
         return kept.to(sets.item_embeddings).mean(0)

@@ -50,6 +50,31 @@ class Coverage(Objective):
         Raises:
             InputError: If a query has no reference item.
         """
+        references, known = self._known(sets)
+        if self.cosine is None:
+            assert sets.pool is not None
+            # (B, R, P) would be large for deep pools; references are few, so loop over them.
+            columns = references.unsqueeze(1).unbind(2)
+            covered = torch.stack([(sets.pool == column).any(-1) for column in columns], dim=1)
+        else:
+            covered = self._near(sets, references).any(-1)
+        return (covered & known).sum(-1) / known.sum(-1)
+
+    def marginals(self, sets: SetBatch) -> Tensor | None:
+        """See ``Objective.marginals``; none for a pool without the rankings that it was made of."""
+        references, known = self._known(sets)
+        count = known.sum(-1, keepdim=True)
+        if self.cosine is not None:
+            near = self._near(sets, references) & known.unsqueeze(-1)
+            alone = near & (near.sum(-1, keepdim=True) == 1)
+            return alone.sum(1) / count
+        if sets.rankings is None or sets.pool is None:
+            return None
+        without = found_without(sets.rankings, sets.pool.shape[1], references)
+        return self.score(sets).unsqueeze(1) - without / count
+
+    def _known(self, sets: SetBatch) -> tuple[Tensor, Tensor]:
+        """Return the references (B, R) and which of them exist; refuse a query without any."""
         references = sets.references
         assert references is not None  # __call__ checked `needs`
         known = references >= 0  # (B, R)
@@ -60,14 +85,73 @@ class Coverage(Objective):
                 found=f"none for {sets.query_name(int(empty.nonzero()[0]))}",
                 remedy="Leave such queries out, or use an objective without references.",
             )
-        if self.cosine is None:
-            assert sets.pool is not None
-            # (B, R, P) would be large for deep pools; references are few, so loop over them.
-            columns = references.unsqueeze(1).unbind(2)
-            covered = torch.stack([(sets.pool == column).any(-1) for column in columns], dim=1)
-        else:
-            assert sets.catalog is not None
-            wanted = sets.catalog.embeddings[references.clamp(min=0).cpu()].to(sets.item_embeddings)
-            cosines = normalize(wanted) @ normalize(sets.item_embeddings).mT  # (B, R, k)
-            covered = ((cosines >= self.cosine - ROUND_OFF) & sets.mask.unsqueeze(1)).any(-1)
-        return (covered & known).sum(-1) / known.sum(-1)
+        return references, known
+
+    def _near(self, sets: SetBatch, references: Tensor) -> Tensor:
+        """Return (B, R, k), whether a member is within the cosine of a reference."""
+        assert sets.catalog is not None
+        assert self.cosine is not None
+        wanted = sets.catalog.embeddings[references.clamp(min=0).cpu()].to(sets.item_embeddings)
+        cosines = normalize(wanted) @ normalize(sets.item_embeddings).mT  # (B, R, k)
+        return (cosines >= self.cosine - ROUND_OFF) & sets.mask.unsqueeze(1)
+
+
+def found_without(rankings: Tensor, size: int, references: Tensor) -> Tensor:
+    """Return how many references the pool of all but one direction holds, for each direction: (B, k).
+
+    The pool takes the best item of each direction, then the second of each, and so on, until it has
+    ``size`` distinct ones. Without direction i an item enters it where it first occurs in another
+    direction: where it first occurs at all, or else at its first occurrence in a second direction.
+    So one sort serves all k pools.
+
+    Args:
+        rankings: (B, k, D) catalog rows, best first, −1 for none.
+        size: Distinct items of a pool.
+        references: (B, R) catalog rows, −1 for none.
+
+    Examples:
+        In turn these are 3, 3, 7, 5; without the first direction 3 and 5, without the second 3 and 7.
+
+        >>> rankings = torch.tensor([[[3, 7], [3, 5]]])
+        >>> found_without(rankings, 2, torch.tensor([[7, 3]]))
+        tensor([[1, 2]])
+    """
+    width, most = rankings.shape[1:]
+    depth = min(2 * size // width + 1, most)  # enough unless directions have much in common
+    while True:
+        turns = rankings[:, :, :depth].transpose(1, 2).flatten(1)  # (B, M)
+        wanted = sum((turns == column).long() for column in references.unsqueeze(1).unbind(2))
+        wanted = torch.where(turns >= 0, wanted, 0)
+        direction = torch.arange(turns.shape[1], device=turns.device) % width
+        first, second, other = _occurrences(turns, direction)
+        found, full = [], True
+        for left_out in range(width):
+            enters = torch.where(direction == left_out, False, first)
+            enters = enters | (second & (other == left_out))
+            count = enters.cumsum(1)
+            found.append((wanted * (enters & (count <= size))).sum(1))
+            full = full and bool((count[:, -1] >= size).all())
+        if full or depth == most:
+            return torch.stack(found, 1)
+        depth = min(2 * depth, most)
+
+
+def _occurrences(turns: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mark where ids (B, M) first occur, and where they first do in a second direction.
+
+    Also returns the direction (B, M) of the first occurrence of each id. −1 is never marked.
+    """
+    values, order = turns.sort(dim=1, stable=True)
+    is_start = values >= 0
+    is_start[:, 1:] &= values[:, 1:] != values[:, :-1]
+    places = torch.arange(turns.shape[1], device=turns.device)
+    start = torch.where(is_start, places, 0).cummax(1).values  # of the run of equal ids
+    own = direction[order]
+    of_first = own.gather(1, start)
+    differs = (own != of_first) & (values >= 0)
+    count = differs.cumsum(1)
+    is_second = differs & (count - count.gather(1, start) == 1)
+    first, second = (
+        torch.zeros_like(each).scatter(1, order, each) for each in (is_start, is_second)
+    )
+    return first, second, torch.zeros_like(of_first).scatter(1, order, of_first)

@@ -5,6 +5,7 @@ from torch import Tensor
 from r4t.geometry import distinct_count
 from r4t.objective import Objective
 from r4t.sets import SetBatch
+from r4t_objectives.members import is_missed
 
 
 class Distinctness(Objective):
@@ -19,3 +20,7 @@ class Distinctness(Objective):
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) shares."""
         return distinct_count(sets.items.masked_fill(~sets.mask, -1)) / sets.set_size
+
+    def marginals(self, sets: SetBatch) -> Tensor:
+        """See ``Objective.marginals``: 1/k for an item that occurs once, 0 for a repeated one."""
+        return is_missed(sets).to(sets.item_embeddings) / sets.set_size

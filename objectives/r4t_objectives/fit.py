@@ -9,6 +9,7 @@ from r4t.errors import InputError
 from r4t.objective import Objective
 from r4t.sets import SetBatch
 from r4t_objectives.grades import BudgetedGrader, Grader
+from r4t_objectives.members import is_only
 from r4t_objectives.shopper import Shopper
 
 
@@ -76,12 +77,26 @@ class Fit(Objective):
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return (B,) mean grades."""
+        return self._grades(sets).nanmean(-1).to(sets.item_embeddings)
+
+    def marginals(self, sets: SetBatch) -> Tensor:
+        """See ``Objective.marginals``; members without a grade change nothing."""
+        grades = self._grades(sets)
+        count = (~grades.isnan()).sum(-1, keepdim=True)
+        without = (grades.nansum(-1, keepdim=True) - grades) / (count - 1)
+        # 0 / 0, for the only grade, is NaN, as a set without any grade scores.
+        mean = grades.nanmean(-1, keepdim=True)
+        losses = torch.where(grades.isnan(), torch.where(count > 0, 0.0, torch.nan), mean - without)
+        losses = torch.where(is_only(sets.mask), mean - self.bounds[0], losses)
+        return losses.to(sets.item_embeddings)
+
+    def _grades(self, sets: SetBatch) -> Tensor:
+        """Return the grades (B, k) of the members, NaN where there is none."""
         assert sets.catalog is not None  # __call__ checked `needs`
         assert sets.query_texts is not None
         grader = self.by if self._grader is None else self._grader
         rows = torch.where(sets.mask, sets.items, -1)
-        grades = grader.grades(sets.query_texts, sets.catalog, rows)
-        return grades.nanmean(-1).to(sets.item_embeddings)
+        return grader.grades(sets.query_texts, sets.catalog, rows)
 
     def facts(self) -> dict[str, Any]:
         """Return what the judge tells, and the budget, the answers paid for, and the model."""

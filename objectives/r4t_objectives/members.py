@@ -1,4 +1,4 @@
-"""Members of sets → their entries in a catalog column, and one member of each distinct item."""
+"""Members of sets → their entries in a catalog column, and which of them repeat an item."""
 
 import torch
 from torch import Tensor
@@ -29,3 +29,14 @@ def one_of_each(sets: SetBatch) -> Tensor:
     """Return (B, k), True for the first member of each distinct item."""
     same = (sets.items.unsqueeze(2) == sets.items.unsqueeze(1)) & sets.mask.unsqueeze(1)
     return sets.mask & ~same.tril(-1).any(-1)
+
+
+def is_missed(sets: SetBatch) -> Tensor:
+    """Return (B, k), True for a member whose item no other member of its set holds."""
+    same = (sets.items.unsqueeze(2) == sets.items.unsqueeze(1)) & sets.mask.unsqueeze(1)
+    return sets.mask & (same.sum(-1) == 1)
+
+
+def is_only(mask: Tensor) -> Tensor:
+    """Return (B, 1), whether a set has a single member: without it the score is the lower bound."""
+    return mask.sum(-1, keepdim=True) == 1

@@ -7,7 +7,7 @@ from torch import Tensor
 from r4t.errors import InputError
 from r4t.objective import Objective
 from r4t.sets import SetBatch
-from r4t_objectives.members import entries
+from r4t_objectives.members import entries, mean, mean_marginals
 
 
 class Novelty(Objective):
@@ -29,6 +29,16 @@ class Novelty(Objective):
         Raises:
             InputError: If there is no training set.
         """
+        return mean(self._values(sets), sets.mask).to(sets.item_embeddings)
+
+    def marginals(self, sets: SetBatch) -> Tensor:
+        """See ``Objective.marginals``."""
+        return mean_marginals(self._values(sets), sets.mask, self.bounds[0]).to(
+            sets.item_embeddings
+        )
+
+    def _values(self, sets: SetBatch) -> Tensor:
+        """Return (B, k) what each member adds to the mean."""
         popularity = sets.popularity
         assert popularity is not None  # __call__ checked `needs`
         if popularity.sets < 1:
@@ -39,6 +49,4 @@ class Novelty(Objective):
             )
         counts = entries(popularity.counts, sets)
         # −log p / log(S + 1)
-        information = 1 - (counts + 1).double().log() / math.log(popularity.sets + 1)
-        mean = (information * sets.mask).sum(-1) / sets.mask.sum(-1).clamp(min=1)
-        return mean.to(sets.item_embeddings.dtype)
+        return 1 - (counts + 1).double().log() / math.log(popularity.sets + 1)

@@ -1,5 +1,6 @@
 """Sub-queries of a language model → how well they keep the form that was asked for."""
 
+import torch
 from torch import Tensor
 
 from r4t.objective import Objective
@@ -38,11 +39,35 @@ class PromptFormat(Objective):
         pairs = zip(sets.texts, sets.query_texts)
         return sets.query.new_tensor([self.of(*pair, sets.set_size) for pair in pairs])
 
+    def marginals(self, sets: SetBatch) -> Tensor:
+        """See ``Objective.marginals``; each text is normalized once."""
+        assert sets.texts is not None
+        assert sets.query_texts is not None
+        losses = torch.zeros(sets.mask.shape)
+        for row, (texts, query) in enumerate(zip(sets.texts, sets.query_texts)):
+            words, asked = _normalized(texts, sets.set_size), normalize_text(query)
+            whole = _shares(words, asked, sets.set_size)
+            places = sets.mask[row].nonzero().flatten().tolist()
+            present = {place: words[place] for place in places if place < len(words)}
+            for place in places:
+                rest = [text for other, text in present.items() if other != place]
+                losses[row, place] = whole - _shares(rest, asked, sets.set_size)
+        return losses.to(sets.query)
+
     def of(self, texts: list[str], query: str, set_size: int) -> float:
         """Return the score of one query's sub-queries when ``set_size`` were asked for."""
-        written = [words for text in texts[:set_size] if (words := normalize_text(text))]
-        if not written:
-            return 0.0
-        distinct = len(set(written)) / len(written)
-        copies = written.count(normalize_text(query)) / len(written)
-        return (1 + len(written) / set_size + distinct + (1 - copies)) / 4
+        return _shares(_normalized(texts, set_size), normalize_text(query), set_size)
+
+
+def _normalized(texts: list[str], set_size: int) -> list[str]:
+    return [normalize_text(text) for text in texts[:set_size]]
+
+
+def _shares(words: list[str], query: str, set_size: int) -> float:
+    """Return the score of normalized sub-queries, blank ones among them."""
+    written = [text for text in words if text]
+    if not written:
+        return 0.0
+    distinct = len(set(written)) / len(written)
+    copies = written.count(query) / len(written)
+    return (1 + len(written) / set_size + distinct + (1 - copies)) / 4

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from r4t.errors import InputError, check_least
@@ -13,6 +14,7 @@ from r4t.sets import SetBatch
 
 CACHED = 4096  # queries whose neighbors are kept, 2 kB each
 ROOM = 1 << 18  # cosines held at a time: what fits a processor's cache takes half the time
+COLUMNS = 256  # of a band, at a time
 SEARCHED = 1 << 22  # cosines held at a time in a search of the catalog
 
 
@@ -85,16 +87,16 @@ class SpecificCoverage(Objective):
         assert catalog is not None  # __call__ checked `needs`
         if self._catalog is not catalog:
             self._prepare(catalog)
-        items = normalize(sets.item_embeddings) * sets.mask.unsqueeze(-1)
+        vectors, members = distinct_members(sets)
 
-        def of(band: Band, members: Tensor) -> Tensor:
-            vectors = catalog.embeddings[band.rows].to(members)
-            return measure(members, vectors, band.weights.to(members), self.power)
+        def of(band: Band, vectors: Tensor, members: Tensor) -> Tensor:
+            points = catalog.embeddings[band.rows].to(vectors)
+            return measure(vectors, members, points, band.weights.to(vectors), self.power)
 
-        result = -of(self._anchors, items)
+        result = -of(self._anchors, vectors, members)
         for band, rows in self._bands(catalog, sets.query):
-            rows = rows.to(items.device)
-            result[rows] += of(band, items[rows])
+            mine = members[rows.to(members.device)]
+            result[rows] += of(band, vectors[mine.flatten()], _numbered(mine))
         return result
 
     def _prepare(self, catalog: Any) -> None:
@@ -130,7 +132,26 @@ class SpecificCoverage(Objective):
         return {**kept, "_catalog": None}
 
 
-Measure = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # as `covered`
+Measure = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]  # as `covered`
+
+
+def distinct_members(sets: SetBatch) -> tuple[Tensor, Tensor]:
+    """Return the unit vectors (U, d) of the distinct items of all sets, and each member's row (B, k).
+
+    A missing member's row is zero. Sets of a training step have few distinct items, whose cosines
+    need to be computed only once.
+    """
+    ids = torch.where(sets.mask, sets.items, -1)
+    distinct, members = ids.unique(return_inverse=True)
+    one = torch.empty_like(distinct)  # a place at which each item occurs
+    one[members.flatten()] = _numbered(members).flatten()
+    vectors = normalize(sets.item_embeddings.flatten(0, 1)[one])
+    return vectors * (distinct >= 0).unsqueeze(1), members
+
+
+def _numbered(table: Tensor) -> Tensor:
+    """Number the entries of a table (B, k), row after row."""
+    return torch.arange(table.numel(), device=table.device).view_as(table)
 
 
 def neighborhoods(embeddings: Tensor, points: Tensor, depth: int) -> list[Band]:
@@ -160,50 +181,60 @@ def neighborhoods(embeddings: Tensor, points: Tensor, depth: int) -> list[Band]:
     return [Band(*pair) for pair in zip(rows, weights)]
 
 
-def covered(items: Tensor, band: Tensor, weights: Tensor, power: float) -> Tensor:
+def covered(
+    vectors: Tensor, members: Tensor, band: Tensor, weights: Tensor, power: float
+) -> Tensor:
     """Return how much of a band each of n sets covers: Σ_p w_p · max_i max(0, cos(p, c_i))^power.
 
     Args:
-        items: (n, k, d) unit vectors; zero rows, which cover nothing, for missing members.
+        vectors: (U, d) unit vectors; zero rows cover nothing.
+        members: (n, k) rows of ``vectors``.
         band: (P, d) unit vectors.
         weights: (P,).
         power: Above 0.
 
     Examples:
-        >>> covered(torch.eye(2).unsqueeze(0), torch.tensor([[0.6, 0.8]]), torch.ones(1), 2.0)
+        >>> both = torch.tensor([[0, 1]])
+        >>> covered(torch.eye(2), both, torch.tensor([[0.6, 0.8]]), torch.ones(1), 2.0)
         tensor([0.6400])
     """
-    sums = [
-        cosines.amax(0).clamp(min=0).pow(power) @ weights for cosines in _by_member(items, band)
-    ]
-    return torch.cat(sums)
+    sums = vectors.new_zeros(len(members))
+    for rows, part, values in _by_member(vectors, members, band, power):
+        sums[rows] += values.amax(0) @ weights[part]
+    return sums
 
 
-def added(items: Tensor, band: Tensor, weights: Tensor, power: float) -> Tensor:
+def added(vectors: Tensor, members: Tensor, band: Tensor, weights: Tensor, power: float) -> Tensor:
     """Return how much less of a band is covered without each member: (n, k).
 
     Only the best member at an item of the band adds to it: its value less that of the second best.
     Arguments are those of ``covered``.
 
     Examples:
-        >>> added(torch.eye(2).unsqueeze(0), torch.tensor([[0.6, 0.8]]), torch.ones(1), 2.0)
+        >>> both = torch.tensor([[0, 1]])
+        >>> added(torch.eye(2), both, torch.tensor([[0.6, 0.8]]), torch.ones(1), 2.0)
         tensor([[0.0000, 0.2800]])
     """
-    parts = []
-    for cosines in _by_member(items, band):
-        values = cosines.clamp_(min=0).pow_(power)
+    sums = vectors.new_zeros(members.shape)
+    for rows, part, values in _by_member(vectors, members, band, power):
         best, second, lower = values[0].clone(), torch.zeros_like(values[0]), values[0].clone()
         for own in values[1:]:
             torch.minimum(best, own, out=lower)
             torch.maximum(second, lower, out=second)
             torch.maximum(best, own, out=best)
         # Only the best exceeds the second best, and none does where two members are the best.
-        parts.append((values.sub_(second).clamp_(min=0) @ weights).T)
-    return torch.cat(parts)
+        sums[rows] += (values.sub_(second).clamp_(min=0) @ weights[part]).T
+    return sums
 
 
-def _by_member(items: Tensor, band: Tensor) -> Iterator[Tensor]:
-    """Yield the cosines (k, n', P) of n' sets at a time with a band: few enough for the cache."""
-    size = max(ROOM // (items.shape[1] * len(band)), 1)
-    for part in items.transpose(0, 1).split(size, dim=1):
-        yield (part.flatten(0, 1) @ band.T).unflatten(0, part.shape[:2])
+def _by_member(
+    vectors: Tensor, members: Tensor, band: Tensor, power: float
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield max(0, cos)^power (k, n', P') of some sets with a part of a band, and which they are."""
+    size = max(ROOM // (members.shape[1] * min(len(band), COLUMNS)), 1)
+    for column in range(0, len(band), COLUMNS):
+        part = slice(column, column + COLUMNS)
+        values = (vectors @ band[part].T).clamp_(min=0).pow_(power)  # (U, P')
+        for row in range(0, len(members), size):
+            rows = slice(row, row + size)
+            yield rows, part, F.embedding(members[rows].T, values)

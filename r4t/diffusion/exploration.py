@@ -3,13 +3,25 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from r4t.diffusion.sampler import seeded_noise
 from r4t.errors import InputError, check_least
 from r4t.geometry import normalize
+
+ROOM = 1 << 18  # chances held at a time
+
+
+class Softmax(NamedTuple):
+    """A softmax over items: what its log-probabilities and their gradient need of all of them."""
+
+    means: Tensor  # (B, k, d) directions that it lies around
+    log_sums: Tensor  # (B, k) log Σ_c exp(cos(mean, c) / τ)
+    expected: Tensor  # (B, k, d) Σ_c p(c)·c: τ times the gradient of ``log_sums``
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,7 @@ class Tries:
     directions: Tensor  # (B, G, k, d) unit vectors to search with
     items: Tensor | None = None  # (B, G, k) catalog rows, if they are known without a search
     candidates: Tensor | None = None  # (B, k, M) catalog rows that could be drawn; None for all
+    policy: Softmax | None = None  # that items were drawn from
 
 
 class Exploration(ABC):
@@ -73,36 +86,69 @@ class ItemSampling(Exploration):
 
     def tries(self, means: Tensor, items: Tensor, seeds: Sequence[int], group: int) -> Tries:
         """See ``Exploration``."""
-        size = means.shape[1]
-        candidates = None
+        size, candidates = means.shape[1], None
         if self.nearest is not None and self.nearest < len(items):
             candidates = (means @ items.T).topk(self.nearest).indices
-        chances = (self._logits(means, items, candidates)).softmax(-1)
-        sums = chances.double().cumsum(-1)  # (B, k, M)
         noise = seeded_noise(seeds, (size, group), means.device)()
-        uniform = torch.special.ndtr(noise.double()) * sums[..., -1:]
-        places = torch.searchsorted(sums, uniform).clamp(max=sums.shape[-1] - 1)  # (B, k, G)
+        uniform = torch.special.ndtr(noise.double())
+        policy, places = self._softmax(means, items, candidates, uniform)
         rows = places if candidates is None else candidates.gather(2, places)
         rows = rows.transpose(1, 2)
-        return Tries(places.transpose(1, 2), items[rows], rows, candidates)
+        directions = F.embedding(rows, items)
+        return Tries(places.transpose(1, 2), directions, rows, candidates, policy)
 
     def log_probs(self, means: Tensor, items: Tensor, tries: Tries) -> Tensor:
-        """See ``Exploration``."""
-        policy = self._logits(means, items, tries.candidates).log_softmax(-1)
-        return policy.gather(2, tries.actions.transpose(1, 2)).transpose(1, 2)
+        """See ``Exploration``. Only its first derivatives are right.
+
+        The gradient of ``log p(c)`` is ``(c − E[c]) / τ``, so nothing of all items has to be kept for
+        it, and nothing computed again if the means are still those of the tries.
+        """
+        policy = tries.policy
+        if policy is None or not torch.equal(policy.means, means):
+            none = means.new_empty(*means.shape[:2], 0)
+            policy, _ = self._softmax(means, items, tries.candidates, none)
+        cosines = torch.einsum("bkd,bgkd->bgk", means, tries.directions)
+        moved = ((means - policy.means) * policy.expected).sum(-1)  # 0, with the gradient
+        return (cosines - moved.unsqueeze(1)) / self.temperature - policy.log_sums.unsqueeze(1)
 
     def divergence(self, means: Tensor, others: Tensor, items: Tensor, tries: Tries) -> Tensor:
         """See ``Exploration``; among the candidates of the tries."""
-        one, other = (
-            self._logits(each, items, tries.candidates).log_softmax(-1) for each in (means, others)
-        )
+        chosen = items if tries.candidates is None else items[tries.candidates]
+        one, other = (self._logits(each, chosen).log_softmax(-1) for each in (means, others))
         return (one.exp() * (one - other)).sum(-1)
 
-    def _logits(self, means: Tensor, items: Tensor, candidates: Tensor | None) -> Tensor:
-        """Return (B, k, M) cosines over τ."""
-        if candidates is None:
-            return means @ items.T / self.temperature
-        return torch.einsum("bkd,bkmd->bkm", means, items[candidates]) / self.temperature
+    @torch.no_grad()
+    def _softmax(
+        self, means: Tensor, items: Tensor, candidates: Tensor | None, uniform: Tensor
+    ) -> tuple[Softmax, Tensor]:
+        """Return the policy around the means, and what it draws at ``uniform`` (B, k, G) in [0, 1].
+
+        A few means at a time, so that what is held fits the processor's cache.
+        """
+        shape, all_means, all_draws = means.shape[:2], means.flatten(0, 1), uniform.flatten(0, 1)
+        width = len(items) if candidates is None else candidates.shape[-1]
+        count = max(ROOM // width, 1)
+        sums, expected, places = [], [], []
+        for start in range(0, len(all_means), count):
+            part = slice(start, start + count)
+            chosen = items if candidates is None else items[candidates.flatten(0, 1)[part]]
+            logits = self._logits(all_means[part], chosen)
+            chances = logits.softmax(-1)
+            # Any item tells the sum, log Σ = logit − log p; the likeliest does so best.
+            sums.append(logits.amax(-1) - chances.amax(-1).log())
+            expected.append((chances.unsqueeze(-2) @ chosen).squeeze(-2))
+            ends = chances.cumsum(-1, dtype=torch.float64)  # (n, M)
+            drawn = torch.searchsorted(ends, all_draws[part] * ends[:, -1:])
+            places.append(drawn.clamp(max=width - 1))
+        policy = means.detach(), torch.cat(sums).view(shape), torch.cat(expected).view_as(means)
+        return Softmax(*policy), torch.cat(places).view_as(uniform)
+
+    def _logits(self, means: Tensor, chosen: Tensor) -> Tensor:
+        """Return cosines over τ (…, M) of means (…, d) with items (M, d) or (…, M, d)."""
+        scaled = means / self.temperature
+        if chosen.ndim == 2:
+            return scaled @ chosen.T
+        return (chosen @ scaled.unsqueeze(-1)).squeeze(-1)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,33 @@ def test_only_the_nearest_items_are_tried_if_asked():
     torch.testing.assert_close(moved, (weights / weights.sum()).log()[tries.items])
 
 
+@pytest.mark.parametrize("nearest", [None, 7])
+@pytest.mark.parametrize("room", [1 << 18, 1])
+def test_item_log_probabilities_and_their_gradients_against_torch(nearest, room, monkeypatch):
+    """At the directions of the tries, where nothing is computed again, and at others."""
+    monkeypatch.setattr("r4t.diffusion.exploration.ROOM", room)  # 1: one direction at a time
+    random = torch.Generator().manual_seed(1)
+    means, items = (
+        normalize(torch.randn(*shape, 5, generator=random)) for shape in [(3, 2), (30,)]
+    )
+    sampling = ItemSampling(0.1, nearest)
+    tries = sampling.tries(means, items, [1, 2, 3], 4)
+    weights = torch.randn(3, 4, 2, generator=random)
+    for each in (means, normalize(means + 0.2)):
+        one, other = each.clone().requires_grad_(), each.clone().requires_grad_()
+        logs = sampling.log_probs(one, items, tries)
+        logits = torch.einsum("bkd,nd->bkn", other, items) / 0.1
+        if nearest is not None:
+            chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(2, tries.candidates, True)
+            logits = logits.masked_fill(~chosen, -torch.inf)
+        exact = logits.log_softmax(-1).gather(2, tries.items.transpose(1, 2)).transpose(1, 2)
+        torch.testing.assert_close(logs, exact, atol=2e-5, rtol=1e-5)
+        gradients = (
+            torch.autograd.grad((x * weights).sum(), y) for x, y in [(logs, one), (exact, other)]
+        )
+        torch.testing.assert_close(*(pair[0] for pair in gradients), atol=2e-4, rtol=1e-4)
+
+
 def test_gaussian_log_probabilities_differ_as_those_of_torch():
     noise = GaussianNoise(sigma=0.3)
     tries = noise.tries(MEANS, ITEMS, [4], 5)
