@@ -18,15 +18,16 @@ from r4t.targets import TargetSets
 pytestmark = pytest.mark.e2e
 
 QUERY = "romantic bold"
-LEARNED = ["Nearby words", "Zero-shot", "Zero-shot + choice", "Zero-shot + RRF", "Best-of-5"]
-LEARNED += [
+WRITTEN = ["Nearby words", "Zero-shot", "Zero-shot + choice", "Zero-shot + RRF", "Best-of-5"]
+GRADED = ["Graded nearest sets", "Graded ridge", "Graded regression"]
+LEARNED = [
     f"R4T-{name}{end}" for name in ("FOLM", "Diffusion", "Student") for end in ("", " + choice")
 ]
 LEARNED += ["R4T-Refined"]
 ENDS = ["Random", "Greedy bound", "Oracle"]
-SEARCHING = [*LEARNED, "Greedy bound"]
+SEARCHING = [*WRITTEN, "Graded nearest sets", "Graded regression", *LEARNED, "Greedy bound"]
 RERANKED = ["MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
-METHODS = ["No fan-out", *RERANKED, *LEARNED, *ENDS]
+METHODS = ["No fan-out", *RERANKED, *WRITTEN, *GRADED, *LEARNED, *ENDS]
 DIRECTIONS = ["groundedness", "diversity", "alignment", "composite"]
 
 
@@ -69,19 +70,29 @@ def test_the_run_folder_holds_every_step(run):
         expected += [f"{step}/model/model.safetensors", f"{step}/logs/version_0/metrics.csv"]
     expected += ["targets/config.yaml", "targets/manifest.json", "targets/README.md"]
     expected += ["targets/shard-000-00000.safetensors", "targets/shard-000-00000.json"]
-    for step in ("distill", "accelerate"):
+    for step in ("distill", "accelerate", "refine"):
         expected += [f"{step}/config.yaml", f"{step}/model/config.json"]
         expected += [f"{step}/model/model.safetensors", f"{step}/logs/version_0/metrics.csv"]
-    expected += ["accelerate/model/gate.json", "results/results.json", "results/results.md"]
+    expected += ["accelerate/model/gate.json", "refine/model/gate.json"]
+    expected += ["results/results.json", "results/results.md"]
     assert sorted(set(expected) - files) == []
-    steps = {"warm_start", "tune", "targets", "distill", "accelerate", "results"}
+    steps = {
+        "warm_start",
+        "tune",
+        "targets",
+        "distill",
+        "accelerate",
+        "refine",
+        "results",
+        "graded",
+    }
     steps |= {"catalog", "queries"}
     assert {path.name for path in run.iterdir()} == steps | {
         "run.json",
         "README.md",
         "quickstart.json",
     }
-    trained = ("warm_start", "tune", "distill", "accelerate")
+    trained = ("warm_start", "tune", "distill", "accelerate", "refine")
     assert {f"{step}/checkpoints/last.ckpt" for step in trained} <= files
     readme = (run / "README.md").read_text(encoding="utf-8")
     assert all(f"`{step}/" in readme for step in steps)
@@ -92,10 +103,12 @@ def test_every_sample_is_written_or_counted(run):
     model, data = told["model"]["init_args"], told["data"]["init_args"]
     queries = told["trainer"]["limit_predict_batches"] * data["batch_size"]
     manifest = sets.manifest
-    assert manifest.drawn == queries * model["sampling"]["samples"]
+    # MMR and k-means give one set each.
+    candidates = model["sampling"]["samples"] + len(model["teachers"]) - 1
+    assert manifest.drawn == queries * candidates
     assert manifest.sets + sum(manifest.dropped.values()) == manifest.drawn
-    kept = round(model["keep"]["init_args"]["share"] * model["sampling"]["samples"])
-    assert manifest.sets + manifest.dropped["no sub-query"] == queries * kept
+    assert sum(each["candidates"] for each in manifest.teachers.values()) == manifest.drawn
+    assert sum(each["kept"] for each in manifest.teachers.values()) == manifest.sets
     catalog = Catalog.load(run / "catalog")
     assert (manifest.fingerprint, manifest.dim) == (catalog.fingerprint, catalog.dim)
     shard = sets.shard(0)
@@ -139,7 +152,7 @@ def test_the_table_has_every_method(run):
         assert (run / "results" / f"{plot}.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("model", ["diffusion", "student", "folm", "zero-shot"])
+@pytest.mark.parametrize("model", ["refined", "diffusion", "student", "folm", "zero-shot"])
 def test_retrieve_answers_with_distinct_items(run, capsys, model):
     answer = ask(capsys, run, "--with", model)
     catalog = Catalog.load(run / "catalog")
@@ -154,7 +167,7 @@ def test_retrieve_answers_with_distinct_items(run, capsys, model):
     assert found == pytest.approx(cosines, abs=1e-4)
     by_words = [item["subquery"].startswith(QUERY) for item in answer["items"]]
     assert (
-        by_words == [model not in ("diffusion", "student")] * 10
+        by_words == [model not in ("refined", "diffusion", "student")] * 10
     )  # expansions of the query, or no words at all
 
 
