@@ -44,6 +44,7 @@ def rollout():
             "diversity": torch.tensor([1.0, 1.0, 1.0, 0.0, 0.5, 1.0]),
         },
         advantages=torch.zeros(6),
+        token_advantages=torch.zeros(6, 3),
         mask=fanouts.completion_mask,
     )
 
