@@ -20,6 +20,12 @@ class Tries:
     directions: Tensor  # (B, G, k, d) unit vectors to search with
     items: Tensor | None = None  # (B, G, k) catalog rows, if they are known without a search
     candidates: Tensor | None = None  # (B, k, M) catalog rows that could be drawn; None for all
+    entropy: Tensor | None = None  # (B, k) of the policy in nats; None if it never changes
+
+    def flat(self, rows: Sequence[int] | slice = slice(None)) -> tuple[Tensor, Tensor | None]:
+        """Return directions (n, k, d) and, if known, items (n, k) of n of the B·G sets."""
+        items = None if self.items is None else self.items.flatten(0, 1)[rows]
+        return self.directions.flatten(0, 1)[rows], items
 
 
 class Exploration(ABC):
@@ -77,14 +83,18 @@ class ItemSampling(Exploration):
         candidates = None
         if self.nearest is not None and self.nearest < len(items):
             candidates = (means @ items.T).topk(self.nearest).indices
-        chances = (self._logits(means, items, candidates)).softmax(-1)
+        logits = self._logits(means, items, candidates)
+        chances = logits.softmax(-1)
+        # −Σ p log p with log p = logits − log Z, and log Z read off the likeliest item.
+        surprise = logits.amax(-1) - chances.amax(-1).log()
+        entropy = surprise - torch.linalg.vecdot(chances, logits)
         sums = chances.double().cumsum(-1)  # (B, k, M)
         noise = seeded_noise(seeds, (size, group), means.device)()
         uniform = torch.special.ndtr(noise.double()) * sums[..., -1:]
         places = torch.searchsorted(sums, uniform).clamp(max=sums.shape[-1] - 1)  # (B, k, G)
         rows = places if candidates is None else candidates.gather(2, places)
         rows = rows.transpose(1, 2)
-        return Tries(places.transpose(1, 2), items[rows], rows, candidates)
+        return Tries(places.transpose(1, 2), items[rows], rows, candidates, entropy)
 
     def log_probs(self, means: Tensor, items: Tensor, tries: Tries) -> Tensor:
         """See ``Exploration``."""
