@@ -23,8 +23,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from r4t.grpo.monitor.collapse import Alarm
-from r4t.grpo.monitor.watchdog import Watchdog
+from r4t.training.collapse import Alarm
+from r4t.training.watchdog import Watchdog
 
 HALF, PARSED, IN_A_ROW = 0.5, 0.7, 2
 ANSWERS = ("facet recall", "recall")  # the first one in a row counts

@@ -21,7 +21,8 @@ RESERVED = {
     *("clipped", "kl_new_old", "kl_old_new", "entropy", "truncated", "zero_variance"),
     *("subqueries", "duplicate_subqueries", "query_copies", "universal_subqueries"),
     *("commonest_word", "alarms", "generate", "encode", "search", "score", "update", "step"),
-    *("query_free", "compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
+    *("query_free", "credit", "backend_gap", "pull"),
+    *("compute", "reset", "clone", "plot", "persistent", "set_dtype", "add_metrics"),
     *("compute_groups", "metric_state", "prefix", "postfix"),
 }
 FACTS_FILE = "objectives.json"  # beside a saved model

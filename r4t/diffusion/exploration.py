@@ -33,6 +33,12 @@ class Tries:
     items: Tensor | None = None  # (B, G, k) catalog rows, if they are known without a search
     candidates: Tensor | None = None  # (B, k, M) catalog rows that could be drawn; None for all
     policy: Softmax | None = None  # that items were drawn from
+    entropy: Tensor | None = None  # (B, k) of the policy in nats; None if it never changes
+
+    def flat(self, rows: Sequence[int] | slice = slice(None)) -> tuple[Tensor, Tensor | None]:
+        """Return directions (n, k, d) and, if known, items (n, k) of n of the B·G sets."""
+        items = None if self.items is None else self.items.flatten(0, 1)[rows]
+        return self.directions.flatten(0, 1)[rows], items
 
 
 class Exploration(ABC):
@@ -95,7 +101,9 @@ class ItemSampling(Exploration):
         rows = places if candidates is None else candidates.gather(2, places)
         rows = rows.transpose(1, 2)
         directions = F.embedding(rows, items)
-        return Tries(places.transpose(1, 2), directions, rows, candidates, policy)
+        # −Σ p log p, with log p = cosine / τ − log Z
+        entropy = policy.log_sums - (means * policy.expected).sum(-1) / self.temperature
+        return Tries(places.transpose(1, 2), directions, rows, candidates, policy, entropy)
 
     def log_probs(self, means: Tensor, items: Tensor, tries: Tries) -> Tensor:
         """See ``Exploration``. Only its first derivatives are right.

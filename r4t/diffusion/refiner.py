@@ -1,6 +1,7 @@
 """A generator and a reward → the generator refined by what its own sets are worth (stage 5)."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from r4t.choice import QueryTime
 from r4t.credit import Credit, LeaveOneOut
 from r4t.data.queries import Query
-from r4t.diffusion.exploration import Exploration, ItemSampling, Tries
+from r4t.diffusion.exploration import Exploration, ItemSampling
 from r4t.diffusion.gate import Deployed, compare
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
@@ -29,6 +30,7 @@ from r4t.sets import SetBatch
 from r4t.support.files import write_text
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, WarmupCosine
+from r4t.training.rollouts import RolloutModule
 from r4t.training.soft_grpo import SoftGRPO, TokenCounts, member_advantage
 
 GRPO = SoftGRPO(group_size=16, updates=1)
@@ -73,7 +75,7 @@ class Start:
         return generator.train()
 
 
-class RetrieverRefiner(GeneratorModule):
+class RetrieverRefiner(RolloutModule, GeneratorModule):
     """Step 5: the retriever itself is a policy, refined by Soft-GRPO on the items it returns.
 
     For each query it generates k directions, tries G sets around them (``exploration``), scores what
@@ -140,7 +142,6 @@ class RetrieverRefiner(GeneratorModule):
         self.credit = LeaveOneOut() if credit is None else credit
         self.pull, self.max_loss = pull, max_loss
         self._started = (start.load(opened).requires_grad_(False).eval(),) if pull else ()
-        self.rollout: SetRollout | None = None
         self._items: Tensor | None = None
 
     @property
@@ -150,12 +151,14 @@ class RetrieverRefiner(GeneratorModule):
             self._items = self.searcher.catalog.embeddings.to(self.device)
         return self._items
 
-    @property
-    def last_step(self) -> float:
-        """Optimizer step at which training ends: Lightning's estimate counts each rollout once."""
-        steps, limit = self.trainer.estimated_stepping_batches, self.trainer.max_steps
-        steps *= self.grpo.updates
-        return min(steps, limit) if limit >= 0 else steps
+    def exchange(self, rows: Sequence[int]) -> SetBatch:
+        """Give each of n queries of the last rollout what was tried in each of n ``rows``."""
+        rollout, count = self.rollout, len(rows)
+        owners = [row // self.grpo.group_size for row in rows for _ in rows]
+        queries = [rollout.queries[owner] for owner in owners]
+        return self._retrieve(
+            queries, rollout.vectors[owners], rollout.tries.flat(list(rows) * count)
+        )
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Try sets, score them, and step the generator ``updates`` times."""
@@ -176,7 +179,8 @@ class RetrieverRefiner(GeneratorModule):
         with torch.enable_grad():
             means = self.directions(self.generator, vectors, seeds)
         tries = self.exploration.tries(means.detach(), self.items, tried, group)
-        sets = self._retrieve(batch, vectors, tries)
+        repeated = [query for query in batch for _ in range(group)]
+        sets = self._retrieve(repeated, vectors.repeat_interleave(group, 0), tries.flat())
         components = self.reward.components(sets)
         rewards = self.reward.total(components, step)
         credits = self.credit(self.reward, sets, components, step)
@@ -206,30 +210,24 @@ class RetrieverRefiner(GeneratorModule):
         """Return a generator's directions (B, k, d), anchored as they will be at query time."""
         return anchored(vectors, generator.rows(vectors, seeds), self.query_time.anchor)
 
-    def _retrieve(self, queries: list[Query], vectors: Tensor, tries: Tries) -> SetBatch:
-        """Return the B·G sets that the tries retrieve, with references if there are any."""
-        searcher, pool_size, group = (
-            self.searcher,
-            self.retrieval.pool_size,
-            tries.directions.shape[1],
-        )
-        repeated = [query for query in queries for _ in range(group)]
-        query = vectors.repeat_interleave(group, 0).to(searcher.catalog.embeddings)
-        directions = tries.directions.flatten(0, 1).to(query)
-        texts = [query.text for query in repeated]
-        if tries.items is None:
-            sets = searcher.retrieve(query, directions, query_texts=texts, pool_size=pool_size)
-        elif pool_size is None:
-            rows = tries.items.flatten(0, 1).to(query.device)
-            sets = searcher.gathered(query, rows, directions, query_texts=texts)
-        else:  # an item's neighbors are searched for once
-            keys: list[list[Any]] = [
-                [("item", row) for row in rows] for rows in tries.items.flatten(0, 1).tolist()
-            ]
+    def _retrieve(
+        self, queries: list[Query], vectors: Tensor, tried: tuple[Tensor, Tensor | None]
+    ) -> SetBatch:
+        """Retrieve n sets for n queries: directions (n, k, d), and their items (n, k) if known."""
+        searcher, pool_size, (directions, items) = self.searcher, self.retrieval.pool_size, tried
+        query = vectors.to(searcher.catalog.embeddings)
+        directions = directions.to(query)
+        texts = [query.text for query in queries]
+        if items is not None and pool_size is None:
+            sets = searcher.gathered(query, items.to(query.device), directions, query_texts=texts)
+        else:
+            keys: list[list[Any]] | None = None
+            if items is not None:  # an item's neighbors are searched for once
+                keys = [[("item", row) for row in rows] for rows in items.tolist()]
             sets = searcher.retrieve(
                 query, directions, query_texts=texts, pool_size=pool_size, keys=keys
             )
-        return sets.extended(references=searcher.references(repeated))
+        return sets.extended(references=searcher.references(queries))
 
     def _update(self, rollout: SetRollout) -> dict[str, Tensor]:
         """Step the generator ``updates`` times on a rollout; return what to log."""

@@ -33,8 +33,9 @@ def set_statistics(rollout: SetRollout, reward: Reward, step: int) -> dict[str, 
     Returns:
         ``train/reward/mean`` and ``train/reward/spread``, the mean deviation within a group;
         ``train/zero_variance/share`` of groups without any; for each objective ``mean``,
-        ``weighted`` (its part of the reward) and, if it is partial, the share ``unscored``; and
-        ``train/distinct_items/mean`` per set.
+        ``weighted`` (its part of the reward) and, if it is partial, the share ``unscored``;
+        ``train/distinct_items/mean`` per set; and, unless it never changes, the mean entropy of what
+        is tried in place of a direction, ``train/entropy/mean``, in nats.
     """
     grouped = rollout.rewards.view(len(rollout.queries), -1)
     numbers = {
@@ -43,6 +44,8 @@ def set_statistics(rollout: SetRollout, reward: Reward, step: int) -> dict[str, 
         "train/zero_variance/share": flat_groups(grouped).float().mean(),
         "train/distinct_items/mean": distinct_count(rollout.items).float().mean(),
     }
+    if rollout.tries.entropy is not None:
+        numbers["train/entropy/mean"] = rollout.tries.entropy.mean()
     for name, part in reward.weighted(rollout.components, step).items():
         scores = rollout.components[name]
         numbers[f"train/{name}/mean"] = scores.nanmean()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from r4t.errors import InputError, check_least, nearest
-from r4t.fanout.reading import list_ends, read_entries, without_tags
+from r4t.fanout.reading import entry_spans, find_entries, list_ends, read_entries, without_tags
 from r4t.geometry import check_anchor
 
 TASKS = ("oar", "wscr")  # built-in prompts
@@ -55,12 +55,7 @@ class ListFormat(ABC):
             >>> Lines().spans("linen shirt\n\n straw hat ")
             [(0, 11), (14, 23)]
         """
-        places, start = list[tuple[int, int] | None](), max(completion.rfind("</think>"), 0)
-        for entry in self.read(completion):
-            place = completion.find(entry, start)
-            places.append(None if place < 0 else (place, place + len(entry)))
-            start = start if place < 0 else place + len(entry)
-        return places
+        return find_entries(self.read(completion), completion)
 
     def spec(self, entry: str) -> dict[str, Any]:
         """Return what ``load_format`` rebuilds it from."""
@@ -155,6 +150,10 @@ class JsonList(ListFormat):
     def read(self, completion: str) -> list[str]:
         """Return the entries of the first list inside ``<queries>``."""
         return read_entries(completion)
+
+    def spans(self, completion: str) -> list[tuple[int, int] | None]:
+        """See ``ListFormat.spans``; drafts outside the list that is read do not count."""
+        return entry_spans(completion)
 
     def complete(self, completion: str, set_size: int) -> bool:
         """Whether it has the closing tag outside any thought."""

@@ -155,26 +155,33 @@ class FanoutModel(nn.Module):
     def members(self, fanouts: Fanouts) -> Tensor:
         """Return (B·G, T) the member that each completion token belongs to, −1 for tokens of the format.
 
-        A token belongs to the member whose entry has most of its characters, white space apart.
+        A token belongs to the member whose entry has most of its characters, the first among equals.
         """
         owners = torch.full(fanouts.completion_ids.shape, -1)
         opening = len(self.opening())
         for row, (text, ids) in enumerate(zip(fanouts.texts, fanouts.completion_ids.tolist())):
+            written = [-1] * len(text)  # the member of each character
+            for member, span in enumerate(self.form.list_format.spans(text)[: self.form.set_size]):
+                if span is not None:
+                    written[slice(*span)] = [member] * (span[1] - span[0])
             length = int(fanouts.completion_mask[row].sum())
-            spans = self.form.list_format.spans(text)[: self.form.set_size]
-            ends = self._ends(tuple(ids[:length]), text[opening:])
-            for token, (start, end) in enumerate(zip([0, *ends], ends)):
-                owners[row, token] = _owner(start + opening, end + opening, text, spans)
+            for token, (start, end) in enumerate(self._places(ids[:length], text[opening:])):
+                wrote = [each for each in written[opening + start : opening + end] if each >= 0]
+                owners[row, token] = max(wrote, key=wrote.count, default=-1)
         return owners.to(fanouts.completion_ids.device)
 
-    def _ends(self, ids: tuple[int, ...], text: str) -> list[int]:
-        """Return how many characters of a text have been written after each token."""
-        decode = self.tokenizer.decode
-        ends = list(accumulate(len(self._pieces.get([token], self._decoded)[0]) for token in ids))
-        if ends and ends[-1] == len(text):
-            return ends
-        # Some characters take several tokens, or the decoder drops spaces.
-        return [len(decode(ids[: n + 1], skip_special_tokens=True)) for n in range(len(ids))]
+    def _places(self, ids: list[int], text: str) -> list[tuple[int, int]]:
+        """Return the (start, end) of the characters that each token wrote, equal if it wrote none.
+
+        If a character takes several tokens, each of them wrote it.
+        """
+        pieces = self._pieces.get(ids, self._decoded)
+        ends = list(accumulate(map(len, pieces)))
+        if ends and ends[-1] != len(text):  # a character of several tokens, or spaces were dropped
+            decode = self.tokenizer.decode
+            ends = [len(decode(ids[: n + 1], skip_special_tokens=True)) for n in range(len(ids))]
+        steps = zip([0, *ends], ends, pieces)
+        return [(min(start, end - bool(piece)), end) for start, end, piece in steps]
 
     def _decoded(self, tokens: list[int]) -> list[str]:
         return [self.tokenizer.decode([token], skip_special_tokens=True) for token in tokens]
@@ -281,12 +288,3 @@ class FanoutModel(nn.Module):
 
     def _parse(self, queries: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
         return [self.form.parse(query, text) for query, text in zip(queries, texts)]
-
-
-def _owner(start: int, end: int, text: str, spans: Sequence[tuple[int, int] | None]) -> int:
-    """Return the entry that has most of the characters from start to end, −1 if none has any."""
-    while start < end and text[start].isspace():
-        start += 1
-    shared = [0 if span is None else min(end, span[1]) - max(start, span[0]) for span in spans]
-    best = max(range(len(shared)), key=shared.__getitem__, default=-1)
-    return best if best >= 0 and shared[best] > 0 else -1

@@ -15,6 +15,7 @@ entry. Text outside the tag may be a draft or an echo of the prompt. Within the 
 """
 
 import re
+from collections.abc import Sequence
 
 _THOUGHT = re.compile(r"(</?think>)", re.IGNORECASE)
 _TAG = re.compile(r"<\s*(/?)\s*queries\s*>", re.IGNORECASE)
@@ -54,14 +55,39 @@ def read_entries(completion: str) -> list[str]:
         >>> read_entries('<queries>[{"query": "linen shirt"}, {"query": "straw h')
         ['linen shirt']
     """
-    pieces = _TAG.split(outside_thoughts(completion))  # text, slash, text, slash, text …
-    pieces[-1] = _CUT_TAG.sub("", pieces[-1])
-    for place in range(2, len(pieces), 2):
-        if not pieces[place - 1]:
-            entries = _entries(pieces[place], cut=place + 1 == len(pieces))
-            if entries := [text for text in map(_clean, entries) if text]:
-                return _without_marks(entries)
-    return []
+    return _read(outside_thoughts(completion))[0]
+
+
+def entry_spans(completion: str) -> list[tuple[int, int] | None]:
+    r"""Return the places of what ``read_entries`` returns, as ``find_entries`` does.
+
+    Examples:
+        >>> entry_spans('a hat? <queries>["hat", "caf\\u00e9", "belt"]</queries>')
+        [(18, 21), None, (38, 42)]
+    """
+    pieces = _outside(completion)
+    places = [start + number for start, piece in pieces for number in range(len(piece))]
+    text = "".join(piece for _, piece in pieces)
+    entries, start, end = _read(text)
+    spans = find_entries(entries, text, start, end)
+    return [span and (places[span[0]], places[span[1] - 1] + 1) for span in spans]
+
+
+def find_entries(
+    entries: Sequence[str], text: str, start: int = 0, end: int | None = None
+) -> list[tuple[int, int] | None]:
+    """Look for entries one after another between two places of a text, with no word beside them.
+
+    Returns:
+        (start, end) of the characters of each; None for one that is not there.
+    """
+    spans, end = list[tuple[int, int] | None](), len(text) if end is None else end
+    for entry in entries:
+        whole = re.compile(rf"(?<!\w)(?<!\w ){re.escape(entry)}(?! ?\w)")
+        match = whole.search(text, start, end)
+        spans.append(match and match.span())
+        start = match.end() if match else start
+    return spans
 
 
 def outside_thoughts(completion: str) -> str:
@@ -74,15 +100,35 @@ def outside_thoughts(completion: str) -> str:
         >>> outside_thoughts("<think>hm</think>yes"), outside_thoughts("hm</think>yes")
         ('yes', 'yes')
     """
-    text, thinking = "", False
+    return "".join(piece for _, piece in _outside(completion))
+
+
+def _outside(completion: str) -> list[tuple[int, str]]:
+    """Return the pieces outside ``<think>``, each with its place in the completion."""
+    pieces, place, thinking = list[tuple[int, str]](), 0, False
     for piece in _THOUGHT.split(completion):
         tag = piece.lower()
         if tag == "</think>" and not thinking:
-            text = ""
+            pieces = []
         elif tag not in ("<think>", "</think>") and not thinking:
-            text += piece
+            pieces.append((place, piece))
         thinking = tag == "<think>" or (thinking and tag != "</think>")
-    return text
+        place += len(piece)
+    return pieces
+
+
+def _read(text: str) -> tuple[list[str], int, int]:
+    """Return the entries of a text without thoughts, and where their block begins and ends."""
+    tags = list(_TAG.finditer(text))
+    ends = [*(tag.start() for tag in tags[1:]), len(text)]
+    for tag, end in zip(tags, ends):
+        if not tag.group(1):
+            cut = tag is tags[-1]
+            block = text[tag.end() : end]
+            entries = _entries(_CUT_TAG.sub("", block) if cut else block, cut)
+            if entries := [entry for entry in map(_clean, entries) if entry]:
+                return _without_marks(entries), tag.end(), end
+    return [], 0, 0
 
 
 def list_ends(completion: str) -> bool:

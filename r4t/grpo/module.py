@@ -1,5 +1,6 @@
 """Queries → a fan-out language model tuned by Soft-GRPO (stage 1)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,10 +8,12 @@ from torch import Tensor
 
 from r4t.credit import Credit, WholeSet
 from r4t.data.queries import Query
+from r4t.fanout.exchange import exchanged
 from r4t.fanout.language_model import LanguageModelSource, Pretrained
 from r4t.fanout.model import Fanouts
 from r4t.grpo.monitor.statistics import (
     backend_gap,
+    gaming_statistics,
     policy_statistics,
     rollout_statistics,
     speed_statistics,
@@ -19,19 +22,21 @@ from r4t.grpo.policy import without_dropout
 from r4t.grpo.rollout import Rollout
 from r4t.grpo.training import FanoutModule
 from r4t.reward import Reward
+from r4t.sets import SetBatch
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, WarmupConstant
+from r4t.training.rollouts import RolloutModule
 from r4t.training.soft_grpo import SoftGRPO, TokenCounts, member_advantage
 
 GRPO = SoftGRPO()
 
 
-class FanoutTuner(FanoutModule):
+class FanoutTuner(RolloutModule, FanoutModule):
     """Step 1: Soft-GRPO on a set-level reward (paper, eqs 6 to 8).
 
     Each training step samples G fan-outs per query, retrieves, scores, and makes ``updates``
-    optimizer steps on them. ``global_step``, ``max_steps`` and the schedule count optimizer steps.
-    Dropout of the model is off, so that the policy that learns is the one that sampled.
+    optimizer steps on them. Dropout of the model is off, so that the policy that learns is the one
+    that sampled.
 
     Args:
         run: Run folder.
@@ -61,19 +66,27 @@ class FanoutTuner(FanoutModule):
         without_dropout(self.fanout.lm)
         self.grpo, self.credit = grpo, WholeSet() if credit is None else credit
         self.automatic_optimization = False
-        self.rollout: Rollout | None = None
-
-    @property
-    def last_step(self) -> float:
-        """Optimizer step at which training ends: Lightning's estimate counts each rollout once."""
-        steps, limit = self.trainer.estimated_stepping_batches, self.trainer.max_steps
-        steps *= self.grpo.updates
-        return min(steps, limit) if limit >= 0 else steps
 
     def on_train_start(self) -> None:
         """Check what is read, and give the backend the weights to begin with."""
         super().on_train_start()
+        self.weights_replaced()
+
+    def weights_replaced(self) -> None:
+        """Give the backend the weights."""
         self.fanout.backend.sync(self.fanout)
+
+    def rollout_metrics(self) -> dict[str, float]:
+        """Return signs that the reward is gamed (``monitor.gaming``)."""
+        return gaming_statistics(self.rollout)
+
+    def exchange(self, rows: Sequence[int]) -> SetBatch:
+        """Read the completion of each of n rows as the answer to the query of each."""
+        rollout, group = self.rollout, self.grpo.group_size
+        queries = [rollout.queries[row // group] for row in rows]
+        completions = [rollout.fanouts.texts[row] for row in rows]
+        form, pool_size = self.fanout.form, self.retrieval.pool_size
+        return exchanged(queries, completions, form, self.searcher, pool_size)
 
     def training_step(self, batch: list[Query], batch_idx: int) -> None:
         """Roll out, score, and step the policy ``updates`` times."""
@@ -82,7 +95,7 @@ class FanoutTuner(FanoutModule):
         self.log_numbers(rollout_statistics(rollout, self.reward, step), size)
         with self.watch.part("update"):
             self.log_numbers(self._update(rollout), size)
-            self.fanout.backend.sync(self.fanout)
+            self.weights_replaced()
         tokens = int(rollout.fanouts.completion_mask.sum())
         self.log_numbers(speed_statistics(self.watch.take(), tokens, self.searcher), size)
 

@@ -1,26 +1,12 @@
 """A reward → tried on a few sets before any model writes, so that a fit fails early or not at all."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import torch
+from collections.abc import Sequence
 
 from r4t.data.queries import Query
 from r4t.fanout.formats import FanoutFormat
 from r4t.reward import Reward
 from r4t.search import Searcher
-from r4t.support.randomness import random_states, set_random_states
-
-
-@contextmanager
-def unnoticed(searcher: Searcher) -> Iterator[None]:
-    """Leave random states as they were, and counters and times of the searcher at 0."""
-    states = random_states(torch.device("cpu"))
-    yield
-    set_random_states(states, torch.device("cpu"))
-    for counter in (searcher.watch, searcher.vectors, searcher.neighbors):
-        if counter is not None:
-            counter.take()
+from r4t.training.rollouts import unnoticed
 
 
 def try_reward(

@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from benchmarks import bundles, figure4, watchdog
-from r4t.grpo.monitor.collapse import Rises
-from r4t.grpo.monitor.watchdog import Watchdog
+from r4t.training.collapse import Rises
+from r4t.training.watchdog import Watchdog
 
 HELD = {"diversity": 0.5, "recall": 0.4, "parsed": 1.0, "universal_subqueries": 0.1}
 

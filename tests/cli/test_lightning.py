@@ -42,8 +42,8 @@ SETTINGS = {
                 "init_args": {"every": 1},
             },
             {
-                "class_path": "r4t.grpo.monitor.watchdog.Watchdog",
-                "init_args": {"action": "r4t.grpo.monitor.watchdog.RollBack", "window": 2},
+                "class_path": "r4t.training.watchdog.Watchdog",
+                "init_args": {"action": "r4t.training.watchdog.RollBack", "window": 2},
             },
             {"class_path": "r4t.training.callbacks.KeepLast", "init_args": {"every": 1}},
             {"class_path": "r4t.training.callbacks.Export"},

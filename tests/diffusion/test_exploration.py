@@ -23,6 +23,20 @@ def test_item_probabilities_by_hand():
     assert torch.equal(tries.directions, ITEMS[tries.items])
 
 
+def test_the_entropy_of_item_sampling_by_hand():
+    # 2/3, 1/6, 1/6: −2/3 ln(2/3) − 1/3 ln(1/6) nats. Two nearest of .6, .8: weights 4^.6, 4^.8.
+    tries = ItemSampling(temperature=1 / math.log(4)).tries(MEANS[:, :1], ITEMS, [3], 2)
+    expected = -2 / 3 * math.log(2 / 3) - 1 / 3 * math.log(1 / 6)
+    assert tries.entropy.tolist() == [[pytest.approx(expected)]]
+    near = ItemSampling(1 / math.log(4), nearest=2).tries(MEANS[:, 1:], ITEMS, [3], 2)
+    p = 4**0.6 / (4**0.6 + 4**0.8)
+    assert near.entropy.item() == pytest.approx(-p * math.log(p) - (1 - p) * math.log(1 - p))
+    # At a low temperature one of many items is certain.
+    certain = ItemSampling(0.001).tries(MEANS, ITEMS, [3], 2)
+    assert certain.entropy.abs().max() < 1e-4
+    assert GaussianNoise().tries(MEANS, ITEMS, [3], 2).entropy is None
+
+
 def test_items_are_drawn_as_often_as_their_probability_says():
     sampling = ItemSampling(temperature=1 / math.log(4))
     tries = sampling.tries(MEANS, ITEMS, [7], 20_000)

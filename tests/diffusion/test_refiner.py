@@ -23,9 +23,11 @@ from r4t.reward import Reward
 from r4t.search import Retrieval
 from r4t.support.seeds import query_seed
 from r4t.training.callbacks import Export, KeepLast
+from r4t.training.collapse import Deaf
 from r4t.training.learning_rate import WarmupConstant
 from r4t.training.query_data import QueryData
 from r4t.training.soft_grpo import SoftGRPO
+from r4t.training.watchdog import RollBack, Watchdog
 from tests.diffusion.conftest import adam
 from tests.diffusion.test_ranks import DIM, trainer
 
@@ -232,18 +234,27 @@ class Stop(Callback):
 def test_a_killed_refinement_goes_on_to_the_same_weights(place):
     def train(*callbacks, checkpoint=None):
         model = refiner(place, pull=0.01)
-        every = [EMAWeightAveraging(decay=0.7, update_every_n_steps=1), KeepLast(every=1)]
+        watchdog = Watchdog(RollBack(), window=2, rules=[Deaf(fall=2.0)])  # never holds
+        every = [EMAWeightAveraging(decay=0.7, update_every_n_steps=1), watchdog, KeepLast(every=1)]
         settings = {"max_steps": 7, "enable_checkpointing": True}
         settings["default_root_dir"] = str(place.step("refine"))
         running = trainer(*every, *callbacks, **settings)
         running.fit(model, data(place), ckpt_path=checkpoint)
+        snapshot = watchdog.action.healthy
+        seen.append((watchdog.detector.state(), snapshot["rollout"], snapshot["averages"]))
         return torch.cat([p.flatten() for p in model.generator.parameters()])
 
+    seen = []
     whole = train()
     with pytest.raises(SystemExit):
         train(Stop())
     last = place.step("refine") / "checkpoints" / "last.ckpt"
     assert torch.equal(train(checkpoint=str(last)), whole)
+    (rows, number, averages), (rows_after, number_after, averages_after) = seen
+    assert json.dumps(rows) == json.dumps(rows_after)
+    assert number == number_after > 0
+    for name, weight in averages[0].items():
+        assert torch.equal(weight, averages_after[0][name])
 
 
 def test_two_processes_refine_as_one_does(place, tmp_path):

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from benchmarks.watchdog import alarms
-from r4t.grpo.monitor.watchdog import Watchdog
 from r4t.objective import Objective
 from r4t.testing import ContractError, check_objective
+from r4t.training.watchdog import Watchdog
 from tests.docs.blocks import ROOT
 
 # The last bits of embeddings, and so their fingerprint, depend on the processor.
@@ -92,7 +92,7 @@ def of_a_trained_run(lines: Sequence[str], place: Path) -> list[str]:
 ELSEWHERE = {
     ("docs/recipes/catalog.md", "│  1 │ "): of_a_trained_run,
     ("docs/recipes/objective.md", "r4t.testing.contract.ContractError: "): of_the_contract,
-    ("docs/recipes/weights.md", "UserWarning: Tuning shows "): of_the_watchdog,
+    ("docs/recipes/weights.md", "UserWarning: Training shows "): of_the_watchdog,
 }
 
 

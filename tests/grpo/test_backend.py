@@ -12,12 +12,12 @@ from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.fanout.vllm import VllmServer
 from r4t.filters import Filter
-from r4t.grpo.monitor.collapse import CollapseDetector, standard_rules
-from r4t.grpo.monitor.watchdog import RollBack
 from r4t.grpo.training import Sampling
 from r4t.reward import Reward
 from r4t.synthesis import SampledModel, SynthesisTrainer, Synthesizer, Writing
+from r4t.training.collapse import CollapseDetector, standard_rules
 from r4t.training.query_data import QueryData
+from r4t.training.watchdog import RollBack
 from tests.vllm_server import SeedsOfServer, replace_broadcast, sampled, serving
 
 pytest.importorskip("openai", reason="the extra vllm is not installed")

@@ -17,15 +17,15 @@ from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.grpo.module import FanoutTuner
-from r4t.grpo.monitor.collapse import Rule
 from r4t.grpo.monitor.rollout_tables import SampleTable
-from r4t.grpo.monitor.watchdog import RollBack, Watchdog
 from r4t.grpo.training import Sampling, adamw
 from r4t.grpo.warm_start import WarmStart
 from r4t.reward import Ramp, Reward
 from r4t.support.configs import configs_folder
 from r4t.training.callbacks import KeepLast
+from r4t.training.collapse import Rule
 from r4t.training.learning_rate import WarmupLinear
+from r4t.training.watchdog import RollBack, Watchdog
 
 TIMED = ("seconds", "tokens_per_second", "hits")  # what differs from one run to the next
 STEPS = 8  # 24 queries in batches of 4: an epoch ends after the sixth, or is cut after the fourth

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from r4t.errors import check_least
-from r4t.grpo.monitor.statistics import RolloutCallback
+from r4t.grpo.monitor.statistics import FanoutCallback
 from r4t.grpo.rollout import Rollout
 
 Row = dict[str, Any]
@@ -52,7 +52,7 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-class SampleTable(RolloutCallback):
+class SampleTable(FanoutCallback):
     """Writes the completions of a rollout with their scores as a JSON Lines table.
 
     The first rollout and every ``every``-th go to ``FOLDER/version_N/rollout-NUMBER.jsonl``, one

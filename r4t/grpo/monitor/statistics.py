@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 
-from r4t.errors import InputError
 from r4t.geometry import distinct_count
 from r4t.grpo.monitor.gaming import gaming
 from r4t.grpo.rollout import Rollout
 from r4t.reward import Reward
 from r4t.search import Searcher
+from r4t.training.rollouts import RolloutCallback
 from r4t.training.soft_grpo import flat_groups, group_spread
 
 
@@ -120,26 +120,14 @@ def gaming_statistics(rollout: Rollout) -> dict[str, float]:
     return gaming([query.text for query in rollout.queries], rollout.fanouts.subqueries)
 
 
-class RolloutCallback(Callback):
+class FanoutCallback(RolloutCallback):
     """Reads the rollouts of a ``FanoutTuner``, and refuses any other module (``InputError``)."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the module, and begin a fit."""
-        if stage != "fit":
-            return
-        if not hasattr(pl_module, "rollout"):
-            raise InputError(
-                expected=f"a FanoutTuner, whose rollouts {type(self).__name__} reads",
-                found=f"a {type(pl_module).__name__}, which has none",
-                remedy="Remove the callback from this step.",
-            )
-        self.reset(pl_module)
-
-    def reset(self, module: Any) -> None:
-        """Forget an earlier fit."""
+    reads = ("rollout", "fanout")
+    modules = "a FanoutTuner"
 
 
-class FanoutStatistics(RolloutCallback):
+class FanoutStatistics(FanoutCallback):
     """Logs, for each process's rollouts, signs that a reward is gamed (``monitor.gaming``)."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:

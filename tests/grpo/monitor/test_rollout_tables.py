@@ -32,6 +32,7 @@ def rollout():
         rewards=torch.tensor([0.25, 0.75, 0.5, NAN]),
         components={"diversity": torch.tensor([1.0, 0.5, 0.0, NAN])},
         advantages=torch.tensor([-1.0, 1.0, 0.0, 0.0]),
+        token_advantages=torch.zeros(4, 1),
         mask=torch.ones(4, 1),
     )
 

@@ -44,6 +44,7 @@ def rollout():
             "diversity": torch.tensor([1.0, 1.0, 1.0, 0.0, 0.5, 1.0]),
         },
         advantages=torch.zeros(6),
+        token_advantages=torch.zeros(6, 3),
         mask=fanouts.completion_mask,
     )
 
@@ -150,6 +151,6 @@ def test_gaming_is_logged_for_each_rollout(tiny, tmp_path):
 def test_a_module_without_rollouts_is_refused(callback):
     trainer = Trainer(callbacks=[callback], logger=False, enable_checkpointing=False)
     name = type(callback).__name__
-    message = f"a FanoutTuner, whose rollouts {name} reads, but found a LightningModule, which"
+    message = f"a FanoutTuner, whose rollouts {name} reads, but found a LightningModule\\."
     with pytest.raises(InputError, match=message):
         callback.setup(trainer, LightningModule(), "fit")

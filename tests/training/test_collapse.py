@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.grpo.monitor.collapse import (
+from r4t.training.collapse import (
     REWARD,
     AuditGap,
     BestWindow,

@@ -11,11 +11,11 @@ from lightning.pytorch import Callback, LightningModule
 
 from r4t.errors import InputError
 from r4t.fanout.model import FanoutModel
-from r4t.grpo.monitor.collapse import REWARD, AuditGap, BestWindow, Narrows, Rises, Rule
 from r4t.grpo.monitor.gaming import gaming
-from r4t.grpo.monitor.watchdog import RollBack, Stop, Warn, Watchdog
 from r4t.reward import Reward
 from r4t.training.callbacks import Export
+from r4t.training.collapse import REWARD, AuditGap, BestWindow, Narrows, Rises, Rule
+from r4t.training.watchdog import RollBack, Stop, Warn, Watchdog
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def test_a_warning_has_the_evidence_and_the_run_goes_on(tiny):
     assert len(ends.rollouts) == 7
     # The rule holds from rollout 4 on, for the second time after 5; said once.
     assert messages(caught) == [
-        "Tuning shows signs of a collapse after rollout 5, in means over 2 rollouts: enough seen. "
-        "The run goes on. Read the samples, weight an objective that rewards spread, or lower the "
+        "Training shows signs of a collapse after rollout 5, in means over 2 rollouts: enough seen. "
+        "The run goes on. Look at its answers, weight an objective that rewards spread, or lower the "
         "learning rate."
     ]
     assert [(a.rollout, a.rule) for a in watchdog.alarms] == [(5, "After(rollouts=4)")]
@@ -86,7 +86,7 @@ def test_watching_does_not_change_the_tuning(tiny):
 
 def test_stop(tiny):
     ends = tiny.Ends()
-    with pytest.warns(UserWarning, match=r"The run stops\. Read the samples"):
+    with pytest.warns(UserWarning, match=r"The run stops\. Look at its answers"):
         tiny.fit(dog(4, Stop()), ends, rollouts=8)
     assert len(ends.rollouts) == 5
     assert tiny.last.global_step == 10
@@ -264,11 +264,11 @@ def test_means_of_two_processes(tiny, tmp_path):
 WRITTEN = """
 watchdog:
   window: 5
-  reference: r4t.grpo.monitor.collapse.BestWindow
-  action: {class_path: r4t.grpo.monitor.watchdog.RollBack, init_args: {slower: 0.5}}
+  reference: r4t.training.collapse.BestWindow
+  action: {class_path: r4t.training.watchdog.RollBack, init_args: {slower: 0.5}}
   rules:
-  - {class_path: r4t.grpo.monitor.collapse.Narrows, init_args: {metric: train/diversity/mean, fall: 0.2}}
-  - {class_path: r4t.grpo.monitor.collapse.AuditGap, init_args: {fall: 0.05}}
+  - {class_path: r4t.training.collapse.Narrows, init_args: {metric: train/diversity/mean, fall: 0.2}}
+  - {class_path: r4t.training.collapse.AuditGap, init_args: {fall: 0.05}}
 """
 
 
@@ -283,7 +283,8 @@ def test_a_config_names_its_classes():
 
 def test_a_module_without_rollouts_is_refused():
     with pytest.raises(
-        InputError, match="a FanoutTuner, whose rollouts Watchdog reads, but found a L"
+        InputError,
+        match="a FanoutTuner or a RetrieverRefiner, whose rollouts Watchdog reads, but found a L",
     ):
         Watchdog().setup(None, LightningModule(), "fit")
 

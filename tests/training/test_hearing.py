@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from r4t.data.queries import Query
+from r4t.fanout.exchange import exchanged
 from r4t.fanout.formats import Expand
-from r4t.grpo.monitor.hearing import LISTS, query_free_statistics, specificity_statistics
 from r4t.objective import Objective, load_objective
 from r4t.reward import Ramp, Reward
+from r4t.training.hearing import LISTS, query_free_statistics, specificity_statistics
 
 FORM = Expand(set_size=2)
 
@@ -23,6 +24,17 @@ def rollout_of(searcher, texts, completions):
     sets = searcher.retrieve_texts(searcher.encode_queries(owners), subqueries, 2)
     fanouts = SimpleNamespace(texts=completions, subqueries=subqueries)
     return SimpleNamespace(queries=queries, fanouts=fanouts, items=sets.items), sets
+
+
+def exchange_of(rollout, searcher):
+    """As a tuner exchanges: the completion of each row is read as the answer to each query."""
+    group = len(rollout.items) // len(rollout.queries)
+
+    def exchange(rows):
+        texts = [rollout.fanouts.texts[row] for row in rows]
+        return exchanged([rollout.queries[row // group] for row in rows], texts, FORM, searcher)
+
+    return exchange
 
 
 def test_specificity_is_that_of_the_rollouts_sets(plane):
@@ -59,7 +71,7 @@ class Favorite(Objective):
 def share(searcher, weights, rollout, step=0):
     objectives = {"best": Best(), "favorite": Favorite()}
     reward = Reward(weights, {name: objectives[name] for name in weights})
-    found = query_free_statistics(rollout, reward, searcher, FORM, None, step)
+    found = query_free_statistics(rollout, reward, exchange_of(rollout, searcher), step)
     return found["train/query_free/share"]
 
 
@@ -92,11 +104,13 @@ def test_the_exchange_is_bounded_and_needs_two_readable_lists(plane):
             return super().score(sets)
 
     reward = Reward({"count": 1.0}, {"count": Count()})
-    assert query_free_statistics(rollout, reward, plane, FORM, None, 0) == {}  # all lists are alike
+    assert (
+        query_free_statistics(rollout, reward, exchange_of(rollout, plane), 0) == {}
+    )  # all lists are alike
     assert seen == [LISTS * LISTS]
     for texts, completions in ((["east"], ["east\n"]), (["east", "north"], ["east\n", ""])):
         rollout, _ = rollout_of(plane, texts, completions)
-        assert query_free_statistics(rollout, reward, plane, FORM, None, 0) == {}
+        assert query_free_statistics(rollout, reward, exchange_of(rollout, plane), 0) == {}
     assert len(seen) == 1
 
 
@@ -106,4 +120,4 @@ def test_a_costly_reward_is_not_asked(plane):
 
     reward = Reward({"judge": 1.0}, {"judge": Costly()})
     rollout, _ = rollout_of(plane, ["east", "north"], ["east\n", "west\n"])
-    assert query_free_statistics(rollout, reward, plane, FORM, None, 0) == {}
+    assert query_free_statistics(rollout, reward, exchange_of(rollout, plane), 0) == {}

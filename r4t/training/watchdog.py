@@ -1,4 +1,4 @@
-"""Metrics of a tuner's rollouts → a warning, a stop or a return to health when it collapses."""
+"""Metrics of a module's rollouts → a warning, a stop or a return to health when it collapses."""
 
 import math
 from collections.abc import Mapping
@@ -7,20 +7,25 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from r4t.errors import InputError
-from r4t.grpo.monitor.collapse import Alarm, CollapseDetector, FirstWindow, Rule, standard_rules
-from r4t.grpo.monitor.hearing import (
+from r4t.training.collapse import (
     QUERY_FREE,
     SPECIFICITY,
-    query_free_statistics,
-    specificity_statistics,
+    Alarm,
+    CollapseDetector,
+    FirstWindow,
+    Rule,
+    standard_rules,
 )
-from r4t.grpo.monitor.statistics import RolloutCallback, gaming_statistics
-from r4t.grpo.preflight import unnoticed
+from r4t.training.hearing import query_free_statistics, specificity_statistics
+from r4t.training.rollouts import RolloutCallback, unnoticed
+
+HEARD = 5  # times a window that specificity is measured
 
 
 class Action:
@@ -63,8 +68,9 @@ class RollBack(Action):
     A snapshot is taken before the first rollout, and after every ``window`` rollouts while no rule
     holds. It counts as healthy once no rule held in the ``window`` rollouts after it. At most two
     are kept, in CPU memory (trained weights and the optimizer's moments: with LoRA of the adapters
-    alone, otherwise about six times the model) and, unless the strategy shards the model, in
-    checkpoints. The count of optimizer steps and the order of the data are not turned back.
+    alone, otherwise about six times the model; weights averaged by a callback come on top) and,
+    unless the strategy shards the model, in checkpoints. The count of optimizer steps and the order
+    of the data are not turned back.
 
     Args:
         slower: Factor in (0, 1) of the learning rate to go on with. Without one the run stops, and
@@ -107,7 +113,9 @@ class RollBack(Action):
         # An optimizer goes on in the very tensors that it loads.
         trainer.optimizers[0].load_state_dict(_copied(healthy["optimizer"]))
         trainer.lr_scheduler_configs[0].scheduler.load_state_dict(_copied(healthy["schedule"]))
-        module.fanout.backend.sync(module.fanout)
+        for average, weights in zip(_averages(trainer), healthy["averages"], strict=True):
+            average.load_state_dict(weights)
+        module.weights_replaced()
         detector.forget(healthy["rows"])
         done = f"Weights, optimizer and schedule are those after rollout {healthy['rollout']}"
         if self.slower is None:
@@ -131,9 +139,17 @@ class RollBack(Action):
 def _snapshot(trainer: Trainer, module: Any, detector: CollapseDetector) -> dict[str, Any]:
     """Copy what the next update will change, to the CPU."""
     weights = {name: w.detach() for name, w in module.named_parameters() if w.requires_grad}
-    content = {"weights": weights, "optimizer": trainer.optimizers[0].state_dict()}
+    content: dict[str, Any] = {"weights": weights, "optimizer": trainer.optimizers[0].state_dict()}
     content["schedule"] = trainer.lr_scheduler_configs[0].scheduler.state_dict()
+    content["averages"] = [average.state_dict() for average in _averages(trainer)]
     return {"rollout": detector.rollouts, "rows": len(detector.rows), **_copied(content)}
+
+
+def _averages(trainer: Trainer) -> list[Any]:
+    """Return the averaged models of callbacks."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    averaging = [each for each in callbacks if isinstance(each, WeightAveraging)]
+    return [each._average_model for each in averaging if each._average_model is not None]
 
 
 def _copied(content: dict[str, Any]) -> dict[str, Any]:
@@ -141,10 +157,12 @@ def _copied(content: dict[str, Any]) -> dict[str, Any]:
 
 
 class Watchdog(RolloutCallback):
-    """Recognizes a collapse while a model is tuned (``r4t.grpo.monitor.collapse``), and acts.
+    """Recognizes a collapse while a model learns from rollouts (``r4t.training.collapse``), and acts.
 
     Its numbers are means over the ranks, the same on each, so that all act together.
-    ``train/alarms/count`` logs how many rules raise an alarm.
+    ``train/alarms/count`` logs how many rules raise an alarm. A metric that a module does not log
+    breaks no rule: a ``RetrieverRefiner`` writes no sub-queries. For the rule ``Deaf`` the watchdog
+    measures specificity five times a window and the query-free share once, and logs the latest.
 
     Args:
         action: ``Warn`` (by default), ``Stop`` or ``RollBack``; all of them warn.
@@ -183,38 +201,38 @@ class Watchdog(RolloutCallback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         """Check the last rollout."""
-        rollout = pl_module.rollout
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         with unnoticed(pl_module.searcher):
             heard = self._hearing(trainer, pl_module)
-        # The share is not measured each time, but what was logged earlier is among the metrics.
-        metrics |= {QUERY_FREE: math.nan, **gaming_statistics(rollout), **heard}
+        metrics |= {**pl_module.rollout_metrics(), **heard}
         alarms = self.detector.see(self._reduced(trainer, pl_module, metrics))
-        raised = {"train/alarms/count": float(self.detector.raised)}
-        latest = self.detector.latest(QUERY_FREE)  # also after a resume
-        pl_module.log_numbers({**heard, **latest, **raised}, len(rollout.queries))
+        numbers = {"train/alarms/count": float(self.detector.raised)}
+        for name in heard:
+            numbers |= self.detector.latest(name)  # also after a resume
+        pl_module.log_dict(numbers, batch_size=len(pl_module.rollout.queries))
         if not alarms:
             self.action.watch(trainer, pl_module, self.detector)
             return
         self.alarms += alarms
         done = self.action.act(trainer, pl_module, self.detector)
         rank_zero_warn(
-            f"Tuning shows signs of a collapse after rollout {alarms[0].rollout}, in means over "
+            f"Training shows signs of a collapse after rollout {alarms[0].rollout}, in means over "
             f"{self.detector.window} rollouts: {'; '.join(alarm.evidence for alarm in alarms)}. "
-            f"{done} Read the samples, weight an objective that rewards spread, or lower the "
+            f"{done} Look at its answers, weight an objective that rewards spread, or lower the "
             "learning rate."
         )
 
     def _hearing(self, trainer: Trainer, module: Any) -> dict[str, float]:
-        """Return what ``Deaf`` reads, if a rule reads it: the query-free share once a window."""
-        wanted, rollout, searcher = self.detector.metrics, module.rollout, module.searcher
-        heard: dict[str, float] = {}
-        if SPECIFICITY in wanted and "specificity" not in module.reward.objectives:
-            heard |= specificity_statistics(rollout, searcher)
-        if QUERY_FREE in wanted and self.detector.rollouts % self.detector.window == 0:
-            form, pool_size = module.fanout.form, module.retrieval.pool_size
-            step = trainer.global_step
-            heard |= query_free_statistics(rollout, module.reward, searcher, form, pool_size, step)
+        """Return what ``Deaf`` reads and the module does not log; NaN if it is not measured now."""
+        wanted, window, seen = self.detector.metrics, self.detector.window, self.detector.rollouts
+        rollout, reward = module.rollout, module.reward
+        heard = {QUERY_FREE: math.nan}
+        if QUERY_FREE in wanted and seen % window == 0:
+            heard |= query_free_statistics(rollout, reward, module.exchange, trainer.global_step)
+        if "specificity" not in reward.objectives:
+            heard[SPECIFICITY] = math.nan
+            if SPECIFICITY in wanted and seen % max(1, window // HEARD) == 0:
+                heard |= specificity_statistics(rollout, module.searcher)
         return heard
 
     def state_dict(self) -> dict[str, Any]:

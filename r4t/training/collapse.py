@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from r4t.errors import InputError, check_least
-from r4t.grpo.monitor.hearing import QUERY_FREE, SPECIFICITY
 
 REWARD = "train/reward/mean"
+SPECIFICITY, QUERY_FREE = "train/specificity/mean", "train/query_free/share"
 
 
 class FirstWindow:

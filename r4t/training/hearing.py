@@ -1,17 +1,15 @@
 """A rollout → whether its sets tell their queries apart, and whether the reward asks for it."""
 
 import math
+from collections.abc import Callable, Sequence
 
-from r4t.data.queries import Query
-from r4t.fanout.exchange import exchanged
-from r4t.fanout.formats import FanoutFormat
-from r4t.grpo.rollout import Rollout
 from r4t.objective import load_objective
 from r4t.reward import Reward, query_free_share
 from r4t.search import Searcher
 from r4t.sets import SetBatch
+from r4t.training.collapse import QUERY_FREE, SPECIFICITY
+from r4t.training.rollouts import Rollout
 
-SPECIFICITY, QUERY_FREE = "train/specificity/mean", "train/query_free/share"
 LISTS = 12  # queries that exchange one list each: 144 sets to score
 
 
@@ -33,21 +31,17 @@ def specificity_statistics(rollout: Rollout, searcher: Searcher) -> dict[str, fl
 def query_free_statistics(
     rollout: Rollout,
     reward: Reward,
-    searcher: Searcher,
-    form: FanoutFormat,
-    pool_size: int | None,
+    exchange: Callable[[Sequence[int]], SetBatch],
     step: int,
 ) -> dict[str, float]:
     """Return the reward's ``query_free_share`` over lists of a rollout.
 
-    Each of at most ``LISTS`` distinct queries is given the first readable list of each of them.
+    Each of at most ``LISTS`` distinct queries is given the first list with an item of each of them.
 
     Args:
         rollout: Whose lists are exchanged.
         reward: Scores them, with the weights at ``step``.
-        searcher: Retrieves for them.
-        form: Reads the completions.
-        pool_size: As in training.
+        exchange: See ``RolloutModule.exchange``.
         step: Optimizer step.
 
     Returns:
@@ -55,17 +49,13 @@ def query_free_statistics(
         reward is the same for all lists.
     """
     group = len(rollout.items) // len(rollout.queries)
-    chosen: dict[str, tuple[Query, str]] = {}
-    fanouts = zip(rollout.fanouts.subqueries, rollout.fanouts.texts)
-    for place, (subqueries, completion) in enumerate(fanouts):
-        query = rollout.queries[place // group]
-        if subqueries and len(chosen) < LISTS:
-            chosen.setdefault(query.text, (query, completion))
-    if reward.costly or len(chosen) < 2:
+    rows: dict[str, int] = {}
+    for row in (rollout.items >= 0).any(1).nonzero().flatten().tolist():
+        if len(rows) < LISTS:
+            rows.setdefault(rollout.queries[row // group].text, row)
+    if reward.costly or len(rows) < 2:
         return {}
-    queries, completions = zip(*chosen.values())
-    sets = exchanged(queries, completions, form, searcher, pool_size)
+    sets = exchange(list(rows.values()))
     scores = {name: objective(sets) for name, objective in reward.weighted_objectives.items()}
-    rewards = reward.total(scores, step).view(len(chosen), -1)
-    share = query_free_share(rewards)
+    share = query_free_share(reward.total(scores, step).view(len(rows), -1))
     return {} if math.isnan(share) else {QUERY_FREE: share}
