@@ -306,4 +306,4 @@ def test_the_program_resumes_at_the_rate_on_its_command_line(tiny, tmp_path):
         run_verb([*words, "--trainer.max_steps", steps, *more])
         (state,) = torch.load(path, weights_only=True)["optimizer_states"]
         rates.append(state["param_groups"][0]["lr"])
-    assert rates == pytest.approx([2e-4 * 0.3, 1e-5 * 0.5])
+    assert rates == pytest.approx([5e-4 * 0.3, 1e-5 * 0.5])
