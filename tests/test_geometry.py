@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from r4t.geometry import distinct_first, one_of_each, vendi
+from r4t.geometry import cosines, distinct_first, one_of_each, vendi, vendi_without
 
 STORED = json.loads((Path(__file__).parent / "fixtures/vendi_scores.json").read_text())
 
@@ -44,6 +44,26 @@ def test_vendi_ignores_masked_rows_order_and_scale():
     torch.testing.assert_close(vendi(padded, mask), vendi(rows))
     torch.testing.assert_close(vendi(5 * rows.flip(1)), vendi(rows))
     assert vendi(rows, torch.zeros(2, 4, dtype=torch.bool)).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("q", [0.5, 1.0, 2.0, math.inf])
+def test_vendi_without_a_row_equals_that_of_the_others(q):
+    """Unlike rows, near copies, copies, a zero row, more rows than dimensions, missing rows, one."""
+    random = torch.Generator().manual_seed(4)
+    rows = torch.randn(7, 6, 8, generator=random, dtype=torch.float64)
+    rows[1] = rows[1, :1] + 1e-3 * rows[1]
+    rows[2, 3:] = rows[2, :3]
+    rows[3, 2] = 0
+    rows[4, :, 3:] = 0
+    mask = torch.ones(7, 6, dtype=torch.bool)
+    mask[5, ::2] = False
+    mask[6, 1:] = False
+    without = vendi_without(cosines(rows, mask), mask.sum(1), q)
+    for place in range(6):
+        rest = mask.clone()
+        rest[:, place] = False
+        expected = vendi(rows, rest, q=q)[mask[:, place]]
+        torch.testing.assert_close(without[mask[:, place], place], expected, atol=2e-8, rtol=0)
 
 
 def test_distinct_first_equals_a_loop():

@@ -117,23 +117,25 @@ def found_without(rankings: Tensor, size: int, references: Tensor) -> Tensor:
         tensor([[1, 2]])
     """
     width, most = rankings.shape[1:]
-    depth = min(2 * size // width + 1, most)  # enough unless directions have much in common
-    while True:
-        turns = rankings[:, :, :depth].transpose(1, 2).flatten(1)  # (B, M)
-        wanted = sum((turns == column).long() for column in references.unsqueeze(1).unbind(2))
-        wanted = torch.where(turns >= 0, wanted, 0)
+    depth = min(2 * size // width + 1, most)  # enough for most sets
+    found = torch.zeros_like(rankings[..., 0])
+    rows = torch.arange(len(rankings), device=rankings.device)  # sets to look at
+    while len(rows):
+        turns = rankings[rows, :, :depth].transpose(1, 2).flatten(1)  # (B', M)
+        wanted = torch.zeros_like(turns)
+        for column in references[rows].unsqueeze(1).unbind(2):
+            wanted += (turns == column) & (column >= 0)
         direction = torch.arange(turns.shape[1], device=turns.device) % width
         first, second, other = _occurrences(turns, direction)
-        found, full = [], True
+        is_full = torch.ones_like(rows, dtype=torch.bool)
         for left_out in range(width):
-            enters = torch.where(direction == left_out, False, first)
-            enters = enters | (second & (other == left_out))
+            enters = (first & (direction != left_out)) | (second & (other == left_out))
             count = enters.cumsum(1)
-            found.append((wanted * (enters & (count <= size))).sum(1))
-            full = full and bool((count[:, -1] >= size).all())
-        if full or depth == most:
-            return torch.stack(found, 1)
+            found[rows, left_out] = (wanted * (enters & (count <= size))).sum(1)
+            is_full &= count[:, -1] >= size
+        rows = rows[~is_full] if depth < most else rows[:0]
         depth = min(2 * depth, most)
+    return found
 
 
 def _occurrences(turns: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:

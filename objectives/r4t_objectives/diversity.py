@@ -1,10 +1,9 @@
 """Retrieved items → effective number of distinct ones, as a share of the members asked for."""
 
-import torch
 from torch import Tensor
 
 from r4t.errors import InputError
-from r4t.geometry import cosines, kernel_vendi, vendi
+from r4t.geometry import cosines, kernel_vendi, vendi, vendi_without
 from r4t.objective import Objective
 from r4t.sets import SetBatch
 
@@ -41,11 +40,8 @@ class Diversity(Objective):
         return vendi(sets.item_embeddings, sets.mask, q=self.q) / sets.set_size
 
     def marginals(self, sets: SetBatch) -> Tensor:
-        """See ``Objective.marginals``; the members' cosines are computed once for all smaller sets."""
-        kernel = cosines(sets.item_embeddings.double(), sets.mask)
-        others = 1 - torch.eye(sets.set_size, dtype=kernel.dtype, device=kernel.device)
-        smaller = kernel.unsqueeze(1) * others.unsqueeze(1) * others.unsqueeze(2)  # (B, k, k, k)
-        members = sets.mask.sum(-1)
+        """See ``Objective.marginals``; all smaller sets have parts of one kernel."""
+        kernel, members = cosines(sets.item_embeddings.double(), sets.mask), sets.mask.sum(-1)
         whole = kernel_vendi(kernel, members, self.q).unsqueeze(1)
-        without = kernel_vendi(smaller, (members - 1).unsqueeze(1).expand_as(sets.mask), self.q)
-        return ((whole - without) / sets.set_size).to(sets.item_embeddings)
+        losses = whole - vendi_without(kernel, members, self.q)
+        return (losses / sets.set_size).to(sets.item_embeddings)
