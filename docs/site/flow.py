@@ -53,7 +53,8 @@ ROWS: list[tuple[int, int, list[tuple[int, int, str, str, str]]]] = [
         (3, 1, "training/", "soft_grpo.py: the gradient", SLATE),
     ]),
     (628, 52, [
-        (1, 3, "diffusion/", "Distill: data.py → network.py, student.py. Refine: refiner.py, by the reward", SLATE),
+        (1, 3, "diffusion/", "Distill: data.py → network.py, student.py. Refine: refiner.py, by the reward",
+         SLATE),
     ]),
 ]  # fmt: skip
 ENDS = ("report/page.py", "report/")  # boxes without an arrow to the next row

@@ -191,8 +191,12 @@ def run(words: list[str], place: Path, monkeypatch) -> None:
 
 
 @cache
-def options_of(module: str) -> set[str]:
-    """Options of a benchmark, from its syntax tree and those of the benchmarks it imports."""
+def options_of(module: str, importers: frozenset[str] = frozenset()) -> set[str]:
+    """Options of a benchmark, from its syntax tree and those of the benchmarks it imports.
+
+    ``importers`` are passed over: a module may import its own package.
+    """
+    importers |= {module}
     path = ROOT / f"{module.replace('.', '/')}.py"
     if not path.is_file():
         path = path.with_suffix("") / "__main__.py"
@@ -206,8 +210,9 @@ def options_of(module: str) -> set[str]:
         if isinstance(argument, ast.Constant)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmarks."):
-            options |= options_of(node.module)
+        imported = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if imported.startswith("benchmarks.") and imported not in importers:
+            options |= options_of(imported, importers)
     return options
 
 
