@@ -11,6 +11,7 @@ TOPICS = {
         "objective",
         "plugins",
         "reward",
+        "credit",
         "filters",
         "metrics",
         "geometry",

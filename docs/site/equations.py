@@ -15,7 +15,8 @@ FIELDS = {"number", "says", "tex", "code", "test"}
 INTRODUCTION = """# Equations
 
 Each equation of the paper ([arXiv:2603.06397](https://arxiv.org/abs/2603.06397)), with the code that computes
-it and the test that checks it. The site is built only if all of them exist.
+it and the test that checks it; then, marked *Ours*, some that are not in the paper. The site is built only
+if all of them exist.
 
 """
 

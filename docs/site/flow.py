@@ -17,20 +17,20 @@ SLATE, TEAL, ORANGE = "#37474f", "#00796b", "#b45309"  # start; retrieval; score
 USES = {
     "Answer": "r4t retrieve",
     "Evaluate": "r4t evaluate",
-    "Tune": "r4t fit",
     "Synthesize": "r4t synthesize",
+    "Tune": "r4t fit",
 }
 # Row's top and height; then boxes: first column, columns, title, line below it, fill.
 ROWS: list[tuple[int, int, list[tuple[int, int, str, str, str]]]] = [
     (64, 52, [
         (0, 1, "retriever.py", "one query", SLATE),
         (1, 1, "cli/evaluate.py", "test queries", SLATE),
-        (2, 1, "grpo/rollout.py", "B queries × G rollouts", SLATE),
-        (3, 1, "synthesis.py", "queries, many samples", SLATE),
+        (2, 1, "synthesis.py", "training queries", SLATE),
+        (3, 1, "grpo/rollout.py", "B queries × G rollouts", SLATE),
     ]),
     (140, 52, [
-        (0, 2, "methods/", "language, diffusion, MMR, DPP, fusion, yours", TEAL),
-        (2, 2, "fanout/", "query → prompt → completion → k sub-queries", TEAL),
+        (0, 3, "methods/", "language, diffusion, MMR, DPP, k-means, yours: answers, and teachers", TEAL),
+        (3, 1, "fanout/", "query → k sub-queries", TEAL),
     ]),
     (232, 52, [
         (0, 4, "search.py", "encoder/ and index.py: text → direction → nearest items of the catalog", TEAL),
@@ -43,27 +43,24 @@ ROWS: list[tuple[int, int, list[tuple[int, int, str, str, str]]]] = [
     (476, 52, [
         (0, 1, "report/answers.py", "items and scores", SLATE),
         (1, 1, "evaluation/", "scores and measures", ORANGE),
-        (2, 1, "reward.py", "a weighted sum", ORANGE),
-        (3, 1, "filters.py", "keeps the best sets", ORANGE),
+        (2, 1, "filters.py", "keeps the best sets", ORANGE),
+        (3, 1, "reward.py", "a sum; credit.py shares it", ORANGE),
     ]),
     (552, 52, [
         (0, 1, "report/page.py", "terminal or HTML page", SLATE),
         (1, 1, "report/", "tables, plots, intervals", SLATE),
-        (2, 1, "training/soft_grpo.py", "updates fanout/’s model", SLATE),
-        (3, 1, "targets/", "(z_q, rows (L, d)) pairs", SLATE),
+        (2, 1, "targets/", "(z_q, rows (L, d)) pairs", SLATE),
+        (3, 1, "training/", "soft_grpo.py: the gradient", SLATE),
     ]),
     (628, 52, [
-        (1, 3, "diffusion/", "Distill: data.py → precondition.py (loss) → network.py, student.py", SLATE),
+        (1, 3, "diffusion/", "Distill: data.py → network.py, student.py. Refine: refiner.py, by the reward",
+         SLATE),
     ]),
 ]  # fmt: skip
-ENDS = (
-    "report/page.py",
-    "report/",
-    "training/soft_grpo.py",
-)  # boxes without an arrow to the next row
+ENDS = ("report/page.py", "report/")  # boxes without an arrow to the next row
 LABELS = [  # on the ground: x, y, words
-    (LEFT + COLUMN + GAP / 2, 216, "directions (k, d)"),
-    (LEFT + 3 * COLUMN + 2.5 * GAP, 216, "texts, k per query"),
+    (LEFT + 1.5 * COLUMN + GAP, 216, "directions (k, d)"),
+    (LEFT + 3.5 * COLUMN + 3 * GAP, 216, "k texts"),
     (LEFT + 2 * COLUMN + 1.5 * GAP, 308, "items (k, top_k)"),
 ]
 
