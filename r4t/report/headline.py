@@ -10,6 +10,8 @@ TRAINED = (FOLM, DIFFUSION, STUDENT, REFINED)
 QUALITY = {"items/facet recall": "true facets", "items/recall": "reference items in the pool"}
 CHOICE = " + choice"
 PLAIN = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", "Nearby words")
+# Baselines that learn what the simulated judge knows.
+GRADED = ("Graded nearest sets", "Graded ridge", "Graded regression")
 BASELINES = (*PLAIN, ZERO_SHOT)
 
 
@@ -17,7 +19,7 @@ def differences(results: Results) -> list[Difference]:
     """Return the paired differences behind the claims, for the methods that were measured."""
     tuned = [(FOLM, ZERO_SHOT), (DIFFUSION, ZERO_SHOT)]
     recall = [(first, second) for first in (FOLM, DIFFUSION, REFINED) for second in BASELINES]
-    refined = [(REFINED, name) for name in (*PLAIN, FOLM, STUDENT)]
+    refined = [(REFINED, name) for name in (*PLAIN, *GRADED, FOLM, STUDENT)]
     if FOLM not in results.values and DIFFUSION not in results.values:
         recall = [(first, BASELINES[0]) for first in BASELINES[1:]]
     chosen = [(f"{name}{CHOICE}", f"{FOLM}{CHOICE}") for name in (DIFFUSION, STUDENT)]
