@@ -87,7 +87,7 @@ def test_its_commands_work_from_the_folder_where_it_was_written(out, tmp_path, m
     commands = [shlex.split(line) for line in block.splitlines()]
     commands += [shlex.split(line.split(": ", 1)[1]) for line in uses]
     commands += [shlex.split(line) for line in printed]
-    assert len(commands) == 6 + 3 + 2
+    assert len(commands) == 7 + 3 + 2
     for words in commands:
         if words[:2] == ["pip", "install"]:
             assert (place / words[-1] / "pyproject.toml").is_file()
