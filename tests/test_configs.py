@@ -10,6 +10,8 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from r4t.__main__ import run as run_verb
 from r4t.cli import lightning as verb
+from r4t.credit import LeaveOneOut
+from r4t.diffusion.exploration import ItemSampling
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
 from r4t.errors import InputError
@@ -19,6 +21,7 @@ from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.report.evaluation import Evaluation
 from r4t.support.configs import configs_folder
+from r4t.training.soft_grpo import SoftGRPO
 
 CONFIGS = configs_folder()
 VERBS = {
@@ -27,6 +30,7 @@ VERBS = {
     "2_synthesize": "synthesize",
     "3_distill": "fit",
     "4_accelerate": "fit",
+    "5_refine": "fit",
 }
 STEP_FOLDERS = {
     "0_warm_start": "warm_start",
@@ -34,6 +38,7 @@ STEP_FOLDERS = {
     "2_synthesize": "targets",
     "3_distill": "distill",
     "4_accelerate": "accelerate",
+    "5_refine": "refine",
 }
 OVERLAYS = sorted(path.name for path in (CONFIGS / "data").glob("*.yaml"))
 
@@ -45,7 +50,7 @@ def layers(step):
 
 
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
-PAPER = ["1_tune", "2_synthesize", "3_distill", "4_accelerate"]  # its models need no warm start
+PAPER = [step for step in VERBS if step != "0_warm_start"]  # its models need no warm start
 PAPER_STACKS = [
     (step, [f"paper/{step}.yaml", *more])
     for step in PAPER
@@ -54,6 +59,7 @@ PAPER_STACKS = [
         [f"paper/wscr/{step}.yaml"],
         [f"hardware/{'fsdp' if step == '1_tune' else 'ddp'}.yaml"],
     )
+    if step != "5_refine" or "hardware" not in str(more)  # it needs float32
 ]
 # A model of the hub stands for one that lies in the run.
 OFFLINE = ("--model.init_args.lm.init_args.path", "warm_start/model")
@@ -71,7 +77,8 @@ def place(small_run, tmp_path, monkeypatch):
         lm.config.max_position_embeddings = 4096  # prompts are long in so few tokens
         FanoutModel(lm, tokenizer, Expand(), 8).save(small_run.step(step) / "model")
     network = SetTransformer(8, width=16, mlp_width=16, heads=2, layers=1)
-    DirectionGenerator(network).save(small_run.step("distill") / "model")
+    for step in ("distill", "accelerate"):
+        DirectionGenerator(network).save(small_run.step(step) / "model")
     monkeypatch.chdir(tmp_path)
 
     def copy(stack):
@@ -180,6 +187,12 @@ def test_paper(place, build, step, stack):
         assert sum(w.numel() for w in generator.parameters()) == pytest.approx(53.9e6, rel=0.02)
         assert generator.evaluations() == 512
         assert generator.schedule.sigma_max * generator.schedule.unit == pytest.approx(7.04)
+    if step == "5_refine":
+        assert isinstance(cli.model.credit, LeaveOneOut)
+        assert cli.model.exploration == ItemSampling(0.03, nearest=1000)
+        assert cli.model.grpo == SoftGRPO(group_size=16, updates=1)
+        assert cli.model.max_loss == {"composite": 0.0, "vendi": 2.0}
+        assert cli.trainer.precision == "32-true"
     if "wscr" in stack[-1]:
         assert cli.model.retrieval.pool_size == 5000
         assert cli.model.reward.weights["coverage"] == 1.0
@@ -207,6 +220,22 @@ def test_the_distilled_network_fits_the_other_steps(place, build):
     assert cli.config.fit.model.init_args.generator.init_args.network.init_args.dim == 8
     own = "--model.init_args.generator.init_args.network.init_args.dim"
     assert build("3_distill", ["toy/3_distill.yaml"], own, "12").model.generator.dim == 12
+
+
+def test_the_gate_of_a_refinement_takes_a_number_or_one_for_each_measure(place, build, tmp_path):
+    place(["toy/5_refine.yaml"])
+    path = tmp_path / "mine.yaml"
+    for limits in ("{composite: 0.5, vendi: 1.0}", "20"):
+        path.write_text(f"model: {{init_args: {{max_loss: {limits}}}}}\n", encoding="utf-8")
+        found = build("5_refine", ["toy/5_refine.yaml", path]).model.max_loss
+        assert found == yaml.safe_load(limits)
+    model = build("5_refine", ["toy/5_refine.yaml"], "--model.init_args.max_loss", "0.25").model
+    assert model.max_loss == 0.25
+    path.write_text("model: {init_args: {max_loss: {vendi: 1.0}}}\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match="for composite and vendi, or one number for both, but found"
+    ):
+        build("5_refine", ["toy/5_refine.yaml", path])
 
 
 @pytest.mark.parametrize(

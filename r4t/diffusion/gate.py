@@ -1,8 +1,11 @@
-"""Several retrievers on the same queries → what each loses against one of them; is it too much?"""
+"""Retrievers on the same queries → what each loses against one of them, and which may be deployed."""
 
+import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -11,16 +14,41 @@ from torch import Tensor
 from r4t.choice import QueryTime
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.training import on_its_device
-from r4t.errors import InputError
+from r4t.diffusion.training import GeneratorModule, on_its_device
+from r4t.errors import InputError, check_least
 from r4t.geometry import vendi
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch
+from r4t.support.files import write_text
 
 BATCH = 64
 LEAST_SCALE = 0.05  # of a measure's range
 COMPOSITE, VENDI = "composite", "vendi"
+MaxLoss = float | Mapping[str, float]
+
+
+def allowed_losses(max_loss: MaxLoss) -> dict[str, float]:
+    """Return what a retriever may lose at most in each measure of the gate; a number means both.
+
+    Raises:
+        InputError: If a measure is missing, unknown or given a negative number.
+
+    Examples:
+        >>> allowed_losses(0.1)
+        {'composite': 0.1, 'vendi': 0.1}
+    """
+    if not isinstance(max_loss, Mapping):
+        check_least({"max_loss": (max_loss, 0)})
+        return {COMPOSITE: max_loss, VENDI: max_loss}
+    if set(max_loss) != {COMPOSITE, VENDI}:
+        raise InputError(
+            expected=f"max_loss for {COMPOSITE} and {VENDI}, or one number for both",
+            found=f"it for {', '.join(map(str, max_loss)) or 'nothing'}",
+            remedy=f"Write max_loss: {{{COMPOSITE}: 0.0, {VENDI}: 2.0}}; 20 lets everything pass.",
+        )
+    check_least({f"max_loss of {measure}": (most, 0) for measure, most in max_loss.items()})
+    return {measure: max_loss[measure] for measure in (COMPOSITE, VENDI)}
 
 
 class Answering(Protocol):
@@ -91,13 +119,13 @@ class GateReport:
         reference: Name of the retriever to compare with, among ``measured``.
         measured: All retrievers by name.
         ranges: Measure → its lowest and highest possible value.
-        max_loss: What the best candidate may lose at most, in every measure.
+        max_loss: What the best candidate may lose at most, by measure.
     """
 
     reference: str
     measured: Mapping[str, Measured]
     ranges: Mapping[str, tuple[float, float]]
-    max_loss: float
+    max_loss: Mapping[str, float]
 
     @property
     def candidates(self) -> list[str]:
@@ -122,15 +150,21 @@ class GateReport:
             losses[measure] = lost / self.scale(measure) if lost else 0.0
         return losses
 
-    @property
-    def best(self) -> str:
-        """The candidate whose largest loss is smallest; the first among equals."""
-        return min(self.candidates, key=lambda name: max(self.losses(name).values()))
+    def excess(self, name: str) -> dict[str, float]:
+        """Return by how much a candidate loses more than is allowed, by measure."""
+        return {
+            measure: loss - self.max_loss[measure] for measure, loss in self.losses(name).items()
+        }
 
     @property
-    def passed(self) -> bool:
-        """Whether the best candidate loses little enough in every measure."""
-        return max(self.losses(self.best).values()) <= self.max_loss
+    def best(self) -> str:
+        """The candidate whose largest excess is smallest; the first among equals."""
+        return min(self.candidates, key=lambda name: max(self.excess(name).values()))
+
+    @property
+    def failed(self) -> list[str]:
+        """Measures in which the best candidate loses too much."""
+        return [measure for measure, excess in self.excess(self.best).items() if excess > 0]
 
     def __str__(self) -> str:
         parts = []
@@ -138,10 +172,11 @@ class GateReport:
             losses = " and ".join(f"{x:+.2f} in {m}" for m, x in self.losses(name).items())
             parts.append(f"the {name} ({self.measured[name].evaluations} evaluations) {losses}")
         scales = ", ".join(f"{self.scale(measure):.3g} in {measure}" for measure in self.ranges)
+        allowed = " and ".join(f"{self.max_loss[name]:g} in {name}" for name in self.ranges)
         evaluations = self.measured[self.reference].evaluations
         return (
             f"On {self._queries} validation queries the {self.reference} ({evaluations} evaluations) "
-            f"is ahead by: {'; '.join(parts)}. One unit is {scales}; {self.max_loss:g} is allowed"
+            f"is ahead by: {'; '.join(parts)}. One unit is {scales}; at most {allowed} are allowed"
         )
 
     @property
@@ -158,10 +193,11 @@ class GateReport:
             }
             for name, each in self.measured.items()
         }
-        facts = {"max_loss": self.max_loss, "passed": self.passed, "best": self.best}
+        facts = {"max_loss": dict(self.max_loss), "passed": not self.failed, "failed": self.failed}
         scales = {measure: self.scale(measure) for measure in self.ranges}
         return {
             **facts,
+            "best": self.best,
             "queries": self._queries,
             "reference": self.reference,
             "scales": scales,
@@ -175,7 +211,7 @@ def compare(
     searcher: Searcher,
     reward: Reward,
     queries: Sequence[Query],
-    max_loss: float,
+    max_loss: MaxLoss,
 ) -> GateReport:
     """Measure retrievers by the composite (the sum of ``reward``) and the Vendi score of their items.
 
@@ -185,10 +221,10 @@ def compare(
         searcher: Encodes the queries.
         reward: Its objectives read what the retrievers' sets carry.
         queries: At least one; the encoder must know a word of each.
-        max_loss: What the best candidate may lose at most, see ``GateReport``.
+        max_loss: See ``allowed_losses``.
 
     Raises:
-        InputError: If the reward reads a field that a set does not carry.
+        InputError: If ``max_loss`` does not fit, or the reward reads a field that a set does not carry.
     """
     measured, size = {}, 1
     for name, answer in retrievers.items():
@@ -209,4 +245,54 @@ def compare(
         values = {COMPOSITE: torch.cat(composites).cpu(), VENDI: torch.cat(scores).cpu()}
         measured[name] = Measured(values, answer.evaluations)
     ranges = {COMPOSITE: reward.bounds, VENDI: (1.0, float(size))}
-    return GateReport(reference, measured, ranges, max_loss)
+    return GateReport(reference, measured, ranges, allowed_losses(max_loss))
+
+
+def export_best(
+    module: GeneratorModule,
+    place: Path,
+    reference: tuple[str, Path],
+    candidates: Mapping[str, DirectionGenerator],
+    max_loss: MaxLoss,
+    advice: str,
+) -> None:
+    """Export the candidate that loses least against a saved model, with the report in ``gate.json``.
+
+    One that loses too much goes to the folder ``rejected`` beside ``place`` instead, with a warning.
+    Without a run and a reward there is nothing to compare, and the first candidate is exported.
+
+    Args:
+        module: All answer the validation queries of its run, candidates with its ``query_time``; the
+            composite is the sum of its reward.
+        place: Folder.
+        reference: Name and folder of the saved model, which answers as it was saved.
+        candidates: Generators by name.
+        max_loss: See ``allowed_losses``.
+        advice: What to do about a model that loses too much.
+
+    Raises:
+        InputError: As ``compare``.
+    """
+    run, searcher, reward = module.run, module.searcher, module.reward
+    if run is None or searcher is None or reward is None:
+        module.write(next(iter(candidates.values())), place)
+        return
+    name, folder = reference
+    ways = {name: (DirectionGenerator.load(folder, module.device), QueryTime.load(folder))}
+    ways |= {key: (generator, module.query_time) for key, generator in candidates.items()}
+    pool_size = module.retrieval.pool_size
+    answers = {key: Deployed(*way, searcher, pool_size) for key, way in ways.items()}
+    queries, _ = searcher.searchable(run.read_queries("val"))
+    report = compare(name, answers, searcher, reward, queries, max_loss)
+    if report.failed:
+        place = place.with_name("rejected")
+        warnings.warn(
+            f"{report}: the {report.best} loses too much in {' and '.join(report.failed)}. It is in "
+            f"{place} and is not deployed. {advice}",
+            stacklevel=2,
+        )
+    else:
+        print(report)
+    module.write(candidates[report.best], place)
+    reward.save_facts(place)
+    write_text(place / "gate.json", json.dumps(report.facts(), indent=2) + "\n")

@@ -1,6 +1,5 @@
 """A generator and a reward → the generator refined by what its own sets are worth (stage 5)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from r4t.choice import QueryTime
 from r4t.credit import Credit, LeaveOneOut
 from r4t.data.queries import Query
 from r4t.diffusion.exploration import Exploration, ItemSampling
-from r4t.diffusion.gate import Deployed, compare
+from r4t.diffusion.gate import allowed_losses, export_best
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
 from r4t.diffusion.set_rollout import SetRollout, set_statistics
@@ -27,13 +25,13 @@ from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Retrieval, Searcher
 from r4t.sets import SetBatch
-from r4t.support.files import write_text
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, WarmupCosine
 from r4t.training.rollouts import RolloutModule
 from r4t.training.soft_grpo import SoftGRPO, TokenCounts, member_advantage
 
 GRPO = SoftGRPO(group_size=16, updates=1)
+MAX_LOSS = {"composite": 0.0, "vendi": 2.0}  # a reward may want less spread, but not less of itself
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
     label-free objectives rearrange what the encoder knows, a judge, references or grades add to it.
 
     An export must pass a gate on the run's validation queries: the refined retriever may not lose
-    against the one it started from, see ``GateReport``. One that fails goes to ``rejected``.
+    against the one it started from (``max_loss``). One that fails goes to ``rejected``.
 
     Args:
         run: Run folder.
@@ -95,8 +93,9 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         credit: How a set's reward is shared among its members; ``LeaveOneOut`` by default.
         pull: Weight, at least 0, of KL(policy ‖ start) at each direction: holds it near the
             distilled retriever.
-        max_loss: What an export may lose of the start's composite and Vendi score, see
-            ``GateReport``; 20 lets everything pass.
+        max_loss: What an export may lose of the start's composite (its reward) and Vendi score, see
+            ``GateReport``: a number for both, or one for each. By default nothing of its reward, and
+            two deviations of Vendi, which most rewards trade for something. 20 lets everything pass.
         optimizer: AdamW at 5e-4 with weight decay 0.01 by default.
         schedule: Of the learning rate; ``WarmupCosine(20)`` by default.
         retrieval: The pool that some objectives need. Items are searched again and again, so caching
@@ -105,7 +104,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         seed: Mixed with the step for what is tried.
 
     Raises:
-        InputError: If ``pull`` or ``max_loss`` is negative, or the start does not load.
+        InputError: If ``pull`` is negative, ``max_loss`` does not fit, or the start does not load.
     """
 
     step = "refine"
@@ -122,14 +121,15 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         grpo: SoftGRPO = GRPO,
         credit: Credit | None = None,
         pull: float = 0.0,
-        max_loss: float = 0.1,
+        max_loss: float | dict[str, float] = MAX_LOSS,
         optimizer: OptimizerCallable = lambda weights: torch.optim.AdamW(weights, lr=5e-4),
         schedule: RateSchedule | None = None,
         retrieval: Retrieval = Retrieval(cached=2**14),
         query_time: QueryTime = QueryTime(),
         seed: int = 0,
     ) -> None:
-        check_least({"pull": (pull, 0), "max_loss": (max_loss, 0)})
+        check_least({"pull": (pull, 0)})
+        allowed_losses(max_loss)
         opened = Run.open(run)
         schedule = WarmupCosine(20) if schedule is None else schedule
         generator = start.load(opened)
@@ -276,23 +276,9 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
 
     def export(self, folder: str | Path | None = None) -> None:
         """Export the refined generator if it passes the gate; else to ``rejected``."""
-        place, begun = self.export_folder(folder), self.run.folder / self.start.model
-        ways = {
-            "start": (DirectionGenerator.load(begun, self.device), QueryTime.load(begun)),
-            "refined": (self.generator, self.query_time),
-        }
-        searcher, pool_size = self.searcher, self.retrieval.pool_size
-        answers = {name: Deployed(*way, searcher, pool_size) for name, way in ways.items()}
-        queries, _ = searcher.searchable(self.run.read_queries("val"))
-        report = compare("start", answers, searcher, self.reward, queries, self.max_loss)
-        if report.passed:
-            print(report)
-        else:
-            place = place.with_name("rejected")
-            rank_zero_warn(
-                f"{report}: the refined model is in {place} and is not deployed. Lower the learning "
-                "rate, raise pull, add an objective that rewards spread, or raise max_loss."
-            )
-        self.write(self.generator, place)
-        self.reward.save_facts(place)
-        write_text(place / "gate.json", json.dumps(report.facts(), indent=2) + "\n")
+        place, start = self.export_folder(folder), ("start", self.run.folder / self.start.model)
+        advice = (
+            "Lower the learning rate, raise pull, add an objective that rewards spread, or raise "
+            "max_loss."
+        )
+        export_best(self, place, start, {"refined": self.generator}, self.max_loss, advice)

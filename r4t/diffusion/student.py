@@ -1,7 +1,6 @@
 """A trained generator → a student of it that needs one to four evaluations (stage 4)."""
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,11 +8,10 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from r4t.choice import QueryTime
-from r4t.diffusion.gate import Deployed, compare
+from r4t.diffusion.gate import allowed_losses, export_best
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import Relay
 from r4t.diffusion.sampler import Euler, Multistep
@@ -24,7 +22,6 @@ from r4t.errors import InputError, check_least
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Retrieval
-from r4t.support.files import write_text
 from r4t.training.learning_rate import RateSchedule, WarmupCosine
 
 
@@ -86,7 +83,8 @@ class FewStepStudent(GeneratorTraining):
         run: Folder of the run with the teacher, to validate on and to export to.
         trajectory: The teacher, and the student's steps.
         max_loss: What an export may lose of the teacher's composite and Vendi score, at least 0:
-            0.1 is a tenth of their standard deviation over queries; 20 lets everything pass.
+            0.1 is a tenth of their standard deviation over queries; 20 lets everything pass. One
+            number for both, or ``{composite: 0.1, vendi: 0.5}``.
         optimizer: Adam at 3e-4 by default.
         schedule: Of the learning rate; ``WarmupCosine(100)`` by default.
         reward: Its weighted sum is the composite; its objectives are the validation metrics.
@@ -94,7 +92,7 @@ class FewStepStudent(GeneratorTraining):
         query_time: Exported with the model.
 
     Raises:
-        InputError: If ``max_loss`` is negative, or the teacher does not load.
+        InputError: If ``max_loss`` does not fit, or the teacher does not load.
     """
 
     step = "accelerate"
@@ -103,14 +101,14 @@ class FewStepStudent(GeneratorTraining):
         self,
         run: str | None = None,
         trajectory: Trajectory = Trajectory(),
-        max_loss: float = 0.1,
+        max_loss: float | dict[str, float] = 0.1,
         optimizer: OptimizerCallable = lambda weights: torch.optim.Adam(weights, lr=3e-4),
         schedule: RateSchedule | None = None,
         reward: Reward | None = None,
         retrieval: Retrieval = Retrieval(),
         query_time: QueryTime = QueryTime(),
     ) -> None:
-        check_least({"max_loss": (max_loss, 0)})
+        allowed_losses(max_loss)
         schedule = WarmupCosine(100) if schedule is None else schedule
         opened = None if run is None else Run.open(run)
         teacher = trajectory.load_teacher(opened)
@@ -155,27 +153,10 @@ class FewStepStudent(GeneratorTraining):
     def export(self, folder: str | Path | None = None) -> None:
         """Export the better of student and hybrid, if it passes the gate; else to ``rejected``."""
         place = self.export_folder(folder)
-        if self.searcher is None or self.reward is None or self.run is None:
-            self.write(self.generator, place)
-            return
         models = {"student": self.generator, "hybrid": self.hybrid()}
-        searcher, pool_size = self.searcher, self.retrieval.pool_size
-        teacher = DirectionGenerator.load(self._teacher_folder, self.device)
-        ways = {"teacher": (teacher, QueryTime.load(self._teacher_folder))}
-        ways |= {name: (model, self.query_time) for name, model in models.items()}
-        answers = {name: Deployed(*way, searcher, pool_size) for name, way in ways.items()}
-        queries, _ = searcher.searchable(self.run.read_queries("val"))
-        report = compare("teacher", answers, searcher, self.reward, queries, self.max_loss)
-        if report.passed:
-            print(report)
-        else:
-            place = place.with_name("rejected")
-            rank_zero_warn(
-                f"{report}: the few-step model is in {place} and is not deployed. Train longer, "
-                "give it more levels, or raise max_loss."
-            )
-        self.write(models[report.best], place)
-        write_text(place / "gate.json", json.dumps(report.facts(), indent=2) + "\n")
+        advice = "Train longer, give it more levels, or raise max_loss."
+        teacher = ("teacher", self._teacher_folder)
+        export_best(self, place, teacher, models, self.max_loss, advice)
 
     def hybrid(self) -> DirectionGenerator:
         """Return the student with its first step left to the unguided teacher; weights are shared."""

@@ -1,1 +1,1 @@
-"""What the trainings of both models share with Lightning: learning rates, checkpoints, exports."""
+"""What the trainings of both models share: learning rates, checkpoints, exports, rollouts, a watchdog."""

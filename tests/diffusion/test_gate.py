@@ -7,7 +7,7 @@ import torch
 
 from r4t.choice import BestRows, QueryTime
 from r4t.data.queries import Query
-from r4t.diffusion.gate import Deployed, GateReport, Measured, compare
+from r4t.diffusion.gate import Deployed, GateReport, Measured, allowed_losses, compare
 from r4t.errors import InputError
 from r4t.reward import Reward
 
@@ -20,7 +20,7 @@ def report(max_loss=0.3, ranges=RANGES, **by_name):
         name: Measured({m: torch.tensor(v) for m, v in values.items()}, 4)
         for name, values in by_name.items()
     }
-    return GateReport(next(iter(by_name)), measured, ranges, max_loss)
+    return GateReport(next(iter(by_name)), measured, ranges, allowed_losses(max_loss))
 
 
 TEACHER = {"composite": [0.2, 0.8], "vendi": [3.0, 3.0]}
@@ -37,11 +37,12 @@ def test_losses_by_hand():
     assert both.scale("vendi") == pytest.approx(0.2)
     assert both.losses("student") == pytest.approx({"composite": 0.1 / 0.18**0.5, "vendi": 0.25})
     assert both.losses("hybrid") == pytest.approx({"composite": 0.05 / 0.18**0.5, "vendi": -0.5})
-    assert (both.best, both.passed) == ("hybrid", True)
+    assert (both.best, both.failed) == ("hybrid", [])
     assert str(both) == (
         "On 2 validation queries the teacher (4 evaluations) is ahead by: the student (4 evaluations) "
         "+0.24 in composite and +0.25 in vendi; the hybrid (4 evaluations) +0.12 in composite and "
-        "-0.50 in vendi. One unit is 0.424 in composite, 0.2 in vendi; 0.3 is allowed"
+        "-0.50 in vendi. One unit is 0.424 in composite, 0.2 in vendi; at most 0.3 in composite "
+        "and 0.3 in vendi are allowed"
     )
     facts = both.facts()
     assert (facts["reference"], facts["best"], facts["queries"]) == ("teacher", "hybrid", 2)
@@ -49,8 +50,47 @@ def test_losses_by_hand():
     assert facts["student"]["lost"] == both.losses("student")
     # The largest loss decides: the student's 0.25 in Vendi is too much for a gate of 0.24.
     alone = {"teacher": TEACHER, "student": {"composite": [0.1, 0.7], "vendi": [2.9, 3.0]}}
-    assert report(0.25, **alone).passed
-    assert not report(0.24, **alone).passed
+    assert report(0.25, **alone).failed == []
+    assert report(0.24, **alone).failed == ["vendi"]
+    # Each measure has its own limit: 0.236 of composite, 0.25 of Vendi.
+    assert report({"composite": 0.24, "vendi": 2.0}, **alone).failed == []
+    assert report({"composite": 0.23, "vendi": 2.0}, **alone).failed == ["composite"]
+    assert report({"composite": 0.0, "vendi": 0.0}, **alone).failed == ["composite", "vendi"]
+    found = report({"composite": 0.5, "vendi": 0.0}, **alone).facts()
+    assert (found["passed"], found["failed"]) == (False, ["vendi"])
+    assert found["max_loss"] == {"composite": 0.5, "vendi": 0.0}
+
+
+def test_the_best_exceeds_its_limits_least():
+    # Losses: the student .24 and .25, the hybrid 0 and .1/.2 = .5.
+    both = {
+        "teacher": TEACHER,
+        "student": {"composite": [0.1, 0.7], "vendi": [2.9, 3.0]},
+        "hybrid": {"composite": [0.2, 0.8], "vendi": [2.9, 2.9]},
+    }
+    assert report(0.0, **both).best == "student"
+    found = report({"composite": 0.0, "vendi": 1.0}, **both)
+    assert (found.best, found.failed) == ("hybrid", [])
+    assert found.excess("student") == pytest.approx({"composite": 0.1 / 0.18**0.5, "vendi": -0.75})
+
+
+@pytest.mark.parametrize(
+    "max_loss, message",
+    [
+        (-0.1, r"max_loss to be at least 0, but found -0\.1"),
+        ({"composite": 0.0, "vendi": -2.0}, r"max_loss of vendi to be at least 0, but found -2\.0"),
+        (
+            {"composite": 0.0, "vendy": 2.0},
+            "for composite and vendi, .* found it for composite, vendy",
+        ),
+        ({"vendi": 2.0}, "or one number for both, but found it for vendi. Write max_loss"),
+        ({}, "found it for nothing"),
+    ],
+)
+def test_limits_that_do_not_fit_are_refused(max_loss, message):
+    with pytest.raises(InputError, match=message):
+        allowed_losses(max_loss)
+    assert allowed_losses({"vendi": 2, "composite": 0.5}) == {"composite": 0.5, "vendi": 2}
 
 
 def test_the_first_among_equals_is_best():
@@ -62,11 +102,11 @@ def test_a_loss_does_not_depend_on_where_zero_is():
     worse = report(teacher={"composite": [-0.1, -0.1]}, student={"composite": [-0.4, -0.4]},
                    ranges={"composite": (-1.0, 1.0)})  # fmt: skip
     assert worse.losses("student") == {"composite": pytest.approx(0.3 / 0.1)}
-    assert not worse.passed
+    assert worse.failed == ["composite"]
     zero = report(teacher={"composite": [0.0, 0.0]}, student={"composite": [0.0, 0.02]},
                   ranges={"composite": (-1.0, 1.0)})  # fmt: skip
     assert zero.losses("student") == {"composite": pytest.approx(-0.1)}
-    assert zero.passed
+    assert zero.failed == []
     for shift in (-0.3, 0.0, 0.25):
         moved = {
             name: {"composite": [x + shift for x in values["composite"]]}
@@ -80,7 +120,7 @@ def test_the_largest_loss_possible_is_twenty():
     worst = report(20, teacher={"composite": [1.0], "vendi": [5.0]},
                    student={"composite": [-1.0], "vendi": [1.0]})  # fmt: skip
     assert worst.losses("student") == pytest.approx({"composite": 20.0, "vendi": 20.0})
-    assert worst.passed
+    assert worst.failed == []
 
 
 def test_a_range_without_width_loses_nothing():
@@ -97,7 +137,7 @@ def test_queries_without_a_value_are_left_out_and_no_value_at_all_fails():
     nothing = report(20, teacher={"composite": [0.5]}, student={"composite": [nan]},
                      ranges={"composite": (0.0, 1.0)})  # fmt: skip
     assert nothing.losses("student") == {"composite": math.inf}
-    assert not nothing.passed
+    assert nothing.failed == ["composite"]
 
 
 class Fixed(torch.nn.Module):

@@ -188,15 +188,38 @@ def test_references_and_pools_can_be_what_is_rewarded(place):
     assert covered(model) > before + 0.15
 
 
+class EvenShare(Even):
+    """Share of the members that are items of even rows, the same one or others."""
+
+    def score(self, sets):
+        return (sets.items % 2 == 0).float().mean(1)
+
+
 def test_what_loses_against_its_start_is_not_deployed(place):
-    model = refiner(place, max_loss=0.0)
-    torch.nn.init.zeros_(model.generator.network.rows_out.weight)
-    torch.nn.init.ones_(model.generator.network.rows_out.bias)  # one item for all
-    with pytest.warns(UserWarning, match=r"is in .*rejected and is not deployed\. Lower the"):
-        model.export()
-    assert not (place.step("refine") / "model").exists()
-    facts = json.loads((place.step("refine") / "rejected" / "gate.json").read_text())
-    assert (facts["passed"], facts["reference"], facts["queries"]) == (False, "start", 8)
+    """One item for all queries: of an odd row, so that the reward falls; of an even one, and it rises."""
+    for row, limits, failed in (
+        (7, {"composite": 0.0, "vendi": 20.0}, ["composite"]),
+        (8, {"composite": 0.0, "vendi": 0.5}, ["vendi"]),
+        (8, {"composite": 0.0, "vendi": 20.0}, []),
+    ):
+        reward = Reward({"even": 1.0}, {"even": EvenShare()})
+        model = refiner(place, max_loss=limits, reward=reward)
+        output = model.generator.network.rows_out
+        torch.nn.init.zeros_(output.weight)
+        output.bias.data = 100 * place.searcher().catalog.embeddings[row]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.export()
+        folder = place.step("refine") / ("rejected" if failed else "model")
+        facts = json.loads((folder / "gate.json").read_text())
+        assert (facts["passed"], facts["failed"]) == (not failed, failed)
+        assert (facts["reference"], facts["queries"]) == ("start", 8)
+        said = [str(one.message) for one in caught if "not deployed" in str(one.message)]
+        assert len(said) == bool(failed)
+        if failed:
+            assert f"the refined loses too much in {failed[0]}. It is in {folder}" in said[0]
+            assert "Lower the learning rate, raise pull, add" in said[0]
+            assert not (place.step("refine") / "model").exists()
 
 
 def test_the_exported_retriever_answers_by_its_key_and_all_draws_are_one(place):

@@ -108,7 +108,9 @@ def test_what_fails_the_gate_is_not_deployed(place):
     model = student(place, max_loss=0.0)
     torch.nn.init.zeros_(model.generator.network.rows_out.weight)  # says the same of all queries
     model.generator.network.rows_in.reset_parameters()
-    with pytest.warns(UserWarning, match=r"is in .*rejected and is not deployed\. Train longer"):
+    with pytest.warns(
+        UserWarning, match=r"is in .*rejected and is not deployed\. Train longer, give"
+    ):
         model.export()
     assert not (place.step("accelerate") / "model").exists()
     facts = json.loads((place.step("accelerate") / "rejected" / "gate.json").read_text())
@@ -144,8 +146,8 @@ def test_a_hybrid_is_exported_where_it_loses_less(place, monkeypatch):
     by_name = {
         name: measured(x) for name, x in zip(("teacher", "student", "hybrid"), (0.5, 0.4, 0.49))
     }
-    report = GateReport("teacher", by_name, {"composite": (0.0, 1.0)}, 0.3)
-    monkeypatch.setattr("r4t.diffusion.student.compare", lambda *_: report)
+    report = GateReport("teacher", by_name, {"composite": (0.0, 1.0)}, {"composite": 0.3})
+    monkeypatch.setattr("r4t.diffusion.gate.compare", lambda *_: report)
     student(place).export()
     loaded = DirectionGenerator.load(place.step("accelerate") / "model")
     assert isinstance(loaded.network, Relay)

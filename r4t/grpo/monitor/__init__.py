@@ -1,1 +1,1 @@
-"""What watches a tuning run: rollout statistics, tables and collapse detection."""
+"""What is told of a tuning run: rollout statistics, tables, and signs that a reward is gamed."""
