@@ -45,8 +45,9 @@ OVERLAYS = sorted(path.name for path in (CONFIGS / "data").glob("*.yaml"))
 
 def layers(step):
     """The stacks of configs that a step of the toy setting is run with; smoke.yaml runs end to end."""
-    toy, wscr = f"toy/{step}.yaml", f"wscr/{step}.yaml"
-    return [[toy], [toy, wscr], *([toy, wscr, f"data/{name}"] for name in OVERLAYS)]
+    toy, wscr, judged = (f"{folder}/{step}.yaml" for folder in ("toy", "wscr", "shopper"))
+    judged_too = [[toy, judged]] if (CONFIGS / judged).is_file() else []
+    return [[toy], [toy, wscr], *judged_too, *([toy, wscr, f"data/{name}"] for name in OVERLAYS)]
 
 
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
@@ -141,7 +142,7 @@ def test_step(place, build, step, stack):
     last = yaml.safe_load((CONFIGS / stack[-1]).read_text(encoding="utf-8"))
     found = leaves(cli.config[VERBS[step]].as_dict())
     assert {name: found.get(name) for name in leaves(last)} == leaves(last)
-    if len(stack) > 1:  # reference sets: coverage is the reward, and needs a pool
+    if any("wscr" in name for name in stack):  # coverage is the reward, and needs a pool
         assert found["model.reward.weights.coverage"] == 1.0
         assert cli.model.retrieval.pool_size == 150
     else:
