@@ -63,6 +63,7 @@ def command(folder: Path, samples: int, shard_size: int) -> list[str]:
         "--trainer.enable_progress_bar": "false",
     }
     words = [word for pair in settings.items() for word in pair]
+    words += ["--model.init_args.teachers", "[folm]"]
     return ["synthesize", "--config", os.path.relpath(config), *words]
 
 

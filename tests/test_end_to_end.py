@@ -132,6 +132,7 @@ def test_the_table_has_every_method(run):
     check_values(results, METHODS, [f"items/{name}" for name in items], lambda method: True)
     across = "directions/vendi across runs"
     once = [
+        "Nearby words",
         "Zero-shot",
         "R4T-FOLM",
         "R4T-Diffusion",

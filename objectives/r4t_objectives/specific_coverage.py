@@ -120,9 +120,11 @@ class SpecificCoverage(Objective):
         new = [key for key in places if key not in self._queries]
         if new and len(self._queries) + len(new) > CACHED:
             self._queries, new = {}, list(places)
-        if new:
-            points = vectors[[places[key][0] for key in new]]
-            self._queries |= zip(new, neighborhoods(catalog.embeddings, points, self.depth))
+        for (
+            key
+        ) in new:  # alone: products round differently beside others, and a resumed fit has others
+            point = vectors[places[key][0]].unsqueeze(0)
+            (self._queries[key],) = neighborhoods(catalog.embeddings, point, self.depth)
         for key, rows in places.items():
             yield self._queries[key], torch.tensor(rows)
 

@@ -430,7 +430,8 @@ def test_synthesis_counts_samples_without_a_subquery(refused, run, tmp_path):
     lm, tokenizer = TinyQwen3(width=32, layers=1, vocabulary=300).build(["red linen"], None)
     FanoutModel(lm, tokenizer, Full(JsonList()), 6).save(run.step("tune") / "model")
     path = tmp_path / "quick.yaml"
-    path.write_text("model: {init_args: {sampling: {samples: 4}, keep: null}}\n", encoding="utf-8")
+    settings = "{teachers: [folm], sampling: {samples: 4}, keep: null}"
+    path.write_text(f"model: {{init_args: {settings}}}\n", encoding="utf-8")
     toy = configs_folder() / "toy"
     quick = ["--config", toy / "2_synthesize.yaml", "--config", path, "--run", run.folder]
     sentence = refused("synthesize", *quick)

@@ -88,7 +88,7 @@ def line_up(run, **options):
 
 def test_every_method_with_several_draws_gets_the_same_choice(run):
     names = [method.name for method in line_up(run, choice=3).methods]
-    ours = ["Zero-shot", "R4T-FOLM", "R4T-Diffusion", "R4T-Student"]
+    ours = ["Zero-shot", "R4T-FOLM", "R4T-Diffusion", "R4T-Student", "R4T-Refined"]
     assert [name for name in names if name.endswith(" + choice")] == [f"{n} + choice" for n in ours]
     for name in ours:  # just below
         assert names[names.index(name) + 1] == f"{name} + choice"
