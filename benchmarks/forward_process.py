@@ -5,9 +5,9 @@
     python -m benchmarks.forward_process --draw                           # only table and figure
 
 Stage 5 takes the retriever as a policy over items and follows the gradient of its log-probability.
-``ForwardProcess`` follows DiffusionNFT (Zheng et al. 2025) instead, which needs no likelihood: it samples
-sets with the model's own sampler and random noise, scores them, noises their rows again, and trains the
-denoiser to predict well-rewarded rows better and badly rewarded ones worse.
+DiffusionNFT (Zheng et al. 2025; here ``benchmarks.forward_module``) needs no likelihood: it samples sets
+with the model's own sampler and random noise, scores them, noises their rows again, and trains the denoiser
+to predict well-rewarded rows better and badly rewarded ones worse.
 
 Both start from the same denoiser (distill/model) and get the same reward, queries per step and wall-clock
 time. First each is tried with as many settings as the other, and the one with the highest reward on
@@ -19,7 +19,6 @@ whose file exists is skipped.
 """
 
 import argparse
-import copy
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,25 +26,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from benchmarks.forward_module import DENOISER, ForwardProcess
 from benchmarks.forward_report import read_tries, report
-from benchmarks.refining import HeldOut, Progress, Training, missing, shown, write_result
+from benchmarks.refining import (
+    HeldOut,
+    Progress,
+    Training,
+    missing,
+    shown,
+    write_result,
+)
+from r4t.choice import QueryTime
 from r4t.credit import Credit, LeaveOneOut
-from r4t.data.queries import Query
-from r4t.diffusion.exploration import ItemSampling, Tries
-from r4t.diffusion.precondition import loss_weight
+from r4t.diffusion.exploration import ItemSampling
 from r4t.diffusion.refiner import RetrieverRefiner, Start
-from r4t.diffusion.sampler import Multistep
-from r4t.diffusion.schedule import LogNormal
-from r4t.diffusion.set_rollout import SetRollout
 from r4t.reward import Reward
 from r4t.run import Run
-from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import WarmupConstant
-from r4t.training.soft_grpo import SoftGRPO, member_advantage
+from r4t.training.soft_grpo import SoftGRPO
 
-DENOISER = "distill/model"
 REFINER, FORWARD = "refiner", "forward"
 
 
@@ -59,6 +59,7 @@ class Settings:
         group: Sets G per query: what makes most of the time, by shorter trials.
         average: Decay of the averaged weights, which answer; slow steps need a quicker one.
         temperature: Of the refiner's ``ItemSampling``.
+        anchor: The query's share in the refiner's directions, as in the toy's config.
         beta: As of ``ForwardProcess``, like the following.
         items: ``z_items``.
         inner: Optimizer steps per rollout.
@@ -70,6 +71,7 @@ class Settings:
     group: int = 16
     average: float = 0.99
     temperature: float = 0.03
+    anchor: float = 0.2
     beta: float = 1.0
     items: bool = True
     inner: int = 2
@@ -96,113 +98,6 @@ TRIES = [
 ]
 
 
-class ForwardProcess(RetrieverRefiner):
-    """DiffusionNFT for sets, with clean-data prediction D and member credit.
-
-    An old policy, the slowly moving average of the trained one, samples G sets with its own sampler and
-    random noise. The credit of a member, centered and divided by its deviation over all members of the
-    query's sets (rows of a random noise have no fixed places), and clipped to ±1, is its advantage A, and
-    r = (1 + A)/2. Its row z is noised to x = z + σε at a level of training, where
-
-        D₊ = (1 − β)·D_old(x) + β·D(x),   D₋ = (1 + β)·D_old(x) − β·D(x),
-        loss = λ(σ)·(r·‖D₊ − z‖² + (1 − r)·‖D₋ − z‖²).
-
-    Args:
-        run: Run folder.
-        reward: What to maximize.
-        beta: β above 0.
-        z_items: Whether z is the item that the row found, instead of the row.
-        steps: Evaluations of the sampler, in training and when it answers.
-        inner: Optimizer steps on each rollout, each with new noise on all its sets.
-        decay: Of the old policy at each optimizer step, in [0, 1): 0 makes it the trained one.
-        **settings: As in ``RetrieverRefiner``.
-    """
-
-    def __init__(
-        self,
-        run: str,
-        reward: Reward,
-        beta: float = 1.0,
-        z_items: bool = True,
-        steps: int = 4,
-        inner: int = 2,
-        decay: float = 0.9,
-        **settings: Any,
-    ) -> None:
-        super().__init__(run, reward, Start(DENOISER, None, 10, None), **settings)
-        self.beta, self.z_items, self.inner, self.decay = beta, z_items, inner, decay
-        self.generator.sampler, self.generator.guidance = Multistep(steps), 0.0
-        self._old = (copy.deepcopy(self.generator).requires_grad_(False).eval(),)
-        self.levels = LogNormal(mean=0.0, std=1.2).scaled(self.generator.denoiser.sigma_data)
-
-    @torch.no_grad()
-    def _roll_out(self, batch: list[Query]) -> SetRollout:
-        """Sample G sets for each query, retrieve, score, and share the reward among the members."""
-        step, group, size = self.global_step, self.grpo.group_size, len(batch)
-        vectors = self.searcher.encode_queries([query.text for query in batch])
-        seeds = [
-            query_seed(f"{self.seed}/{query.id}/{number}", step + 1)
-            for query in batch
-            for number in range(group)
-        ]
-        rows = self._old[0].rows(vectors.repeat_interleave(group, 0), seeds)  # (B·G, k, d)
-        grouped = rows.unflatten(0, (size, group))
-        sets = self._retrieve(batch, vectors, Tries(grouped, grouped))
-        components = self.reward.components(sets)
-        credits = self.credit(self.reward, sets, components, step)
-        advantages = member_advantage(credits.unflatten(0, (size, group)), by_place=False)
-        clean = sets.item_embeddings if self.z_items else rows
-        tries = Tries(clean.unflatten(0, (size, group)), grouped)
-        return SetRollout(
-            batch, vectors, seeds, rows, tries, sets.items, self.reward.total(components, step),
-            components, advantages.flatten(0, 1), sets.mask.float(),
-        )  # fmt: skip
-
-    def _update(self, rollout: SetRollout) -> dict[str, Tensor]:
-        """Step the denoiser ``inner`` times on a rollout; return what to log."""
-        optimizer, schedule = self.optimizers(), self.lr_schedulers()
-        clean = rollout.tries.actions.flatten(0, 1)
-        query = rollout.vectors.repeat_interleave(self.grpo.group_size, 0)
-        for _ in range(self.inner):
-            random = self.random(0, self.global_step)
-            count = len(clean)
-            t = (torch.arange(count) + torch.rand(count, generator=random)) / count
-            t = t[torch.randperm(count, generator=random)]  # all levels at every query
-            noise = torch.randn(clean.shape, generator=random)
-            losses = self.losses(query, clean, rollout.advantages, self.levels.sigma(t), noise)
-            loss = (losses * rollout.mask).sum() / rollout.mask.sum().clamp(min=1)
-            optimizer.zero_grad()  # type: ignore[union-attr]
-            self.manual_backward(loss)
-            self.clip_gradients(optimizer, gradient_clip_val=1.0)  # type: ignore[arg-type]
-            optimizer.step()  # type: ignore[union-attr]
-            schedule.step()  # type: ignore[union-attr]
-            for old, new in zip(self._old[0].parameters(), self.generator.parameters()):
-                old.data.lerp_(new.data, 1 - self.decay)
-        return {"train/loss/mean": loss.detach()}
-
-    def losses(
-        self, query: Tensor, clean: Tensor, advantages: Tensor, sigma: Tensor, noise: Tensor
-    ) -> Tensor:
-        """Return the loss (n, k) of each row, divided by its d coordinates.
-
-        Args:
-            query: (n, d).
-            clean: (n, k, d) rows z.
-            advantages: (n, k); clipped to ±1.
-            sigma: (n,) noise levels.
-            noise: (n, k, d) standard normal ε.
-        """
-        noisy = clean + sigma[:, None, None] * noise
-        with torch.no_grad():
-            old = self._old[0].denoiser.bind(query)(noisy, sigma)
-        new = self.generator.denoiser.bind(query)(noisy, sigma)
-        moved = self.beta * (new - old)
-        good = (1 + advantages.clamp(-1, 1)) / 2  # r
-        better, worse = ((old + part - clean).square().mean(-1) for part in (moved, -moved))
-        weight = loss_weight(sigma, self.generator.denoiser.sigma_data).unsqueeze(1)
-        return weight * (good * better + (1 - good) * worse)
-
-
 def build(options: argparse.Namespace, settings: Settings, seed: int) -> RetrieverRefiner:
     """Return one way with its settings; averaged weights and constant rates make it stop anywhere."""
     reward = Reward({options.objective: 1.0})
@@ -219,8 +114,9 @@ def build(options: argparse.Namespace, settings: Settings, seed: int) -> Retriev
         kind = {name: getattr(settings, name) for name in names} | {"z_items": settings.items}
         return ForwardProcess(str(options.run), reward, **kind, **common)
     exploration = ItemSampling(settings.temperature)
-    start = Start(DENOISER, levels=(80.0,))
-    return RetrieverRefiner(str(options.run), reward, start, exploration, **common)
+    start, anchored = Start(DENOISER, levels=(80.0,)), QueryTime(anchor=settings.anchor)
+    run = str(options.run)
+    return RetrieverRefiner(run, reward, start, exploration, query_time=anchored, **common)
 
 
 def train(
@@ -249,7 +145,8 @@ def train(
             reward = (
                 training.module.reward if split == "val" else None
             )  # no judge knows test queries
-            row[split] = held.measure(training.generator, split, reward)
+            answer = training.generator, split, reward, training.module.query_time
+            row[split] = held.measure(*answer)
         rows[name].append(row)
 
     for name in trainings:

@@ -157,12 +157,13 @@ def test_speed_is_measured_by_credit_objective_and_group(place, tmp_path, monkey
     refine_speed.main(words)
     names = {path.stem for path in tmp_path.glob("*.json")}
     assert names == {
-        "refine-coverage", "refine-novelty", "tune-coverage", "tune-prompt_format", "sets-2", "latency"
+        "refine-coverage", "refine-novelty", "tune-coverage", "tune-prompt_format", "sets-shopper-2",
+        "sets-label-free-2", "latency"
     }  # fmt: skip
     compared = json.loads((tmp_path / "refine-coverage.json").read_text())
     assert len(compared["ratios"]) == 2
     assert compared["ratio"] == pytest.approx(sum(compared["ratios"]) / 2, abs=1e-4)
-    sets = json.loads((tmp_path / "sets-2.json").read_text())
+    sets = json.loads((tmp_path / "sets-shopper-2.json").read_text())
     assert sets["sets_per_second"] * sets["seconds"] == pytest.approx(2 * 2)
     latency = json.loads((tmp_path / "latency.json").read_text())
     assert latency["ratio"]["refined"] == 1.0
