@@ -38,8 +38,10 @@ from benchmarks.refining import (
     in_turns,
     missing,
     shown,
+    tried_sets,
     write_result,
 )
+from r4t.choice import QueryTime
 from r4t.credit import Credit, LeaveOneOut, Shapley, WholeSet
 from r4t.data.queries import Query
 from r4t.diffusion.refiner import RetrieverRefiner, Start
@@ -73,6 +75,7 @@ def build(options: argparse.Namespace, objective: str, credit: Credit, seed: int
         credit=credit,
         optimizer=lambda weights: torch.optim.AdamW(weights, lr=options.rate, weight_decay=0.01),
         schedule=WarmupConstant(20),
+        query_time=QueryTime(anchor=options.anchor),
         seed=seed,
     )
 
@@ -152,7 +155,7 @@ def _gradients(
     seeds = [rollout * len(batch) + row for row in range(len(batch))]
     with torch.no_grad():
         tries = refiner.exploration.tries(means.detach(), refiner.items, seeds, group)
-        sets = refiner._retrieve(list(batch), vectors, tries)
+        sets = tried_sets(refiner, batch, vectors, tries)
         components = reward.components(sets)
         credits = {
             name: credit(reward, sets, components).unflatten(0, (len(batch), group))
@@ -217,7 +220,8 @@ def measure_reward(
 
     def look(step: int) -> None:
         for name, training in trainings.items():
-            values = held.measure(training.generator, "val", training.module.reward)
+            module = training.module
+            values = held.measure(training.generator, "val", module.reward, module.query_time)
             rows[name].append({"step": step, "seconds": round(training.seconds, 3), **values})
 
     look(0)
@@ -235,7 +239,7 @@ def measure_reward(
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """The sizes that results state."""
-    names = ("batch", "group", "rate", "steps", "rollouts")
+    names = ("batch", "group", "rate", "anchor", "steps", "rollouts")
     return {name: getattr(options, name) for name in names} | {"threads": torch.get_num_threads()}
 
 
@@ -251,6 +255,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=24, help="Queries B.")
     parser.add_argument("--group", type=int, default=16, help="Sets G per query.")
     parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument(
+        "--anchor", type=float, default=0.2, help="The query's share, as in the toy."
+    )
     parser.add_argument("--limit", type=int, help="Validation queries.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/credit"))

@@ -12,7 +12,7 @@ interval. The first pairs do not count.
 * ``refine``: a step of stage 5 with leave-one-out credit over one with set credit, for each objective.
 * ``tune``: the same for stage 1, with the toy's model, untrained. The learning rate is almost 0, so
   that both sides write the same lists.
-* ``sets``: scored sets a second of stage 5 with the toy's reward, for several group sizes.
+* ``sets``: scored sets a second of stage 5, by a judge's reward and by the toy's without labels.
 * ``latency``: milliseconds of a query alone, by the student as it is deployed, by the same network with one
   evaluation, and refined.
 
@@ -28,6 +28,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,6 +39,7 @@ from r4t_objectives.constraint import AtMost, Budget, MustInclude
 from benchmarks.page.cells import MISSING, between, number, table
 from benchmarks.ratios import interval, quotients
 from benchmarks.refining import HeldOut, Training, in_turns, missing, shown, write_result
+from r4t.choice import QueryTime
 from r4t.credit import Credit, LeaveOneOut, WholeSet
 from r4t.data.queries import read_queries, write_queries
 from r4t.diffusion.generator import DirectionGenerator
@@ -76,7 +78,15 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 TUNED = ("diversity", "coverage", "specific_coverage", "specificity", "shopper", "prompt_format")
 CREDITS: dict[str, Credit] = {"set": WholeSet(), "leave one out": LeaveOneOut()}
-TOY = {"shopper": 1.0, "specific_coverage": 0.0, "diversity": 0.0}
+REWARDS: dict[str, dict[str, float]] = {  # of the toy's refinement, by a judge and without
+    "shopper": {"shopper": 1.0},
+    "label-free": {
+        "specific_coverage": 1.0,
+        "groundedness": 0.0,
+        "diversity": 0.0,
+        "alignment": 0.0,
+    },
+}
 REFERENCES, POOL = 6, 150
 QUERIES, GROUP = 24, 16
 
@@ -120,6 +130,7 @@ def refiner(run: Run, reward: Reward, credit: Credit, group: int = GROUP) -> Ret
         retrieval=retrieval_of(reward),
         optimizer=lambda weights: torch.optim.AdamW(weights, lr=5e-4, weight_decay=0.01),
         schedule=WarmupConstant(20),
+        query_time=QueryTime(anchor=0.2),
     )
 
 
@@ -175,20 +186,20 @@ def compare_tuners(run: Run, title: str, options: argparse.Namespace) -> dict[st
     return compare(sides, max(options.pairs // 4, 2), 1)
 
 
-def throughput(run: Run, group: int, steps: int, warmup: int) -> dict[str, Any]:
-    """Time steps of stage 5 with the toy's reward; return scored sets a second."""
-    training = Training(refiner(run, Reward(TOY), LeaveOneOut(), group), QUERIES)
+def throughput(run: Run, name: str, group: int, steps: int, warmup: int) -> dict[str, Any]:
+    """Time steps of stage 5 with one of ``REWARDS``; return scored sets a second."""
+    training = Training(refiner(run, Reward(REWARDS[name]), LeaveOneOut(), group), QUERIES)
     seconds = [training.step() for _ in range(steps + warmup)][warmup:]
     training.finish()
     middle = median(seconds)
     rates = {"sets_per_second": QUERIES * group / middle, "fastest": QUERIES * group / min(seconds)}
-    return {"group": group, "seconds": middle, **rates, "all_seconds": seconds}
+    return {"reward": name, "group": group, "seconds": middle, **rates, "all_seconds": seconds}
 
 
 def latency(run: Run, calls: int, warmup: int) -> dict[str, Any]:
     """Time single queries answered by the student, before and after refinement, in turns."""
     held = HeldOut(run)
-    model = refiner(run, Reward(TOY), LeaveOneOut())
+    model = refiner(run, Reward({"diversity": 1.0}), LeaveOneOut())
     folder = run.folder / "refine" / "model"
     model.write(model.generator, folder)  # weights do not change the time
     student = DirectionGenerator.load(run.folder / STUDENT)
@@ -227,8 +238,9 @@ def work(run: Run, options: argparse.Namespace) -> dict[str, Callable[[], dict[s
             todo[f"refine-{slug}"] = partial(compare_refiners, run, title, options)
         if title in TUNED:
             todo[f"tune-{slug}"] = partial(compare_tuners, run, title, options)
-    for group in options.groups:
-        todo[f"sets-{group}"] = partial(throughput, run, group, options.pairs, options.warmup)
+    for name, group in product(REWARDS, options.groups):
+        sizes = name, group, options.pairs, options.warmup
+        todo[f"sets-{name}-{group}"] = partial(throughput, run, *sizes)
     todo["latency"] = partial(latency, run, 5 * options.pairs, options.warmup)
     return {name: each for name, each in todo.items() if name.split("-")[0] in options.parts}
 
@@ -245,10 +257,9 @@ def report(results: Path) -> str:
     heads = [f"{s}: {what}" for s in parts.values() for what in ("set, ms", "member, ms", "ratio")]
     tables = [table(["leave-one-out over set credit", *heads], lines)]
     sets = [row for name, row in found.items() if name.startswith("sets-")]
-    lines = [
-        [f"{row['group']}", *_rate_cells(row)] for row in sorted(sets, key=lambda row: row["group"])
-    ]
-    tables.append(table(["sets G of a query", "ms a step", "scored sets a second"], lines))
+    sets.sort(key=lambda row: (row["reward"], row["group"]))
+    lines = [[f"{row['reward']}, {row['group']}", *_rate_cells(row)] for row in sets]
+    tables.append(table(["reward, sets of a query", "ms a step", "scored sets a second"], lines))
     if "latency" in found:
         row = found["latency"]
         lines = [

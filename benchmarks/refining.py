@@ -16,6 +16,8 @@ from torch import Tensor
 from benchmarks.alternating import Record, Side
 from benchmarks.device import hardware
 from r4t.choice import QueryTime
+from r4t.data.queries import Query
+from r4t.diffusion.exploration import Tries
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.refiner import RetrieverRefiner
 from r4t.evaluation.measures import facet_recall, fit_precision, item_vendi
@@ -25,6 +27,7 @@ from r4t.methods import DiffusionMethod, MethodContext
 from r4t.retriever import POOL
 from r4t.reward import Reward
 from r4t.run import Run
+from r4t.sets import SetBatch
 from r4t.training.query_data import QueryData
 
 SIZE = 10
@@ -157,6 +160,22 @@ class HeldOut:
             references = self.searcher.references(queries)
             measures["reward"] = reward.score(sets.extended(references=references))
         return {name: round(float(x.double().nanmean()), 5) for name, x in measures.items()}
+
+
+def tried_sets(
+    refiner: RetrieverRefiner, queries: Sequence[Query], vectors: Tensor, tries: Tries
+) -> SetBatch:
+    """Return the B·G sets that were tried for B queries (B, d), as stage 5 retrieves them."""
+    searcher, pool_size = refiner.searcher, refiner.retrieval.pool_size
+    group = tries.directions.shape[1]
+    repeated = [query for query in queries for _ in range(group)]
+    texts = [query.text for query in repeated]
+    owners, directions = vectors.repeat_interleave(group, 0), tries.directions.flatten(0, 1)
+    if tries.items is not None and pool_size is None:
+        sets = searcher.gathered(owners, tries.items.flatten(0, 1), directions, query_texts=texts)
+    else:
+        sets = searcher.retrieve(owners, directions, query_texts=texts, pool_size=pool_size)
+    return sets.extended(references=searcher.references(repeated))
 
 
 def in_turns(trainings: Mapping[str, Training], steps: int) -> Iterator[int]:
