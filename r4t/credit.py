@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from r4t.errors import InputError, check_least
+from r4t.geometry import take_turns
 from r4t.objective import Objective
 from r4t.reward import Reward, Scores
-from r4t.search import take_turns
 from r4t.sets import SetBatch
 
 CHUNK = 4096  # sets scored at once

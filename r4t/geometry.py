@@ -189,6 +189,18 @@ def one_of_each(ids: Tensor, groups: Tensor) -> Tensor:
     return ids.gather(1, place.argsort(dim=1, stable=True))
 
 
+def take_turns(rankings: Tensor, size: int) -> Tensor:
+    """Merge rankings by taking the best item of each direction, then the second of each, and so on.
+
+    Turns (B, k, D) catalog rows, best first, −1 for none, into (B, size) distinct rows, −1 padded.
+
+    Examples:
+        >>> take_turns(torch.tensor([[[3, 7], [3, 5]]]), 3).tolist()
+        [[3, 7, 5]]
+    """
+    return distinct_first(rankings.transpose(1, 2).flatten(1), size)
+
+
 def distinct_count(ids: Tensor) -> Tensor:
     """Return the number (B,) of distinct ids of each row (B, M); −1 means no id.
 

@@ -12,25 +12,13 @@ from r4t.catalog import Catalog
 from r4t.data.queries import Query
 from r4t.encoder import Encoder
 from r4t.errors import InputError, check_least
-from r4t.geometry import anchored, distinct_first
+from r4t.geometry import anchored, take_turns
 from r4t.index import Index
 from r4t.sets import Popularity, SetBatch, pad_rows
 from r4t.support.cache import Cache
 from r4t.support.stopwatch import Stopwatch
 
 Merge = Callable[[Tensor, int], Tensor]  # as take_turns
-
-
-def take_turns(rankings: Tensor, size: int) -> Tensor:
-    """Merge rankings by taking the best item of each direction, then the second of each, and so on.
-
-    Turns (B, k, D) catalog rows, best first, −1 for none, into (B, size) distinct rows, −1 padded.
-
-    Examples:
-        >>> take_turns(torch.tensor([[[3, 7], [3, 5]]]), 3).tolist()
-        [[3, 7, 5]]
-    """
-    return distinct_first(rankings.transpose(1, 2).flatten(1), size)
 
 
 @dataclass(frozen=True)

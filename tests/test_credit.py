@@ -7,9 +7,9 @@ import torch
 
 from r4t.credit import LeaveOneOut, Shapley, WholeSet, marginals, part, smaller_sets
 from r4t.errors import InputError
+from r4t.geometry import take_turns
 from r4t.objective import Objective, load_objective
 from r4t.reward import Ramp, Reward
-from r4t.search import take_turns
 from r4t.sets import SetBatch
 from r4t.testing import example_sets
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.search import Merge, Searcher, take_turns
+from r4t.geometry import take_turns
+from r4t.search import Merge, Searcher
 from r4t.sets import SetBatch
 from r4t.support.files import utf8
 

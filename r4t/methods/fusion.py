@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from r4t.geometry import distinct_first
-from r4t.search import take_turns
+from r4t.geometry import distinct_first, take_turns
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from r4t.data.queries import Query
-from r4t.search import Merge, Searcher, take_turns
+from r4t.geometry import take_turns
+from r4t.search import Merge, Searcher
 from r4t.sets import SetBatch
 from r4t.support.cache import Cache
 from r4t.support.seeds import query_seed

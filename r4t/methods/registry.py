@@ -14,6 +14,7 @@ from typing import Any
 
 from r4t.choice import KNOWN, QueryTime
 from r4t.errors import InputError, PluginError, nearest
+from r4t.geometry import take_turns
 from r4t.methods.best_of import BestOf
 from r4t.methods.bounds import GreedyBound, Oracle, RandomItems, ReferenceOracle
 from r4t.methods.context import MethodContext, Unavailable
@@ -30,7 +31,7 @@ from r4t.methods.set_regression import SetRegression, kept_network
 from r4t.methods.training_sets import NearestSets, RidgeMap
 from r4t.plugins import installed, load
 from r4t.reward import Reward
-from r4t.search import Merge, take_turns
+from r4t.search import Merge
 from r4t.support.fingerprints import fingerprint
 
 GROUP = "r4t.methods"

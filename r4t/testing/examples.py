@@ -11,8 +11,7 @@ from torch import Tensor
 from r4t.catalog import Catalog, fingerprint
 from r4t.data.source import RESERVED
 from r4t.errors import InputError, check_least
-from r4t.geometry import normalize
-from r4t.search import take_turns
+from r4t.geometry import normalize, take_turns
 from r4t.sets import Popularity, SetBatch, pad_rows
 
 ITEMS = 50

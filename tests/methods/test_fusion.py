@@ -3,9 +3,9 @@ from collections import defaultdict
 import pytest
 import torch
 
+from r4t.geometry import take_turns
 from r4t.index import TorchIndex
 from r4t.methods.fusion import RankFusion, fused_ranking
-from r4t.search import take_turns
 
 
 def slow_fusion(rankings, constant):

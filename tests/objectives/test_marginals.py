@@ -6,9 +6,8 @@ from r4t_objectives.constraint import AtMost, Budget, MustInclude, Rule
 from r4t_objectives.coverage import found_without
 
 from r4t.credit import smaller_sets
-from r4t.geometry import normalize
+from r4t.geometry import normalize, take_turns
 from r4t.objective import load_objective
-from r4t.search import take_turns
 from r4t.testing import example_sets
 
 RULES = [AtMost("color", 1), Budget("price", 40), MustInclude("category", "hat")]
