@@ -214,6 +214,7 @@ def measure_reward(
     trainings = {
         name: Training(build(options, objective, credit, seed), options.batch, seed)
         for name, credit in credits_of().items()
+        if name in options.credits
     }
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in trainings}
     progress = Progress(path.stem, options.steps)
@@ -248,9 +249,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path, nargs="?", help="Run folder with a student.")
     parser.add_argument("--objectives", nargs="+", default=list(ORDER))
+    credits = list(credits_of())
+    parser.add_argument(
+        "--credits", nargs="+", choices=credits, default=credits, help="To train with."
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--every", type=int, default=25, help="Steps between two measurements.")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--every", type=int, default=40, help="Steps between two measurements.")
     parser.add_argument("--rollouts", type=int, default=128, help="For the noise; 0 for none.")
     parser.add_argument("--batch", type=int, default=24, help="Queries B.")
     parser.add_argument("--group", type=int, default=16, help="Sets G per query.")
@@ -274,6 +279,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.seeds, options.steps, options.every, options.rollouts = [0], 40, 10, 16
     torch.set_num_threads(options.threads)
     if not options.draw:
+        # Seconds on one idle core: 0.7 for a rollout of the noise, 1.5 for a step of all four credits.
+        runs, seconds = len(options.objectives), 0.7 * options.rollouts
+        seconds = runs * (seconds + 1.5 * options.steps * len(options.seeds))
+        print(f"About {seconds / 60:.0f} min on an idle core", flush=True)
         held = HeldOut(Run.open(options.run), options.limit)
         for objective in options.objectives:
             if options.rollouts:

@@ -51,7 +51,7 @@ class ForwardProcess(RetrieverRefiner):
         z_items: bool = True,
         steps: int = 4,
         inner: int = 2,
-        decay: float = 0.9,
+        decay: float = 0.97,
         **settings: Any,
     ) -> None:
         super().__init__(run, reward, Start(DENOISER, None, 10, None), **settings)

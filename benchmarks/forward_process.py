@@ -12,7 +12,8 @@ to predict well-rewarded rows better and badly rewarded ones worse.
 Both start from the same denoiser (distill/model) and get the same reward, queries per step and wall-clock
 time. First each is tried with as many settings as the other, and the one with the highest reward on
 validation queries is kept. Then both train in turns, over several seeds: always the one that has used less
-time makes the next step. Test queries are measured along the way, but choose nothing.
+time makes the next step. Of each training, the table has the end and the moment of the highest reward on
+validation queries, as forward-process learning may get worse again. Test queries choose nothing.
 
 Writes RESULTS/try-WAY-NUMBER.json, RESULTS/seedN.json, forward_process.md and forward_process.png. A result
 whose file exists is skipped.
@@ -28,7 +29,7 @@ from typing import Any
 import torch
 
 from benchmarks.forward_module import DENOISER, ForwardProcess
-from benchmarks.forward_report import read_tries, report
+from benchmarks.forward_report import highest, read_tries, report
 from benchmarks.refining import (
     HeldOut,
     Progress,
@@ -75,7 +76,7 @@ class Settings:
     beta: float = 1.0
     items: bool = True
     inner: int = 2
-    decay: float = 0.9
+    decay: float = 0.97
 
 
 def forward(rate: float, **settings: Any) -> Settings:
@@ -89,11 +90,8 @@ TRIES = [
         for temperature in (0.03, 0.05)
         for rate in (2e-4, 5e-4, 1e-3)
     ),
-    forward(5e-4),
-    forward(1e-3),
-    forward(1e-3, inner=4),
-    forward(1e-3, beta=0.5, decay=0.97),
-    forward(2e-3, decay=0.97),
+    *(forward(rate, beta=beta) for beta in (0.3, 1.0) for rate in (5e-4, 1e-3)),
+    forward(5e-4, inner=4),
     forward(1e-3, items=False),
 ]
 
@@ -175,11 +173,11 @@ def tune(options: argparse.Namespace, held: HeldOut, words: Sequence[str]) -> No
 
 
 def best(results: Path) -> dict[str, Settings]:
-    """Return the settings of each way whose last reward on validation queries is highest."""
+    """Return the settings of each way that had the highest reward on validation queries at any time."""
     chosen = {}
     for way in (REFINER, FORWARD):
         tried = [each for each in read_tries(results) if each["tried"]["way"] == way]
-        top = max(tried, key=lambda each: each["rows"][-1]["val"]["reward"])
+        top = max(tried, key=lambda each: highest(each["rows"])["val"]["reward"])
         chosen[way] = Settings(**top["tried"])
     return chosen
 

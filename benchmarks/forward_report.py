@@ -27,11 +27,21 @@ def read_tries(results: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
+def highest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the measurement with the highest reward on validation queries.
+
+    Examples:
+        >>> highest([{"val": {"reward": x}} for x in (0.1, 0.3, 0.2)])
+        {'val': {'reward': 0.3}}
+    """
+    return max(rows, key=lambda row: row["val"]["reward"])
+
+
 def tries_table(tries: Sequence[Mapping[str, Any]]) -> str:
-    """Tries × what they reached on validation queries."""
+    """Tries × what they reached at best on validation queries."""
     lines = []
     for each in tries:
-        tried, row = each["tried"], each["rows"][-1]
+        tried, row = each["tried"], highest(each["rows"])
         setting = f"τ {tried['temperature']:g}"
         if tried["way"] == "forward":
             setting = f"β {tried['beta']:g}, {tried['inner']} updates, old {tried['decay']:g}"
@@ -48,13 +58,15 @@ def final_table(results: Sequence[Mapping[str, Any]]) -> str:
     for split in ("val", "test"):
         for way in results[0]["rows"]:
             runs = [result["rows"][way] for result in results]
-            for name, place in (("start", 0), ("end", -1)):
-                cells = [
-                    spread([run[place][split][measure] for run in runs])
-                    for measure in MEASURES
-                    if measure in runs[0][place][split]
-                ]
-                steps = number(fmean(run[place]["step"] for run in runs), ".0f")
+            picked = {
+                "start": [run[0] for run in runs],
+                "best on validation": [highest(run) for run in runs],
+                "end": [run[-1] for run in runs],
+            }
+            for name, rows in picked.items():
+                known = [measure for measure in MEASURES if measure in rows[0][split]]
+                cells = [spread([row[split][measure] for row in rows]) for measure in known]
+                steps = number(fmean(row["step"] for row in rows), ".0f")
                 lines.append([f"{split}: {NAMES[way]}, {name}", steps, *cells])
     known = [m for m in MEASURES if m in results[0]["rows"]["refiner"][0]["val"]]
     return table(["queries", "rollouts", *(MEASURES[m] for m in known)], lines)

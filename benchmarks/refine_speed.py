@@ -314,7 +314,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         run = with_references(Run.open(options.run), Path(folder) / "run")
-        for name, measure in work(run, options).items():
+        todo = work(run, options)
+        # Seconds on two idle cores: 8 for a pair of stage 1, 0.2 for any other.
+        costs = [2.0 if name.startswith("tune") else 0.2 for name in todo]
+        print(f"About {sum(costs) * options.pairs / 60:.0f} min on idle cores", flush=True)
+        for name, measure in todo.items():
             path = options.results / f"{name}.json"
             if missing(path):
                 values = measure()
