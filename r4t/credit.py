@@ -175,8 +175,13 @@ def _score_parts(objective: Objective, sets: SetBatch, kept: Tensor, scores: Ten
     is_new = (size > 0) & (size < sets.mask.sum(1, keepdim=True))
     owners = is_new.nonzero()[:, 0]
     parts = zip(owners.split(CHUNK), kept[is_new].split(CHUNK), strict=True)
+    # What the objective does not read is not built for each part.
+    read = {*objective.needs, "query_texts"} | (
+        {"rankings"} if "pool" in objective.needs else set()
+    )
+    lean = sets.extended(**dict.fromkeys(sets.present - read))
     try:
-        found = [objective(part(sets, owner, members)) for owner, members in parts]
+        found = [objective(part(lean, owner, members)) for owner, members in parts]
     except InputError as error:
         raise InputError(
             expected=f"objective '{objective.name}' to score a set without some of its members, which "
@@ -200,13 +205,14 @@ def part(sets: SetBatch, owners: Tensor, kept: Tensor) -> SetBatch:
     """
     order = (~kept).long().argsort(dim=1, stable=True)
     mask = kept.gather(1, order)
-    whole = sets.select(owners)
-    spread = order.unsqueeze(-1)
+    places = (owners.unsqueeze(1) * sets.set_size + order).flatten()  # among all members
 
     def moved(values: Tensor, missing: float) -> Tensor:
-        return values.take_along_dim(spread, 1).masked_fill(~mask.unsqueeze(-1), missing)
+        taken = values.flatten(0, 1).index_select(0, places).unflatten(0, order.shape)
+        present = mask.view(*mask.shape, *[1] * (taken.ndim - 2))
+        return taken.masked_fill_(~present, missing)
 
-    pool, rankings = whole.pool, whole.rankings
+    pool, rankings = sets.pool, sets.rankings
     if pool is not None:
         if rankings is None:
             raise InputError(
@@ -216,16 +222,19 @@ def part(sets: SetBatch, owners: Tensor, kept: Tensor) -> SetBatch:
             )
         rankings = moved(rankings, -1)
         pool = take_turns(rankings, pool.shape[1])
+    # Without members, so that their vectors are copied once, above.
+    none = {name: getattr(sets, name)[:, :0] for name in ("items", "item_embeddings", "mask")}
+    whole = sets.extended(**none, directions=None, pool=None, rankings=None).select(owners)
     texts = whole.texts
     if texts is not None:
         texts = [
             [t for t, keep in zip(row, keeps) if keep] for row, keeps in zip(texts, kept.tolist())
         ]
     return whole.extended(
-        items=moved(whole.items.unsqueeze(-1), -1).squeeze(-1),
-        item_embeddings=moved(whole.item_embeddings, 0.0),
+        items=moved(sets.items, -1),
+        item_embeddings=moved(sets.item_embeddings, 0.0),
         mask=mask,
-        directions=None if whole.directions is None else moved(whole.directions, 0.0),
+        directions=None if sets.directions is None else moved(sets.directions, 0.0),
         texts=texts,
         pool=pool,
         rankings=rankings,
