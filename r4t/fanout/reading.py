@@ -62,8 +62,8 @@ def entry_spans(completion: str) -> list[tuple[int, int] | None]:
     r"""Return the places of what ``read_entries`` returns, as ``find_entries`` does.
 
     Examples:
-        >>> entry_spans('a hat? <queries>["hat", "caf\\u00e9", "belt"]</queries>')
-        [(18, 21), None, (38, 42)]
+        >>> entry_spans('a hat? <queries>["hat", "na\\u00efve", "belt"]</queries>')
+        [(18, 21), None, (39, 43)]
     """
     pieces = _outside(completion)
     places = [start + number for start, piece in pieces for number in range(len(piece))]
