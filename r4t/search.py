@@ -172,7 +172,9 @@ class Searcher:
                 rankings=rankings if pool_size is not None and merge is take_turns else None,
             )
 
-    def gathered(self, query: Tensor, items: Tensor, directions: Tensor, **fields: Any) -> SetBatch:
+    def gathered(
+        self, query: Tensor, items: Tensor, directions: Tensor | None, **fields: Any
+    ) -> SetBatch:
         """Return sets of known items (B, k), −1 for a missing one, and ``fields`` of a ``SetBatch``."""
         return SetBatch(
             query=query,
@@ -286,17 +288,7 @@ class Searcher:
                 remedy="Raise the pool size or lower the set size.",
             )
         items = ranking[:, :set_size]
-        return SetBatch(
-            query=query,
-            items=items,
-            item_embeddings=self.embeddings(items),
-            mask=items >= 0,
-            pool=ranking,
-            query_texts=query_texts,
-            catalog=self.catalog,
-            popularity=self.popularity,
-            bank=self.bank,
-        )
+        return self.gathered(query, items, None, pool=ranking, query_texts=query_texts)
 
     def references(self, queries: Sequence[Query]) -> Tensor | None:
         """Return the catalog rows (B, R) of the queries' references, −1 padded; None without any."""

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.diffusion.exploration import Tries
-from r4t.geometry import distinct_count
 from r4t.reward import Reward
-from r4t.training.soft_grpo import flat_groups, group_spread
+from r4t.training.rollouts import reward_statistics
 
 
 @dataclass(frozen=True)
@@ -31,25 +30,10 @@ def set_statistics(rollout: SetRollout, reward: Reward, step: int) -> dict[str, 
     """Return means over a rollout that was scored with ``reward`` after ``step`` optimizer steps.
 
     Returns:
-        ``train/reward/mean`` and ``train/reward/spread``, the mean deviation within a group;
-        ``train/zero_variance/share`` of groups without any; for each objective ``mean``,
-        ``weighted`` (its part of the reward) and, if it is partial, the share ``unscored``;
-        ``train/distinct_items/mean`` per set; and, unless it never changes, the mean entropy of what
-        is tried in place of a direction, ``train/entropy/mean``, in nats.
+        Those of ``reward_statistics``; and, unless it never changes, the mean entropy of what is tried
+        in place of a direction, ``train/entropy/mean``, in nats.
     """
-    grouped = rollout.rewards.view(len(rollout.queries), -1)
-    numbers = {
-        "train/reward/mean": grouped.nanmean(),
-        "train/reward/spread": group_spread(grouped).mean(),
-        "train/zero_variance/share": flat_groups(grouped).float().mean(),
-        "train/distinct_items/mean": distinct_count(rollout.items).float().mean(),
-    }
+    numbers = reward_statistics(rollout, reward, step)
     if rollout.tries.entropy is not None:
         numbers["train/entropy/mean"] = rollout.tries.entropy.mean()
-    for name, part in reward.weighted(rollout.components, step).items():
-        scores = rollout.components[name]
-        numbers[f"train/{name}/mean"] = scores.nanmean()
-        numbers[f"train/{name}/weighted"] = part.nanmean()
-        if reward.objectives[name].partial:
-            numbers[f"train/{name}/unscored"] = scores.isnan().float().mean()
     return numbers

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
+from r4t.geometry import distinct_count
+from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 from r4t.support.randomness import random_states, set_random_states
 from r4t.training.learning_rate import ScheduledModule
-from r4t.training.soft_grpo import SoftGRPO
+from r4t.training.soft_grpo import SoftGRPO, flat_groups, group_spread
 
 
 class Rollout(Protocol):
@@ -28,6 +30,39 @@ class Rollout(Protocol):
     @property
     def items(self) -> Tensor:
         """Catalog rows (B·G, k) that were retrieved, −1 for a missing member."""
+
+    @property
+    def rewards(self) -> Tensor:
+        """Rewards (B·G,), NaN for not scored."""
+
+    @property
+    def components(self) -> dict[str, Tensor]:
+        """Objective → raw scores (B·G,)."""
+
+
+def reward_statistics(rollout: Rollout, reward: Reward, step: int) -> dict[str, Tensor]:
+    """Return means over a rollout that was scored with ``reward`` after ``step`` optimizer steps.
+
+    Returns:
+        ``train/reward/mean`` and, in the unit of the reward, ``train/reward/spread``, the mean
+        deviation within a group; ``train/zero_variance/share`` of groups without any. For each
+        objective ``mean`` and ``weighted`` (its part of the reward); for partial ones the share
+        ``unscored``. ``train/distinct_items/mean`` per set.
+    """
+    grouped = rollout.rewards.view(len(rollout.queries), -1)
+    numbers = {
+        "train/reward/mean": grouped.nanmean(),
+        "train/reward/spread": group_spread(grouped).mean(),
+        "train/zero_variance/share": flat_groups(grouped).float().mean(),
+        "train/distinct_items/mean": distinct_count(rollout.items).float().mean(),
+    }
+    for name, part in reward.weighted(rollout.components, step).items():
+        scores = rollout.components[name]
+        numbers[f"train/{name}/mean"] = scores.nanmean()
+        numbers[f"train/{name}/weighted"] = part.nanmean()
+        if reward.objectives[name].partial:
+            numbers[f"train/{name}/unscored"] = scores.isnan().float().mean()
+    return numbers
 
 
 class RolloutModule(ScheduledModule, ABC):

@@ -7,45 +7,32 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from r4t.geometry import distinct_count
 from r4t.grpo.monitor.gaming import gaming
 from r4t.grpo.rollout import Rollout
 from r4t.reward import Reward
 from r4t.search import Searcher
-from r4t.training.rollouts import RolloutCallback
-from r4t.training.soft_grpo import flat_groups, group_spread
+from r4t.training.rollouts import RolloutCallback, reward_statistics
+from r4t.training.soft_grpo import group_spread
 
 
 def rollout_statistics(rollout: Rollout, reward: Reward, step: int) -> dict[str, Tensor]:
     """Return means over a rollout that was scored with ``reward`` after ``step`` optimizer steps.
 
     Returns:
-        ``train/reward/mean`` and, in the unit of the reward, ``train/reward/spread``, the mean
-        deviation within a group; ``train/zero_variance/share`` of groups without any. For each
-        objective ``mean``, ``weighted`` (its part of the reward) and ``spread``; for partial ones,
-        and for a reward with one, the share ``unscored``. ``train/tokens/mean`` per completion,
-        ``train/truncated/share``, ``train/parsed/share`` of completions with a sub-query, and
-        ``train/distinct_items/mean`` per set.
+        Those of ``reward_statistics``; for each objective ``spread``, the mean deviation within a
+        group; for a reward with a partial one the share ``unscored``. ``train/tokens/mean`` per
+        completion, ``train/truncated/share``, and ``train/parsed/share`` of completions with a
+        sub-query.
     """
     queries, fanouts = len(rollout.queries), rollout.fanouts
-    grouped = rollout.rewards.view(queries, -1)
     parsed = torch.tensor([float(bool(texts)) for texts in fanouts.subqueries])
-    numbers = {
-        "train/reward/mean": grouped.nanmean(),
-        "train/reward/spread": group_spread(grouped).mean(),
-        "train/zero_variance/share": flat_groups(grouped).float().mean(),
+    numbers = reward_statistics(rollout, reward, step) | {
         "train/tokens/mean": fanouts.completion_mask.sum(1).float().mean(),
         "train/truncated/share": rollout.truncated.float().mean(),
         "train/parsed/share": parsed.mean(),
-        "train/distinct_items/mean": distinct_count(rollout.items).float().mean(),
     }
-    for name, part in reward.weighted(rollout.components, step).items():
-        scores = rollout.components[name]
-        numbers[f"train/{name}/mean"] = scores.nanmean()
-        numbers[f"train/{name}/weighted"] = part.nanmean()
+    for name, scores in rollout.components.items():
         numbers[f"train/{name}/spread"] = group_spread(scores.view(queries, -1)).mean()
-        if reward.objectives[name].partial:
-            numbers[f"train/{name}/unscored"] = scores.isnan().float().mean()
     if reward.partial:
         numbers["train/reward/unscored"] = rollout.rewards.isnan().float().mean()
     return numbers
