@@ -9,7 +9,7 @@ __getattr__, __all__ = lazily(
         "diffusion.generator": "DirectionGenerator",
         "diffusion.exploration": "Exploration GaussianNoise ItemSampling",
         "diffusion.module": "DiffusionRetriever TrainingNoise",
-        "diffusion.network": "AdaptiveSetTransformer SetTransformer",
+        "diffusion.network": "AdaptiveSetTransformer LinearSet SetTransformer",
         "diffusion.refiner": "RetrieverRefiner Start",
         "diffusion.sampler": "Euler Heun Multistep ReverseSde Sampler",
         "diffusion.schedule": "Exponential Karras Levels LogNormal Schedule Tangent",

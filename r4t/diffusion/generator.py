@@ -80,11 +80,9 @@ class DirectionGenerator(nn.Module):
         self.denoiser.sigma_data = sigma_data
 
     def resize(self, set_size: int) -> None:
-        """Generate L = ``set_size`` rows from now on; no weight depends on their number."""
+        """Generate L = ``set_size`` rows from now on; see ``SetNetwork.resize``."""
+        self.network.resize(set_size)
         self.set_size = set_size
-        for part in self.modules():
-            if isinstance(part, SetNetwork):
-                part.set_size = set_size
 
     @property
     def network(self) -> SetNetwork:

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from r4t.diffusion.block import AdaptiveBlock, Block, unit_square
-from r4t.errors import InputError
+from r4t.errors import InputError, check_least
 
 MAX_FREQUENCY = 256.0  # radians per unit of ln(sigma)/4: tells apart sigmas that differ by 1 %
 
@@ -26,6 +26,13 @@ class SetNetwork(nn.Module, ABC):
     def config(self) -> dict[str, Any]:
         """Constructor arguments by name."""
         return {name: getattr(self, name) for name in self.arguments}
+
+    def resize(self, set_size: int) -> None:
+        """Generate L = ``set_size`` rows from now on."""
+        self.set_size = set_size
+
+    def keep_condition(self) -> None:
+        """Freeze the weights that only a dropped condition needs, as no condition will be dropped."""
 
     @abstractmethod
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Any:
@@ -117,6 +124,10 @@ class SetTransformer(SetNetwork):
         nn.init.zeros_(self.rows_out.weight)
         nn.init.zeros_(self.rows_out.bias)
 
+    def keep_condition(self) -> None:
+        """Freeze the null condition."""
+        self.null_tokens.requires_grad_(False)
+
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Return keys and values of the queries for the cross-attention of every layer."""
         tokens = self.tokens(condition * math.sqrt(self.dim))  # coordinates of size about 1
@@ -157,6 +168,59 @@ class AdaptiveSetTransformer(SetTransformer):
         return self.rows_out(self.norm(hidden))  # (B, L, d)
 
 
+class LinearSet(SetNetwork):
+    """One linear map of the query for all rows, and an offset for each: ``F_i = √d · (A q + √d · o_i)``.
+
+    It sees neither the noisy rows nor the noise level, so it answers in one evaluation at a high
+    level, where the direction of row i is that of ``A q + √d · o_i``. With d² + L·d weights it cannot
+    learn training queries by heart as a transformer does (docs/diffusion.md). The factor √d lets map
+    and offsets learn equally fast with Adam: a step of ε in each weight moves both parts by about
+    ε·√d.
+
+    Args:
+        dim: d, width of the embeddings of rows and query.
+        set_size: L, the number of rows; each has an offset of its own.
+
+    Raises:
+        InputError: If a number is below 1.
+    """
+
+    arguments = ("dim", "set_size")
+
+    def __init__(self, dim: int, set_size: int = 10) -> None:
+        super().__init__()
+        check_least({"dim": (dim, 1), "set_size": (set_size, 1)})
+        self.dim, self.set_size = dim, set_size
+        self.map = nn.Linear(dim, dim, bias=False)
+        self.offsets = nn.Parameter(torch.zeros(set_size, dim))
+        nn.init.eye_(self.map.weight)
+
+    def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """Return the mapped queries (B, 1, d); 0 for a dropped condition."""
+        mapped: Tensor = self.map(condition).unsqueeze(1)
+        return mapped if dropped is None else mapped.masked_fill(dropped[:, None, None], 0.0)
+
+    def forward(self, rows: Tensor, noise: Tensor, memory: Tensor) -> Tensor:
+        """Return F (B, L, d), whatever the rows and the noise."""
+        scale = math.sqrt(self.dim)
+        return scale * (memory + scale * self.offsets)
+
+    def resize(self, set_size: int) -> None:
+        """Generate the first ``set_size`` rows from now on.
+
+        Raises:
+            InputError: If there are fewer.
+        """
+        if set_size > len(self.offsets):
+            raise InputError(
+                expected=f"at most {len(self.offsets)} rows, each with an offset of its own",
+                found=f"{set_size}",
+                remedy="Refine with a larger start.set_size.",
+            )
+        self.offsets = nn.Parameter(self.offsets.detach()[:set_size].clone())
+        self.set_size = set_size
+
+
 class Relay(SetNetwork):
     """Two networks of the same d and L: one above a noise level, the other at and below it.
 
@@ -184,6 +248,17 @@ class Relay(SetNetwork):
             )
         self.first, self.then, self.until = first, then, until
         self.set_size, self.dim = one
+
+    def resize(self, set_size: int) -> None:
+        """Generate L = ``set_size`` rows from now on."""
+        super().resize(set_size)
+        self.first.resize(set_size)
+        self.then.resize(set_size)
+
+    def keep_condition(self) -> None:
+        """Freeze the null conditions of both networks."""
+        self.first.keep_condition()
+        self.then.keep_condition()
 
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> tuple[Any, Any]:
         """Return the memories of both networks."""

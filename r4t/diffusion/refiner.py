@@ -1,5 +1,6 @@
 """A generator and a reward → the generator refined by what its own sets are worth (stage 5)."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from r4t.data.queries import Query
 from r4t.diffusion.exploration import Exploration, ItemSampling
 from r4t.diffusion.gate import allowed_losses, export_best
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.network import SetTransformer
+from r4t.diffusion.linear import linear_start
 from r4t.diffusion.set_rollout import SetRollout, set_statistics
 from r4t.diffusion.student import student_of
 from r4t.diffusion.training import GeneratorModule
@@ -38,19 +39,27 @@ MAX_LOSS = {"composite": 0.0, "vendi": 2.0}  # a reward may want less spread, bu
 class Start:
     """The generator to refine.
 
+    By default it is the ``LinearSet`` nearest to the model: a reward that a few thousand training
+    queries give teaches it more about other queries than it teaches a transformer.
+
     Args:
         model: Its folder, inside the run.
-        levels: Noise levels at which the network is evaluated, decreasing, in units of sigma_data;
-            those of the model by default. One level makes a retriever of one evaluation.
+        linear: Whether to begin with the ``LinearSet`` that is nearest to the model's rows for the
+            run's training queries, instead of with the model's own network.
+        levels: Noise levels at which the model's own network is evaluated, decreasing, in units of
+            sigma_data; those of the model by default. One level makes a retriever of one evaluation,
+            as the linear network always is.
         set_size: Rows L to generate; those of the model by default. The number k of items that users
             ask for needs no row more.
-        noises: See ``DirectionGenerator``; with one, each row learns a part of its own.
+        noises: See ``DirectionGenerator``; with one, each row learns a part of its own. A linear
+            network does not see the noise, so it answers as with one.
 
     Raises:
         InputError: If ``set_size`` is below 1.
     """
 
     model: str = "accelerate/model"
+    linear: bool = True
     levels: tuple[float, ...] | None = None
     set_size: int | None = 10
     noises: int | None = 1
@@ -62,14 +71,15 @@ class Start:
     def load(self, run: Run) -> DirectionGenerator:
         """Return the generator, ready to train; other networks of its folder stay as they are."""
         generator = DirectionGenerator.load(run.folder / self.model)
-        if self.levels is not None:
-            generator = student_of(generator, self.levels)
         if self.set_size is not None:
             generator.resize(self.set_size)
-        generator.noises = self.noises
-        for part in generator.modules():  # no condition is dropped
-            if isinstance(part, SetTransformer):
-                part.null_tokens.requires_grad_(False)
+        if self.linear:
+            generator = linear_start(generator, run)
+        else:
+            if self.levels is not None:
+                generator = student_of(generator, self.levels)
+            generator.noises = self.noises
+        generator.network.keep_condition()
         return generator.train()
 
 
@@ -141,7 +151,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         self.exploration = ItemSampling() if exploration is None else exploration
         self.credit = LeaveOneOut() if credit is None else credit
         self.pull, self.max_loss = pull, max_loss
-        self._started = (start.load(opened).requires_grad_(False).eval(),) if pull else ()
+        self._started = (copy.deepcopy(generator).requires_grad_(False).eval(),) if pull else ()
         self._items: Tensor | None = None
 
     @property

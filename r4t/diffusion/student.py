@@ -186,7 +186,7 @@ def student_of(teacher: DirectionGenerator, levels: Sequence[float]) -> Directio
             )
         network = network.first if above.pop() else network.then
     network = copy.deepcopy(network)
-    network.null_tokens.requires_grad_(False)  # no condition is dropped: guidance is learned
+    network.keep_condition()  # guidance is learned
     schedule = Levels(tuple(levels)) if len(levels) > 1 else Karras(0.01, levels[0])
     sigma_data, sampler = teacher.denoiser.sigma_data, Euler(len(levels))
     return DirectionGenerator(network, schedule, sampler, 0.0, sigma_data).train()
