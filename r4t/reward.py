@@ -154,9 +154,10 @@ class Reward:
             return dict(self.weights)
         return self.weights | {name: ramp(step) for name, ramp in self._ramps.items()}
 
-    def components(self, sets: SetBatch) -> dict[str, Tensor]:
-        """Return the raw score (B,) of every objective by name."""
-        return {name: objective(sets) for name, objective in self.objectives.items()}
+    def components(self, sets: SetBatch, audited: bool = True) -> dict[str, Tensor]:
+        """Return the raw score (B,) of every objective by name; without the audited ones on request."""
+        chosen = self.objectives if audited else self.weighted_objectives
+        return {name: objective(sets) for name, objective in chosen.items()}
 
     def weighted(self, components: Scores, step: int | None = None) -> dict[str, Tensor]:
         """Return weight · score (B,) of every objective by name."""
@@ -188,8 +189,7 @@ class Reward:
 
     def score(self, sets: SetBatch) -> Tensor:
         """Return the reward (B,) alone; audited objectives are not scored, and cost nothing."""
-        weighted = self.weighted_objectives
-        return self.total({name: objective(sets) for name, objective in weighted.items()})
+        return self.total(self.components(sets, audited=False))
 
     def __call__(self, sets: SetBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the reward (B,) and its raw components."""

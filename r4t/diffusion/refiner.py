@@ -21,7 +21,6 @@ from r4t.diffusion.set_rollout import SetRollout, set_statistics
 from r4t.diffusion.student import student_of
 from r4t.diffusion.training import GeneratorModule
 from r4t.errors import check_least
-from r4t.geometry import anchored
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Retrieval, Searcher
@@ -39,8 +38,9 @@ MAX_LOSS = {"composite": 0.0, "vendi": 2.0}  # a reward may want less spread, bu
 class Start:
     """The generator to refine.
 
-    By default it is the ``LinearSet`` nearest to the model: a reward that a few thousand training
-    queries give teaches it more about other queries than it teaches a transformer.
+    What a judge or references say of a few thousand training queries teaches a linear network more
+    about other queries than it teaches a transformer, which learns those queries by heart.
+    What an objective can tell of any query suits the model's own network.
 
     Args:
         model: Its folder, inside the run.
@@ -59,7 +59,7 @@ class Start:
     """
 
     model: str = "accelerate/model"
-    linear: bool = True
+    linear: bool = False
     levels: tuple[float, ...] | None = None
     set_size: int | None = 10
     noises: int | None = 1
@@ -96,7 +96,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
 
     Args:
         run: Run folder.
-        reward: What to maximize.
+        reward: What to maximize. Audited objectives are scored in the rollouts that are logged.
         start: The generator to begin with: the student by default.
         exploration: What is tried around a direction; ``ItemSampling()`` by default.
         grpo: Loss, group size and updates; ``micro_batch`` is ignored.
@@ -110,7 +110,8 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         schedule: Of the learning rate; ``WarmupCosine(20)`` by default.
         retrieval: The pool that some objectives need. Items are searched again and again, so caching
             pays if there is a pool.
-        query_time: Exported with the model.
+        query_time: Exported with the model. Its anchor is not trained with: afterwards it trades what
+            the reward taught for nearness to the query.
         seed: Mixed with the step for what is tried.
 
     Raises:
@@ -179,6 +180,14 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
             bar = name == "train/reward/mean"
             self.log(name, value, prog_bar=bar, batch_size=len(batch))
 
+    @property
+    def _logs(self) -> bool:
+        """Whether this rollout's numbers reach the logger; only then are audited objectives scored."""
+        if self._trainer is None:
+            return True
+        rollouts = self.global_step // self.grpo.updates + 1
+        return rollouts % self.trainer.log_every_n_steps == 0
+
     @torch.no_grad()
     def _roll_out(self, batch: list[Query]) -> SetRollout:
         """Try G sets for each query, retrieve, score, and share the reward among the members."""
@@ -187,11 +196,11 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         seeds = [query_seed(query.id, step + 1) for query in batch]
         tried = [query_seed(f"{self.seed}/{query.id}", step + 1) for query in batch]
         with torch.enable_grad():
-            means = self.directions(self.generator, vectors, seeds)
+            means = self.generator.rows(vectors, seeds)
         tries = self.exploration.tries(means.detach(), self.items, tried, group)
         repeated = [query for query in batch for _ in range(group)]
         sets = self._retrieve(repeated, vectors.repeat_interleave(group, 0), tries.flat())
-        components = self.reward.components(sets)
+        components = self.reward.components(sets, self._logs)
         rewards = self.reward.total(components, step)
         credits = self.credit(self.reward, sets, components, step)
         grouped = credits.unflatten(0, (len(batch), group))
@@ -213,12 +222,6 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
             advantages,
             mask.float(),
         )
-
-    def directions(
-        self, generator: DirectionGenerator, vectors: Tensor, seeds: list[int]
-    ) -> Tensor:
-        """Return a generator's directions (B, k, d), anchored as they will be at query time."""
-        return anchored(vectors, generator.rows(vectors, seeds), self.query_time.anchor)
 
     def _retrieve(
         self, queries: list[Query], vectors: Tensor, tried: tuple[Tensor, Tensor | None]
@@ -247,7 +250,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         for update in range(self.grpo.updates):
             means = rollout.means
             if update > 0:
-                means = self.directions(self.generator, rollout.vectors, rollout.seeds)
+                means = self.generator.rows(rollout.vectors, rollout.seeds)
             log_probs = self.exploration.log_probs(means, self.items, rollout.tries).flatten(0, 1)
             old = log_probs.detach() if old is None else old
             loss = self.grpo(log_probs, old, rollout.advantages, rollout.mask, weights)
@@ -277,7 +280,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
             return means.new_zeros(())
         with torch.no_grad():
             started = self._started[0].to(self.device)
-            others = self.directions(started, rollout.vectors, rollout.seeds)
+            others = started.rows(rollout.vectors, rollout.seeds)
         return self.exploration.divergence(means, others, self.items, rollout.tries).mean()
 
     def validation_step(self, batch: list[Query], batch_idx: int) -> None:

@@ -72,7 +72,7 @@ GRPO = SoftGRPO(group_size=8, updates=1)
 
 def refiner(place, rate=3e-3, start=None, **arguments):
     settings = {
-        "start": Start(linear=False, set_size=4) if start is None else start,
+        "start": Start(set_size=4) if start is None else start,
         "exploration": ItemSampling(0.03),
         "grpo": GRPO,
         "optimizer": adam(rate),
@@ -223,7 +223,7 @@ def test_what_loses_against_its_start_is_not_deployed(place):
 
 
 def test_the_exported_retriever_answers_by_its_key_and_all_draws_are_one(place):
-    model = refiner(place, start=Start(linear=False, set_size=4, levels=(20.0,)))
+    model = refiner(place, start=Start(set_size=4, levels=(20.0,)))
     trainer(Export(), max_steps=2).fit(model, data(place))
     loaded = DirectionGenerator.load(place.step("refine") / "model")
     assert (loaded.evaluations(), loaded.set_size, loaded.noises) == (1, 4, 1)
@@ -239,13 +239,13 @@ def test_one_network_of_a_hybrid_can_be_refined(place):
     relay = Relay(random_network(), random_network(), until=1.0)
     folder = place.step("accelerate") / "model"
     DirectionGenerator(relay, Levels((20.0, 1.0)), Euler(2), guidance=0.0).save(folder)
-    begun = Start(linear=False, set_size=4, levels=(20.0,)).load(place)
+    begun = Start(set_size=4, levels=(20.0,)).load(place)
     for mine, its in zip(begun.network.parameters(), relay.first.parameters(), strict=True):
         assert torch.equal(mine, its)
-    both = Start(linear=False, set_size=4).load(place)
+    both = Start(set_size=4).load(place)
     assert (both.network.first.set_size, both.network.then.set_size) == (4, 4)
     with pytest.raises(InputError, match="one network for these levels, but found a hybrid"):
-        Start(linear=False, levels=(20.0, 1.0)).load(place)
+        Start(levels=(20.0, 1.0)).load(place)
 
 
 class Stop(Callback):
