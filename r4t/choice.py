@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
-from r4t.geometry import anchored, check_anchor
+from r4t.geometry import RankFusion, anchored, check_anchor, take_turns
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch
@@ -154,6 +154,9 @@ class QueryTime:
             the first rows of one set by default.
         anchor: Share in [0, 1) of the query in each direction, see ``anchored``; it helps recall if
             rows are sub-queries.
+        fused: Whether the pool after the k members, which are the set, is ordered by reciprocal ranks
+            over all directions (``RankFusion``). By default directions take turns, so k of them
+            split the pool among themselves.
 
     Raises:
         InputError: If ``anchor`` is outside [0, 1).
@@ -161,6 +164,7 @@ class QueryTime:
 
     choice: Choice | None = None
     anchor: float = 0.0
+    fused: bool = False
 
     def __post_init__(self) -> None:
         check_anchor(self.anchor)
@@ -213,12 +217,16 @@ class QueryTime:
         else:
             directions = self.choice(searcher, vectors, rows, size)
         texts = [query.text for query in queries]
-        return searcher.retrieve(vectors, directions, query_texts=texts, pool_size=pool_size)
+        merge = RankFusion(members_first=True) if self.fused else take_turns
+        return searcher.retrieve(
+            vectors, directions, query_texts=texts, pool_size=pool_size, merge=merge
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return what ``save`` writes; refuse what ``Choice.facts`` refuses."""
         chosen = {"weights": {}} if self.choice is None else self.choice.facts()
-        return {**chosen, "anchor": self.anchor}
+        fused = {"fused": True} if self.fused else {}
+        return {**chosen, "anchor": self.anchor, **fused}
 
     def save(self, folder: Path, bank: Tensor | None = None) -> None:
         """Write ``choice.json`` into a model's folder, and the bank if the choice reads it.
@@ -244,10 +252,11 @@ class QueryTime:
             return cls()
         facts = json.loads(path.read_text(encoding="utf-8"))
         weights, anchor, name = facts.pop("weights"), facts.pop("anchor"), facts.pop("keep", "")
+        fused = facts.pop("fused", False)
         choice = build(Choice, {"name": name, "by": Reward(weights), **facts}) if weights else None
         if choice is not None and (folder / BANK_FILE).is_file():
             choice.bank = load_file(folder / BANK_FILE)["bank"]
-        return cls(choice, anchor)
+        return cls(choice, anchor, fused)
 
 
 def best_members(

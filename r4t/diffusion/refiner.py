@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -16,7 +16,8 @@ from r4t.data.queries import Query
 from r4t.diffusion.exploration import Exploration, ItemSampling
 from r4t.diffusion.gate import allowed_losses, export_best
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.linear import linear_start
+from r4t.diffusion.linear import nearest_to_rows, one_evaluation, spread_ridge_map
+from r4t.diffusion.network import LinearSet
 from r4t.diffusion.set_rollout import SetRollout, set_statistics
 from r4t.diffusion.student import student_of
 from r4t.diffusion.training import GeneratorModule
@@ -43,28 +44,32 @@ class Start:
     What an objective can tell of any query suits the model's own network.
 
     Args:
-        model: Its folder, inside the run.
-        linear: Whether to begin with the ``LinearSet`` that is nearest to the model's rows for the
-            run's training queries, instead of with the model's own network.
+        model: Its folder, inside the run; what the gate compares with.
+        linear: Begin with a ``LinearSet`` instead of the model's own network: ``rows`` for the one
+            nearest to the model's rows, ``references`` for the ridge map of the training references
+            with L parts around it, the model aside.
+        spread: How far these parts lie from the ridge map, at least 0; see ``spread_ridge_map``.
         levels: Noise levels at which the model's own network is evaluated, decreasing, in units of
             sigma_data; those of the model by default. One level makes a retriever of one evaluation,
             as the linear network always is.
         set_size: Rows L to generate; those of the model by default. The number k of items that users
             ask for needs no row more.
         noises: See ``DirectionGenerator``; with one, each row learns a part of its own. A linear
-            network does not see the noise, so it answers as with one.
+            network does not see the noise.
 
     Raises:
-        InputError: If ``set_size`` is below 1.
+        InputError: If ``set_size`` is below 1 or ``spread`` below 0.
     """
 
     model: str = "accelerate/model"
-    linear: bool = False
+    linear: Literal["rows", "references"] | None = None
+    spread: float = 1.0
     levels: tuple[float, ...] | None = None
     set_size: int | None = 10
     noises: int | None = 1
 
     def __post_init__(self) -> None:
+        check_least({"spread": (self.spread, 0)})
         if self.set_size is not None:
             check_least({"set_size": (self.set_size, 1)})
 
@@ -73,14 +78,23 @@ class Start:
         generator = DirectionGenerator.load(run.folder / self.model)
         if self.set_size is not None:
             generator.resize(self.set_size)
-        if self.linear:
-            generator = linear_start(generator, run)
-        else:
-            if self.levels is not None:
-                generator = student_of(generator, self.levels)
-            generator.noises = self.noises
+        if self.linear is not None:
+            generator = self._linear(generator, run)
+        elif self.levels is not None:
+            generator = student_of(generator, self.levels)
+        generator.noises = self.noises
         generator.network.keep_condition()
         return generator.train()
+
+    def _linear(self, generator: DirectionGenerator, run: Run) -> DirectionGenerator:
+        """Return a linear generator in place of this one; one that is linear stays for its rows."""
+        if self.linear == "references":
+            network = spread_ridge_map(run, generator.set_size, self.spread)
+        elif isinstance(generator.network, LinearSet):
+            network = generator.network
+        else:
+            network = nearest_to_rows(generator, run)
+        return one_evaluation(network, generator.denoiser.sigma_data)
 
 
 class RetrieverRefiner(RolloutModule, GeneratorModule):
@@ -96,7 +110,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
 
     Args:
         run: Run folder.
-        reward: What to maximize. Audited objectives are scored in the rollouts that are logged.
+        reward: What to maximize. Audited objectives are scored on one set of each query.
         start: The generator to begin with: the student by default.
         exploration: What is tried around a direction; ``ItemSampling()`` by default.
         grpo: Loss, group size and updates; ``micro_batch`` is ignored.
@@ -180,13 +194,21 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
             bar = name == "train/reward/mean"
             self.log(name, value, prog_bar=bar, batch_size=len(batch))
 
-    @property
-    def _logs(self) -> bool:
-        """Whether this rollout's numbers reach the logger; only then are audited objectives scored."""
-        if self._trainer is None:
-            return True
-        rollouts = self.global_step // self.grpo.updates + 1
-        return rollouts % self.trainer.log_every_n_steps == 0
+    def _audited(self, sets: SetBatch) -> dict[str, Tensor]:
+        """Score audited objectives on the first set of each query; the scores of others are NaN.
+
+        One that may fail to score a set sees all of them, so that failures are told from the rest.
+        """
+        weighted, group, scores = self.reward.weighted_objectives, self.grpo.group_size, {}
+        some = torch.arange(0, len(sets), group)
+        for name, objective in self.reward.objectives.items():
+            if name in weighted:
+                continue
+            rows = torch.arange(len(sets)) if objective.partial else some
+            score = objective(sets.select(rows))
+            scores[name] = score.new_full((len(sets),), torch.nan)
+            scores[name][rows] = score
+        return scores
 
     @torch.no_grad()
     def _roll_out(self, batch: list[Query]) -> SetRollout:
@@ -200,7 +222,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
         tries = self.exploration.tries(means.detach(), self.items, tried, group)
         repeated = [query for query in batch for _ in range(group)]
         sets = self._retrieve(repeated, vectors.repeat_interleave(group, 0), tries.flat())
-        components = self.reward.components(sets, self._logs)
+        components = self.reward.components(sets, audited=False) | self._audited(sets)
         rewards = self.reward.total(components, step)
         credits = self.credit(self.reward, sets, components, step)
         grouped = credits.unflatten(0, (len(batch), group))

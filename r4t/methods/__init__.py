@@ -12,7 +12,7 @@ __getattr__, __all__ = lazily(
         "methods.context": "MethodContext Unavailable",
         "methods.diffusion": "DiffusionMethod",
         "methods.external": "ExternalSubqueries",
-        "methods.fusion": "RankFusion",
+        "geometry": "RankFusion",
         "methods.kmeans": "KMeansFacets",
         "methods.language": "LanguageMethod SubqueryWriter",
         "methods.lineup": "Lineup MethodOptions",

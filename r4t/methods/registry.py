@@ -14,13 +14,12 @@ from typing import Any
 
 from r4t.choice import KNOWN, QueryTime
 from r4t.errors import InputError, PluginError, nearest
-from r4t.geometry import take_turns
+from r4t.geometry import RankFusion, take_turns
 from r4t.methods.best_of import BestOf
 from r4t.methods.bounds import GreedyBound, Oracle, RandomItems, ReferenceOracle
 from r4t.methods.context import MethodContext, Unavailable
 from r4t.methods.diffusion import DiffusionMethod
 from r4t.methods.external import ExternalSubqueries, read_subqueries
-from r4t.methods.fusion import RankFusion
 from r4t.methods.kmeans import KMeansFacets
 from r4t.methods.language import LanguageMethod
 from r4t.methods.method import Method

@@ -16,6 +16,7 @@ from r4t.geometry import normalize
 from r4t.methods.method import Ranking
 from r4t.search import Searcher
 from r4t.sets import SetBatch
+from r4t.support.ridge import PENALTIES, fit_ridge
 from r4t.support.text import normalize_text
 
 
@@ -119,29 +120,27 @@ class RidgeMap(Ranking):
         training: Sequence[Query],
         set_size: int = 10,
         pool_size: int = 150,
-        penalties: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+        penalties: Sequence[float] = PENALTIES,
         key: str = "ridge-map",
         name: str = "Ridge map",
         targets: Tensor | None = None,
     ) -> None:
-        from sklearn.linear_model import RidgeCV
-
         super().__init__(searcher, set_size, pool_size, key=key, name=name)
         if targets is None:
             training = _with_references(name, training, 2)
             targets = _mean_references(searcher, training)
         self._seen = {key for query in training for key in keys(query)}
-        queries = searcher.encode([query.text for query in training]).double()
-        means = targets.double()
-        fitted = RidgeCV(penalties).fit(queries.numpy(), (means - queries).numpy())
-        self.penalty = float(fitted.alpha_)
-        self._slope = torch.from_numpy(fitted.coef_.T.copy())  # (d, d)
-        self._intercept = torch.from_numpy(fitted.intercept_)
+        queries = searcher.encode([query.text for query in training])
+        self.ridge = fit_ridge(queries, targets, penalties)
+
+    @property
+    def penalty(self) -> float:
+        """The chosen one of ``penalties``."""
+        return self.ridge.penalty
 
     def map(self, vectors: Tensor) -> Tensor:
         """Map queries (B, d) to unit vectors (B, d) near which their items are expected."""
-        shift = vectors.double() @ self._slope + self._intercept
-        return normalize((vectors.double() + shift).to(vectors.dtype))
+        return normalize(self.ridge(vectors))
 
     def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
         """Rank by cosine with the mapped query."""

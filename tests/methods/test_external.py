@@ -5,8 +5,8 @@ import torch
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
+from r4t.geometry import RankFusion
 from r4t.methods.external import ExternalSubqueries, read_subqueries
-from r4t.methods.fusion import RankFusion
 
 QUERIES = [Query("p", "east", "mood"), Query("q", "north", "mood")]
 

@@ -3,9 +3,8 @@ from collections import defaultdict
 import pytest
 import torch
 
-from r4t.geometry import take_turns
+from r4t.geometry import RankFusion, fused_ranking, take_turns
 from r4t.index import TorchIndex
-from r4t.methods.fusion import RankFusion, fused_ranking
 
 
 def slow_fusion(rankings, constant):

@@ -6,8 +6,8 @@ import torch
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.evaluation.latency import measure_latency
+from r4t.geometry import RankFusion
 from r4t.methods.best_of import BestOf
-from r4t.methods.fusion import RankFusion
 from r4t.methods.language import LanguageMethod, SubqueryWriter
 from r4t.objective import Objective
 from r4t.reward import Reward
