@@ -42,6 +42,10 @@ def steps(number: int) -> list[str]:
     return ["--trainer.max_steps", f"{number}", "--trainer.val_check_interval", f"{number // 4}"]
 
 
+# The student's own network, as the toy config refines it on label-free rewards.
+TRANSFORMER = ["--model.init_args.start", "{model: accelerate/model, levels: [80.0]}", *steps(1000)]
+TRANSFORMER += ["--model.init_args.optimizer.init_args.lr", "5.0e-4"]
+
 # Name → the step, the method that answers with its model, and the settings that differ.
 VARIANTS: dict[str, tuple[str, str, list[str]]] = {
     "tuned-shopper": ("tune", "folm", SHOPPER),
@@ -51,7 +55,13 @@ VARIANTS: dict[str, tuple[str, str, list[str]]] = {
     "tuned-eq1": ("tune", "folm", EQUATION_1),
     "tuned-eq1-set": ("tune", "folm", [*EQUATION_1, *SET]),
     "refined": ("refine", "refined", SHOPPER),
-    "refined-long": ("refine", "refined", [*SHOPPER, *steps(3000)]),
+    "refined-long": ("refine", "refined", [*SHOPPER, *steps(9000)]),
+    "refined-transformer": ("refine", "refined", [*SHOPPER, *TRANSFORMER]),
+    "refined-specificity": (
+        "refine",
+        "refined",
+        [*SHOPPER, f"{REWARD}.weights", "{shopper: 1.0, specificity: 0.4}"],
+    ),
     "refined-set": ("refine", "refined", [*SHOPPER, *SET]),
     "refined-shapley": (
         "refine",

@@ -51,7 +51,7 @@ from r4t.training.learning_rate import WarmupConstant
 from r4t.training.soft_grpo import SoftGRPO, member_advantage
 
 SPACES = ("directions", "weights")
-START = Start(levels=(80.0,))  # one evaluation
+START = Start(linear="rows")  # one evaluation
 Key = tuple[str, bool]  # credit, and whether advantages are divided by their deviation
 
 
@@ -131,7 +131,7 @@ def noise(refiner: Any, batch: Sequence[Query], rollouts: int) -> dict[str, dict
     """
     weights = [weight for weight in refiner.generator.parameters() if weight.requires_grad]
     vectors = refiner.searcher.encode_queries([query.text for query in batch])
-    means = refiner.directions(refiner.generator, vectors, [0] * len(batch))
+    means = refiner.generator.rows(vectors, [0] * len(batch))
     fixed = means.detach().requires_grad_()
     keys = [(name, scale) for name in credits_of() for scale in (False, True)]
     moments = {space: {key: Moments(rollouts) for key in keys} for space in SPACES}
@@ -259,9 +259,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rollouts", type=int, default=128, help="For the noise; 0 for none.")
     parser.add_argument("--batch", type=int, default=24, help="Queries B.")
     parser.add_argument("--group", type=int, default=16, help="Sets G per query.")
-    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument(
-        "--anchor", type=float, default=0.2, help="The query's share, as in the toy."
+        "--anchor", type=float, default=0.35, help="The query's share when queries are answered."
     )
     parser.add_argument("--limit", type=int, help="Validation queries.")
     parser.add_argument("--threads", type=int, default=1)

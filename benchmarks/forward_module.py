@@ -54,7 +54,7 @@ class ForwardProcess(RetrieverRefiner):
         decay: float = 0.97,
         **settings: Any,
     ) -> None:
-        super().__init__(run, reward, Start(DENOISER, None, 10, None), **settings)
+        super().__init__(run, reward, Start(DENOISER, noises=None), **settings)
         self.beta, self.z_items, self.inner, self.decay = beta, z_items, inner, decay
         self.generator.sampler, self.generator.guidance = Multistep(steps), 0.0
         self._old = (copy.deepcopy(self.generator).requires_grad_(False).eval(),)

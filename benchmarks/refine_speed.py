@@ -120,17 +120,17 @@ def retrieval_of(reward: Reward) -> Retrieval:
 
 
 def refiner(run: Run, reward: Reward, credit: Credit, group: int = GROUP) -> RetrieverRefiner:
-    """Return stage 5 as in configs/toy/5_refine.yaml."""
+    """Return stage 5 as the quickstart makes it."""
     return RetrieverRefiner(
         str(run.folder),
         reward,
-        Start(STUDENT, levels=(80.0,)),
+        Start(STUDENT, linear="rows"),
         grpo=SoftGRPO(group_size=group, updates=1),
         credit=credit,
         retrieval=retrieval_of(reward),
-        optimizer=lambda weights: torch.optim.AdamW(weights, lr=5e-4, weight_decay=0.01),
+        optimizer=lambda weights: torch.optim.AdamW(weights, lr=2e-3, weight_decay=0.01),
         schedule=WarmupConstant(20),
-        query_time=QueryTime(anchor=0.2),
+        query_time=QueryTime(anchor=0.35),
     )
 
 

@@ -6,6 +6,7 @@ import torch
 
 from r4t.catalog import Catalog
 from r4t.choice import BestRows, BestSet, QueryTime, best_members
+from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.index import TorchIndex
 from r4t.objective import Objective, load_objective
@@ -159,6 +160,27 @@ def test_query_time_comes_back_as_it_was_saved(tmp_path):
         assert loaded.facts() == saved.facts()
     assert json.loads((tmp_path / "choice.json").read_text()) == {"weights": {}, "anchor": 0.25}
     assert QueryTime.load(tmp_path / "elsewhere") == QueryTime(None, 0.0)
+    QueryTime(anchor=0.1, fused=True).save(tmp_path)
+    assert QueryTime.load(tmp_path) == QueryTime(None, 0.1, fused=True)
+
+
+def test_a_fused_pool_begins_with_the_members(axes):
+    """What both directions rank second or third precedes what one of them ranks second."""
+    rows = torch.zeros(1, 1, 2, 6)
+    rows[0, 0, 0, [0, 2, 3]] = torch.tensor([0.8, 0.5, 0.33])
+    rows[0, 0, 1, [1, 4, 2]] = torch.tensor([0.8, 0.5, 0.33])
+
+    def pool(fused):
+        answer = QueryTime(fused=fused).answer
+        queries, vectors = [Query("q", "q", "")], torch.eye(6)[:1]
+        return answer(lambda *_: rows[0], axes, queries, vectors, 2, 4).pool.tolist()
+
+    assert pool(fused=False) == [[0, 1, 2, 4]]
+    assert pool(fused=True)[0][:3] == [0, 1, 2]
+    # Now 2 is third for both, 2/63, and 3 and 4 second for one, 1/62.
+    rows[0, 0, 0, [0, 2, 3]] = torch.tensor([0.8, 0.33, 0.5])
+    assert pool(fused=False) == [[0, 1, 3, 4]]
+    assert pool(fused=True)[0][:3] == [0, 1, 2]
 
 
 def test_a_choice_that_compares_queries_brings_them_along(axes, tmp_path):

@@ -97,8 +97,14 @@ def answers(generator, place):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"exploration": GaussianNoise(0.2)}, {"grpo": replace(GRPO, updates=2)}],
-    ids=["items", "noise", "two updates"],
+    [
+        {},
+        {"exploration": GaussianNoise(0.2)},
+        {"grpo": replace(GRPO, updates=2)},
+        {"start": Start(linear="rows", set_size=4), "rate": 1e-2},
+        {"start": Start(linear="references", set_size=4), "rate": 1e-2},
+    ],
+    ids=["items", "noise", "two updates", "linear", "references"],
 )
 def test_it_learns_what_the_reward_wants(place, settings):
     model = refiner(place, **settings)
@@ -188,6 +194,31 @@ def test_references_and_pools_can_be_what_is_rewarded(place):
     assert covered(model) > before + 0.15
 
 
+def test_audited_objectives_see_one_set_of_each_query(place):
+    """Their mean is that of these sets; weighted ones, and those that may fail, see all sets."""
+
+    class MayFail(Even):
+        partial = True
+
+    reward = Reward(
+        {"diversity": 0.0, "even": 1.0, "failing": 0.0}, {"even": Even(), "failing": MayFail()}
+    )
+    model = refiner(place, reward=reward)
+    rollout = model._roll_out(place.read_queries("train")[:3])
+    first = rollout.components["diversity"].view(3, 8)
+    assert torch.equal(first.isnan(), torch.arange(8).expand(3, 8) > 0)
+    sets = model._retrieve(
+        [query for query in rollout.queries for _ in range(8)],
+        rollout.vectors.repeat_interleave(8, 0),
+        rollout.tries.flat(),
+    )
+    expected = load_objective("diversity")(sets)[::8]
+    assert torch.allclose(first[:, 0], expected)
+    for name in ("even", "failing"):
+        assert not rollout.components[name].isnan().any()
+    assert torch.equal(rollout.rewards, rollout.components["even"])
+
+
 class EvenShare(Even):
     """Share of the members that are items of even rows, the same one or others."""
 
@@ -232,6 +263,17 @@ def test_the_exported_retriever_answers_by_its_key_and_all_draws_are_one(place):
     first, second = (retriever("red linen", size=4, seed=seed) for seed in (0, 1))
     assert [item.id for item in first] == [item.id for item in second]
     assert place.models()[0] == "refined"
+
+
+@pytest.mark.parametrize("linear", ["rows", "references"])
+def test_a_linear_start_is_deployed_with_one_evaluation(place, linear):
+    model = refiner(place, start=Start(linear=linear, set_size=4), pull=0.01)
+    trainer(Export(), max_steps=2).fit(model, data(place))
+    loaded = DirectionGenerator.load(place.step("refine") / "model")
+    assert (loaded.evaluations(), loaded.set_size, loaded.noises) == (1, 4, 1)
+    assert len(loaded.network.offsets) == 4
+    again = Start("refine/model", linear="rows", set_size=4).load(place)
+    assert torch.equal(again.network.map.weight, loaded.network.map.weight)
 
 
 def test_one_network_of_a_hybrid_can_be_refined(place):

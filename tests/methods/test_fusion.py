@@ -51,6 +51,13 @@ def test_rank_fusion_by_hand(plane):
     assert retrieve(plane, ["east", "north"], 2, merge=RankFusion()).pool is None
 
 
+def test_the_members_come_first_on_request(plane):
+    # East ranks a b c, north d c b: a and d are the members, then b and c as fusion has them.
+    fused = RankFusion(depth=3, constant=1.0, members_first=True)
+    pool = retrieve(plane, ["east", "north"], 2, 4, fused).pool.tolist()
+    assert pool in ([[0, 3, 1, 2]], [[0, 3, 2, 1]])  # ties but for round-off
+
+
 def test_rank_fusion_by_a_slow_loop(plane):
     subqueries = ["east north", "north west", "south"]
     sets = retrieve(plane, subqueries, 3, 5, RankFusion())
