@@ -10,10 +10,11 @@ from benchmarks.refining import tried_sets
 from r4t.data.queries import Query
 from r4t.diffusion.exploration import Tries
 from r4t.diffusion.precondition import loss_weight
-from r4t.diffusion.refiner import RetrieverRefiner, Start
+from r4t.diffusion.refiner import RetrieverRefiner
 from r4t.diffusion.sampler import Multistep
 from r4t.diffusion.schedule import LogNormal
 from r4t.diffusion.set_rollout import SetRollout
+from r4t.diffusion.start import Start
 from r4t.reward import Reward
 from r4t.support.seeds import query_seed
 from r4t.training.soft_grpo import member_advantage

@@ -41,7 +41,8 @@ from benchmarks.refining import (
 from r4t.choice import QueryTime
 from r4t.credit import Credit, LeaveOneOut
 from r4t.diffusion.exploration import ItemSampling
-from r4t.diffusion.refiner import RetrieverRefiner, Start
+from r4t.diffusion.refiner import RetrieverRefiner
+from r4t.diffusion.start import Start
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.training.learning_rate import WarmupConstant

@@ -43,7 +43,8 @@ from r4t.choice import QueryTime
 from r4t.credit import Credit, LeaveOneOut, WholeSet
 from r4t.data.queries import read_queries, write_queries
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.refiner import RetrieverRefiner, Start
+from r4t.diffusion.refiner import RetrieverRefiner
+from r4t.diffusion.start import Start
 from r4t.evaluation.latency import time_call
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3

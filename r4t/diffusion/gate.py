@@ -251,12 +251,12 @@ def compare(
 def export_best(
     module: GeneratorModule,
     place: Path,
-    reference: tuple[str, Path],
+    reference: tuple[str, DirectionGenerator, QueryTime],
     candidates: Mapping[str, DirectionGenerator],
     max_loss: MaxLoss,
     advice: str,
 ) -> None:
-    """Export the candidate that loses least against a saved model, with the report in ``gate.json``.
+    """Export the candidate that loses least against a reference, with the report in ``gate.json``.
 
     One that loses too much goes to the folder ``rejected`` beside ``place`` instead, with a warning.
     Without a run and a reward there is nothing to compare, and the first candidate is exported.
@@ -265,7 +265,7 @@ def export_best(
         module: All answer the validation queries of its run, candidates with its ``query_time``; the
             composite is the sum of its reward.
         place: Folder.
-        reference: Name and folder of the saved model, which answers as it was saved.
+        reference: Name, generator and how it answers.
         candidates: Generators by name.
         max_loss: See ``allowed_losses``.
         advice: What to do about a model that loses too much.
@@ -277,9 +277,9 @@ def export_best(
     if run is None or searcher is None or reward is None:
         module.write(next(iter(candidates.values())), place)
         return
-    name, folder = reference
-    ways = {name: (DirectionGenerator.load(folder, module.device), QueryTime.load(folder))}
-    ways |= {key: (generator, module.query_time) for key, generator in candidates.items()}
+    name, generator, query_time = reference
+    ways = {name: (generator.to(module.device).eval(), query_time)}
+    ways |= {key: (each, module.query_time) for key, each in candidates.items()}
     pool_size = module.retrieval.pool_size
     answers = {key: Deployed(*way, searcher, pool_size) for key, way in ways.items()}
     queries, _ = searcher.searchable(run.read_queries("val"))

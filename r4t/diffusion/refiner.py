@@ -2,9 +2,8 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -15,11 +14,8 @@ from r4t.credit import Credit, LeaveOneOut
 from r4t.data.queries import Query
 from r4t.diffusion.exploration import Exploration, ItemSampling
 from r4t.diffusion.gate import allowed_losses, export_best
-from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.linear import nearest_to_rows, one_evaluation, spread_ridge_map
-from r4t.diffusion.network import LinearSet
 from r4t.diffusion.set_rollout import SetRollout, set_statistics
-from r4t.diffusion.student import student_of
+from r4t.diffusion.start import Start
 from r4t.diffusion.training import GeneratorModule
 from r4t.errors import check_least
 from r4t.reward import Reward
@@ -33,68 +29,6 @@ from r4t.training.soft_grpo import SoftGRPO, TokenCounts, member_advantage
 
 GRPO = SoftGRPO(group_size=16, updates=1)
 MAX_LOSS = {"composite": 0.0, "vendi": 2.0}  # a reward may want less spread, but not less of itself
-
-
-@dataclass(frozen=True)
-class Start:
-    """The generator to refine.
-
-    What a judge or references say of a few thousand training queries teaches a linear network more
-    about other queries than it teaches a transformer, which learns those queries by heart.
-    What an objective can tell of any query suits the model's own network.
-
-    Args:
-        model: Its folder, inside the run; what the gate compares with.
-        linear: Begin with a ``LinearSet`` instead of the model's own network: ``rows`` for the one
-            nearest to the model's rows, ``references`` for the ridge map of the training references
-            with L parts around it, the model aside.
-        spread: How far these parts lie from the ridge map, at least 0; see ``spread_ridge_map``.
-        levels: Noise levels at which the model's own network is evaluated, decreasing, in units of
-            sigma_data; those of the model by default. One level makes a retriever of one evaluation,
-            as the linear network always is.
-        set_size: Rows L to generate; those of the model by default. The number k of items that users
-            ask for needs no row more.
-        noises: See ``DirectionGenerator``; with one, each row learns a part of its own. A linear
-            network does not see the noise.
-
-    Raises:
-        InputError: If ``set_size`` is below 1 or ``spread`` below 0.
-    """
-
-    model: str = "accelerate/model"
-    linear: Literal["rows", "references"] | None = None
-    spread: float = 1.0
-    levels: tuple[float, ...] | None = None
-    set_size: int | None = 10
-    noises: int | None = 1
-
-    def __post_init__(self) -> None:
-        check_least({"spread": (self.spread, 0)})
-        if self.set_size is not None:
-            check_least({"set_size": (self.set_size, 1)})
-
-    def load(self, run: Run) -> DirectionGenerator:
-        """Return the generator, ready to train; other networks of its folder stay as they are."""
-        generator = DirectionGenerator.load(run.folder / self.model)
-        if self.set_size is not None:
-            generator.resize(self.set_size)
-        if self.linear is not None:
-            generator = self._linear(generator, run)
-        elif self.levels is not None:
-            generator = student_of(generator, self.levels)
-        generator.noises = self.noises
-        generator.network.keep_condition()
-        return generator.train()
-
-    def _linear(self, generator: DirectionGenerator, run: Run) -> DirectionGenerator:
-        """Return a linear generator in place of this one; one that is linear stays for its rows."""
-        if self.linear == "references":
-            network = spread_ridge_map(run, generator.set_size, self.spread)
-        elif isinstance(generator.network, LinearSet):
-            network = generator.network
-        else:
-            network = nearest_to_rows(generator, run)
-        return one_evaluation(network, generator.denoiser.sigma_data)
 
 
 class RetrieverRefiner(RolloutModule, GeneratorModule):
@@ -311,7 +245,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
 
     def export(self, folder: str | Path | None = None) -> None:
         """Export the refined generator if it passes the gate; else to ``rejected``."""
-        place, start = self.export_folder(folder), ("start", self.run.folder / self.start.model)
+        place, start = self.export_folder(folder), self.start.reference(self.run, self.query_time)
         advice = (
             "Lower the learning rate, raise pull, add an objective that rewards spread, or raise "
             "max_loss."

@@ -155,7 +155,8 @@ class FewStepStudent(GeneratorTraining):
         place = self.export_folder(folder)
         models = {"student": self.generator, "hybrid": self.hybrid()}
         advice = "Train longer, give it more levels, or raise max_loss."
-        teacher = ("teacher", self._teacher_folder)
+        folder = self._teacher_folder
+        teacher = ("teacher", DirectionGenerator.load(folder), QueryTime.load(folder))
         export_best(self, place, teacher, models, self.max_loss, advice)
 
     def hybrid(self) -> DirectionGenerator:

@@ -13,9 +13,10 @@ from r4t.credit import WholeSet
 from r4t.diffusion.exploration import GaussianNoise, ItemSampling
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import Relay, SetTransformer
-from r4t.diffusion.refiner import RetrieverRefiner, Start
+from r4t.diffusion.refiner import RetrieverRefiner
 from r4t.diffusion.sampler import Euler
 from r4t.diffusion.schedule import Levels
+from r4t.diffusion.start import Start
 from r4t.errors import InputError
 from r4t.objective import Objective, load_objective
 from r4t.retriever import Retriever
@@ -274,6 +275,18 @@ def test_a_linear_start_is_deployed_with_one_evaluation(place, linear):
     assert len(loaded.network.offsets) == 4
     again = Start("refine/model", linear="rows", set_size=4).load(place)
     assert torch.equal(again.network.map.weight, loaded.network.map.weight)
+
+
+def test_references_need_no_model(small_run):
+    start = Start(None, linear="references", set_size=4)
+    model = refiner(small_run, start=start, max_loss=20.0)
+    trainer(Export(), max_steps=2).fit(model, data(small_run))
+    facts = json.loads((small_run.step("refine") / "model" / "gate.json").read_text())
+    assert facts["start"]["evaluations"] == facts["refined"]["evaluations"] == 1
+    assert Retriever.load(small_run.folder, "refined")("red linen", size=4)
+    for wrong in ({"linear": "rows"}, {"linear": "references", "set_size": None}, {}):
+        with pytest.raises(InputError, match="a start.model, or linear: references and a set_size"):
+            Start(None, **wrong)
 
 
 def test_one_network_of_a_hybrid_can_be_refined(place):

@@ -8,8 +8,8 @@ import torch
 from sklearn.linear_model import Ridge as PeerRidge
 
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.linear import nearest_linear, nearest_to_rows, one_evaluation, spread_ridge_map
 from r4t.diffusion.network import LinearSet, Relay
+from r4t.diffusion.start import nearest_linear, nearest_to_rows, one_evaluation, spread_ridge_map
 from r4t.errors import InputError
 from r4t.geometry import normalize
 from r4t.methods.training_sets import RidgeMap
@@ -109,7 +109,7 @@ def test_parts_that_are_not_spread_are_the_ridge_map(place):  # noqa: F811
     searcher = place.searcher()
     vectors = searcher.encode_queries([q.text for q in place.read_queries("val")])
     mapped = RidgeMap(searcher, place.read_queries("train")).map(vectors)
-    near, far = (one_evaluation(spread_ridge_map(place, 4, x), 1.0) for x in (0.0, 1.0))
+    near, far = (one_evaluation(spread_ridge_map(place, 4, x)) for x in (0.0, 1.0))
     flat, spread = (each(vectors, [0] * len(vectors)) for each in (near, far))
     assert torch.allclose(flat, mapped.unsqueeze(1).expand_as(flat), atol=0.05)
     assert (spread[:, 0] * spread[:, 1]).sum(-1).mean() < (flat[:, 0] * flat[:, 1]).sum(-1).mean()
