@@ -6,7 +6,7 @@ noise, because the second term does not depend on member i. docs/tuning.md deriv
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from r4t.geometry import take_turns
 from r4t.objective import Objective
 from r4t.reward import Reward, Scores
 from r4t.sets import SetBatch
+from r4t.support.seeds import query_seed
 
 CHUNK = 4096  # sets scored at once
 
@@ -26,6 +27,10 @@ class Credit(ABC):
     @abstractmethod
     def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
         """Return the credit (B, k) of each member for one objective, given the scores (B,)."""
+
+    def at(self, step: int | None) -> "Credit":
+        """Return the credit of an optimizer step: itself, unless it draws at random."""
+        return self
 
     def __call__(
         self, reward: Reward, sets: SetBatch, components: Scores, step: int | None = None
@@ -39,17 +44,17 @@ class Credit(ABC):
             reward: Weighted objectives.
             sets: B sets of up to k members.
             components: Their scores by objective, as ``Reward.components`` returns them.
-            step: Optimizer step, for weights that move.
+            step: Optimizer step, for weights that move and for random draws.
 
         Raises:
             InputError: If an objective breaks its contract on a set without one of its members, or
                 reads a pool that cannot be made again without that member.
         """
-        weights = reward.weights_at(step)
+        weights, rule = reward.weights_at(step), self.at(step)
         credit = torch.zeros_like(sets.item_embeddings[..., 0])
         for name, objective in reward.objectives.items():
             if weights[name] != 0:
-                shares = self.of_objective(objective, sets, components[name])
+                shares = rule.of_objective(objective, sets, components[name])
                 credit = credit + weights[name] * shares.to(credit)
         return credit.masked_fill(~sets.mask, torch.nan)
 
@@ -92,10 +97,16 @@ class Shapley(Credit):
     share is split between them, where leave-one-out gives it to neither. Objectives that are a mean
     over members get the credit of ``LeaveOneOut``.
 
+    A lower bound far below the score of one member would reward whoever came first by chance. So orders
+    start at ``best_start``, and each of n members gets (start − lower bound) / n. A member is first in
+    1/n of all orders, and the start does not depend on those drawn: sums and expected credits stay.
+
     Args:
-        permutations: Random orders of the members, each with its reverse, at least 1; a set costs
-            2·permutations·(k − 1) scores.
-        seed: Of the orders, which depend on the seed and the number of sets alone.
+        permutations: Random orders of the members, each with its reverse, at least 1; a set of k ≥ 3
+            costs 2k + 2·permutations·(k − 3) scores, k fewer if the objective has ``marginals``.
+        seed: Of the orders. They depend on it, the step, the query's text and the number of the set
+            among those of its query alone, not on the rest of the batch; without texts, on the
+            set's row in the batch.
     """
 
     permutations: int = 4
@@ -104,34 +115,101 @@ class Shapley(Credit):
     def __post_init__(self) -> None:
         check_least({"permutations": (self.permutations, 1)})
 
+    def at(self, step: int | None) -> "Shapley":
+        """Return the same credit with the orders of an optimizer step; None keeps the seed."""
+        return self if step is None else replace(self, seed=query_seed(str(self.seed), step))
+
     def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
-        """Return the mean addition of each member over the orders."""
+        """Return the mean addition of each member over the orders; 0 for missing members."""
         if objective.averages:
             return LeaveOneOut().of_objective(objective, sets, scores)
-        mask, (batch, width) = sets.mask, sets.mask.shape
-        places = torch.arange(width, device=mask.device)
-        total = torch.zeros(batch, width, dtype=scores.dtype, device=scores.device)
-        known = torch.zeros_like(total)
-        for order in self._orders(mask):
-            rank = order.argsort(1)  # (B, k) place of each member in the order
-            before = (rank.unsqueeze(1) <= places.view(1, -1, 1)) & mask.unsqueeze(1)
-            values = _score_parts(objective, sets, before[:, :-1], scores)  # (B, k − 1)
-            values = torch.cat([values, scores.unsqueeze(1)], 1)
-            # The score of no member at all is the lower bound, by the policy of SetBatch.
-            start = torch.full_like(scores, objective.bounds[0]).unsqueeze(1)
-            added = (values - torch.cat([start, values[:, :-1]], 1)).gather(1, rank)
+        mask, low = sets.mask, objective.bounds[0]
+        singles = torch.eye(sets.set_size, dtype=torch.bool, device=mask.device) & mask.unsqueeze(1)
+        alone = _score_parts(objective, sets, singles, scores)  # (B, k) f of each member alone
+        losses = marginals(objective, sets, scores)
+        start = best_start(scores, alone, losses, mask)
+        # A partial objective may not know a score that the start depends on.
+        start = torch.where(start.isnan(), low, start).unsqueeze(1)
+        total = torch.zeros_like(alone)
+        known = torch.zeros_like(alone)
+        for order in self._orders(sets):
+            values = _prefix_scores(objective, sets, order, scores, alone, losses)
+            added = values - torch.cat([start, values[:, :-1]], 1)  # by place in the order
+            added = added.gather(1, order.argsort(1))  # by member
             total += added.nan_to_num()
             known += ~added.isnan()
-        return torch.where(known > 0, total / known, torch.nan)
+        share = (start - low) / mask.sum(1, keepdim=True).clamp(min=1)
+        credit = torch.where(known > 0, total / known + share, torch.nan)
+        return credit.masked_fill(~mask, 0.0)
 
-    def _orders(self, mask: Tensor) -> list[Tensor]:
+    def _orders(self, sets: SetBatch) -> list[Tensor]:
         """Return orders (B, k) of the members, missing ones last, each followed by its reverse."""
-        random = torch.Generator().manual_seed(self.seed)
-        orders = []
-        for _ in range(self.permutations):
-            keys = torch.rand(mask.shape, generator=random).to(mask.device)
-            orders += [each.masked_fill(~mask, torch.inf).argsort(1) for each in (keys, -keys)]
-        return orders
+        mask, texts = sets.mask, sets.query_texts
+        rows: dict[str, list[int]] = {}
+        for row, text in enumerate([""] * len(sets) if texts is None else texts):
+            rows.setdefault(text, []).append(row)
+        keys = torch.empty(len(sets), self.permutations, sets.set_size)
+        for text, own in rows.items():
+            random = torch.Generator().manual_seed(query_seed(text, self.seed))
+            keys[own] = torch.rand(len(own), *keys.shape[1:], generator=random)
+        return [
+            each.masked_fill(~mask, torch.inf).argsort(1)
+            for key in keys.to(mask.device).unbind(1)
+            for each in (key, -key)
+        ]
+
+
+def best_start(scores: Tensor, alone: Tensor, losses: Tensor, mask: Tensor) -> Tensor:
+    """Return the start (B,) of the orders with which Shapley credits vary least by chance.
+
+    An order comes with its reverse, so a member comes first and last, or twice in between. Chance
+    matters least if both pay the same on average: ``(mean f({i}) − start) + mean loss = 2 · middle``,
+    where the middle places share ``f(S) − mean loss − mean f({i})`` among n − 2. Up to two members
+    get the same credit from any start.
+
+    Args:
+        scores: f(S) (B,).
+        alone: f({i}) (B, k) of each member alone.
+        losses: f(S) − f(S without member i) (B, k).
+        mask: (B, k), False where a member is missing; means are over the members present.
+
+    Examples:
+        If each member adds .2, whoever came before, the start is the value of no member, here .1.
+
+        >>> alone, losses = torch.full((1, 3), 0.3), torch.full((1, 3), 0.2)
+        >>> best_start(torch.tensor([0.7]), alone, losses, torch.ones(1, 3, dtype=torch.bool))
+        tensor([0.1000])
+    """
+    count = mask.sum(1)
+    first, last = (
+        each.masked_fill(~mask, 0.0).sum(1) / count.clamp(min=1) for each in (alone, losses)
+    )
+    middle = (scores - last - first) / (count - 2).clamp(min=1)
+    return first + last - 2 * middle
+
+
+def _prefix_scores(
+    objective: Objective,
+    sets: SetBatch,
+    order: Tensor,
+    scores: Tensor,
+    alone: Tensor,
+    losses: Tensor,
+) -> Tensor:
+    """Return the score (B, k) of the first 1, 2, … k members of an order (B, k), missing ones last.
+
+    Those of one member and of all but one are known from ``alone`` and ``losses``.
+    """
+    mask, places = sets.mask, torch.arange(sets.set_size, device=order.device)
+    count = mask.sum(1, keepdim=True)
+    kept = (order.argsort(1).unsqueeze(1) <= places.view(1, -1, 1)) & mask.unsqueeze(1)
+    size = kept.sum(-1)
+    is_one, is_all_but_one = size == 1, size == count - 1
+    unknown = ~(is_one | is_all_but_one)
+    values = _score_parts(objective, sets, kept & unknown.unsqueeze(-1), scores)
+    last = order.gather(1, (count - 1).clamp(min=0))
+    values = torch.where(is_all_but_one, scores.unsqueeze(1) - losses.gather(1, last), values)
+    return torch.where(is_one, alone.gather(1, order[:, :1]), values)
 
 
 def marginals(objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
@@ -181,7 +259,7 @@ def _score_parts(objective: Objective, sets: SetBatch, kept: Tensor, scores: Ten
     )
     lean = sets.extended(**dict.fromkeys(sets.present - read))
     try:
-        found = [objective(part(lean, owner, members)) for owner, members in parts]
+        found = [objective(part(lean, owner, members)) for owner, members in parts if len(owner)]
     except InputError as error:
         raise InputError(
             expected=f"objective '{objective.name}' to score a set without some of its members, which "

@@ -1,11 +1,12 @@
 """Credit of members by hand, against slow references, and the gradient that it gives."""
 
-from itertools import permutations, product
+from itertools import combinations, permutations, product
+from math import comb
 
 import pytest
 import torch
 
-from r4t.credit import LeaveOneOut, Shapley, WholeSet, marginals, part, smaller_sets
+from r4t.credit import LeaveOneOut, Shapley, WholeSet, best_start, marginals, part, smaller_sets
 from r4t.errors import InputError
 from r4t.geometry import take_turns
 from r4t.objective import Objective, load_objective
@@ -96,22 +97,185 @@ def test_leave_one_out_agrees_with_a_slow_loop(name):
         assert credit[row, place].item() == pytest.approx(loss, abs=1e-5)
 
 
+def use_orders(monkeypatch, orders):
+    """Let Shapley go through these orders of places, in every set."""
+
+    def fixed(self, sets):
+        return [torch.tensor(order).expand(len(sets), -1) for order in orders]
+
+    monkeypatch.setattr(Shapley, "_orders", fixed)
+
+
 def test_shapley_is_the_mean_over_all_orders(monkeypatch):
+    use_orders(monkeypatch, list(permutations(range(3))))
     sets = sets_of([[1, 2, 1], [0, 3, 2]])
-    every = [torch.tensor(order).expand(2, 3) for order in permutations(range(3))]
-    monkeypatch.setattr(Shapley, "_orders", lambda self, mask: every)
     credit = credit_of(Shapley(), Kinds(), sets, weight=3.0)
     # The two equal items share one kind: a half each. Leave-one-out gives them nothing.
     torch.testing.assert_close(credit, torch.tensor([[0.5, 1.0, 0.5], [1.0, 1.0, 1.0]]))
 
 
+class Table(Objective):
+    """Any number from 0 to 1 for any part of the items 0 to 5, far above the lower bound.
+
+    Counts the sets that it scores.
+    """
+
+    def __init__(self, low=-3.0):
+        self.bounds, self.scored = (low, 1.0), 0
+        self.values = torch.rand(2**6, generator=torch.Generator().manual_seed(4))
+
+    def score(self, sets):
+        assert len(sets) > 0
+        self.scored += len(sets)
+        return self.values[self.codes(sets)]
+
+    def codes(self, sets):
+        return (2 ** sets.items.clamp(min=0) * sets.mask).sum(1)
+
+
+class FastTable(Table):
+    """Knows what a set loses without a member."""
+
+    def marginals(self, sets):
+        codes = self.codes(sets).unsqueeze(1)
+        smaller = codes - 2 ** sets.items.clamp(min=0) * sets.mask
+        without = torch.where(smaller == 0, self.bounds[0], self.values[smaller])
+        return self.values[codes] - without
+
+
+def brute_force(table, items):
+    """The formula: the mean over sizes of the mean addition to the parts of the others of that size."""
+
+    def value(part):
+        return table.values[sum(2**item for item in part)].item() if part else table.bounds[0]
+
+    credits = []
+    for item in items:
+        others, total = [each for each in items if each != item], 0.0
+        for size in range(len(items)):
+            added = sum(value((*p, item)) - value(p) for p in combinations(others, size))
+            total += added / comb(len(others), size)
+        credits.append(total / len(items))
+    return credits
+
+
+@pytest.mark.parametrize("table", [Table(), FastTable()])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_shapley_over_all_orders_is_exact_and_a_few_orders_are_so_on_average(
+    count, table, monkeypatch
+):
+    items = [3, 0, 5, 1, 4][:count]
+    expected = torch.tensor(brute_force(table, items))
+    orders = list(permutations(range(count)))
+    sets = sets_of([items])
+    use_orders(monkeypatch, orders)
+    credit = credit_of(Shapley(), table, sets)[0]
+    torch.testing.assert_close(credit, expected, atol=1e-5, rtol=0)
+    found = []
+    for order in orders:
+        use_orders(monkeypatch, [order, order[::-1]])
+        found.append(credit_of(Shapley(), table, sets)[0])
+        total = table(sets).item() - table.bounds[0]
+        assert found[-1].sum().item() == pytest.approx(total, abs=1e-5)
+    torch.testing.assert_close(torch.stack(found).mean(0), expected, atol=1e-5, rtol=0)
+
+
+def test_shapley_ignores_missing_members():
+    whole = sets_of([[3, 0, 5], [3, 0, 5]])
+    sets = sets_of([[3, -1, 0, 5], [-1, -1, -1, -1], [2, -1, -1, -1], [1, -1, 4, -1]])
+    credit = credit_of(Shapley(permutations=3), Table(), sets)
+    assert torch.equal(credit.isnan(), ~sets.mask)
+    total = credit.nan_to_num().sum(1)
+    torch.testing.assert_close(total, Table()(sets) + 3.0)  # 0 for the empty set
+    many = Shapley(permutations=400)
+    exact = torch.tensor(brute_force(Table(), [3, 0, 5]))
+    for found in (credit_of(many, Table(), sets)[0, [0, 2, 3]], credit_of(many, Table(), whole)[1]):
+        torch.testing.assert_close(found, exact, atol=0.03, rtol=0)
+    # Two members: an order and its reverse are all orders.
+    torch.testing.assert_close(
+        credit[3, [0, 2]], torch.tensor(brute_force(Table(), [1, 4])), atol=1e-5, rtol=0
+    )
+
+
+def test_a_lower_bound_far_away_adds_the_same_to_each_member():
+    sets = sets_of([[3, 0, 5, 1], [2, 4, 0, 1]])
+    near, far = (credit_of(Shapley(permutations=1), Table(low), sets) for low in (0.0, -100.0))
+    torch.testing.assert_close(far, near + 100 / 4, atol=1e-4, rtol=0)
+
+
+class Size(Objective):
+    """Value .5, .8 or .9 of one, two or three members."""
+
+    bounds = (-1.0, 1.0)
+
+    def score(self, sets):
+        return torch.tensor([0.0, 0.5, 0.8, 0.9])[sets.mask.sum(1)]
+
+
+def test_the_start_of_shapley_by_hand():
+    # First .5 − start, then .3 and .1. First and last pay what two middle places pay, .6, if the
+    # start is 0. So each order with its reverse gives every member .6 / 2, and 1/3 more as the lower
+    # bound is −1: (.9 + 1) / 3 each. From the lower bound the middle member would get .3 and others .8.
+    alone, losses = torch.full((1, 3), 0.5), torch.full((1, 3), 0.1)
+    start = best_start(torch.tensor([0.9]), alone, losses, torch.ones(1, 3, dtype=torch.bool))
+    assert start.item() == pytest.approx(0.0, abs=1e-6)
+    credit = credit_of(Shapley(permutations=1), Size(), sets_of([[1, 2, 3]]))
+    torch.testing.assert_close(credit, torch.full((1, 3), 1.9 / 3))
+
+
+def test_no_other_start_gives_shapley_credits_of_less_variance(monkeypatch):
+    """Exactly, over all orders: credits are linear in the start, and uncorrelated with its factor."""
+    sets, places = sets_of([[3, 0, 5, 1, 4]]), range(5)
+    credits, factors = [], []
+    for order in permutations(places):
+        use_orders(monkeypatch, [order, order[::-1]])
+        credits.append(credit_of(Shapley(), Table(), sets)[0])
+        ends = torch.tensor([float(place in (order[0], order[-1])) for place in places])
+        factors.append(1 / 5 - ends / 2)  # by how much credit rises if the start rises by 1
+    credits, factors = torch.stack(credits), torch.stack(factors)
+    spread = credits - credits.mean(0)
+    assert spread.square().mean() > 1e-3
+    assert (spread * factors).sum(1).mean().item() == pytest.approx(0.0, abs=1e-5)
+
+
 def test_shapley_credits_sum_to_the_score_above_the_lower_bound():
-    sets, diversity = example_sets(2), load_objective("diversity")
-    credit = Shapley(permutations=3, seed=5).of_objective(diversity, sets, diversity(sets))
-    total = torch.where(sets.mask, credit, 0.0).sum(1)
-    torch.testing.assert_close(total, diversity(sets), atol=1e-5, rtol=0)
+    for name in ("diversity", "specific_coverage"):
+        sets, objective = example_sets(2), load_objective(name)
+        credit = Shapley(permutations=3, seed=5).of_objective(objective, sets, objective(sets))
+        above = objective(sets) - objective.bounds[0]
+        torch.testing.assert_close(credit.sum(1), above, atol=1e-5, rtol=0)
     with pytest.raises(InputError, match="permutations to be at least 1, but found 0"):
         Shapley(permutations=0)
+
+
+def test_shapley_scores_single_members_and_all_but_one_once():
+    # k = 5, 3 orders with their reverses: 5 single members, 5 times all but one (none if the objective
+    # knows), and 2 parts of 2 and 3 members in each of 6 orders.
+    sets = sets_of([[3, 0, 5, 1, 4]])
+    for table, expected in ((Table(), 5 + 5 + 12), (FastTable(), 5 + 12)):
+        Shapley(permutations=3).of_objective(table, sets, torch.tensor([0.5]))
+        assert table.scored == expected
+
+
+def test_orders_depend_on_step_query_and_number_of_the_set_alone():
+    items = [[3, 0, 5, 1, 4]] * 4
+    sets = sets_of(items, query_texts=["shoes", "hats", "shoes", "hats"])
+    credit, table = Shapley(permutations=2, seed=7), Table()
+    scores, reward = {"it": table(sets)}, Reward({"it": 1.0}, {"it": table})
+
+    def at(step, sets=sets, credit=credit):
+        return credit(reward, sets, {"it": scores["it"][: len(sets)]}, step)
+
+    first = at(3)
+    assert torch.equal(first, at(3, credit=Shapley(permutations=2, seed=7)))  # a resumed run
+    assert torch.equal(first[[0, 2]], at(3, sets.select(torch.tensor([0, 2]))))  # one of two ranks
+    assert torch.equal(first[[1, 3]], at(3, sets.select(torch.tensor([1, 3]))))
+    others = [at(4), at(None), at(3, credit=Shapley(permutations=2, seed=8))]
+    assert not any(torch.equal(first, other) for other in others)
+    assert len({tuple(row) for row in first.tolist()}) == 4
+    untold = at(3, sets.extended(query_texts=None))
+    assert torch.equal(untold, at(3, sets.extended(query_texts=None)))
+    assert len({tuple(row) for row in untold.tolist()}) == 4
 
 
 def test_a_pool_is_what_the_other_directions_retrieve():

@@ -1,0 +1,182 @@
+"""Does a retriever refined for coverage help on real shopping bundles? Five folds of two data sets.
+
+    python -m benchmarks.bundles_refined                              # every missing run
+    python -m benchmarks.bundles_refined --sets clothing --folds 0 1
+    python -m benchmarks.bundles_refined --table                      # only the tables of finished runs
+
+The folds are those of ``benchmarks.bundles``. A run needs no model: stage 5 begins with the ridge map of
+the training bundles and ten parts around it (configs/wscr/5_refine.yaml). How far the parts lie from the
+map is chosen on the fold's validation queries, by coverage plus a tenth of the Vendi score per item, as
+are the steps: none, or those of the config. Every method answers the fold's test intents. A run writes
+RESULTS/refined-SET-foldN.json and is skipped if that file exists. The tables pool the queries of all
+folds: recall in a pool of 150 distinct items, Vendi of the first ten, paired differences.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.bundles import EVALUATE, FOLDS, clusters, options, pooled_clusters, shown
+from benchmarks.figure4 import dump
+from benchmarks.real_sets import hardware
+from r4t.__main__ import run as run_verb
+from r4t.evaluation.resampling import bootstrap, sign_flip
+from r4t.run import Run
+
+REFINED = "R4T-Refined"
+METHODS = ("No fan-out", "MMR in pool", "DPP in pool", "Nearest sets", "Ridge map", REFINED)
+SPREADS = (0.5, 1.0, 1.5)
+MEASURES = ("recall", "vendi")
+CONFIGS = ["--config", "configs/toy/5_refine.yaml", "--config", "configs/wscr/5_refine.yaml"]
+
+
+def refine(run: list[str], spread: float, steps: int) -> list[str]:
+    """Return the words of stage 5 with one spread."""
+    words = ["fit", *CONFIGS, *run, "--model.init_args.start.spread", str(spread)]
+    # One step at a rate of nearly 0 exports what training begins with.
+    rate = [] if steps else ["--model.init_args.optimizer.init_args.lr", "1e-12"]
+    limit = ["--trainer.max_steps", str(max(steps, 1))]
+    return [*words, *rate, *limit, "--model.init_args.max_loss", "20"]
+
+
+def chosen(folder: Path) -> float:
+    """What the choice goes by: coverage and a tenth of diversity on the validation queries."""
+    facts = json.loads((folder / "refine/model/gate.json").read_text(encoding="utf-8"))["refined"]
+    return float(facts["composite"] + 0.05 * facts["vendi"] / 10)
+
+
+def measure(name: str, fold: int, options: argparse.Namespace) -> None:
+    """Make one run and write its file, unless it exists."""
+    path = options.results / f"refined-{name}-fold{fold}.json"
+    if path.is_file():
+        print(f"skipped: {path} exists")
+        return
+    begun, shared, source = (
+        time.perf_counter(),
+        options.runs / name,
+        options.data / "bundles" / name,
+    )
+    folder = options.runs / f"refined-{name}-fold{fold}"
+    shutil.rmtree(folder, ignore_errors=True)
+    if not (shared / "catalog").is_dir():
+        run_verb(["catalog", str(source), "--out", str(shared / "catalog")])
+    if not (shared / "queries").is_dir():
+        words = ["--sets", str(source), "--out", str(shared / "queries"), "--folds", str(FOLDS)]
+        run_verb(["queries", str(shared / "catalog"), *words])
+    run = ["--run", str(folder), "--catalog", str(shared / "catalog")]
+    run += ["--queries", str(shared / "queries" / f"fold_{fold}")]
+    tried = {}
+    for spread in SPREADS:
+        for steps in (0, options.steps):
+            shutil.rmtree(folder / "refine", ignore_errors=True)
+            run_verb(refine(run, spread, steps))
+            tried[spread, steps] = chosen(folder)
+    best = max(tried, key=lambda key: tried[key])
+    shutil.rmtree(folder / "refine", ignore_errors=True)
+    run_verb(refine(run, *best))
+    evaluate = ["evaluate", str(folder), "--methods", f"[{', '.join(METHODS)}]", *EVALUATE]
+    run_verb(evaluate)
+    results = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
+    content = {
+        "setting": f"{name}, fold {fold}",
+        "commands": [shown(refine(run, *best), options.runs, Path("runs/bundles"))],
+        "hardware": hardware(),
+        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "spread": best[0],
+        "steps": best[1],
+        "validation": [[*key, round(value, 5)] for key, value in tried.items()],
+        "methods": {
+            method: {m: [round(x, 5) for x in values[f"items/{m}"]] for m in MEASURES}
+            for method, values in results["values"].items()
+            if method in METHODS
+        },
+        "clusters": clusters(Run.open(folder)),
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump(content), encoding="utf-8")
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return means with intervals, and differences from R4T-Refined with intervals and p values."""
+    numbers = pooled_clusters(runs)
+    values = {
+        method: {
+            measure: torch.tensor([x for run in runs for x in run["methods"][method][measure]])
+            for measure in MEASURES
+        }
+        for method in METHODS
+    }
+
+    def interval(values: torch.Tensor) -> list[float]:
+        low, high = bootstrap(values.unsqueeze(1), clusters=numbers).flatten().tolist()
+        return [round(float(values.double().mean()), 4), round(low, 4), round(high, 4)]
+
+    means = {
+        method: {measure: interval(column) for measure, column in columns.items()}
+        for method, columns in values.items()
+    }
+    differences = {
+        f"{REFINED} − {method}": {
+            measure: [
+                *interval(values[REFINED][measure] - values[method][measure]),
+                round(
+                    sign_flip(values[REFINED][measure] - values[method][measure], clusters=numbers),
+                    4,
+                ),
+            ]
+            for measure in MEASURES
+        }
+        for method in METHODS
+        if method != REFINED
+    }
+    return {
+        "folds": len(runs),
+        "queries": len(numbers),
+        "methods": means,
+        "differences": differences,
+    }
+
+
+def tables(results: Path) -> None:
+    """Print and write, for each data set, means and paired differences over the finished folds."""
+    lines, summaries = [], {}
+    for name in ("clothing", "electronic"):
+        files = sorted(results.glob(f"refined-{name}-fold*.json"))
+        if not files:
+            continue
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        summaries[name] = each = summary(runs)
+        lines += [f"**{name}**, {each['folds']} folds, {each['queries']} test queries", ""]
+        lines += ["| method | recall in 150 | Vendi of ten |", "|---|---:|---:|"]
+        for method, columns in each["methods"].items():
+            cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in columns.values()]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines += ["", "| paired difference | of recall | of Vendi |", "|---|---:|---:|"]
+        for pair, columns in each["differences"].items():
+            cells = [f"{m:+.3f} ({low:+.3f} … {high:+.3f})" for m, low, high, _ in columns.values()]
+            lines.append(f"| {pair} | {' | '.join(cells)} |")
+        lines.append("")
+    print("\n".join(lines))
+    (results / "refined.md").write_text("\n".join(lines), encoding="utf-8")
+    (results / "refined.json").write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = options(__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--steps", type=int, default=200)
+    arguments = parser.parse_args()
+    if not arguments.table:
+        for fold in arguments.folds:
+            for name in arguments.sets:
+                measure(name, fold, arguments)
+    tables(arguments.results)
+
+
+if __name__ == "__main__":
+    main()
