@@ -48,8 +48,8 @@ TRANSFORMER += ["--model.init_args.optimizer.init_args.lr", "5.0e-4"]
 
 # Name → the step, the method that answers with its model, and the settings that differ.
 VARIANTS: dict[str, tuple[str, str, list[str]]] = {
-    "tuned-shopper": ("tune", "folm", SHOPPER),
-    "tuned-shopper-set": ("tune", "folm", [*SHOPPER, *SET]),
+    "tuned-shopper": ("tune", "folm", [*SHOPPER, *steps(120)]),  # 60 rollouts; the others have 20
+    "tuned-shopper-set": ("tune", "folm", [*SHOPPER, *steps(120), *SET]),
     "tuned-specific": ("tune", "folm", SPECIFIC),
     "tuned-specific-set": ("tune", "folm", [*SPECIFIC, *SET]),
     "tuned-eq1": ("tune", "folm", EQUATION_1),

@@ -5,11 +5,10 @@
     python -m benchmarks.bundles_refined --table                      # only the tables of finished runs
 
 The folds are those of ``benchmarks.bundles``. A run needs no model: stage 5 begins with the ridge map of
-the training bundles and ten parts around it (configs/wscr/5_refine.yaml). How far the parts lie from the
-map is chosen on the fold's validation queries, by coverage plus a tenth of the Vendi score per item, as
-are the steps: none, or those of the config. Every method answers the fold's test intents. A run writes
-RESULTS/refined-SET-foldN.json and is skipped if that file exists. The tables pool the queries of all
-folds: recall in a pool of 150 distinct items, Vendi of the first ten, paired differences.
+the training bundles and ten parts around it, exactly as in configs/wscr/5_refine.yaml: nothing is chosen
+for these sets. Every method answers the fold's test intents. A run writes RESULTS/refined-SET-foldN.json
+and is skipped if that file exists. The tables pool the queries of all folds: recall in a pool of 150
+distinct items, Vendi of the first ten, paired differences.
 """
 
 import argparse
@@ -30,24 +29,8 @@ from r4t.run import Run
 
 REFINED = "R4T-Refined"
 METHODS = ("No fan-out", "MMR in pool", "DPP in pool", "Nearest sets", "Ridge map", REFINED)
-SPREADS = (0.5, 1.0, 1.5)
 MEASURES = ("recall", "vendi")
 CONFIGS = ["--config", "configs/toy/5_refine.yaml", "--config", "configs/wscr/5_refine.yaml"]
-
-
-def refine(run: list[str], spread: float, steps: int) -> list[str]:
-    """Return the words of stage 5 with one spread."""
-    words = ["fit", *CONFIGS, *run, "--model.init_args.start.spread", str(spread)]
-    # One step at a rate of nearly 0 exports what training begins with.
-    rate = [] if steps else ["--model.init_args.optimizer.init_args.lr", "1e-12"]
-    limit = ["--trainer.max_steps", str(max(steps, 1))]
-    return [*words, *rate, *limit, "--model.init_args.max_loss", "20"]
-
-
-def chosen(folder: Path) -> float:
-    """What the choice goes by: coverage and a tenth of diversity on the validation queries."""
-    facts = json.loads((folder / "refine/model/gate.json").read_text(encoding="utf-8"))["refined"]
-    return float(facts["composite"] + 0.05 * facts["vendi"] / 10)
 
 
 def measure(name: str, fold: int, options: argparse.Namespace) -> None:
@@ -70,26 +53,18 @@ def measure(name: str, fold: int, options: argparse.Namespace) -> None:
         run_verb(["queries", str(shared / "catalog"), *words])
     run = ["--run", str(folder), "--catalog", str(shared / "catalog")]
     run += ["--queries", str(shared / "queries" / f"fold_{fold}")]
-    tried = {}
-    for spread in SPREADS:
-        for steps in (0, options.steps):
-            shutil.rmtree(folder / "refine", ignore_errors=True)
-            run_verb(refine(run, spread, steps))
-            tried[spread, steps] = chosen(folder)
-    best = max(tried, key=lambda key: tried[key])
-    shutil.rmtree(folder / "refine", ignore_errors=True)
-    run_verb(refine(run, *best))
+    # What fails the gate is measured too.
+    fit = ["fit", *CONFIGS, *run, "--model.init_args.max_loss", "20"]
+    run_verb(fit)
     evaluate = ["evaluate", str(folder), "--methods", f"[{', '.join(METHODS)}]", *EVALUATE]
     run_verb(evaluate)
     results = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
     content = {
         "setting": f"{name}, fold {fold}",
-        "commands": [shown(refine(run, *best), options.runs, Path("runs/bundles"))],
+        "commands": [shown(words, options.runs, Path("runs/bundles")) for words in (fit, evaluate)],
         "hardware": hardware(),
         "minutes": round((time.perf_counter() - begun) / 60, 1),
-        "spread": best[0],
-        "steps": best[1],
-        "validation": [[*key, round(value, 5)] for key, value in tried.items()],
+        "gate": json.loads((folder / "refine/model/gate.json").read_text(encoding="utf-8")),
         "methods": {
             method: {m: [round(x, 5) for x in values[f"items/{m}"]] for m in MEASURES}
             for method, values in results["values"].items()
@@ -169,7 +144,6 @@ def tables(results: Path) -> None:
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()
     if not arguments.table:
         for fold in arguments.folds:
