@@ -90,7 +90,8 @@ def verdict(results: Results) -> list[str]:
     """Return which method these numbers recommend, and why; nothing without truth or references.
 
     A trained method must beat the best method without training, its 95 % interval above 0. Of the
-    trained ones that do, the best is recommended.
+    trained ones that do, the best is recommended; unless a baseline that was fitted to all grades of
+    the same judge beats it in the same way. A baseline that is ahead by chance is named.
     """
     measure = next((name for name in QUALITY if name in results.measures), None)
     plain = [name for name in PLAIN if name in results.values]
@@ -103,13 +104,29 @@ def verdict(results: Results) -> list[str]:
     if gain is None:
         return []
     scores = (
-        f"{first} finds {_mean(results, first, measure):.3f} of the {QUALITY[measure]}, {best} "
-        f"{_mean(results, best, measure):.3f} (difference {gain.mean:+.3f}, 95 % interval "
-        f"{gain.low:+.3f} … {gain.high:+.3f})"
+        f"{first} finds {_mean(results, first, measure):.3f} of the {QUALITY[measure]}, "
+        f"{_against(results, best, measure, gain)}"
     )
-    if gain.low > 0:
-        return [f"Deploy {first}: {scores}{_speed(results, first)}"]
-    return [f"Deploy {best}, which needs no training: {scores}, so training does not pay here yet"]
+    if gain.low <= 0:
+        return [
+            f"Deploy {best}, which needs no training: {scores}, so training does not pay here yet"
+        ]
+    graded = [name for name in GRADED if name in results.values]
+    if graded:
+        rival = max(graded, key=lambda name: _mean(results, name, measure))
+        lead = _difference(results, first, rival, measure)
+        if lead is not None and lead.mean < 0:
+            scores += f", and {_against(results, rival, measure, lead)}, fitted to all grades"
+            if lead.high < 0:
+                return [f"Deploy {rival}: {scores}{_speed(results, rival)}"]
+    return [f"Deploy {first}: {scores}{_speed(results, first)}"]
+
+
+def _against(results: Results, name: str, measure: str, difference: Difference) -> str:
+    return (
+        f"{name} {_mean(results, name, measure):.3f} (difference {difference.mean:+.3f}, 95 % "
+        f"interval {difference.low:+.3f} … {difference.high:+.3f})"
+    )
 
 
 def _mean(results: Results, name: str, measure: str) -> float:

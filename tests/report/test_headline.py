@@ -137,3 +137,17 @@ def test_a_trained_method_is_recommended_only_if_it_beats_the_best_without_train
     )
     assert recommended({"No fan-out": low, "MMR": high}) == []
     assert verdict(Results({}, ["q"], {"MMR": {"items/vendi": [1.0]}})) == []
+
+
+def test_a_baseline_fitted_to_all_grades_is_named_if_it_is_ahead_and_recommended_if_not_by_chance():
+    high, low, mixed = [0.5] * 8, [0.25] * 8, [0.75, 0.3] * 4
+    (sentence,) = recommended({"MMR": low, "R4T-Refined": high, "Graded ridge": mixed})
+    assert sentence.startswith("Deploy R4T-Refined: ")
+    assert ", and Graded ridge 0.525 (difference -0.025, 95 % interval " in sentence
+    assert sentence.endswith("), fitted to all grades")
+    (sentence,) = recommended({"MMR": low, "R4T-Refined": high, "Graded ridge": [0.6] * 8})
+    assert sentence.startswith(
+        "Deploy Graded ridge: R4T-Refined finds 0.500 of the true facets, MMR"
+    )
+    (sentence,) = recommended({"MMR": low, "R4T-Refined": high, "Graded ridge": low})
+    assert "Graded" not in sentence
