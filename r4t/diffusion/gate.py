@@ -16,7 +16,7 @@ from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.training import GeneratorModule, on_its_device
 from r4t.errors import InputError, check_least
-from r4t.geometry import vendi
+from r4t.geometry import distinct_first, vendi
 from r4t.reward import Reward
 from r4t.search import Searcher
 from r4t.sets import SetBatch
@@ -24,6 +24,7 @@ from r4t.support.files import write_text
 
 BATCH = 64
 LEAST_SCALE = 0.05  # of a measure's range
+POOL = 150  # items to take an answer from, if the reward reads no pool
 COMPOSITE, VENDI = "composite", "vendi"
 MaxLoss = float | Mapping[str, float]
 
@@ -213,7 +214,10 @@ def compare(
     queries: Sequence[Query],
     max_loss: MaxLoss,
 ) -> GateReport:
-    """Measure retrievers by the composite (the sum of ``reward``) and the Vendi score of their items.
+    """Measure retrievers by the composite (the sum of ``reward``) and the Vendi score of their answers.
+
+    The Vendi score is that of the items that users get: distinct ones, variants counting once, if the
+    sets carry a pool; else of the members.
 
     Args:
         reference: Name of the one that the others are compared with.
@@ -226,7 +230,7 @@ def compare(
     Raises:
         InputError: If ``max_loss`` does not fit, or the reward reads a field that a set does not carry.
     """
-    measured, size = {}, 1
+    measured, size, variants = {}, 1, searcher.catalog.variants()
     for name, answer in retrievers.items():
         composites, scores = [], []
         for start in range(0, len(queries), BATCH):
@@ -241,7 +245,9 @@ def compare(
                 )
             size = max(size, sets.set_size)
             composites.append(reward.score(sets))
-            scores.append(vendi(sets.item_embeddings, sets.mask))
+            shown = sets.one_per_variant(variants)
+            rows = distinct_first(shown.items if shown.pool is None else shown.pool, sets.set_size)
+            scores.append(vendi(searcher.embeddings(rows), rows >= 0))
         values = {COMPOSITE: torch.cat(composites).cpu(), VENDI: torch.cat(scores).cpu()}
         measured[name] = Measured(values, answer.evaluations)
     ranges = {COMPOSITE: reward.bounds, VENDI: (1.0, float(size))}
@@ -280,7 +286,7 @@ def export_best(
     name, generator, query_time = reference
     ways = {name: (generator.to(module.device).eval(), query_time)}
     ways |= {key: (each, module.query_time) for key, each in candidates.items()}
-    pool_size = module.retrieval.pool_size
+    pool_size = module.retrieval.pool_size or min(POOL, len(searcher.catalog))
     answers = {key: Deployed(*way, searcher, pool_size) for key, way in ways.items()}
     queries, _ = searcher.searchable(run.read_queries("val"))
     report = compare(name, answers, searcher, reward, queries, max_loss)

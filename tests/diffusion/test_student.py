@@ -18,7 +18,7 @@ from r4t.diffusion.network import Relay, SetTransformer
 from r4t.diffusion.sampler import Euler, Multistep
 from r4t.diffusion.student import FewStepStudent, Trajectory, student_of
 from r4t.errors import InputError
-from r4t.geometry import vendi
+from r4t.geometry import distinct_first, vendi
 from r4t.retriever import Retriever
 from r4t.reward import Reward
 from r4t.search import Retrieval
@@ -135,7 +135,11 @@ def test_the_gate_compares_what_is_deployed(place):
         sets = method(queries, vectors)
         assert sets.set_size == ROWS if name != "teacher" else 10
         assert facts[name]["composite"] == pytest.approx(reward.score(sets).mean().item(), abs=1e-6)
-        spread = vendi(sets.item_embeddings, sets.mask)
+        # Of the items that users get: the first distinct ones of the pool, one per variant.
+        searcher = place.searcher()
+        pool = sets.one_per_variant(searcher.catalog.variants()).pool
+        rows = distinct_first(pool, sets.set_size)
+        spread = vendi(searcher.embeddings(rows), rows >= 0)
         assert facts[name]["vendi"] == pytest.approx(spread.mean().item(), abs=1e-6)
 
 
