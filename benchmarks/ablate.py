@@ -3,7 +3,7 @@
     python -m benchmarks.ablate runs/oar11 --out benchmarks/results/ablate
     python -m benchmarks.ablate runs/oar11 refined-error-0 refined-error-30 --out …
 
-Each variant gets a run folder of its own beside the run, with links to what it does not change. Its
+``quickstart`` is the run as it is. Each variant gets a run folder of its own beside the run, with links to what it does not change. Its
 values per query go to OUT/RUN-VARIANT.json, written when the variant is done: what is there is not
 made again. Without names, all variants are made. The table of all files comes last.
 """
@@ -23,7 +23,7 @@ from r4t.run import CONFIGS, Run
 from r4t.support.files import write_text
 
 MEASURES = ("facet recall", "fit precision", "vendi", "specificity", "exposure", "recall")
-BASELINES = ("no-fan-out", "mmr", "dpp", "k-means", "nearby-words")
+BASELINES = ("no-fan-out", "mmr", "dpp", "k-means", "zero-shot")
 SHOPPER = ["--config", "configs/shopper/{config}"]
 REWARD = "--model.init_args.reward.init_args"
 EQUATION_1 = [f"{REWARD}.weights", "{groundedness: 0.6, diversity: 0.2, alignment: 0.2}"]
@@ -46,6 +46,7 @@ def steps(number: int) -> list[str]:
 TRANSFORMER = ["--model.init_args.start", "{model: accelerate/model, levels: [80.0]}", *steps(1000)]
 TRANSFORMER += ["--model.init_args.optimizer.init_args.lr", "5.0e-4"]
 
+QUICKSTART = "quickstart"  # not a variant: the results of the run itself
 # Name → the step, the method that answers with its model, and the settings that differ.
 VARIANTS: dict[str, tuple[str, str, list[str]]] = {
     "tuned-shopper": ("tune", "folm", [*SHOPPER, *steps(120)]),  # 60 rollouts; the others have 20
@@ -141,11 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     extra = ["--seed_everything", options.seed]
     extra += ["--config", "configs/toy/smoke.yaml"] if options.smoke else []
-    for name in options.names or VARIANTS:
+    for name in options.names or (QUICKSTART, *VARIANTS):
         path = options.out / f"{run.folder.name}-{name}.json"
         if path.is_file():
             continue
-        results = make(run, name, extra, BASELINES)
+        if name == QUICKSTART:
+            results = Results.load(run.folder / "results")
+        else:
+            results = make(run, name, extra, BASELINES)
         results = replace(results, settings=results.settings | {"hardware": hardware()})
         write_text(path, json.dumps(vars_of(results)) + "\n")
     print(table(options.out))

@@ -66,3 +66,13 @@ def test_every_variant_has_settings_that_can_be_read():
         for word in settings:
             if word.startswith("{"):
                 assert isinstance(yaml.safe_load(word.replace("{config}", "x")), dict)
+
+
+def test_the_run_itself_is_stored_without_making_anything(run, called, tmp_path):
+    (run.folder / "results").mkdir()
+    values = {"MMR": {"items/facet recall": [0.0, 1.0], "items/cosine": [0.1, 0.2]}}
+    Results({}, ["p", "q"], values, {}, ["a", "b"]).save(run.folder / "results")
+    ablate.main([str(run.folder), "quickstart", "--out", str(tmp_path / "out")])
+    assert called == []
+    stored = json.loads((tmp_path / "out" / f"{run.folder.name}-quickstart.json").read_text())
+    assert stored["values"] == {"MMR": {"items/facet recall": [0.0, 1.0]}}
