@@ -3,9 +3,10 @@
     python -m benchmarks.ablate runs/oar11 --out benchmarks/results/ablate
     python -m benchmarks.ablate runs/oar11 refined-error-0 refined-error-30 --out …
 
-``quickstart`` is the run as it is. Each variant gets a run folder of its own beside the run, with links to what it does not change. Its
-values per query go to OUT/RUN-VARIANT.json, written when the variant is done: what is there is not
-made again. Without names, all variants are made. The table of all files comes last.
+``quickstart`` is the run as it is, with all methods. Each variant gets a run folder of its own beside the
+run, with links to what it does not change. Its values per query go to OUT/RUN-VARIANT.json, written when
+the variant is done: what is there is not made again. Without names, all are made. The table of all files
+comes last.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from r4t.run import CONFIGS, Run
 from r4t.support.files import write_text
 
 MEASURES = ("facet recall", "fit precision", "vendi", "specificity", "exposure", "recall")
-BASELINES = ("no-fan-out", "mmr", "dpp", "k-means", "zero-shot")
 SHOPPER = ["--config", "configs/shopper/{config}"]
 REWARD = "--model.init_args.reward.init_args"
 EQUATION_1 = [f"{REWARD}.weights", "{groundedness: 0.6, diversity: 0.2, alignment: 0.2}"]
@@ -94,8 +94,8 @@ def variant_of(run: Run, name: str, keep: Sequence[str] = ()) -> Path:
     return folder
 
 
-def make(run: Run, name: str, extra: Sequence[str], methods: Sequence[str]) -> Results:
-    """Make the step of a variant and measure it beside the baselines."""
+def make(run: Run, name: str, extra: Sequence[str]) -> Results:
+    """Make the step of a variant and measure it."""
     step, method, settings = VARIANTS[name]
     before = list(takewhile(lambda other: other != step, CONFIGS))
     folder = variant_of(run, name, [other for other in before if run.step(other).is_dir()])
@@ -105,8 +105,7 @@ def make(run: Run, name: str, extra: Sequence[str], methods: Sequence[str]) -> R
     # A variant may fail the gate: that it does is a result.
     gate = ["--model.init_args.max_loss", "20"] if step == "refine" else []
     run_verb(["fit", *configs, *words, *gate, "--run", str(folder), *extra])
-    asked = [*methods, method]
-    run_verb(["evaluate", str(folder), *EVALUATE, "--methods", f"[{', '.join(asked)}]"])
+    run_verb(["evaluate", str(folder), *EVALUATE, "--methods", f"[{method}]"])
     return Results.load(folder / "results")
 
 
@@ -149,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == QUICKSTART:
             results = Results.load(run.folder / "results")
         else:
-            results = make(run, name, extra, BASELINES)
+            results = make(run, name, extra)
         results = replace(results, settings=results.settings | {"hardware": hardware()})
         write_text(path, json.dumps(vars_of(results)) + "\n")
     print(table(options.out))
@@ -159,7 +158,11 @@ def vars_of(results: Results) -> dict[str, object]:
     """Return what ``Results.load`` reads, without texts and without measures that no table shows."""
     shown = [f"items/{measure}" for measure in MEASURES]
     values = {
-        method: {name: column for name, column in columns.items() if name in shown}
+        method: {
+            name: [None if x is None else round(x, 5) for x in column]
+            for name, column in columns.items()
+            if name in shown
+        }
         for method, columns in results.values.items()
     }
     return {**vars(results), "values": values, "texts": []}

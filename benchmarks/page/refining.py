@@ -1,11 +1,12 @@
 """Tables of stage 5 and of member credit: three seeds, ablations, credits, bundles, forward process."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 from benchmarks.page.cells import MISSING, RESULTS, between, half, number, read, table
-from r4t.evaluation.results import Results
+from r4t.evaluation.results import Results, compare
 
 SEEDS = (11, 23, 37)
 MEASURES = ("facet recall", "fit precision", "vendi", "specificity")
@@ -87,12 +88,13 @@ def variants(names: dict[str, str], method: str) -> str:
 
 
 def compared(seed: int, name: str, first: str, second: str, measure: str) -> tuple[float, ...]:
-    """Mean, low and high of a paired difference of two methods in one file."""
-    from r4t.evaluation.results import compare
-
-    found = ablation(seed, name)
+    """Mean, low and high of the difference of a variant's method and one of the quickstart."""
+    found, beside = ablation(seed, name), ablation(seed, "quickstart")
     assert found is not None
-    difference = compare(found, first, second, f"items/{measure}")
+    assert beside is not None
+    assert found.queries == beside.queries
+    both = replace(beside, values={**beside.values, **found.values})
+    difference = compare(both, first, second, f"items/{measure}")
     return difference.mean, difference.low, difference.high
 
 

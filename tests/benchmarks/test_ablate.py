@@ -43,7 +43,7 @@ def test_a_variant_changes_one_step_and_keeps_those_before(run, called, tmp_path
     assert "configs/shopper/5_refine.yaml" in fit
     judge = json.loads(fit[fit.index("--model.init_args.reward.init_args.objectives") + 1])
     assert judge["shopper"]["init_args"] == {"error": 0.2}
-    assert evaluated[evaluated.index("--methods") + 1].endswith("refined]")
+    assert evaluated[evaluated.index("--methods") + 1] == "[refined]"
     beside = run.folder.parent / f"{run.folder.name}-refined-error-20"
     assert (beside / "accelerate" / "model").is_dir()
     assert not (beside / "refine").exists()
