@@ -164,6 +164,7 @@ def vars_of(results: Results) -> dict[str, object]:
             if name in shown
         }
         for method, columns in results.values.items()
+        if "λ=" not in method  # points of curves
     }
     return {**vars(results), "values": values, "texts": []}
 

@@ -11,7 +11,6 @@ SETS = ("clothing", "electronic", "playlists", "recipes")
 OBJECTIVES = ("groundedness", "diversity", "alignment", "composite", "distinctness")
 # Columns of the front page: title, measure, whether with an interval.
 FRONT = (
-    ("composite", "directions/composite", True),
     ("true-facet recall", "items/facet recall", True),
     ("share fitting", "items/fit precision", False),
     ("Vendi", "items/vendi", False),

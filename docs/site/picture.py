@@ -1,8 +1,8 @@
 """A run's ``results/sets.jsonl`` → ``docs/pictures/set.svg``, a set beside a plain search.
 
-    python docs/site/picture.py runs/front11
+    python docs/site/picture.py runs/oar11
 
-Shows how No fan-out and R4T-Student answer the run's first test query: ten items each, drawn by category
+Shows how No fan-out and R4T-Refined answer the run's first test query: ten items each, drawn by category
 and color. The background is transparent, because pages are light or dark. Small words are on the card of
 their item; large words have a tone that is legible on both.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 FILE = Path(__file__).resolve().parents[1] / "pictures" / "set.svg"
-METHODS = {"No fan-out": "Plain search", "R4T-Student": "A set (R4T-Student)"}
+METHODS = {"No fan-out": "Plain search", "R4T-Refined": "A set (R4T-Refined)"}
 TILE, GAP, HEAD, WORDS = 62, 8, 34, 28
 INK, TITLE = "#758089", "#00897b"  # contrast on white and on dark pages: about 4 or more
 CARD, TEXT = "#eef1f1", "#444"

@@ -85,13 +85,13 @@ def test_the_set_is_what_its_script_draws(tmp_path, monkeypatch):
     root = ET.parse(picture).getroot()
     query = root.find(f"{SVG}text").text.strip("“”")
     middle = float(root.get("viewBox").split()[2]) / 2
-    answers = {"No fan-out": [], "R4T-Student": []}
+    answers = {"No fan-out": [], "R4T-Refined": []}
     for group in root.findall(f"{SVG}g"):
         left = float(re.match(r"translate\((\S+) ", group.get("transform"))[1])
         color, category = (text.text for text in group.findall(f"{SVG}text"))
         item = {"title": group.find(f"{SVG}title").text}
         item["metadata"] = {"color": color, "category": category}
-        answers["No fan-out" if left < middle else "R4T-Student"].append(item)
+        answers["No fan-out" if left < middle else "R4T-Refined"].append(item)
     assert [len(items) for items in answers.values()] == [10, 10]
     (tmp_path / "results").mkdir()
     lines = [
