@@ -49,12 +49,12 @@ TRANSFORMER += ["--model.init_args.optimizer.init_args.lr", "5.0e-4"]
 QUICKSTART = "quickstart"  # not a variant: the results of the run itself
 # Name → the step, the method that answers with its model, and the settings that differ.
 VARIANTS: dict[str, tuple[str, str, list[str]]] = {
-    "tuned-shopper": ("tune", "folm", [*SHOPPER, *steps(120)]),  # 60 rollouts; the others have 20
+    "tuned-shopper": ("tune", "folm", [*SHOPPER, *steps(120)]),  # 60 rollouts, where the config has 20
     "tuned-shopper-set": ("tune", "folm", [*SHOPPER, *steps(120), *SET]),
     "tuned-specific": ("tune", "folm", SPECIFIC),
     "tuned-specific-set": ("tune", "folm", [*SPECIFIC, *SET]),
-    "tuned-eq1": ("tune", "folm", EQUATION_1),
-    "tuned-eq1-set": ("tune", "folm", [*EQUATION_1, *SET]),
+    "tuned-eq1": ("tune", "folm", [*EQUATION_1, *steps(120)]),
+    "tuned-eq1-set": ("tune", "folm", [*EQUATION_1, *steps(120), *SET]),
     "refined": ("refine", "refined", SHOPPER),
     "refined-long": ("refine", "refined", [*SHOPPER, *steps(9000)]),
     "refined-transformer": ("refine", "refined", [*SHOPPER, *TRANSFORMER]),

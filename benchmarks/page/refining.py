@@ -36,8 +36,8 @@ TUNINGS = {
     "tuned-shopper-set": "the judge, one advantage a set, 60 rollouts",
     "tuned-specific": "specific coverage, credit per member, 20 rollouts",
     "tuned-specific-set": "specific coverage, one advantage a set, 20 rollouts",
-    "tuned-eq1": "eq. (1), credit per member, 20 rollouts",
-    "tuned-eq1-set": "eq. (1), one advantage a set, 20 rollouts",
+    "tuned-eq1": "eq. (1), credit per member, 60 rollouts",
+    "tuned-eq1-set": "eq. (1), one advantage a set, 60 rollouts",
 }
 
 
