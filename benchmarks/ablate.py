@@ -49,7 +49,11 @@ TRANSFORMER += ["--model.init_args.optimizer.init_args.lr", "5.0e-4"]
 QUICKSTART = "quickstart"  # not a variant: the results of the run itself
 # Name → the step, the method that answers with its model, and the settings that differ.
 VARIANTS: dict[str, tuple[str, str, list[str]]] = {
-    "tuned-shopper": ("tune", "folm", [*SHOPPER, *steps(120)]),  # 60 rollouts, where the config has 20
+    "tuned-shopper": (
+        "tune",
+        "folm",
+        [*SHOPPER, *steps(120)],
+    ),  # 60 rollouts, where the config has 20
     "tuned-shopper-set": ("tune", "folm", [*SHOPPER, *steps(120), *SET]),
     "tuned-specific": ("tune", "folm", SPECIFIC),
     "tuned-specific-set": ("tune", "folm", [*SPECIFIC, *SET]),

@@ -17,7 +17,10 @@ FRONT = (
     ("specificity", "items/specificity", False),
     ("exposure", "items/exposure", False),
 )
-RECALLING = ("R4T-FOLM", "R4T-Diffusion")
+# Its rows: with one draw each, and without near copies of other rows.
+FRONT_ROWS = ("No fan-out", "MMR", "DPP", "k-means facets", "Graded ridge", "Graded regression")
+FRONT_ROWS += ("Zero-shot", "R4T-FOLM", "R4T-Diffusion", "R4T-Student", "R4T-Refined")
+RECALLING = ("R4T-FOLM", "R4T-Diffusion", "R4T-Refined")
 
 
 def means(name: str) -> Means:
@@ -79,10 +82,11 @@ def differences(name: str, recall: bool) -> str:
         if row["measure"] == "items/recall"
     }
     others = dict.fromkeys(second for _, second in cells)
-    header = ["recall minus that of"] + [text for one in RECALLING for text in (one, "p")]
+    recalling = [one for one in RECALLING if any(first == one for first, _ in cells)]
+    header = ["recall minus that of"] + [text for one in recalling for text in (one, "p")]
     return table(
         header,
-        [[other, *(cell for one in RECALLING for cell in cells[one, other])] for other in others],
+        [[other, *(cell for one in recalling for cell in cells[one, other])] for other in others],
     )
 
 
@@ -138,9 +142,7 @@ def front() -> str:
     known = {measure for _, measure in values}
     columns = [column for column in FRONT if column[1] in known]
     rows = []
-    for method in methods("oar_seed11"):
-        if (method, 1) not in times or method in ("MMR", "DPP", "Zero-shot + RRF"):
-            continue
+    for method in FRONT_ROWS:
         cells = []
         for _, measure, interval in columns:
             value = values.get((method, measure))

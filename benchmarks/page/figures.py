@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from benchmarks.page import tuning
+from benchmarks.page import refining, tuning
 from benchmarks.page.cells import read
 from benchmarks.page.evaluations import means, milliseconds
 from benchmarks.page.retriever import calls, steps
@@ -151,11 +151,27 @@ def synthesis(key: str, size: int) -> float:
     return float(read("synthesis.json")["sizes"][size][key])
 
 
+def ablated(seed: int, name: str, method: str, measure: str) -> float:
+    """Mean of a variant of a quickstart; "quickstart" is the run itself."""
+    return refining.value(seed, name, method, measure)
+
+
+def lead(seed: int, name: str, first: str, second: str, measure: str) -> tuple[float, ...]:
+    """Mean, low and high of the difference of a variant's method and one of the quickstart."""
+    return refining.compared(seed, name, first, second, measure)
+
+
+def refined_bundle(name: str, method: str, measure: str) -> float:
+    """Mean of a method on the folds of a set of bundles, where stage 5 refined for coverage."""
+    return float(read("bundles/refined.json")[name]["methods"][method][measure][0])
+
+
 DIRECTIONS = ("groundedness", "diversity", "alignment", "distinctness")
 NAMES: dict[str, Any] = {
     "OAR": "oar_seed11", "WSCR": "wscr_seed11", "CLOTHING": "clothing",
     "PLAIN": "No fan-out", "ZERO": "Zero-shot", "BEST": "Best-of-5", "FOLM": "R4T-FOLM",
     "DIFFUSION": "R4T-Diffusion", "STUDENT": "R4T-Student", "RIDGE": "Ridge map",
+    "REFINED": "R4T-Refined", "GRADED": "Graded regression", "KMEANS": "k-means facets",
     "setting": None, "max": max, "min": min, "sum": sum,
 }  # fmt: skip
 NAMES |= {
@@ -163,7 +179,7 @@ NAMES |= {
     for function in (
         *(mean, difference, faster, sampled, kept, oversampled, timed, headroom, real, bundles),
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
-        *(read, tuning.ends, tuning.runs),
+        *(read, tuning.ends, tuning.runs, ablated, lead, refined_bundle),
     )
 }
 
