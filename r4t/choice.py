@@ -15,7 +15,7 @@ from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.geometry import RankFusion, anchored, check_anchor, take_turns
 from r4t.reward import Reward
-from r4t.search import Searcher
+from r4t.search import Merge, Searcher
 from r4t.sets import SetBatch
 from r4t.support.files import write_text
 from r4t.support.named import build
@@ -174,6 +174,11 @@ class QueryTime:
         """Sets M that are generated per query."""
         return 1 if self.choice is None else self.choice.draws
 
+    @property
+    def merge(self) -> Merge:
+        """How the pool is made from the directions' rankings."""
+        return RankFusion(members_first=True) if self.fused else take_turns
+
     def most(self, rows: int) -> int:
         """How many directions there are to choose from, if a set has L = ``rows``."""
         pooled = self.choice is not None and self.choice.pools_rows
@@ -217,9 +222,8 @@ class QueryTime:
         else:
             directions = self.choice(searcher, vectors, rows, size)
         texts = [query.text for query in queries]
-        merge = RankFusion(members_first=True) if self.fused else take_turns
         return searcher.retrieve(
-            vectors, directions, query_texts=texts, pool_size=pool_size, merge=merge
+            vectors, directions, query_texts=texts, pool_size=pool_size, merge=self.merge
         )
 
     def facts(self) -> dict[str, Any]:

@@ -286,7 +286,9 @@ def export_best(
     name, generator, query_time = reference
     ways = {name: (generator.to(module.device).eval(), query_time)}
     ways |= {key: (each, module.query_time) for key, each in candidates.items()}
-    pool_size = module.retrieval.pool_size or min(POOL, len(searcher.catalog))
+    pool_size = module.retrieval.pool_size
+    if pool_size is None:
+        pool_size = min(POOL, len(searcher.catalog))
     answers = {key: Deployed(*way, searcher, pool_size) for key, way in ways.items()}
     queries, _ = searcher.searchable(run.read_queries("val"))
     report = compare(name, answers, searcher, reward, queries, max_loss)

@@ -215,7 +215,7 @@ class LinearSet(SetNetwork):
             raise InputError(
                 expected=f"at most {len(self.offsets)} rows, each with an offset of its own",
                 found=f"{set_size}",
-                remedy="Refine with a larger start.set_size.",
+                remedy="Lower start.set_size, or begin with another model.",
             )
         self.offsets = nn.Parameter(self.offsets.detach()[:set_size].clone())
         self.set_size = set_size

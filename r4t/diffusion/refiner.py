@@ -28,7 +28,7 @@ from r4t.training.rollouts import RolloutModule
 from r4t.training.soft_grpo import SoftGRPO, TokenCounts, member_advantage
 
 GRPO = SoftGRPO(group_size=16, updates=1)
-MAX_LOSS = {"composite": 0.0, "vendi": 2.0}  # a reward may want less spread, but not less of itself
+MAX_LOSS = {"composite": 0.0, "vendi": 1.0}  # a reward may want less spread, but not less of itself
 
 
 class RetrieverRefiner(RolloutModule, GeneratorModule):
@@ -44,7 +44,8 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
 
     Args:
         run: Run folder.
-        reward: What to maximize. Audited objectives are scored on one set of each query.
+        reward: What to maximize. Audited objectives are scored on one set of
+            each query, or on all if they may fail (``Objective.partial``).
         start: The generator to begin with: the student by default.
         exploration: What is tried around a direction; ``ItemSampling()`` by default.
         grpo: Loss, group size and updates; ``micro_batch`` is ignored.
@@ -53,7 +54,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
             distilled retriever.
         max_loss: What an export may lose of the start's composite (its reward) and Vendi score, see
             ``GateReport``: a number for both, or one for each. By default nothing of its reward, and
-            two deviations of Vendi, which most rewards trade for something. 20 lets everything pass.
+            one deviation of Vendi, which most rewards trade for something. 20 lets everything pass.
         optimizer: AdamW at 5e-4 with weight decay 0.01 by default.
         schedule: Of the learning rate; ``WarmupCosine(20)`` by default.
         retrieval: The pool that some objectives need. Items are searched again and again, so caching

@@ -18,7 +18,8 @@ from r4t.geometry import normalize
 from r4t.run import Run
 from r4t.support.ridge import fit_ridge
 
-SAMPLE = 256  # queries whose rows are generated at a time
+BATCH = 256  # queries whose rows are generated at a time
+LINEAR = ROWS, REFERENCES = "rows", "references"
 LEVEL = 80.0  # of the one evaluation, in units of sigma_data: nothing of the noise is left
 
 
@@ -31,8 +32,8 @@ class Start:
     What an objective can tell of any query suits the model's own network.
 
     Args:
-        model: Its folder, inside the run; what the gate compares with. None for ``references``: then
-            the gate compares with the linear network that training begins with.
+        model: Its folder, inside the run; what the gate compares with. With ``references`` it may be
+            missing, or None: then the gate compares with the network that training begins with.
         linear: Begin with a ``LinearSet`` instead of the model's own network: ``rows`` for the one
             nearest to the model's rows, ``references`` for the ridge map of the training references
             with L parts around it, for which the run needs no model at all.
@@ -42,12 +43,11 @@ class Start:
             as the linear network always is.
         set_size: Rows L to generate; those of the model if None. The number k of items that users
             ask for needs no row more.
-        noises: See ``DirectionGenerator``; with one, each row learns a part of its own. A linear
-            network does not see the noise.
+        noises: Of the model's own network, see ``DirectionGenerator``; with one, each row learns a part
+            of its own. A linear network always has one, as it does not see the noise.
 
     Raises:
-        InputError: If ``set_size`` is below 1 or ``spread`` below 0, or a model or its rows are needed
-            and not given.
+        InputError: If a number is too small, ``linear`` is unknown, or a model is needed and missing.
     """
 
     model: str | None = "accelerate/model"
@@ -59,27 +59,41 @@ class Start:
 
     def __post_init__(self) -> None:
         check_least({"spread": (self.spread, 0)})
-        if self.set_size is not None:
-            check_least({"set_size": (self.set_size, 1)})
-        if self.model is None and (self.linear != "references" or self.set_size is None):
+        for name, value in (("set_size", self.set_size), ("noises", self.noises)):
+            if value is not None:
+                check_least({name: (value, 1)})
+        if self.linear not in (None, *LINEAR):
             raise InputError(
-                expected="a start.model, or linear: references and a set_size, which need none",
-                found=f"model: null, linear: {self.linear} and set_size: {self.set_size}",
+                expected=f"start.linear to be one of {', '.join(LINEAR)}, or null",
+                found=f"{self.linear!r}",
+                remedy="Choose one.",
+            )
+        if self.model is None and self.linear != REFERENCES:
+            raise InputError(
+                expected="a start.model, which only linear: references does without",
+                found=f"model: null and linear: {self.linear or 'null'}",
                 remedy="Name the folder of a model in the run, such as accelerate/model.",
+            )
+        if self.model is None and self.set_size is None:
+            raise InputError(
+                expected="a start.set_size, as there is no model to take it from",
+                found="null",
+                remedy="Set it, for example to 10.",
             )
 
     def load(self, run: Run) -> DirectionGenerator:
         """Return the generator, ready to train; other networks of its folder stay as they are."""
         generator = self._generator(run)
-        if self.linear is None and self.levels is not None:
-            generator = student_of(generator, self.levels)
-        generator.noises = self.noises
+        if self.linear is None:
+            if self.levels is not None:
+                generator = student_of(generator, self.levels)
+            generator.noises = self.noises
         generator.network.keep_condition()
         return generator.train()
 
     def _generator(self, run: Run) -> DirectionGenerator:
         """Return the model's generator or a linear one; one that is linear stays for its rows."""
-        if self.linear == "references":
+        if self.linear == REFERENCES:
             return one_evaluation(spread_ridge_map(run, self._rows(run), self.spread))
         generator = DirectionGenerator.load(run.folder / str(self.model))
         if self.set_size is not None:
@@ -98,9 +112,9 @@ class Start:
         self, run: Run, query_time: QueryTime
     ) -> tuple[str, DirectionGenerator, QueryTime]:
         """Return what the gate compares with: the model as it was saved, or what training begins with."""
-        if self.model is None:
+        folder = run.folder / str(self.model)
+        if self.linear == REFERENCES and not folder.is_dir():
             return "start", self.load(run), query_time
-        folder = run.folder / self.model
         return "start", DirectionGenerator.load(folder), QueryTime.load(folder)
 
 
@@ -110,7 +124,7 @@ def nearest_to_rows(generator: DirectionGenerator, run: Run) -> LinearSet:
     searcher = run.searcher()
     queries, _ = searcher.searchable(run.read_queries("train"))
     vectors = searcher.encode_queries([query.text for query in queries])
-    rows = torch.cat([generator(part, [0] * len(part)) for part in vectors.split(SAMPLE)])
+    rows = torch.cat([generator(part, [0] * len(part)) for part in vectors.split(BATCH)])
     return nearest_linear(rows, vectors)
 
 
@@ -135,7 +149,7 @@ def spread_ridge_map(run: Run, set_size: int, spread: float = 1.0) -> LinearSet:
         raise InputError(
             expected=f"at least {set_size} reference items, one for each row",
             found=f"{sum(len(each) for each in items)} of {len(training)} training queries",
-            remedy="Begin with linear: rows, or lower start.set_size.",
+            remedy="Lower start.set_size, or begin with linear: rows and a model.",
         )
     queries = searcher.encode_queries([query.text for query in training])
     ridge = fit_ridge(queries, torch.stack([normalize(each.mean(0)) for each in items]))

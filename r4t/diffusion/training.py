@@ -87,8 +87,8 @@ class GeneratorModule(ScheduledModule):
         """Generate, retrieve and measure for B validation queries."""
         if self.searcher is None or len(self.val_metrics) == 0:
             return
-        pool_size, anchor = self.retrieval.pool_size, self.query_time.anchor
-        sets = generated_sets(self.generator, self.searcher, queries, pool_size, anchor)
+        pool_size = self.retrieval.pool_size
+        sets = generated_sets(self.generator, self.searcher, queries, pool_size, self.query_time)
         scores, logged = dict[str, Tensor](), dict[str, Metric]()
         for name, metric in self.val_metrics.items(keep_base=True):
             scores[name] = metric.objective(sets)  # type: ignore[operator]
@@ -213,16 +213,19 @@ def generated_sets(
     searcher: Searcher,
     queries: Sequence[Query],
     pool_size: int | None = None,
-    anchor: float = 0.0,
+    query_time: QueryTime = QueryTime(),
 ) -> SetBatch:
     """Generate all L directions of B queries and retrieve; seeds depend on query ids alone.
 
     The encoder must know a word of each query. A set gets a pool of ``pool_size`` distinct items, if
-    any; ``anchor`` is the query's share in each direction, see ``anchored``.
+    any, with the anchor and the order of ``query_time``, but without its choice.
     """
     texts = [query.text for query in queries]
     vectors = searcher.encode_queries(texts)
     seeds = [query_seed(query.id, 0) for query in queries]
-    directions = anchored(vectors, on_its_device(generator)(vectors, seeds), anchor)
-    sets = searcher.retrieve(vectors, directions, query_texts=texts, pool_size=pool_size)
+    generated = on_its_device(generator)(vectors, seeds)
+    directions = anchored(vectors, generated, query_time.anchor)
+    sets = searcher.retrieve(
+        vectors, directions, query_texts=texts, pool_size=pool_size, merge=query_time.merge
+    )
     return sets.extended(references=searcher.references(queries))

@@ -107,10 +107,6 @@ def verdict(results: Results) -> list[str]:
         f"{first} finds {_mean(results, first, measure):.3f} of the {QUALITY[measure]}, "
         f"{_against(results, best, measure, gain)}"
     )
-    if gain.low <= 0:
-        return [
-            f"Deploy {best}, which needs no training: {scores}, so training does not pay here yet"
-        ]
     graded = [name for name in GRADED if name in results.values]
     if graded:
         rival = max(graded, key=lambda name: _mean(results, name, measure))
@@ -119,7 +115,9 @@ def verdict(results: Results) -> list[str]:
             scores += f", and {_against(results, rival, measure, lead)}, fitted to all grades"
             if lead.high < 0:
                 return [f"Deploy {rival}: {scores}{_speed(results, rival)}"]
-    return [f"Deploy {first}: {scores}{_speed(results, first)}"]
+    if gain.low > 0:
+        return [f"Deploy {first}: {scores}{_speed(results, first)}"]
+    return [f"Deploy {best}, which needs no training: {scores}, so training does not pay here yet"]
 
 
 def _against(results: Results, name: str, measure: str, difference: Difference) -> str:

@@ -183,7 +183,9 @@ def test_an_anchor_is_measured_and_exported(run):
         TargetData(run=str(run.folder), val_share=0.5),
     )
     _, logged = trainer().validate(model, data, verbose=False)
-    sets = generated_sets(model.generator, run.searcher(), run.read_queries("val"), 10, 0.4)
+    sets = generated_sets(
+        model.generator, run.searcher(), run.read_queries("val"), 10, QueryTime(anchor=0.4)
+    )
     expected = Reward(WEIGHTS).score(sets).mean().item()
     assert logged["val/reward/mean"] == pytest.approx(expected, abs=1e-6)
     model.export()

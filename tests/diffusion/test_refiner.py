@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from r4t.choice import QueryTime
 from r4t.credit import WholeSet
 from r4t.diffusion.exploration import GaussianNoise, ItemSampling
 from r4t.diffusion.generator import DirectionGenerator
@@ -284,9 +285,24 @@ def test_references_need_no_model(small_run):
     facts = json.loads((small_run.step("refine") / "model" / "gate.json").read_text())
     assert facts["start"]["evaluations"] == facts["refined"]["evaluations"] == 1
     assert Retriever.load(small_run.folder, "refined")("red linen", size=4)
-    for wrong in ({"linear": "rows"}, {"linear": "references", "set_size": None}, {}):
-        with pytest.raises(InputError, match="a start.model, or linear: references and a set_size"):
+    for wrong, message in (
+        ({"linear": "rows"}, "a start.model, which only linear: references does without"),
+        ({}, "found model: null and linear: null"),
+        ({"linear": "references", "set_size": None}, "a start.set_size, as there is no model"),
+        ({"linear": "reference"}, "start.linear to be one of rows, references, or null"),
+        ({"linear": "references", "noises": 0}, "noises .*at least 1"),
+        ({"linear": "references", "spread": -1.0}, "spread .*at least 0"),
+    ):
+        with pytest.raises(InputError, match=message):
             Start(None, **wrong)
+
+
+def test_a_missing_model_is_no_reference(small_run):
+    """The toy names the student; a run with references alone has none."""
+    start = Start(linear="references", set_size=4)
+    name, generator, _ = start.reference(small_run, QueryTime())
+    assert name == "start"
+    assert torch.equal(generator.network.offsets, start.load(small_run).network.offsets)
 
 
 def test_one_network_of_a_hybrid_can_be_refined(place):

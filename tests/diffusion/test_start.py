@@ -53,7 +53,7 @@ def test_it_has_no_rows_beyond_its_offsets(tmp_path, queries):
     loaded = DirectionGenerator.load(tmp_path)
     assert loaded.set_size == len(loaded.network.offsets) == 3
     assert torch.equal(loaded(queries, [0] * 4), generator.eval()(queries, [0] * 4))
-    with pytest.raises(InputError, match=r"found dim=0|dim"):
+    with pytest.raises(InputError, match="dim .*at least 1.*found 0"):
         LinearSet(0, 5)
 
 

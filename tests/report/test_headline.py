@@ -149,5 +149,9 @@ def test_a_baseline_fitted_to_all_grades_is_named_if_it_is_ahead_and_recommended
     assert sentence.startswith(
         "Deploy Graded ridge: R4T-Refined finds 0.500 of the true facets, MMR"
     )
+    (sentence,) = recommended({"MMR": low, "R4T-Refined": [0.24] * 8, "Graded ridge": [0.6] * 8})
+    assert sentence.startswith(
+        "Deploy Graded ridge: R4T-Refined finds 0.240 of the true facets, MMR"
+    )
     (sentence,) = recommended({"MMR": low, "R4T-Refined": high, "Graded ridge": low})
     assert "Graded" not in sentence
