@@ -43,7 +43,7 @@ def steps(number: int) -> list[str]:
 
 
 # The student's own network, as the toy config refines it on label-free rewards.
-TRANSFORMER = ["--model.init_args.start.linear", "null", *steps(1000)]
+TRANSFORMER = ["--model.init_args.start.linear", "none", *steps(1000)]
 TRANSFORMER += ["--model.init_args.optimizer.init_args.lr", "5.0e-4"]
 
 QUICKSTART = "quickstart"  # not a variant: the results of the run itself

@@ -19,7 +19,7 @@ from r4t.run import Run
 from r4t.support.ridge import fit_ridge
 
 BATCH = 256  # queries whose rows are generated at a time
-LINEAR = ROWS, REFERENCES = "rows", "references"
+LINEAR = NONE, ROWS, REFERENCES = "none", "rows", "references"
 LEVEL = 80.0  # of the one evaluation, in units of sigma_data: nothing of the noise is left
 
 
@@ -34,8 +34,7 @@ class Start:
     Args:
         model: Its folder, inside the run; what the gate compares with. With ``references`` it may be
             missing, or None: then the gate compares with the network that training begins with.
-        linear: Begin with a ``LinearSet`` instead of the model's own network: ``rows`` for the one
-            nearest to the model's rows, ``references`` for the ridge map of the training references
+        linear: ``none`` for the model's own network. Else a ``LinearSet``: ``rows`` for the one nearest to the model's rows, ``references`` for the ridge map of the training references
             with L parts around it, for which the run needs no model at all.
         spread: How far these parts lie from the ridge map, at least 0; see ``spread_ridge_map``.
         levels: Noise levels at which the model's own network is evaluated, decreasing, in units of
@@ -51,7 +50,7 @@ class Start:
     """
 
     model: str | None = "accelerate/model"
-    linear: Literal["rows", "references"] | None = None
+    linear: Literal["none", "rows", "references"] = "none"
     spread: float = 1.0
     levels: tuple[float, ...] | None = None
     set_size: int | None = 10
@@ -62,16 +61,16 @@ class Start:
         for name, value in (("set_size", self.set_size), ("noises", self.noises)):
             if value is not None:
                 check_least({name: (value, 1)})
-        if self.linear not in (None, *LINEAR):
+        if self.linear not in LINEAR:
             raise InputError(
-                expected=f"start.linear to be one of {', '.join(LINEAR)}, or null",
+                expected=f"start.linear to be one of {', '.join(LINEAR)}",
                 found=f"{self.linear!r}",
                 remedy="Choose one.",
             )
         if self.model is None and self.linear != REFERENCES:
             raise InputError(
                 expected="a start.model, which only linear: references does without",
-                found=f"model: null and linear: {self.linear or 'null'}",
+                found=f"model: null and linear: {self.linear}",
                 remedy="Name the folder of a model in the run, such as accelerate/model.",
             )
         if self.model is None and self.set_size is None:
@@ -84,7 +83,7 @@ class Start:
     def load(self, run: Run) -> DirectionGenerator:
         """Return the generator, ready to train; other networks of its folder stay as they are."""
         generator = self._generator(run)
-        if self.linear is None:
+        if self.linear == NONE:
             if self.levels is not None:
                 generator = student_of(generator, self.levels)
             generator.noises = self.noises
@@ -98,7 +97,7 @@ class Start:
         generator = DirectionGenerator.load(run.folder / str(self.model))
         if self.set_size is not None:
             generator.resize(self.set_size)
-        if self.linear is None or isinstance(generator.network, LinearSet):
+        if self.linear == NONE or isinstance(generator.network, LinearSet):
             return generator
         return one_evaluation(nearest_to_rows(generator, run), generator.denoiser.sigma_data)
 

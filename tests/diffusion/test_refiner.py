@@ -287,9 +287,9 @@ def test_references_need_no_model(small_run):
     assert Retriever.load(small_run.folder, "refined")("red linen", size=4)
     for wrong, message in (
         ({"linear": "rows"}, "a start.model, which only linear: references does without"),
-        ({}, "found model: null and linear: null"),
+        ({}, "found model: null and linear: none"),
         ({"linear": "references", "set_size": None}, "a start.set_size, as there is no model"),
-        ({"linear": "reference"}, "start.linear to be one of rows, references, or null"),
+        ({"linear": "reference"}, "start.linear to be one of none, rows, references"),
         ({"linear": "references", "noises": 0}, "noises .*at least 1"),
         ({"linear": "references", "spread": -1.0}, "spread .*at least 0"),
     ):
