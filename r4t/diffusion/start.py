@@ -20,7 +20,7 @@ from r4t.support.ridge import fit_ridge
 
 BATCH = 256  # queries whose rows are generated at a time
 LINEAR = NONE, ROWS, REFERENCES = "none", "rows", "references"
-LEVEL = 80.0  # of the one evaluation, in units of sigma_data: nothing of the noise is left
+LEVEL = 80.0  # of the one evaluation, in units of sigma_data: hardly anything of the noise is left
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Start:
     Args:
         model: Its folder, inside the run; what the gate compares with. With ``references`` it may be
             missing, or None: then the gate compares with the network that training begins with.
-        linear: ``none`` for the model's own network. Else a ``LinearSet``: ``rows`` for the one nearest to the model's rows, ``references`` for the ridge map of the training references
-            with L parts around it, for which the run needs no model at all.
+        linear: ``none`` for the model's own network. Else a ``LinearSet``: ``rows`` for the one nearest
+            to the model's rows, ``references`` for the ridge map of the training references with L
+            parts around it, for which the run needs no model at all.
         spread: How far these parts lie from the ridge map, at least 0; see ``spread_ridge_map``.
         levels: Noise levels at which the model's own network is evaluated, decreasing, in units of
             sigma_data; those of the model by default. One level makes a retriever of one evaluation,

@@ -1,6 +1,7 @@
 """Variants of a run: what they keep, what they change, and their table."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -76,3 +77,11 @@ def test_the_run_itself_is_stored_without_making_anything(run, called, tmp_path)
     assert called == []
     stored = json.loads((tmp_path / "out" / f"{run.folder.name}-quickstart.json").read_text())
     assert stored["values"] == {"MMR": {"items/facet recall": [0.0, 1.0]}}
+
+
+def test_the_transformer_is_refined_as_itself_although_the_overlay_is_linear(run, called, tmp_path):
+    ablate.main([str(run.folder), "refined-transformer", "--out", str(tmp_path / "out")])
+    fit = called[0]
+    assert fit[fit.index("--model.init_args.start.linear") + 1] == "none"
+    overlay = yaml.safe_load(Path("configs/shopper/5_refine.yaml").read_text(encoding="utf-8"))
+    assert overlay["model"]["init_args"]["start"] == {"linear": "rows"}
