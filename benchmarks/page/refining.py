@@ -93,8 +93,8 @@ def compared(seed: int, name: str, first: str, second: str, measure: str) -> tup
     assert found is not None
     assert beside is not None
     assert found.queries == beside.queries
-    both = replace(beside, values={**beside.values, **found.values})
-    difference = compare(both, first, second, f"items/{measure}")
+    values = {"variant": found.values[first], "quickstart": beside.values[second]}
+    difference = compare(replace(beside, values=values), *values, f"items/{measure}")
     return difference.mean, difference.low, difference.high
 
 
