@@ -70,8 +70,7 @@ class ItemSampling(Exploration):
 
     Everything tried is an item of the catalog, and the log-probability compares the item with all
     that could have been drawn. So the gradient moves a direction toward an item and away from the
-    others, not along random noise: with equal steps it learns several times faster than
-    ``GaussianNoise`` (docs/diffusion.md).
+    others, not along random noise as with ``GaussianNoise`` (docs/diffusion.md).
 
     Args:
         temperature: τ above 0. High, it tries far items; near 0, only the nearest.
