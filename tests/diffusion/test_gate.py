@@ -178,3 +178,24 @@ def test_retrievers_are_measured_as_they_answer(plane):
         InputError, match=r"read only .* in the gate's composite, but found .* read \['pool', 'r"
     ):
         compare("plain", {"plain": plain}, plane, Reward({"coverage": 1.0}), queries, 1.0)
+
+
+def test_the_vendi_score_is_that_of_what_users_get(plane, monkeypatch):
+    """Both directions find item a, at 0 degrees; a pool follows with b at 10 and c at 30 degrees."""
+    generator, queries = Fixed([[1.0, 0.0]] * 4), [Query("1", "east", "")]
+
+    def spread(pool_size):
+        plain = Deployed(generator, QueryTime(), plane, pool_size, size=2)
+        reward = Reward({"alignment": 1.0})
+        found = compare("plain", {"plain": plain}, plane, reward, queries, 1.0)
+        return found.measured["plain"].mean("vendi")
+
+    def vendi_of(degrees):  # of two items: eigenvalues (1 ± cos) / 2
+        shares = [(1 + sign * math.cos(math.radians(degrees))) / 2 for sign in (1, -1)]
+        return math.exp(-sum(share * math.log(share) for share in shares))
+
+    assert spread(None) == pytest.approx(1.0, abs=1e-5)
+    assert spread(4) == pytest.approx(vendi_of(10), abs=1e-5)
+    variants = torch.tensor([0, 0, 1, 2, 3, 4])  # a and b are one product
+    monkeypatch.setattr(type(plane.catalog), "variants", lambda self: variants)
+    assert spread(4) == pytest.approx(vendi_of(30), abs=1e-5)

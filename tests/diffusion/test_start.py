@@ -13,7 +13,6 @@ from r4t.diffusion.start import nearest_linear, nearest_to_rows, one_evaluation,
 from r4t.errors import InputError
 from r4t.geometry import normalize
 from r4t.methods.training_sets import RidgeMap
-from r4t.support.ridge import fit_ridge
 from tests.diffusion.conftest import build_network
 from tests.diffusion.test_refiner import place  # noqa: F401
 
@@ -92,17 +91,6 @@ def test_a_linear_generator_is_its_own_nearest(place):  # noqa: F811
     vectors = place.searcher().encode_queries([q.text for q in place.read_queries("val")])
     cosines = (found(vectors, [0] * len(vectors)) * generator(vectors, [0] * len(vectors))).sum(-1)
     assert cosines.mean() > 0.97
-
-
-def test_the_ridge_against_a_peer():
-    random = torch.Generator().manual_seed(0)
-    queries = normalize(torch.randn(40, 5, generator=random))
-    targets = normalize(queries + 0.5 * torch.randn(40, 5, generator=random))
-    ridge = fit_ridge(queries, targets, [3.0])
-    peer = PeerRidge(alpha=3.0).fit(queries.double().numpy(), (targets - queries).double().numpy())
-    expected = queries.double().numpy() + peer.predict(queries.double().numpy())
-    assert np.allclose(ridge(queries).numpy(), expected, atol=1e-5)
-    assert ridge.penalty == 3.0
 
 
 def test_parts_that_are_not_spread_are_the_ridge_map(place):  # noqa: F811
