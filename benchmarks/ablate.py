@@ -5,8 +5,9 @@
 
 ``quickstart`` is the run as it is, with all methods. Each variant gets a run folder of its own beside the
 run, with links to what it does not change. Its values per query go to OUT/RUN-VARIANT.json, written when
-the variant is done: what is there is not made again. Without names, all are made. The table of all files
-comes last.
+the variant is done: what is there is not made again. Without names, all are made. ``--table`` makes none.
+The table of all files comes last, and OUT/summary.json: means with intervals, and the differences between
+a variant and the methods of its quickstart.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.device import hardware
 from r4t.__main__ import run as run_verb
-from r4t.evaluation.results import Results
+from r4t.evaluation.results import Results, compare
 from r4t.run import CONFIGS, Run
 from r4t.support.files import write_text
 
@@ -46,6 +48,7 @@ def steps(number: int) -> list[str]:
 TRANSFORMER = ["--model.init_args.start.linear", "none", *steps(1000)]
 TRANSFORMER += ["--model.init_args.optimizer.init_args.lr", "5.0e-4"]
 
+SUMMARY = "summary.json"
 QUICKSTART = "quickstart"  # not a variant: the results of the run itself
 # Name → the step, the method that answers with its model, and the settings that differ.
 VARIANTS: dict[str, tuple[str, str, list[str]]] = {
@@ -120,7 +123,7 @@ EVALUATE += ["--latency_batches", "[]", "--curves", "[]"]
 def table(folder: Path) -> str:
     """Return a Markdown table of the files of a folder."""
     lines = [f"| run | method | {' | '.join(MEASURES)} |", f"|---|---|{'---:|' * len(MEASURES)}"]
-    for path in sorted(folder.glob("*.json")):
+    for path in each_file(folder):
         results = Results(**json.loads(path.read_text(encoding="utf-8")))
         for method in results.methods:
             cells = [_cell(results, method, f"items/{measure}") for measure in MEASURES]
@@ -135,14 +138,23 @@ def _cell(results: Results, method: str, measure: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(VARIANTS)}; all by default")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ablate"))
     parser.add_argument("--seed", default="0", help="of the training")
     parser.add_argument("--smoke", action="store_true", help="a few steps each")
+    parser.add_argument("--table", action="store_true", help="only the table and summary.json")
     options = parser.parse_args(arguments)
-    run = Run.open(options.run)
     options.out.mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        measure(options)
+    write_text(options.out / SUMMARY, json.dumps(summary(options.out), indent=1) + "\n")
+    print(table(options.out))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Write the file of every variant that was asked for, unless it exists."""
+    run = Run.open(options.run)
     extra = ["--seed_everything", options.seed]
     extra += ["--config", "configs/toy/smoke.yaml"] if options.smoke else []
     for name in options.names or (QUICKSTART, *VARIANTS):
@@ -155,7 +167,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results = make(run, name, extra)
         results = replace(results, settings=results.settings | {"hardware": hardware()})
         write_text(path, json.dumps(vars_of(results)) + "\n")
-    print(table(options.out))
+
+
+def summary(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return run → variant → means of its methods, and differences from those of the quickstart."""
+    found: dict[str, dict[str, Results]] = {}
+    for path in each_file(folder):
+        run, _, name = path.stem.partition("-")
+        found.setdefault(run, {})[name] = Results(**json.loads(path.read_text(encoding="utf-8")))
+    return {
+        run: {name: _summary(each, by_name.get(QUICKSTART)) for name, each in by_name.items()}
+        for run, by_name in found.items()
+    }
+
+
+def _summary(results: Results, beside: Results | None) -> dict[str, Any]:
+    means = {}
+    for method in results.methods:
+        known = [m for m in MEASURES if f"items/{m}" in results.measures]
+        intervals = {m: results.interval(method, f"items/{m}") for m in known}
+        means[method] = {
+            measure: [round(x, 5) for x in (each.mean, each.low, each.high)]
+            for measure, each in intervals.items()
+            if each is not None
+        }
+    if beside is None or beside.methods == results.methods:
+        return {"means": means}
+    (mine,) = results.methods
+    assert beside.queries == results.queries
+    both_know = set(results.measures) & set(beside.measures)
+    differences: dict[str, dict[str, list[float]]] = {}
+    for other in beside.methods:
+        values = {"variant": results.values[mine], "other": beside.values[other]}
+        both = replace(beside, values=values)
+        for measure in MEASURES[:2]:
+            if f"items/{measure}" not in both_know:
+                continue
+            found = compare(both, "variant", "other", f"items/{measure}")
+            row = [round(x, 5) for x in (found.mean, found.low, found.high)]
+            differences.setdefault(other, {})[measure] = row
+    return {"means": means, "differences": differences}
+
+
+def each_file(folder: Path) -> list[Path]:
+    """Return the files of variants."""
+    return sorted(path for path in folder.glob("*.json") if path.name != SUMMARY)
 
 
 def vars_of(results: Results) -> dict[str, object]:

@@ -50,6 +50,16 @@ def difference(name: str, first: str, second: str, measure: str) -> float:
     return mean(name, first, measure) - mean(name, second, measure)
 
 
+def difference_of(name: str, first: str, second: str, measure: str) -> list[float]:
+    """Mean, low and high of a paired difference that an evaluation reports."""
+    (row,) = (
+        row
+        for row in read(f"{name}.json")["summary"]["differences"]
+        if (row["first"], row["second"], row["measure"]) == (first, second, measure)
+    )
+    return [row["mean"], row["low"], row["high"]]
+
+
 def faster(method: str, batch: int) -> float:
     """How many times as fast as R4T-FOLM a method of the quickstart answers."""
     times = milliseconds()
@@ -156,9 +166,20 @@ def ablated(seed: int, name: str, method: str, measure: str) -> float:
     return refining.value(seed, name, method, measure)
 
 
-def lead(seed: int, name: str, first: str, second: str, measure: str) -> tuple[float, ...]:
-    """Mean, low and high of the difference of a variant's method and one of the quickstart."""
-    return refining.compared(seed, name, first, second, measure)
+def lead(seed: int, name: str, other: str, measure: str) -> list[float]:
+    """Mean, low and high of the difference between a variant and a method of the quickstart."""
+    return refining.compared(seed, name, other, measure)
+
+
+def noise(objective: str, credit: str, key: str = "noise") -> float:
+    """Noise of the scaled gradient by the weights under a credit, or the unscaled cosine with set's."""
+    rows = read(f"credit/noise-{objective}.json")["rows"]
+    (row,) = (
+        row
+        for row in rows
+        if (row["space"], row["credit"], row["scaled"]) == ("weights", credit, key == "noise")
+    )
+    return float(row[key])
 
 
 def refined_bundle(name: str, method: str, measure: str) -> float:
@@ -177,9 +198,21 @@ NAMES: dict[str, Any] = {
 NAMES |= {
     function.__name__: function
     for function in (
-        *(mean, difference, faster, sampled, kept, oversampled, timed, headroom, real, bundles),
+        *(
+            mean,
+            difference,
+            difference_of,
+            faster,
+            sampled,
+            kept,
+            oversampled,
+            timed,
+            headroom,
+            real,
+            bundles,
+        ),
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
-        *(read, tuning.ends, tuning.runs, ablated, lead, refined_bundle),
+        *(read, tuning.ends, tuning.runs, ablated, lead, noise, refined_bundle),
     )
 }
 

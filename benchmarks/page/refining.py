@@ -1,12 +1,10 @@
 """Tables of stage 5 and of member credit: three seeds, ablations, credits, bundles, forward process."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from benchmarks.page.cells import MISSING, RESULTS, between, half, number, read, table
-from r4t.evaluation.results import Results, compare
 
 SEEDS = (11, 23, 37)
 MEASURES = ("facet recall", "fit precision", "vendi", "specificity")
@@ -41,27 +39,23 @@ TUNINGS = {
 }
 
 
-@cache
-def ablation(seed: int, name: str) -> Results | None:
-    """Results of a variant; None if it was not measured on that seed."""
-    path = f"ablate/oar{seed}-{name}.json"
-    return Results(**read(path)) if (RESULTS / path).is_file() else None
+def ablation(seed: int, name: str) -> dict[str, Any] | None:
+    """Means and differences of a variant; None if it was not measured on that seed."""
+    found: dict[str, Any] | None = read("ablate/summary.json").get(f"oar{seed}", {}).get(name)
+    return found
 
 
 def value(seed: int, name: str, method: str, measure: str) -> float:
     """Mean of a measure of items."""
     found = ablation(seed, name)
     assert found is not None, f"oar{seed}-{name} is not measured"
-    mean = found.mean(method, f"items/{measure}")
-    assert mean is not None
-    return mean
+    return float(found["means"][method][measure][0])
 
 
-def _interval(results: Results | None, method: str, measure: str) -> str:
-    if results is None or method not in results.values:
+def _interval(found: dict[str, Any] | None, method: str, measure: str) -> str:
+    if found is None or method not in found["means"]:
         return MISSING
-    interval = results.interval(method, f"items/{measure}")
-    return MISSING if interval is None else half(interval.mean, interval.low, interval.high)
+    return half(*found["means"][method][measure])
 
 
 def seeds(measure: str) -> str:
@@ -79,7 +73,7 @@ def variants(names: dict[str, str], method: str) -> str:
     for name, what in names.items():
         found = [ablation(seed, name) for seed in SEEDS]
         others = [
-            MISSING if found[0] is None else number(found[0].mean(method, f"items/{measure}"))
+            MISSING if found[0] is None else number(found[0]["means"][method][measure][0])
             for measure in MEASURES[1:]
         ]
         rows.append([what, *(_interval(each, method, "facet recall") for each in found), *others])
@@ -87,25 +81,22 @@ def variants(names: dict[str, str], method: str) -> str:
     return table([*header, *(f"{title}, seed {SEEDS[0]}" for title in TITLES[1:])], rows)
 
 
-def compared(seed: int, name: str, first: str, second: str, measure: str) -> tuple[float, ...]:
-    """Mean, low and high of the difference of a variant's method and one of the quickstart."""
-    found, beside = ablation(seed, name), ablation(seed, "quickstart")
-    assert found is not None
-    assert beside is not None
-    assert found.queries == beside.queries
-    values = {"variant": found.values[first], "quickstart": beside.values[second]}
-    difference = compare(replace(beside, values=values), *values, f"items/{measure}")
-    return difference.mean, difference.low, difference.high
+def compared(seed: int, name: str, other: str, measure: str) -> list[float]:
+    """Mean, low and high of the difference between a variant and a method of the quickstart."""
+    found = ablation(seed, name)
+    assert found is not None, f"oar{seed}-{name} is not measured"
+    difference: list[float] = found["differences"][other][measure]
+    return difference
 
 
-def leads(pairs: dict[str, str], method: str) -> str:
+def leads(pairs: dict[str, str]) -> str:
     """Paired differences of facet recall, variant × seed."""
     rows = []
     for name, other in pairs.items():
         cells = [
             MISSING
             if ablation(seed, name) is None
-            else between(*compared(seed, name, method, other, "facet recall"), "+.3f")  # type: ignore[arg-type]
+            else between(*compared(seed, name, other, "facet recall"), "+.3f")
             for seed in SEEDS
         ]
         rows.append([f"{TUNINGS.get(name, REFINEMENTS.get(name, name))} − {other}", *cells])
@@ -146,9 +137,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "tunings": ("ablate", partial(variants, TUNINGS, "R4T-FOLM")),
     "tunings, leads": (
         "ablate",
-        partial(
-            leads, {"tuned-shopper": "k-means facets", "tuned-specific": "Zero-shot"}, "R4T-FOLM"
-        ),
+        partial(leads, {"tuned-shopper": "k-means facets", "tuned-specific": "Zero-shot"}),
     ),
     "bundles, refined": ("bundles_refined", bundles),
     "credit": ("credit", report("credit/credit.md")),

@@ -85,3 +85,25 @@ def test_the_transformer_is_refined_as_itself_although_the_overlay_is_linear(run
     assert fit[fit.index("--model.init_args.start.linear") + 1] == "none"
     overlay = yaml.safe_load(Path("configs/shopper/5_refine.yaml").read_text(encoding="utf-8"))
     assert overlay["model"]["init_args"]["start"] == {"linear": "rows"}
+
+
+def test_the_summary_compares_a_variant_with_its_quickstart(run, called, tmp_path):
+    (run.folder / "results").mkdir()
+    values = {
+        "MMR": {"items/facet recall": [0.0, 0.25]},
+        "R4T-Refined": {"items/facet recall": [1.0, 1.0]},
+    }
+    values = {m: {**v, "items/fit precision": [0.0, 0.0]} for m, v in values.items()}
+    Results({}, ["p", "q"], values, {}, ["a", "b"]).save(run.folder / "results")
+    out = tmp_path / "out"
+    ablate.main([str(run.folder), "quickstart", "--out", str(out)])
+    name = run.folder.name
+    variant = {"R4T-Refined": {"items/facet recall": [0.5, 0.5], "items/fit precision": [0.5, 1.0]}}
+    stored = ablate.vars_of(Results({}, ["p", "q"], variant, {}, ["a", "b"]))
+    (out / f"{name}-refined-set.json").write_text(json.dumps(stored))
+    ablate.main(["--table", "--out", str(out)])
+    summary = json.loads((out / "summary.json").read_text())[name.partition("-")[0]]
+    found = summary[f"{name}-refined-set".partition("-")[2]]
+    assert found["means"]["R4T-Refined"]["facet recall"] == [0.5, 0.5, 0.5]
+    assert found["differences"]["MMR"]["facet recall"][0] == 0.375
+    assert found["differences"]["R4T-Refined"]["fit precision"][0] == 0.75
