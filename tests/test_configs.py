@@ -192,7 +192,7 @@ def test_paper(place, build, step, stack):
         assert isinstance(cli.model.credit, LeaveOneOut)
         assert cli.model.exploration == ItemSampling(0.03, nearest=1000)
         assert cli.model.grpo == SoftGRPO(group_size=16, updates=1)
-        assert cli.model.max_loss == {"composite": 0.0, "vendi": 2.0}
+        assert cli.model.max_loss == {"composite": 0.0, "vendi": 1.0}
         assert cli.trainer.precision == "32-true"
     if "wscr" in stack[-1]:
         assert cli.model.retrieval.pool_size == 5000

@@ -46,7 +46,7 @@ def allowed_losses(max_loss: MaxLoss) -> dict[str, float]:
         raise InputError(
             expected=f"max_loss for {COMPOSITE} and {VENDI}, or one number for both",
             found=f"it for {', '.join(map(str, max_loss)) or 'nothing'}",
-            remedy=f"Write max_loss: {{{COMPOSITE}: 0.0, {VENDI}: 2.0}}; 20 lets everything pass.",
+            remedy=f"Write max_loss: {{{COMPOSITE}: 0.0, {VENDI}: 1.0}}; 20 lets everything pass.",
         )
     check_least({f"max_loss of {measure}": (most, 0) for measure, most in max_loss.items()})
     return {measure: max_loss[measure] for measure in (COMPOSITE, VENDI)}
