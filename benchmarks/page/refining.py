@@ -141,5 +141,6 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "bundles, refined": ("bundles_refined", bundles),
     "credit": ("credit", report("credit/credit.md")),
+    "refine speed": ("refine_speed", report("refine_speed/refine_speed.md")),
     "forward process": ("forward_process", report("forward_process/forward_process.md")),
 }
