@@ -29,7 +29,8 @@ class Start:
 
     What a judge or references say of a few thousand training queries teaches a linear network more
     about other queries than it teaches a transformer, which learns those queries by heart.
-    What an objective can tell of any query suits the model's own network.
+    Objectives without labels say as much about any other query: keep the model's own network for
+    them.
 
     Args:
         model: Its folder, inside the run; what the gate compares with. With ``references`` it may be
