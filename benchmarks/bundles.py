@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from r4t.support.configs import configs_folder
 from r4t.support.seeds import query_seed
 
 SETS, FOLDS, SEED, DRAWS, POOL, SIZE = ("clothing", "electronic"), 5, 0, 5, 150, 10
+MEASURES = ("recall", "vendi")
 RUNS = Path("runs/bundles")
 OVERLAYS = Path(__file__).with_suffix("")
 PLAIN = ("No fan-out", "MMR in pool", "Nearest sets", "Ridge map")
@@ -49,10 +51,8 @@ EVALUATE = ["--latency_batches", "[]", "--curves", "[]", "--across_runs", "0", "
 
 def commands(name: str, fold: int, data: Path, runs: Path) -> dict[str, list[str]]:
     """Return step → words of its command, for one run."""
-    shared, run = runs / name, runs / f"{name}-fold{fold}"
-    catalog, queries, source = shared / "catalog", shared / "queries", str(data / "bundles" / name)
-    run_options = ["--run", str(run), "--catalog", str(catalog)]
-    run_options += ["--queries", str(queries / f"fold_{fold}"), "--seed_everything", str(SEED)]
+    run = runs / f"{name}-fold{fold}"
+    run_options = [*run_words(name, fold, runs, run), "--seed_everything", str(SEED)]
     configs = configs_folder()
     layers = {
         step: [
@@ -64,15 +64,35 @@ def commands(name: str, fold: int, data: Path, runs: Path) -> dict[str, list[str
     }
     methods = "[" + ", ".join(PLAIN) + "]"
     return {
-        "catalog": ["catalog", source, "--out", str(catalog)],
-        "queries": [
-            *("queries", str(catalog), "--sets", source, "--out", str(queries)),
-            *("--folds", str(FOLDS)),
-        ],
+        **data_commands(name, data, runs),
         "warm_start": ["fit", *layers["0_warm_start"], *run_options],
         "tune": ["fit", *layers["1_tune"], *run_options],
         "evaluate": ["evaluate", str(run), "--methods", methods, *EVALUATE],
     }
+
+
+def data_commands(name: str, data: Path, runs: Path) -> dict[str, list[str]]:
+    """Return the commands that make the catalog and the queries of a data set, for all folds."""
+    catalog, source = str(runs / name / "catalog"), str(data / "bundles" / name)
+    queries = ["--out", str(runs / name / "queries"), "--folds", str(FOLDS)]
+    return {
+        "catalog": ["catalog", source, "--out", catalog],
+        "queries": ["queries", catalog, "--sets", source, *queries],
+    }
+
+
+def run_words(name: str, fold: int, runs: Path, run: Path) -> list[str]:
+    """Return the options of a run on a fold."""
+    shared = runs / name
+    words = ["--run", str(run), "--catalog", str(shared / "catalog")]
+    return [*words, "--queries", str(shared / "queries" / f"fold_{fold}")]
+
+
+def make_data(name: str, data: Path, runs: Path) -> None:
+    """Make the catalog and the queries of a data set, unless they exist."""
+    for step, words in data_commands(name, data, runs).items():
+        if not (runs / name / step).is_dir():
+            run_verb(words)
 
 
 def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None:
@@ -84,9 +104,9 @@ def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None
     steps, begun = commands(name, fold, data, runs), time.perf_counter()
     folder = runs / f"{name}-fold{fold}"
     shutil.rmtree(folder, ignore_errors=True)
-    for step, words in steps.items():
-        if step not in ("catalog", "queries") or not (runs / name / step).is_dir():
-            run_verb(words)
+    make_data(name, data, runs)
+    for step in ("warm_start", "tune", "evaluate"):
+        run_verb(steps[step])
     run = Run.open(folder)
     content = {
         "setting": f"{name}, fold {fold}",
@@ -107,14 +127,7 @@ def measure(name: str, fold: int, data: Path, runs: Path, results: Path) -> None
 
 def answers(run: Run) -> dict[str, dict[str, list[float]]]:
     """Return method → measure → a value for each test query with a word that the encoder knows."""
-    evaluated = json.loads((run.folder / "results" / "results.json").read_text(encoding="utf-8"))
-    by_method = {
-        method: {
-            measure: [round(value, 5) for value in values[f"items/{measure}"]]
-            for measure in ("recall", "vendi")
-        }
-        for method, values in evaluated["values"].items()
-    }
+    by_method = evaluated(run.folder)
     searcher = run.searcher(cached=2**16)
     queries, _ = searcher.searchable(run.read_queries("test"))
     for method, step in MODELS.items():
@@ -125,9 +138,21 @@ def answers(run: Run) -> dict[str, dict[str, list[float]]]:
         ]
         by_method[method] = {
             measure: [round(value, 5) for part in parts for value in part[measure].tolist()]
-            for measure in ("recall", "vendi")
+            for measure in MEASURES
         }
     return by_method
+
+
+def evaluated(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Return method → measure → values, as ``r4t evaluate`` left them in a run folder."""
+    results = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
+    return {
+        method: {
+            measure: [round(value, 5) for value in values[f"items/{measure}"]]
+            for measure in MEASURES
+        }
+        for method, values in results["values"].items()
+    }
 
 
 def clusters(run: Run) -> list[int]:
@@ -208,16 +233,18 @@ def tables(results: Path) -> None:
     (results / "bundles.json").write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
 
 
-def pooled(runs: list[dict[str, Any]]) -> dict[str, dict[str, torch.Tensor]]:
+def pooled(
+    runs: list[dict[str, Any]], methods: Sequence[str] = (*PLAIN, *MODELS)
+) -> dict[str, dict[str, torch.Tensor]]:
     """Return method → measure → (n,) values of the queries of all folds."""
     return {
         method: {
             measure: torch.tensor(
                 [value for run in runs for value in run["methods"][method][measure]]
             )
-            for measure in ("recall", "vendi")
+            for measure in MEASURES
         }
-        for method in [*PLAIN, *MODELS]
+        for method in methods
     }
 
 
@@ -233,31 +260,34 @@ def summary(by_method: dict[str, dict[str, torch.Tensor]], numbers: torch.Tensor
 
     ``numbers`` (n,) are those of the queries' clusters.
     """
-
-    def interval(values: torch.Tensor) -> list[float]:
-        low, high = bootstrap(values.unsqueeze(1), clusters=numbers).flatten().tolist()
-        return [round(float(values.double().mean()), 4), round(low, 4), round(high, 4)]
-
     pairs = [("R4T-FOLM", "Zero-shot"), ("R4T-FOLM", "No fan-out"), ("R4T-FOLM", "MMR in pool")]
     pairs += [("R4T-FOLM", "Nearest sets"), ("R4T-FOLM", "Ridge map"), ("Zero-shot", "No fan-out")]
     differences = {}
     for one, other in pairs:
         change = by_method[one]["recall"] - by_method[other]["recall"]
-        chance = sign_flip(change, clusters=numbers)
-        differences[f"{one} − {other}"] = [*interval(change), round(chance, 4)]
+        differences[f"{one} − {other}"] = difference(change, numbers)
     means = {
-        method: {measure: interval(numbers) for measure, numbers in values.items()}
+        method: {measure: interval(column, numbers) for measure, column in values.items()}
         for method, values in by_method.items()
     }
     return {"methods": means, "recall differences": differences}
 
 
+def interval(values: torch.Tensor, clusters: torch.Tensor) -> list[float]:
+    """Return mean, low and high of values (n,), rounded; ``clusters`` (n,) are drawn together."""
+    low, high = bootstrap(values.unsqueeze(1), clusters=clusters).flatten().tolist()
+    return [round(float(values.double().mean()), 4), round(low, 4), round(high, 4)]
+
+
+def difference(change: torch.Tensor, clusters: torch.Tensor) -> list[float]:
+    """Return mean, low, high and p value of paired differences (n,)."""
+    chance = sign_flip(change, clusters=clusters)
+    return [*interval(change, clusters), round(chance, 4)]
+
+
 def markdown(summary: dict[str, Any]) -> list[str]:
     """Return both tables of a data set."""
-    lines = ["| method | recall in 150 | Vendi of ten |", "|---|---:|---:|"]
-    for method, values in summary["methods"].items():
-        cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in values.values()]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+    lines = means_table(summary["methods"])
     lines += [
         "",
         "| paired difference of recall | mean | 95 % interval | p |",
@@ -266,6 +296,15 @@ def markdown(summary: dict[str, Any]) -> list[str]:
     for pair, (mean, low, high, chance) in summary["recall differences"].items():
         lines.append(f"| {pair} | {mean:+.4f} | {low:+.4f} … {high:+.4f} | {chance:.4f} |")
     return [*lines, ""]
+
+
+def means_table(methods: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Return methods × measures, with intervals."""
+    lines = ["| method | recall in 150 | Vendi of ten |", "|---|---:|---:|"]
+    for method, values in methods.items():
+        cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in values.values()]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
 
 
 def options(description: str) -> argparse.ArgumentParser:

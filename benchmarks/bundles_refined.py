@@ -18,18 +18,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.bundles import EVALUATE, FOLDS, clusters, options, pooled_clusters, shown
+from benchmarks.bundles import (
+    EVALUATE,
+    MEASURES,
+    RUNS,
+    SETS,
+    clusters,
+    difference,
+    evaluated,
+    interval,
+    make_data,
+    means_table,
+    options,
+    pooled,
+    pooled_clusters,
+    run_words,
+    shown,
+)
 from benchmarks.figure4 import dump
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
-from r4t.evaluation.resampling import bootstrap, sign_flip
 from r4t.run import Run
 
 REFINED = "R4T-Refined"
 METHODS = ("No fan-out", "MMR in pool", "DPP in pool", "Nearest sets", "Ridge map", REFINED)
-MEASURES = ("recall", "vendi")
 CONFIGS = ["--config", "configs/toy/5_refine.yaml", "--config", "configs/wscr/5_refine.yaml"]
 
 
@@ -39,37 +51,22 @@ def measure(name: str, fold: int, options: argparse.Namespace) -> None:
     if path.is_file():
         print(f"skipped: {path} exists")
         return
-    begun, shared, source = (
-        time.perf_counter(),
-        options.runs / name,
-        options.data / "bundles" / name,
-    )
-    folder = options.runs / f"refined-{name}-fold{fold}"
+    begun, folder = time.perf_counter(), options.runs / f"refined-{name}-fold{fold}"
     shutil.rmtree(folder, ignore_errors=True)
-    if not (shared / "catalog").is_dir():
-        run_verb(["catalog", str(source), "--out", str(shared / "catalog")])
-    if not (shared / "queries").is_dir():
-        words = ["--sets", str(source), "--out", str(shared / "queries"), "--folds", str(FOLDS)]
-        run_verb(["queries", str(shared / "catalog"), *words])
-    run = ["--run", str(folder), "--catalog", str(shared / "catalog")]
-    run += ["--queries", str(shared / "queries" / f"fold_{fold}")]
+    make_data(name, options.data, options.runs)
+    run = run_words(name, fold, options.runs, folder)
     # What fails the gate is measured too.
     fit = ["fit", *CONFIGS, *run, "--model.init_args.max_loss", "20"]
     run_verb(fit)
     evaluate = ["evaluate", str(folder), "--methods", f"[{', '.join(METHODS)}]", *EVALUATE]
     run_verb(evaluate)
-    results = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
     content = {
         "setting": f"{name}, fold {fold}",
-        "commands": [shown(words, options.runs, Path("runs/bundles")) for words in (fit, evaluate)],
+        "commands": [shown(words, options.runs, RUNS) for words in (fit, evaluate)],
         "hardware": hardware(),
         "minutes": round((time.perf_counter() - begun) / 60, 1),
         "gate": json.loads((folder / "refine/model/gate.json").read_text(encoding="utf-8")),
-        "methods": {
-            method: {m: [round(x, 5) for x in values[f"items/{m}"]] for m in MEASURES}
-            for method, values in results["values"].items()
-            if method in METHODS
-        },
+        "methods": {name: each for name, each in evaluated(folder).items() if name in METHODS},
         "clusters": clusters(Run.open(folder)),
     }
     options.results.mkdir(parents=True, exist_ok=True)
@@ -79,31 +76,14 @@ def measure(name: str, fold: int, options: argparse.Namespace) -> None:
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return means with intervals, and differences from R4T-Refined with intervals and p values."""
     numbers = pooled_clusters(runs)
-    values = {
-        method: {
-            measure: torch.tensor([x for run in runs for x in run["methods"][method][measure]])
-            for measure in MEASURES
-        }
-        for method in METHODS
-    }
-
-    def interval(values: torch.Tensor) -> list[float]:
-        low, high = bootstrap(values.unsqueeze(1), clusters=numbers).flatten().tolist()
-        return [round(float(values.double().mean()), 4), round(low, 4), round(high, 4)]
-
+    values = pooled(runs, METHODS)
     means = {
-        method: {measure: interval(column) for measure, column in columns.items()}
+        method: {measure: interval(column, numbers) for measure, column in columns.items()}
         for method, columns in values.items()
     }
     differences = {
         f"{REFINED} − {method}": {
-            measure: [
-                *interval(values[REFINED][measure] - values[method][measure]),
-                round(
-                    sign_flip(values[REFINED][measure] - values[method][measure], clusters=numbers),
-                    4,
-                ),
-            ]
+            measure: difference(values[REFINED][measure] - values[method][measure], numbers)
             for measure in MEASURES
         }
         for method in METHODS
@@ -120,17 +100,14 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def tables(results: Path) -> None:
     """Print and write, for each data set, means and paired differences over the finished folds."""
     lines, summaries = [], {}
-    for name in ("clothing", "electronic"):
+    for name in SETS:
         files = sorted(results.glob(f"refined-{name}-fold*.json"))
         if not files:
             continue
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         summaries[name] = each = summary(runs)
         lines += [f"**{name}**, {each['folds']} folds, {each['queries']} test queries", ""]
-        lines += ["| method | recall in 150 | Vendi of ten |", "|---|---:|---:|"]
-        for method, columns in each["methods"].items():
-            cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in columns.values()]
-            lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines += means_table(each["methods"])
         lines += ["", "| paired difference | of recall | of Vendi |", "|---|---:|---:|"]
         for pair, columns in each["differences"].items():
             cells = [f"{m:+.3f} ({low:+.3f} … {high:+.3f})" for m, low, high, _ in columns.values()]

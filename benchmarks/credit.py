@@ -23,7 +23,6 @@ file exists is skipped.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -38,6 +37,7 @@ from benchmarks.refining import (
     in_turns,
     missing,
     shown,
+    training_parser,
     tried_sets,
     write_result,
 )
@@ -247,28 +247,20 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; ``--quick`` replaces sizes."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, nargs="?", help="Run folder with a student.")
+    parser = training_parser(__doc__.split("\n")[0], "credit")
     parser.add_argument("--objectives", nargs="+", default=list(ORDER))
     credits = list(credits_of())
     parser.add_argument(
         "--credits", nargs="+", choices=credits, default=credits, help="To train with."
     )
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--every", type=int, default=40, help="Steps between two measurements.")
     parser.add_argument("--rollouts", type=int, default=128, help="For the noise; 0 for none.")
-    parser.add_argument("--batch", type=int, default=24, help="Queries B.")
     parser.add_argument("--group", type=int, default=16, help="Sets G per query.")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument(
         "--anchor", type=float, default=0.35, help="The query's share when queries are answered."
     )
-    parser.add_argument("--limit", type=int, help="Validation queries.")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/credit"))
-    parser.add_argument("--draw", action="store_true", help="Only table and figure.")
-    parser.add_argument("--quick", action="store_true", help="One seed, few steps and rollouts.")
     return parser
 
 

@@ -28,8 +28,13 @@ def report(results: Path) -> str:
     if rewards:
         tables.append(reward_table(rewards))
         draw(rewards, results / "credit.png")
+    return write_tables(tables, results / "credit.md")
+
+
+def write_tables(tables: Sequence[str], path: Path) -> str:
+    """Write Markdown tables, and return the text."""
     text = "\n\n".join(tables) + "\n"
-    (results / "credit.md").write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return text
 
 

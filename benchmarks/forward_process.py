@@ -36,6 +36,7 @@ from benchmarks.refining import (
     Training,
     missing,
     shown,
+    training_parser,
     write_result,
 )
 from r4t.choice import QueryTime
@@ -191,19 +192,11 @@ def sizes(options: argparse.Namespace) -> dict[str, Any]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; ``--quick`` replaces sizes."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, nargs="?", help="Run folder with a denoiser.")
+    parser = training_parser(__doc__.split("\n")[0], "forward_process")
     parser.add_argument("--objective", default="shopper")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=300.0, help="Of each way and seed.")
     parser.add_argument("--try_seconds", type=float, default=100.0, help="Of each try.")
     parser.add_argument("--points", type=int, default=12, help="Measurements of a training.")
-    parser.add_argument("--batch", type=int, default=24, help="Queries B.")
-    parser.add_argument("--limit", type=int, help="Queries of a split.")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/forward_process"))
-    parser.add_argument("--draw", action="store_true", help="Only table and figure.")
-    parser.add_argument("--quick", action="store_true", help="One seed, two tries, few seconds.")
     return parser
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from benchmarks.credit_report import spread
+from benchmarks.credit_report import spread, write_tables
 from benchmarks.page.cells import number, table
 from r4t.report.plots import STYLE
 
@@ -105,6 +105,4 @@ def report(results: Path) -> str:
     if finals:
         tables.append(final_table(finals))
         draw(finals, results / "forward_process.png")
-    text = "\n\n".join(tables) + "\n"
-    (results / "forward_process.md").write_text(text, encoding="utf-8")
-    return text
+    return write_tables(tables, results / "forward_process.md")

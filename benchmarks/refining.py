@@ -1,5 +1,6 @@
 """A run with a student → refinements in training, in turns, and how their retrievers answer."""
 
+import argparse
 import json
 import logging
 import os
@@ -105,6 +106,22 @@ class Training:
         averaged: Any = self._averaging._average_model
         generator: DirectionGenerator = averaged.module.generator
         return generator
+
+
+def training_parser(description: str, name: str) -> argparse.ArgumentParser:
+    """Return the options that programs share which train for some seeds and then draw."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "run", type=Path, nargs="?", help="Run folder, as r4t quickstart leaves it."
+    )
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--batch", type=int, default=24, help="Queries B.")
+    parser.add_argument("--limit", type=int, help="Queries of a split.")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results") / name)
+    parser.add_argument("--draw", action="store_true", help="Only table and figure.")
+    parser.add_argument("--quick", action="store_true", help="One seed, and little of the rest.")
+    return parser
 
 
 class HeldOut:

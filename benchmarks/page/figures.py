@@ -161,16 +161,6 @@ def synthesis(key: str, size: int) -> float:
     return float(read("synthesis.json")["sizes"][size][key])
 
 
-def ablated(seed: int, name: str, method: str, measure: str) -> float:
-    """Mean of a variant of a quickstart; "quickstart" is the run itself."""
-    return refining.value(seed, name, method, measure)
-
-
-def lead(seed: int, name: str, other: str, measure: str) -> list[float]:
-    """Mean, low and high of the difference between a variant and a method of the quickstart."""
-    return refining.compared(seed, name, other, measure)
-
-
 def noise(objective: str, credit: str, key: str = "noise") -> float:
     """Noise of the scaled gradient by the weights under a credit, or the unscaled cosine with set's."""
     rows = read(f"credit/noise-{objective}.json")["rows"]
@@ -195,6 +185,7 @@ NAMES: dict[str, Any] = {
     "REFINED": "R4T-Refined", "GRADED": "Graded regression", "KMEANS": "k-means facets",
     "setting": None, "max": max, "min": min, "sum": sum,
 }  # fmt: skip
+NAMES |= {"ablated": refining.value, "lead": refining.compared}
 NAMES |= {
     function.__name__: function
     for function in (
@@ -212,7 +203,7 @@ NAMES |= {
             bundles,
         ),
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
-        *(read, tuning.ends, tuning.runs, ablated, lead, noise, refined_bundle),
+        *(read, tuning.ends, tuning.runs, noise, refined_bundle),
     )
 }
 

@@ -9,6 +9,7 @@ from benchmarks.page.cells import MISSING, RESULTS, between, half, number, read,
 SEEDS = (11, 23, 37)
 MEASURES = ("facet recall", "fit precision", "vendi", "specificity")
 TITLES = ("true-facet recall", "share fitting", "Vendi", "specificity")
+BUNDLES = ("recall", "vendi")  # measures of a bundle
 REFINED = "R4T-Refined"
 # Methods of the quickstart to show for every seed.
 SHOWN = (
@@ -99,7 +100,7 @@ def leads(pairs: dict[str, str]) -> str:
             else between(*compared(seed, name, other, "facet recall"), "+.3f")
             for seed in SEEDS
         ]
-        rows.append([f"{TUNINGS.get(name, REFINEMENTS.get(name, name))} − {other}", *cells])
+        rows.append([f"{TUNINGS[name]} − {other}", *cells])
     return table(["difference of true-facet recall", *(f"seed {seed}" for seed in SEEDS)], rows)
 
 
@@ -109,21 +110,17 @@ def bundles() -> str:
     header = [f"{name}, {what}" for name in sets for what in ("recall in 150", "Vendi of ten")]
     methods = next(iter(sets.values()))["methods"]
     rows: list[list[str]] = [
-        [method, *(half(*each["methods"][method][m]) for each in sets.values() for m in VALUES)]
+        [method, *(half(*each["methods"][method][m]) for each in sets.values() for m in BUNDLES)]
         for method in methods
     ]
     return table(["method", *header], rows)
-
-
-VALUES = ("recall", "vendi")
 
 
 def report(name: str) -> Callable[[], str]:
     """Return what reads the Markdown table that a benchmark wrote."""
 
     def text() -> str:
-        content: Any = (RESULTS / name).read_text(encoding="utf-8")
-        return str(content).strip()
+        return (RESULTS / name).read_text(encoding="utf-8").strip()
 
     return text
 

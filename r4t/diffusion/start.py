@@ -160,11 +160,7 @@ def spread_ridge_map(run: Run, set_size: int, spread: float = 1.0) -> LinearSet:
     beside = members - middles * (members * middles).sum(-1, keepdim=True)
     clusters = KMeans(set_size, n_init=3, random_state=0).fit(beside.double().numpy())
     parts = spread * moved.norm(dim=-1).mean() * torch.from_numpy(clusters.cluster_centers_)
-    network = LinearSet(queries.shape[1], set_size)
-    with torch.no_grad():
-        network.map.weight.copy_(ridge.slope.T)
-        network.offsets.copy_((ridge.intercept + parts) / math.sqrt(network.dim))
-    return network
+    return _linear(ridge.slope, ridge.intercept + parts)
 
 
 def one_evaluation(network: LinearSet, sigma_data: float | None = None) -> DirectionGenerator:
@@ -191,8 +187,13 @@ def nearest_linear(rows: Tensor, queries: Tensor, ridge: float = 1.0) -> LinearS
     size = queries.shape[1]
     squares = centered.T @ centered + ridge * torch.eye(size, dtype=torch.float64)
     weights = torch.linalg.solve(squares, centered.T @ (targets - targets.mean(0)))  # (d, d)
-    network = LinearSet(size, rows.shape[1])
-    network.map.weight.copy_(weights.T)
-    offsets = rows.double().mean(0) - (queries.double() @ weights).mean(0)
-    network.offsets.copy_(offsets / math.sqrt(size))
+    return _linear(weights, rows.double().mean(0) - (queries.double() @ weights).mean(0))
+
+
+@torch.no_grad()
+def _linear(slope: Tensor, shifts: Tensor) -> LinearSet:
+    """Return the network whose row i lies in the direction of ``q · slope + shifts_i``, (d, d), (L, d)."""
+    network = LinearSet(len(slope), len(shifts))
+    network.map.weight.copy_(slope.T)
+    network.offsets.copy_(shifts / math.sqrt(network.dim))
     return network
