@@ -13,16 +13,14 @@ from benchmarks import (
     refine_speed,
     refining,
 )
-from r4t.catalog import write_catalog
 from r4t.data.queries import write_queries
-from r4t.data.wardrobe import SMALLEST, generate
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
 from r4t.diffusion.sampler import Euler, Multistep
 from r4t.diffusion.schedule import Levels
-from r4t.encoder import LsaEncoder
 from r4t.reward import Reward
 from r4t.run import Run
+from tests.wardrobes import write_wardrobe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -31,11 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def place(tmp_path_factory):
     """A run on a small wardrobe with its truth, an untrained denoiser and a student."""
     folder = tmp_path_factory.mktemp("refining") / "run"
-    wardrobe = generate(7, SMALLEST)
-    encoder = LsaEncoder.fit(wardrobe.items.texts, dim=16)
-    vectors = encoder.encode(wardrobe.items.texts)
-    catalog = write_catalog(folder / "catalog", wardrobe.items, vectors, encoder)
-    wardrobe.write_truth(catalog.folder / "truth")
+    wardrobe = write_wardrobe(folder, 7, 16)
     write_queries(folder / "queries", {name: each[:24] for name, each in wardrobe.oar.items()})
     torch.manual_seed(0)
     network = SetTransformer(16, width=16, mlp_width=16, heads=2, layers=1)

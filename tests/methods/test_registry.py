@@ -7,12 +7,9 @@ import torch
 from r4t_objectives.judge import Judge
 from r4t_objectives.shopper import Shopper
 
-from r4t.catalog import write_catalog
 from r4t.data.queries import Query, write_queries
-from r4t.data.wardrobe import SMALLEST, generate
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
-from r4t.encoder import LsaEncoder
 from r4t.errors import InputError, PluginError
 from r4t.evaluation.measuring import Plan, Scores, evaluate
 from r4t.fanout.formats import Expand
@@ -29,6 +26,7 @@ from r4t.report.evaluation import Evaluation
 from r4t.retriever import Retriever
 from r4t.reward import Reward
 from r4t.run import Run
+from tests.wardrobes import write_wardrobe
 
 REWARD = Reward({"diversity": 1.0})
 TEXTS_ONLY = {"latency_batches": ()}
@@ -202,11 +200,7 @@ def test_a_language_model_of_another_size_is_refused(run):
 def wardrobe_run(tmp_path_factory):
     """A run with everything that a method may need: truth, references, models of each kind."""
     folder = tmp_path_factory.mktemp("methods") / "run"
-    wardrobe = generate(1, SMALLEST)
-    encoder = LsaEncoder.fit(wardrobe.items.texts, dim=8)
-    embeddings = encoder.encode(wardrobe.items.texts)
-    write_catalog(folder / "catalog", wardrobe.items, embeddings, encoder)
-    wardrobe.write_truth(folder / "catalog" / "truth")
+    wardrobe = write_wardrobe(folder, 1, 8)
     write_queries(folder / "queries", wardrobe.wscr)
     run = save_models(Run.begin(folder), size=10)
     judged = json.dumps({"shopper": Shopper(0.2, seed=4).facts()})

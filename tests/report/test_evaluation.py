@@ -5,10 +5,7 @@ import pytest
 from r4t_objectives.constraint import AtMost, Constraint
 from rich.console import Console
 
-from r4t.catalog import write_catalog
 from r4t.data.queries import Query, write_queries
-from r4t.data.wardrobe import SMALLEST, generate
-from r4t.encoder import LsaEncoder
 from r4t.errors import InputError
 from r4t.evaluation.results import Results
 from r4t.evaluation.scores import Composite, scores_by_block
@@ -25,17 +22,14 @@ from r4t.report.headroom import blocks, measure_headroom, notes, write_headroom
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.support.fingerprints import to_plain
+from tests.wardrobes import write_wardrobe
 
 
 @pytest.fixture(scope="module")
 def wardrobe_run(tmp_path_factory):
     """A run on a small wardrobe with a language model that was never trained."""
     folder = tmp_path_factory.mktemp("report") / "run"
-    wardrobe = generate(1, SMALLEST)
-    encoder = LsaEncoder.fit(wardrobe.items.texts, dim=16)
-    embeddings = encoder.encode(wardrobe.items.texts)
-    write_catalog(folder / "catalog", wardrobe.items, embeddings, encoder)
-    wardrobe.write_truth(folder / "catalog" / "truth")
+    wardrobe = write_wardrobe(folder, 1, 16)
     write_queries(folder / "queries", wardrobe.wscr)
     run = Run.begin(folder)
     lm, tokenizer = TinyQwen3(width=32, layers=1).build(wardrobe.items.texts, None)
