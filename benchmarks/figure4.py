@@ -4,7 +4,8 @@
     python -m benchmarks.figure4 --seeds 0 --settings groundedness 6:2:2
     python -m benchmarks.figure4 --draw                  # only figures and CSV of the finished runs
 
-A setting is the weights of groundedness, diversity and alignment (eq. 1); weight 0 is audited. Each
+A setting is the weights of groundedness, diversity and alignment (eq. 1); weight 0 is audited. All
+members of a set have one advantage, as in the paper, but for ``+members``: there each has its own. Each
 seed has its own wardrobe, open queries and warm start. Every setting tunes the same warm-started model
 (configs/toy/1_tune.yaml with the overlay benchmarks/figure4.yaml). A run writes
 RESULTS/SETTING-seedN.json: the log of each rollout, and measures of the policy's fan-outs for held-out
@@ -32,7 +33,10 @@ SETTINGS = {
     "6:2:2": (0.6, 0.2, 0.2),
     "4:3:3": (0.4, 0.3, 0.3),
     "2:4:4": (0.2, 0.4, 0.4),
+    "6:2:2+members": (0.6, 0.2, 0.2),
 }
+MEMBERS = "+members"  # settings with this ending give each member its own credit
+TEACHER = ["--model.init_args.teacher.init_args.near", "5"]  # words of the 5 nearest items
 RUNS = Path("runs/figure4")
 WINDOW = 5  # rollouts averaged in a plotted training value
 OVERLAY = Path(__file__).with_suffix(".yaml")
@@ -60,7 +64,7 @@ def warm(seed: int, runs: Path, more: list[str]) -> Path:
     run_verb(["queries", catalog, "--out", queries, "--wardrobe", "oar", "--overwrite"])
     config = str(configs_folder() / "toy" / "0_warm_start.yaml")
     options = ["--run", str(run), "--seed_everything", str(seed)]
-    run_verb(["fit", "--config", config, *options, *more])
+    run_verb(["fit", "--config", config, *options, *TEACHER, *more])
     return run
 
 
@@ -73,6 +77,7 @@ def command(setting: str, seed: int, run: Path, start: Path) -> list[str]:
         *("--catalog", str(start / "catalog"), "--queries", str(start / "queries")),
         *("--seed_everything", str(seed), "--model.init_args.reward.init_args.weights"),
         weights(setting),
+        *("--model.init_args.credit", "LeaveOneOut" if setting.endswith(MEMBERS) else "WholeSet"),
     ]
 
 
@@ -146,7 +151,7 @@ TRAINING = {
     "query_copies/share": "copies of the query, share",
 }
 HELD_OUT = {"facet recall": "true-facet recall, held-out queries"}
-COLORS = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7")  # Okabe and Ito
+COLORS = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9")  # Okabe and Ito
 
 
 def curves(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -214,10 +219,10 @@ def draw(results: Path) -> None:
         seeds = max(row["seeds"] for row in rows)
         lines, names = panels[0].get_legend_handles_labels()
         title = (
-            f"reward: weights of groundedness : diversity : alignment; "
+            f"reward: weights of groundedness : diversity : alignment (+members: each has its own credit); "
             f"mean and range of {seeds} seeds, training over {WINDOW} rollouts"
         )
-        figure.legend(lines, names, title=title, loc="outside lower center", ncols=5, frameon=False)
+        figure.legend(lines, names, title=title, loc="outside lower center", ncols=6, frameon=False)
         figure.savefig(results / "figure4.png", dpi=150)
 
 
