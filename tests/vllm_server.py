@@ -19,10 +19,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import torch
-from transformers import StoppingCriteria
+from transformers import LogitsProcessor, StoppingCriteria
 
 from r4t.fanout import vllm
-from r4t.fanout.backend import Prompts, SeededSampling, Transformers
+from r4t.fanout.backend import Prompts, Transformers
+from r4t.fanout.sampling import SeededSampling
 from r4t.support.seeds import query_seed
 
 CONTEXT = 768
@@ -171,7 +172,7 @@ def sampled(model: Any) -> Callable[[dict[str, Any]], list[Choice]]:
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=row["max_tokens"],
             do_sample=False,
-            logits_processor=[SeededSampling(seeds, 1, row["temperature"])],
+            logits_processor=[Drawn(seeds, row, prompt.shape[1])],
             eos_token_id=row["stop_token_ids"],
             pad_token_id=model.tokenizer.pad_token_id,
             stopping_criteria=[StopString(model.tokenizer, row, prompt.shape[1])],
@@ -229,6 +230,19 @@ def stopped(tokenizer: Any, row: dict[str, Any], ids: list[int]) -> int:
         if token in row["stop_token_ids"] or any(end in text for end in row.get("stop", [])):
             return place + 1
     return len(ids)
+
+
+class Drawn(LogitsProcessor):
+    """Leaves only the token that is drawn."""
+
+    def __init__(self, seeds: list[int], row: dict[str, Any], start: int) -> None:
+        self.draw = SeededSampling(seeds, 1, row["temperature"], row["max_tokens"])
+        self.start = start
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        rows = torch.arange(len(scores))
+        tokens = self.draw(scores, rows, input_ids.shape[1] - self.start)
+        return torch.full_like(scores, -1e9).scatter(1, tokens.unsqueeze(1), 0.0)
 
 
 class StopString(StoppingCriteria):

@@ -29,6 +29,14 @@ class ListFormat(ABC):
     think: bool = False  # whether the model may think before its list
     end: str  # what a complete list ends with
     end_per_entry: bool = False  # whether each entry ends with it too
+    chat: bool = (
+        True  # whether the prompt goes through the tokenizer's chat template, if it has one
+    )
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What can complete a list."""
+        return (self.end,)
 
     @abstractmethod
     def prompt(self, query: str, set_size: int, entry: str) -> str:

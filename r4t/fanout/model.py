@@ -17,10 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import r4t.fanout.checks as checks
 from r4t.errors import InputError, check_least
-from r4t.fanout.backend import Backend, EndTokens, Prompts, Transformers
+from r4t.fanout.backend import Backend, Prompts, Transformers
+from r4t.fanout.decoding import Reading, shared_tokens
+from r4t.fanout.endings import EndTokens
 from r4t.fanout.formats import FanoutFormat, load_format
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
-from r4t.fanout.weights import ADAPTER, adapter_weights, is_first_process, plain_weights
+from r4t.fanout.weights import ADAPTER, adapter_weights, is_first_process, is_sharded, plain_weights
 from r4t.support.cache import Cache
 
 
@@ -199,16 +201,19 @@ class FanoutModel(nn.Module):
 
     def _log_policy(self, fanouts: Fanouts, temperature: float) -> tuple[Tensor, Tensor]:
         """Return log π (B·G, T) of the completion tokens, and of the vocabulary (B·G, T, V)."""
+        ids = torch.cat([fanouts.prompt_ids, fanouts.completion_ids], 1)
         mask = torch.cat([fanouts.prompt_mask, fanouts.completion_mask], 1)
-        output = self.lm(
-            input_ids=torch.cat([fanouts.prompt_ids, fanouts.completion_ids], 1),
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            use_cache=False,
-            logits_to_keep=fanouts.completion_ids.shape[1] + 1,
-        )
-        policy = (output.logits[:, :-1].float() / temperature).log_softmax(-1)
+        shared = self._shared(fanouts, ids.shape[1])
+        keep = fanouts.completion_ids.shape[1] + 1
+        last = Reading(self.lm, ids, mask, shared > 0, shared, keep).last
+        policy = (last[:, :-1].float() / temperature).log_softmax(-1)
         return policy.gather(-1, fanouts.completion_ids.unsqueeze(-1)).squeeze(-1), policy
+
+    def _shared(self, fanouts: Fanouts, longest: int) -> int:
+        """Return what prompts share; 0 if ranks share weights, which then read the same number of times."""
+        if is_sharded(self.lm):
+            return 0
+        return shared_tokens(self.lm, fanouts.prompt_ids, fanouts.prompt_mask, longest)
 
     def teach(self, queries: Sequence[str], additions: Sequence[Sequence[str]]) -> Fanouts:
         """Return the tokens of fan-outs to imitate, as if the model had written them (warm start).

@@ -3,7 +3,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from r4t.errors import InputError
+from r4t.fanout import backend
 from r4t.fanout.backend import Prompts, Transformers
+from r4t.fanout.decoding import write
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -32,13 +34,13 @@ def test_completions_are_the_same_however_many_are_written_together(
     model, monkeypatch, at_once, calls
 ):
     arguments = {"queries": ["red linen", "beach day in green"], "seeds": [5, 6], "group_size": 3}
-    whole, generate, rows = model.sample(**arguments), model.lm.generate, []
+    whole, rows = model.sample(**arguments), []
 
-    def counted(**inputs):
-        rows.append(len(inputs["input_ids"]))
-        return generate(**inputs)
+    def counted(lm, prompts, group_size, *settings):
+        rows.append(len(prompts[0]) * group_size)
+        return write(lm, prompts, group_size, *settings)
 
-    monkeypatch.setattr(model.lm, "generate", counted)
+    monkeypatch.setattr(backend, "write", counted)
     monkeypatch.setattr(model, "backend", Transformers(at_once))
     parts = model.sample(**arguments)
     assert rows == calls
@@ -48,8 +50,8 @@ def test_completions_are_the_same_however_many_are_written_together(
 
 
 def test_completions_of_parts_are_padded_to_the_longest(model, monkeypatch):
-    written = iter([[[1, 7, 8]], [[1, 9]]])
-    monkeypatch.setattr(model.lm, "generate", lambda **_: torch.tensor(next(written)))
+    written = iter([[[7, 8]], [[9]]])
+    monkeypatch.setattr(backend, "write", lambda *_: torch.tensor(next(written)))
     prompts = Prompts(torch.tensor([[1], [1]]), torch.ones(2, 1), "", [0, 1], 1, 0.9)
     pad = model.tokenizer.pad_token_id
     assert Transformers(1).generate(model, prompts).tolist() == [[7, 8], [9, pad]]

@@ -1,14 +1,14 @@
-"""Rows of a batch end one by one, each where its own list is complete."""
+"""Tokens follow the softmax; rows of a batch end one by one, each where its own list is complete."""
 
 import pytest
 import torch
-from transformers import LogitsProcessor
 
 from r4t.fanout import backend
-from r4t.fanout.backend import EndTokens, ListComplete
+from r4t.fanout.endings import EndTokens
 from r4t.fanout.formats import Expand, Full, JsonList
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
+from r4t.fanout.sampling import SeededSampling, draw
 
 TEXTS = ["red linen shirt", "blue wool coat", "green silk dress"] * 3
 # A template that begins a thought for the model, as those of some reasoning models do.
@@ -31,18 +31,14 @@ def say(monkeypatch):
         scripts = [ids(text) for text in texts]
         more = ids("x")[0]
 
-        class Scripted(LogitsProcessor):
-            def __init__(self, *_):
-                self.step = 0
+        def scripted(*_):
+            def draw(logits, rows, place):
+                written = [scripts[row] for row in rows.tolist()]
+                return torch.tensor([s[place] if place < len(s) else more for s in written])
 
-            def __call__(self, input_ids, scores):
-                logits = torch.full_like(scores, -1e9)
-                for row, script in enumerate(scripts):
-                    logits[row, script[self.step] if self.step < len(script) else more] = 0
-                self.step += 1
-                return logits
+            return draw
 
-        monkeypatch.setattr(backend, "SeededSampling", Scripted)
+        monkeypatch.setattr(backend, "SeededSampling", scripted)
         fanouts = model.sample(["linen"] * len(texts), seeds=[0] * len(texts))
         return fanouts, [len(script) for script in scripts]
 
@@ -112,5 +108,42 @@ def test_only_tokens_that_can_end_a_list_are_checked(parts):
     assert len(ends.table) == 500  # a model may have more rows than its tokenizer has tokens
     done = tokenizer('"a"]</queries>', add_special_tokens=False)["input_ids"]
     rows = torch.tensor([done, [*done[1:], done[0]]])
-    assert ListComplete(ends, 0)(rows, None).tolist() == [True, False]
-    assert ListComplete(ends, 0, "<think>")(rows, None).tolist() == [False, False]
+    assert ends.completed(rows, "").tolist() == [True, False]
+    assert ends.completed(rows, "<think>").tolist() == [False, False]
+
+
+def test_a_draw_is_the_first_token_whose_running_sum_passes_the_number():
+    """Against a loop over the tokens, in a vocabulary of several blocks."""
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(200, 700)
+    logits[:, ::3] = -torch.inf  # never drawn
+    uniforms = torch.rand(200, dtype=torch.float64)
+    uniforms[:4] = torch.tensor([0.0, 0.5, 1 - 2**-53, 1 - 2**-20])
+    found = draw(logits, uniforms).tolist()
+    for row, uniform, token in zip(logits, uniforms.tolist(), found):
+        assert token % 3
+        shares = row.double().softmax(0).tolist()
+        # float32 rounds the weights of softmax and draw differently
+        assert sum(shares[:token]) - 1e-6 <= uniform <= sum(shares[: token + 1]) + 1e-6
+
+
+def test_draws_are_distributed_as_the_softmax():
+    logits = torch.tensor([[0.0, 1.0, -1.0, 0.5, -torch.inf]])
+    sampling = SeededSampling([3], 200, 0.7, length=100)
+    rows = torch.arange(200)
+    tokens = torch.cat([sampling(logits.expand(200, 5), rows, place) for place in range(100)])
+    counts = torch.bincount(tokens, minlength=5)
+    expected = 20_000 * (logits[0] / 0.7).softmax(0)
+    chi = ((counts - expected)[:4] ** 2 / expected[:4]).sum()
+    assert counts[4] == 0
+    assert chi < 16.3  # the 99.9 % quantile of three degrees of freedom
+
+
+def test_a_draw_depends_on_seed_completion_and_place_alone():
+    logits = torch.randn(6, 50)
+    both = SeededSampling([5, 9], 3, 1.0, length=4)
+    alone = SeededSampling([9], 3, 1.0, length=4)
+    tokens = both(logits, torch.arange(6), 2)
+    assert torch.equal(alone(logits[3:], torch.arange(3), 2), tokens[3:])
+    assert torch.equal(both(logits[[4, 1]], torch.tensor([4, 1]), 2), tokens[[4, 1]])
+    assert both.uniforms.flatten().unique().numel() == 2 * 3 * 4

@@ -6,11 +6,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausa
 
 from r4t.errors import InputError
 from r4t.fanout import backend
-from r4t.fanout.backend import SeededSampling
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
+from r4t.fanout.sampling import SeededSampling
 from r4t.grpo.policy import check_moves, stuck, without_dropout
 from r4t.grpo.training import adamw
 from r4t.training.learning_rate import WarmupConstant
@@ -33,11 +33,13 @@ def watched(monkeypatch, module):
     sampled, passes = [], []
 
     class Recording(SeededSampling):
-        def __call__(self, input_ids, scores):
-            perturbed = super().__call__(input_ids, scores)
-            log_probs = (scores.float() / self.temperature).log_softmax(-1)
-            sampled.append(log_probs.gather(1, perturbed.argmax(1, keepdim=True)))
-            return perturbed
+        def __call__(self, logits, rows, place):
+            tokens = super().__call__(logits, rows, place)
+            log_probs = (logits.float() / self.temperature).log_softmax(-1)
+            found = torch.zeros(len(self.seeds) * self.group_size)
+            found[rows] = log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)
+            sampled.append(found.unsqueeze(1))
+            return tokens
 
     go_through = module._pass
 
