@@ -151,7 +151,7 @@ class Run:
         folder = self.catalog / "encoder"
         encoder = load_encoder(folder) if folder.is_dir() else None
         index = build_index(catalog.embeddings, backend)
-        training = self._training()
+        training = self.training()
         popularity, bank = _popularity(catalog, training), _bank(encoder, training)
         return Searcher(catalog, encoder, index, popularity, cached, bank)
 
@@ -178,7 +178,7 @@ class Run:
                     by_text.setdefault(query.text, query)
         return by_text
 
-    def _training(self) -> list[Query]:
+    def training(self) -> list[Query]:
         """Return the training queries whose sets are original; none if there is no such file."""
         if not (self.queries / "train.jsonl").is_file():
             return []

@@ -7,11 +7,13 @@ __getattr__, __all__ = lazily(
     {
         "fanout.backend": "Backend Transformers",
         "fanout.encoder_as_decoder": "EncoderAsDecoder",
-        "fanout.formats": "Expand FanoutFormat Full JsonList Lines ListFormat",
+        "fanout.few_shot": "FewShot",
+        "fanout.formats": "Expand FanoutFormat Full",
         "fanout.language_model": "LanguageModelSource Pretrained TinyQwen3",
+        "fanout.lists": "JsonList Lines ListFormat",
         "fanout.lora": "LoRA",
         "fanout.model": "FanoutModel",
-        "fanout.teachers": "FanoutTeacher NearbyWords ReferenceWords",
+        "fanout.teachers": "FanoutTeacher NearbyWords ReferenceItems ReferenceWords",
         "fanout.vllm": "VllmServer",
     },
 )

@@ -6,7 +6,6 @@ once for all of its completions. A completion that has ended leaves the batch. A
 without a random number for each token of the vocabulary (``r4t.fanout.sampling``).
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -115,8 +114,9 @@ def shared_tokens(lm: PreTrainedModel, ids: Tensor, mask: Tensor, longest: int) 
     window = getattr(lm.config.get_text_config(), "sliding_window", None)
     if len(ids) < 2 or not caches(lm) or (window or longest) < longest:
         return 0
-    rows = [row[keep].tolist() for row, keep in zip(ids, mask > 0)]
-    shared = min(len(os.path.commonprefix(rows)), min(map(len, rows)) - 1)
+    least = int(mask.sum(1).min()) - 1
+    starts = torch.stack([row[keep][:least] for row, keep in zip(ids, mask > 0)])
+    shared = int((starts == starts[0]).all(0).long().cumprod(0).sum())
     return shared if shared >= LEAST else 0
 
 

@@ -13,12 +13,12 @@ import transformers
 
 from r4t.errors import InputError
 from r4t.fanout.formats import FanoutFormat, load_format
+from r4t.fanout.gguf import LanguageModel, load_gguf
 from r4t.geometry import normalize
 from r4t.run import command_for
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 SPEC_FILE = "fanout.json"  # the format, saved beside the weights of a fan-out model
-LanguageModel = tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]
 
 
 class LanguageModelSource(ABC):
@@ -43,6 +43,8 @@ class Pretrained(LanguageModelSource):
 
     Args:
         path: Folder inside the run (``warm_start/model``), any other folder, or hub name.
+        gguf_file: Name of a GGUF file there, to be dequantized (extra ``gguf``). Saved models are
+            safetensors.
         dtype: ``float32``, ``bfloat16`` or ``float16``, in which weights (except LoRA's) are trained.
         gradient_checkpointing: Keep only the inputs of each layer for the backward pass and compute
             the rest again: much less memory, about a third more time per update.
@@ -51,8 +53,16 @@ class Pretrained(LanguageModelSource):
     path: str
     dtype: str = "float32"
     gradient_checkpointing: bool = False
+    gguf_file: str | None = None
 
     def __post_init__(self) -> None:
+        if self.path.endswith(".gguf"):
+            folder, name = str(Path(self.path).parent), Path(self.path).name
+            raise InputError(
+                expected="path to be the folder or hub name of a model",
+                found=f"the file {self.path}",
+                remedy=f"Write path: {folder} and gguf_file: {name}.",
+            )
         if self.dtype not in ("float32", "bfloat16", "float16"):
             options = "dtype float32, bfloat16 or float16"
             raise InputError(expected=options, found=f"'{self.dtype}'", remedy="Take float32.")
@@ -61,7 +71,8 @@ class Pretrained(LanguageModelSource):
         """Load the model and its tokenizer, padded on the left.
 
         Raises:
-            InputError: If there is no such model (yet), or its architecture cannot checkpoint.
+            InputError: If there is no such model (yet), its GGUF file cannot be read, or its
+                architecture cannot checkpoint.
         """
         command = command_for(self.path, root)
         if command is not None and not model_folder(self.path, root).is_dir():  # not from the hub
@@ -70,10 +81,17 @@ class Pretrained(LanguageModelSource):
                 found=f"no {self.path} in {root}",
                 remedy=f"Run that step first: {command}.",
             )
+        dtype = getattr(torch, self.dtype)
+        if self.gguf_file is not None:
+            folder = str(model_folder(self.path, root))
+            return self._trained(load_gguf(folder, self.gguf_file, dtype))
         with loading(self.path, root) as path:
-            dtype = getattr(torch, self.dtype)
             tokenizer = transformers.AutoTokenizer.from_pretrained(path, padding_side="left")
             model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        return self._trained((model, tokenizer))
+
+    def _trained(self, lm: LanguageModel) -> LanguageModel:
+        model, tokenizer = lm
         if self.gradient_checkpointing:
             checkpoint_layers(model)
         # from_pretrained leaves eval mode, which also turns gradient checkpointing off.

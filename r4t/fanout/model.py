@@ -79,8 +79,10 @@ class FanoutModel(nn.Module):
         checks.check_prompts(self, [""])
 
     def prompts(self, queries: Sequence[str]) -> list[str]:
-        """Return what the model reads for each query, through any chat template."""
+        """Return what the model reads for each query, through any chat template if the format has it."""
         prompts = [self.form.prompt(query) for query in queries]
+        if not self.form.list_format.chat:
+            return prompts
         return checks.apply_chat_template(self.tokenizer, prompts, self.form.list_format.think)
 
     def opening(self) -> str:
@@ -89,7 +91,8 @@ class FanoutModel(nn.Module):
 
     def prompt_tokens(self, queries: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return the tokens (B, P) of ``prompts`` and their mask, padded on the left."""
-        return self._tokens(self.prompts(queries), "left", not self.tokenizer.chat_template)
+        templated = self.form.list_format.chat and bool(self.tokenizer.chat_template)
+        return self._tokens(self.prompts(queries), "left", not templated)
 
     def _tokens(self, texts: list[str], side: str, special: bool) -> tuple[Tensor, Tensor]:
         settings = {"return_tensors": "pt", "padding": True, "padding_side": side}
@@ -215,8 +218,12 @@ class FanoutModel(nn.Module):
             return 0
         return shared_tokens(self.lm, fanouts.prompt_ids, fanouts.prompt_mask, longest)
 
-    def teach(self, queries: Sequence[str], additions: Sequence[Sequence[str]]) -> Fanouts:
+    def teach(
+        self, queries: Sequence[str], additions: Sequence[Sequence[str]], whole: bool = False
+    ) -> Fanouts:
         """Return the tokens of fan-outs to imitate, as if the model had written them (warm start).
+
+        ``whole`` additions are whole sub-queries, not words to add to the query.
 
         A thought that the chat template begins ends at once.
 
@@ -225,7 +232,7 @@ class FanoutModel(nn.Module):
         """
         opening = self.opening()
         start = "\n</think>\n\n" if opening else ""
-        texts = [start + self.form.completion(*pair) for pair in zip(queries, additions)]
+        texts = [start + self.form.completion(*pair, whole) for pair in zip(queries, additions)]
         ids, mask = self.prompt_tokens(queries)
         eos = self.tokenizer.eos_token
         completion = self._tokens([text + eos for text in texts], "right", False)

@@ -16,7 +16,13 @@ STOP_WORDS = set(re.findall(r"\w+", "a an and at by for from in into of on or th
 
 
 class FanoutTeacher(ABC):
-    """Writes additions for a query, to be imitated."""
+    """Writes additions for a query, to be imitated.
+
+    Attributes:
+        whole: Whether they are whole sub-queries rather than words to add to the query.
+    """
+
+    whole: bool = False
 
     @abstractmethod
     def additions(
@@ -76,19 +82,55 @@ class ReferenceWords(FanoutTeacher):
         """
         texts, written = searcher.catalog.texts, []
         for query in queries:
-            rows = searcher.catalog.rows(query.references)
-            if not rows:
-                raise InputError(
-                    expected="queries with references, for words of reference sets",
-                    found=f"none for query '{query.id}'",
-                    remedy="Use NearbyWords for such queries.",
-                )
+            rows = reference_rows(searcher, query)
             draw = random.Random(f"{seed}/{query.id}")
             order: list[int] = []
             while len(order) < size:
                 order += draw.sample(rows, len(rows))
             written.append([span(texts[row], query.text, self.words, draw) for row in order[:size]])
         return written
+
+
+@dataclass
+class ReferenceItems(FanoutTeacher):
+    """Whole texts of the items in each query's reference set (WSCR), in a new random order each time.
+
+    A set of fewer than k items is written as it is: no item comes twice.
+    """
+
+    whole = True
+
+    def additions(
+        self, searcher: Searcher, queries: Sequence[Query], vectors: Tensor, size: int, seed: int
+    ) -> list[list[str]]:
+        """Shuffle the texts of the reference items; at most ``size`` of them.
+
+        Raises:
+            InputError: If a query has no reference set.
+        """
+        written = []
+        for query in queries:
+            rows = reference_rows(searcher, query)
+            draw = random.Random(f"{seed}/{query.id}")
+            order = draw.sample(rows, min(size, len(rows)))
+            written.append([searcher.catalog.texts[row] for row in order])
+        return written
+
+
+def reference_rows(searcher: Searcher, query: Query) -> list[int]:
+    """Return the catalog rows of a query's references.
+
+    Raises:
+        InputError: If it has none.
+    """
+    rows = searcher.catalog.rows(query.references)
+    if not rows:
+        raise InputError(
+            expected="queries with references, for a teacher that writes of reference sets",
+            found=f"none for query '{query.id}'",
+            remedy="Use NearbyWords for such queries.",
+        )
+    return rows
 
 
 def span(text: str, query: str, most: int, draw: random.Random) -> str:

@@ -17,6 +17,7 @@ from r4t.fanout.language_model import LanguageModelSource
 from r4t.fanout.model import FanoutModel, Fanouts
 from r4t.fanout.weights import is_first_process, is_sharded, shard
 from r4t.geometry import distinct_count
+from r4t.grpo.examples import give_examples
 from r4t.grpo.policy import check_moves, stuck
 from r4t.grpo.preflight import try_reward
 from r4t.metrics import ObjectiveMetric, objective_metrics
@@ -94,6 +95,7 @@ class FanoutModule(ScheduledModule):
         self.watch = self.searcher.watch = Stopwatch()
         model, tokenizer = lm.build(self.searcher.catalog.texts, self.run.folder)
         form = form or lm.saved_form(self.run.folder) or Expand()
+        give_examples(form, self.run, self.searcher.catalog)
         limit = sampling.max_new_tokens
         self.fanout = FanoutModel(model, tokenizer, form, limit, sampling.backend)
         check_list(tokenizer, form, limit)

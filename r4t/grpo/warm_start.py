@@ -38,7 +38,7 @@ class WarmStart(FanoutModule):
         texts = [query.text for query in batch]
         vectors, size = self.searcher.encode_queries(texts), self.fanout.form.set_size
         additions = self.teacher.additions(self.searcher, batch, vectors, size, self.global_step)
-        examples = self.fanout.teach(texts, additions)
+        examples = self.fanout.teach(texts, additions, self.teacher.whole)
         log_probs = self.fanout.log_probs(examples, temperature=1.0)
         loss = -(log_probs * examples.completion_mask).sum() / examples.completion_mask.sum()
         self.log_numbers({"train/nll/mean": loss.detach()}, len(batch))

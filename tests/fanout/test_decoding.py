@@ -2,8 +2,14 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from r4t.fanout import decoding
 from r4t.fanout.decoding import Reading, shared_tokens, write
@@ -100,7 +106,7 @@ def test_what_rows_share_is_counted_without_their_last_token(lm):
     assert shared_tokens(lm, *left([*COMMON], [*COMMON]), 30) == (0 if window else 19)
     assert shared_tokens(lm, *APART, 30) == 0
     assert shared_tokens(lm, *left(COMMON), 30) == 0  # nobody to share with
-    short = left(COMMON[: decoding.LEAST - 1] + [3], COMMON[: decoding.LEAST - 1] + [4])
+    short = left(*([*COMMON[: decoding.LEAST - 1], last] for last in (3, 4)))
     assert shared_tokens(lm, *short, 30) == 0
 
 

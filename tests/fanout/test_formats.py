@@ -53,7 +53,8 @@ def test_what_cannot_be_a_format_is_refused():
     with pytest.raises(InputError, match="words.*at least 1.*found 0"):
         Expand(words=0)
     with pytest.raises(
-        InputError, match=r"among full, expand, Lines, JsonList, but found 'full' and 'Tabs'"
+        InputError,
+        match=r"among full, expand, Lines, JsonList, FewShot, but found 'full' and 'Tabs'",
     ):
         load_format({"format": "full", "set_size": 3, "list_format": {"name": "Tabs"}})
 

@@ -4,7 +4,8 @@ import pytest
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
-from r4t.fanout.teachers import NearbyWords, ReferenceWords, span, words
+from r4t.fanout.formats import Full
+from r4t.fanout.teachers import NearbyWords, ReferenceItems, ReferenceWords, span, words
 
 QUERIES = [
     Query("q1", "red linen", "set", ("i3", "i57")),  # red linen coat … by the order of the fixture
@@ -81,10 +82,32 @@ def test_every_reference_item_gets_its_turn(searcher):
     assert one != two
 
 
-def test_reference_words_need_references(searcher):
+def test_reference_items_are_whole_texts_none_twice(searcher):
+    texts = searcher.catalog.texts
+    for size in (1, 2, 40):
+        written = write(ReferenceItems(), searcher, size)
+        for query, items in zip(QUERIES, written):
+            known = [texts[row] for row in searcher.catalog.rows(query.references)]
+            assert len(items) == len(set(items)) == min(size, len(known))
+            assert set(items) <= set(known)
+    wide = Query("q", "yellow", "set", tuple(f"i{row}" for row in range(0, 200, 20)))
+    orders = {tuple(write(ReferenceItems(), searcher, 10, seed, [wide])[0]) for seed in range(5)}
+    assert len(orders) == 5
+
+
+def test_whole_additions_are_written_as_they_are():
+    assert Full().completion("beach", ["linen hat"], whole=True) == "linen hat\n"
+    assert Full().completion("beach", ["linen hat"]) == "beach linen hat\n"
+    assert ReferenceItems().whole
+    assert not ReferenceWords().whole
+
+
+def test_reference_teachers_need_references(searcher):
     bare = Query("q9", "red linen", "mood")
     with pytest.raises(InputError, match="found none for query 'q9'. Use NearbyWords"):
         write(ReferenceWords(), searcher, queries=[*QUERIES, bare])
+    with pytest.raises(InputError, match="found none for query 'q9'. Use NearbyWords"):
+        write(ReferenceItems(), searcher, queries=[*QUERIES, bare])
 
 
 def test_spans_leave_out_stop_words_and_the_query():
