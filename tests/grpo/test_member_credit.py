@@ -22,7 +22,8 @@ def lines_of_tokens(module, row):
     fanouts, tokenizer = module.rollout.fanouts, module.fanout.tokenizer
     ids = fanouts.completion_ids[row][fanouts.completion_mask[row] > 0].tolist()
     of_character, number = [], 0
-    for line in fanouts.texts[row].split("\n"):
+    # A form feed, say, ends a line too.
+    for line in "\n".join(fanouts.texts[row].splitlines()).split("\n"):
         inner = range(len(line) - len(line.lstrip()), len(line.rstrip()))
         of_character += [number if place in inner else None for place in range(len(line) + 1)]
         number += bool(line.strip())

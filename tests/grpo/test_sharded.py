@@ -19,6 +19,7 @@ from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import Pretrained, TinyQwen3
 from r4t.fanout.lora import LoRA
 from r4t.fanout.model import FanoutModel
+from r4t.fanout.teachers import FanoutTeacher
 from r4t.fanout.weights import shard
 from r4t.grpo.training import adamw
 from r4t.grpo.warm_start import WarmStart
@@ -71,7 +72,7 @@ def exported(folder):
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
-class Everything:
+class Everything(FanoutTeacher):
     """Teaches every query the same additions, so that all batches have as many tokens."""
 
     def additions(self, searcher, queries, vectors, set_size, seed):
