@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
-from benchmarks.minilm import NAME, model_folder
+from benchmarks.models import MINILM
 from benchmarks.teaching import teach, written
 from r4t.fanout.encoder_as_decoder import EncoderAsDecoder
 from r4t.fanout.formats import Expand
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     run = Run.begin(options.run)
-    encoder = str(model_folder() if options.encoder is None else options.encoder.resolve())
+    encoder = str(MINILM.source() if options.encoder is None else options.encoder.resolve())
     models: dict[str, tuple[LanguageModelSource, float]] = {
         "TinyQwen3": (TinyQwen3(width=128, layers=3, vocabulary=4096), 3e-3),
         "encoder as decoder": (EncoderAsDecoder(encoder), 5e-4),
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(name, rows[name], flush=True)
     settings = {
         "run": options.run.name,
-        "encoder": NAME if options.encoder is None else options.encoder.name,
+        "encoder": MINILM.name if options.encoder is None else options.encoder.name,
         "minutes": options.minutes,
         "batch_size": options.batch_size,
         "pool": POOL,

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.minilm import NAME, model_folder
+from benchmarks.models import MINILM
 from r4t.__main__ import run as run_verb
 from r4t.data.queries import read_queries
 
@@ -35,8 +35,8 @@ SETS = {
 }
 # About the paper's 3.5 % of the catalog; 150 for the bundles, as in their known figures.
 POOLS = {"clothing": 150, "electronic": 150, "playlists": 673, "recipes": 54}
-MINILM = "MINILM"
-ENCODERS = {"lsa": [], "minilm": ["--encoder", MINILM, "--max_length", "64", "--verbatim"]}
+FOLDER = "MINILM"  # stands for the model's folder
+ENCODERS = {"lsa": [], "minilm": ["--encoder", FOLDER, "--max_length", "64", "--verbatim"]}
 # Playlists have no category: the songs of one artist are a subtopic.
 CATALOG = {"playlists": ["--first", "artists"]}
 SUBTOPICS = {"playlists": ["--subtopic_field", "first_artists"]}
@@ -81,12 +81,12 @@ def measure(
     ):
         print(f"skipped: {path} exists")
         return
-    model = str(model_folder()) if encoder == "minilm" else MINILM
+    model = str(MINILM.source()) if encoder == "minilm" else FOLDER
     seconds = {}
     for words in lines:
         started = time.perf_counter()
         more = ["--overwrite"] if words[0] != "evaluate" else []
-        run_verb([model if word == MINILM else word for word in words] + more)
+        run_verb([model if word == FOLDER else word for word in words] + more)
         seconds[words[0]] = round(time.perf_counter() - started, 1)
     run = runs / f"{name}-{encoder}"
     folder = run / "results-all"
@@ -101,7 +101,7 @@ def measure(
     text = json.dumps(summary, indent=1, ensure_ascii=False)
     text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     path.write_text(text + "\n", encoding="utf-8")
-    tables = (folder / "results.md").read_text(encoding="utf-8").replace(model, NAME)
+    tables = (folder / "results.md").read_text(encoding="utf-8").replace(model, MINILM.name)
     path.with_suffix(".md").write_text(tables, encoding="utf-8")
 
 
@@ -110,7 +110,7 @@ def facts(run: Path, folder: Path, encoder: str) -> dict[str, object]:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     settings, evaluated = results["settings"], len(results["queries"])
     return {
-        "encoder": NAME if encoder == "minilm" else settings["encoder"],
+        "encoder": MINILM.name if encoder == "minilm" else settings["encoder"],
         "items": settings["catalog_items"],
         "pool": settings["pool_size"],
         "share": round(settings["pool_size"] / settings["catalog_items"], 4),

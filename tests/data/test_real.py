@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import minilm
+from benchmarks.models import MINILM
 from r4t.cli import catalog as catalog_verb
 from r4t.cli import queries as queries_verb
 from r4t.data.queries import split_sets
@@ -81,7 +81,7 @@ def test_lsa_recalls_bundles_nearly_as_minilm_does(shared_data):
 def test_minilm_gives_the_known_figures(shared_data, tmp_path):
     """No fan-out over every bundle; `python -m benchmarks.real_sets` does it for both sources."""
     try:
-        model = str(minilm.model_folder())
+        model = str(MINILM.source())
     except InputError as error:
         pytest.skip(str(error))
     source, catalog = str(shared_data / "bundles/clothing"), str(tmp_path / "catalog")
