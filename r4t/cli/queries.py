@@ -35,6 +35,8 @@ def run(arguments: list[str]) -> None:
     catalog = Catalog.load(args.catalog)
     folders, origin, note = _make(catalog, args)
     added = [] if args.recompose is None else _recompose(catalog, folders, args)
+    if args.writer is not None:
+        added += _written(catalog, folders, args)
     for path in replaced:
         path.unlink()
     for name, splits in folders.items():
@@ -48,7 +50,7 @@ def run(arguments: list[str]) -> None:
     kinds = sorted(Counter(query.kind for query in queries).items())
     print("kinds     " + ", ".join(f"{kind} {count:,}" for kind, count in kinds))
     for line in added:
-        print(f"recompose {line}")
+        print(line)
     if note:
         print(f"left out  {note}")
     unknown = unknown_words(catalog, queries)
@@ -90,6 +92,12 @@ def _check(args: Any) -> list[Path]:
                 found=f"--{option} alone",
                 remedy=f"Add --{other}, or leave out --{option}.",
             )
+    if args.writer is not None and args.sets is None and args.wardrobe is None:
+        raise InputError(
+            expected="--sets or --wardrobe with --writer, whose queries it imitates",
+            found="--writer alone",
+            remedy="Add one of them, or leave out --writer.",
+        )
     check_least({"--count": (args.count, LEAST)})
     out = Path(args.out)
     existing = sorted([*out.glob("*.jsonl"), *out.glob("fold_*/*.jsonl")])
@@ -199,10 +207,31 @@ def _recompose(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[
         recomposed = recompose(recomposer, wanted, args.seed, others)
         folders[name] = {**splits, "train": [*splits["train"], *recomposed]}
         bare = len(train) - len(recomposer.bases())
-        line = f"{name + ': ' if name else ''}{len(recomposed):,} of {wanted:,} requested"
+        line = f"recompose {name + ': ' if name else ''}{len(recomposed):,} of {wanted:,} requested"
         if bare:
             line += f"; {bare:,} training queries have one item or no known word"
         lines.append(line)
+    return lines
+
+
+def _written(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[str]:
+    """Add queries by a local language model to the training splits; return a line about each split."""
+    from r4t.catalog import text_encoder
+    from r4t.data.queries import RECOMPOSED
+    from r4t.fanout.language_model import Pretrained
+    from r4t.fanout.query_writer import QueryWriter, more_queries
+
+    path = Path(args.writer)
+    is_file = path.suffix == ".gguf"
+    source = Pretrained(str(path.parent), gguf_file=path.name) if is_file else Pretrained(str(path))
+    writer = QueryWriter(source.build([], Path()), args.label)
+    encoder, lines = text_encoder(catalog), []
+    for name, splits in folders.items():
+        train = [query for query in splits["train"] if query.kind != RECOMPOSED]
+        others = [query for split in ("val", "test") for query in splits[split]]
+        new, note = more_queries(writer, train, others, encoder.encode, args.count, args.seed)
+        folders[name] = {**splits, "train": [*splits["train"], *new]}
+        lines.append(f"written   {name + ': ' if name else ''}{len(new):,}; left out {note}")
     return lines
 
 

@@ -207,3 +207,27 @@ def test_refused_folds_and_recomposition(shop, wardrobe, tmp_path):
     with pytest.raises(InputError, match=r"for --sets.* whose entries are collections"):
         verb.run([collections, *out, "--sets", str(shop)])
     assert not (tmp_path / "q").exists()
+
+
+def test_a_local_model_adds_training_queries(shop, tmp_path, capsys):
+    from r4t.fanout.language_model import TinyQwen3
+
+    lm, tokenizer = TinyQwen3(32, 1, 300).build(["idea wool hat"] * 4, tmp_path)
+    lm.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    words = [str(tmp_path / "catalog"), "--out", str(tmp_path / "q"), "--sets", str(shop)]
+    writer = ["--writer", str(tmp_path / "lm"), "--count", "12", "--label", "Idea"]
+    verb.run([*words, *writer])
+    printed = capsys.readouterr().out
+    assert "written   12; left out " in printed
+    train = read_queries(tmp_path / "q", "train")
+    new = [query for query in train if query.kind == "written"]
+    assert len(new) == 12
+    assert len(train) > 12
+    others = {q.text for split in ("val", "test") for q in read_queries(tmp_path / "q", split)}
+    assert others.isdisjoint(query.text for query in new)
+    message = (
+        "--sets or --wardrobe with --writer, whose queries it imitates, but found --writer alone"
+    )
+    with pytest.raises(InputError, match=message):
+        verb.run([words[0], "--out", str(tmp_path / "q2"), *writer])
