@@ -32,6 +32,8 @@ class Reading:
         keep: Last places whose logits ``last`` holds.
     """
 
+    last: Tensor  # (R, keep, V) logits
+
     def __init__(
         self,
         lm: PreTrainedModel,
@@ -90,7 +92,7 @@ class Reading:
             use_cache=self.cache is not None,
             logits_to_keep=keep,
         )
-        self.last: Tensor = output.logits
+        self.last = output.logits
 
 
 def caches(lm: PreTrainedModel) -> bool:

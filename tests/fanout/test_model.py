@@ -59,6 +59,34 @@ def test_completions_of_parts_are_padded_to_the_longest(model, monkeypatch):
         Transformers(0)
 
 
+def test_a_copy_in_low_precision_writes_with_the_current_weights(model, monkeypatch):
+    arguments = {"queries": ["red linen", "beach day in green"], "seeds": [5, 6], "group_size": 3}
+    backend = Transformers(at_once=2, dtype="bfloat16")
+    monkeypatch.setattr(model, "backend", backend)
+    fanouts = model.sample(**arguments)
+    assert next(backend._copy.parameters()).dtype == torch.bfloat16
+    assert next(model.lm.parameters()).dtype == torch.float32
+    # What it sampled from is what the copy, and nearly what the model, says of these tokens.
+    own = model.log_probs(fanouts, 0.9) * fanouts.completion_mask
+    gaps = (backend.log_probs * fanouts.completion_mask - own).abs()
+    assert 1e-5 < gaps.max() < 0.05
+    monkeypatch.setattr(model, "backend", Transformers())
+    assert model.backend.log_probs is None
+    # An optimizer's step is seen at once.
+    monkeypatch.setattr(model, "backend", backend)
+    weight = next(model.lm.parameters())
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(-1)
+    changed = model.sample(**arguments)
+    own = model.log_probs(changed, 0.9) * changed.completion_mask
+    assert (backend.log_probs * changed.completion_mask - own).abs().max() < 0.05
+    with torch.no_grad():
+        weight.copy_(before)
+    with pytest.raises(InputError, match="dtype bfloat16 or float16, or none .* found 'int8'"):
+        Transformers(dtype="int8")
+
+
 def test_sampling_follows_the_softmax_at_its_temperature(model):
     fanouts = model.sample(["red linen"], seeds=[0], group_size=4000, temperature=0.7)
     first = fanouts.completion_ids[:, 0]
