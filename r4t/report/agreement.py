@@ -87,6 +87,7 @@ def measure_agreement(
         for n, table in scored.items()
         if n not in scores.left_out  # perhaps after some batches
     }
+    rows = {n: row for n, row in rows.items() if row.methods}
     reads = {n for n, each in scores.objectives.items() if each.needs & ANSWERS}
     return Agreement(
         truth=name,
@@ -94,7 +95,7 @@ def measure_agreement(
         methods=[method.name for method in methods],
         drawn=drawn,
         lists=listing.name,
-        rows={n: row for n, row in rows.items() if row.methods},
+        rows=rows,
         excluded=sorted(reads & rows.keys()) if context.truth is None else [],
         left_out=left_out | scores.left_out,
     )

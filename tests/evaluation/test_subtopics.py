@@ -1,4 +1,5 @@
 import math
+import random
 
 import pytest
 import torch
@@ -101,7 +102,7 @@ def test_an_item_of_two_subtopics_gains_from_both():
 def slow_alpha_ndcg(listed, subtopics, depth, order):
     """α-nDCG with α = ½ by plain loops; ``subtopics``: item → its subtopics.
 
-    ``order`` 1 or −1 says which of equally good items the best list takes first.
+    ``order`` says which of equally good items the best list takes first.
     """
 
     def gain(item, seen):
@@ -114,7 +115,7 @@ def slow_alpha_ndcg(listed, subtopics, depth, order):
             seen += subtopics.get(item, ())
         return value
 
-    best, left, seen = [], sorted(subtopics)[::order], []
+    best, left, seen = [], [*order], []
     while left and len(best) < depth:
         item = max(left, key=lambda each: gain(each, seen))
         left.remove(item)
@@ -139,16 +140,16 @@ def test_gold_facets_against_a_slow_reference():
         }
         assert relevant[query] == of_query
     scores = Subtopics(relevant, 10)(rows)
-    first, last = (
-        [slow_alpha_ndcg(*each, 10, order) for each in zip(rows.tolist(), relevant)]
-        for order in (1, -1)
-    )
-    # The best list is found greedily, so a few depend on the order of ties.
-    settled = [query for query in range(40) if first[query] == pytest.approx(last[query])]
-    assert len(settled) > 25
-    found = scores["alpha nDCG"]
-    assert found[settled].tolist() == pytest.approx([first[query] for query in settled])
-    assert found.tolist() == pytest.approx(first, abs=0.01)
+    drawn = random.Random(0)
+    for query, found in enumerate(scores["alpha nDCG"].tolist()):
+        # The best list is found greedily, and for a few queries it matters which of equally good
+        # items it takes first.
+        orders = [drawn.sample(list(relevant[query]), len(relevant[query])) for _ in range(30)]
+        expected = [
+            slow_alpha_ndcg(rows[query].tolist(), relevant[query], 10, order) for order in orders
+        ]
+        assert max(expected) - min(expected) < 0.01
+        assert any(found == pytest.approx(value) for value in expected)
     sets = SetBatch(
         query=torch.ones(40, 1),
         items=rows,
