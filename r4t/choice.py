@@ -16,7 +16,7 @@ from r4t.errors import InputError, check_least
 from r4t.geometry import RankFusion, anchored, check_anchor, take_turns
 from r4t.reward import Reward
 from r4t.search import Merge, Searcher
-from r4t.sets import SetBatch
+from r4t.sets import ANSWERS, SetBatch
 from r4t.support.files import write_text
 from r4t.support.named import build
 from r4t.support.seeds import query_seed
@@ -321,5 +321,5 @@ def at_members(sets: SetBatch, owner: Tensor, members: Tensor) -> SetBatch:
         item_embeddings=sets.item_embeddings[rows, members],
         mask=sets.mask[rows, members],
         directions=None if sets.directions is None else sets.directions[rows, members],
-        **dict.fromkeys(("texts", "pool", "references", "query_texts")),
+        **dict.fromkeys(("texts", "pool", *ANSWERS, "query_texts")),
     )

@@ -14,7 +14,7 @@ from r4t.encoder import Encoder
 from r4t.errors import InputError, check_least
 from r4t.geometry import anchored, take_turns
 from r4t.index import Index
-from r4t.sets import Popularity, SetBatch, pad_rows
+from r4t.sets import Popularity, SetBatch, facet_members, pad_rows
 from r4t.support.cache import Cache
 from r4t.support.stopwatch import Stopwatch
 
@@ -249,7 +249,7 @@ class Searcher:
         pool_size: int | None = None,
         anchor: float = 0.0,
     ) -> SetBatch:
-        """Retrieve for G fan-outs of each of B queries: B·G sets, with references if there are any.
+        """Retrieve for G fan-outs of each of B queries: B·G sets, with ``reference_fields``.
 
         Row b·G + g of the B·G ``subqueries`` is fan-out g of query b; other arguments as of
         ``retrieve_texts``.
@@ -265,7 +265,7 @@ class Searcher:
             pool_size=pool_size,
             anchor=anchor,
         )
-        return sets.extended(references=self.references(repeated))
+        return sets.extended(**self.reference_fields(repeated))
 
     def ranked_sets(
         self, query: Tensor, ranking: Tensor, set_size: int, query_texts: list[str] | None = None
@@ -295,6 +295,14 @@ class Searcher:
         if not any(query.references for query in queries):
             return None
         return pad_rows([self.catalog.rows(query.references) for query in queries])
+
+    def reference_fields(self, queries: Sequence[Query]) -> dict[str, Tensor | None]:
+        """Return the fields ``references`` and ``facets`` of sets for B queries; None without any."""
+        facets = None
+        if any(query.facets for query in queries):
+            members = [query.references for query in queries]
+            facets = facet_members(members, [query.facets for query in queries])
+        return {"references": self.references(queries), "facets": facets}
 
     def embeddings(self, items: Tensor) -> Tensor:
         """Return the embeddings (…, d) of catalog rows (…); zero rows for −1."""

@@ -13,8 +13,9 @@ from r4t.geometry import one_of_each
 
 REQUIRED = {"query": "Bd", "items": "Bk", "item_embeddings": "Bkd", "mask": "Bk"}
 SHAPES = REQUIRED | {"directions": "Bkd", "pool": "BP", "rankings": "BkD", "references": "BR"}
-SHAPES |= {"texts": "B", "query_texts": "B"}
+SHAPES |= {"facets": "BRF", "texts": "B", "query_texts": "B"}
 SHARED = {"bank": "Md"}  # one for the whole batch, as the catalog and the popularity are
+ANSWERS = frozenset({"references", "facets"})  # what a method must not see of the query it answers
 OPTIONAL = frozenset({*SHAPES, *SHARED, "catalog", "popularity"} - REQUIRED.keys())
 
 
@@ -49,6 +50,8 @@ class SetBatch:
         rankings: (B, k, D) catalog rows that each direction retrieved, best first, −1 where masked; the
             pool takes them in turn.
         references: (B, R) catalog rows of the reference set Y, padded with −1.
+        facets: (B, R, F) bool, which references are in which of the query's gold facets; a reference
+            may be in several or in none, and a facet without any is padding.
         query_texts: B texts of the queries.
         catalog: The catalog that the rows refer to; one for the whole batch.
         popularity: Counts of the catalog's items in the training sets; one for the whole batch.
@@ -68,6 +71,7 @@ class SetBatch:
     pool: Tensor | None = None
     rankings: Tensor | None = None
     references: Tensor | None = None
+    facets: Tensor | None = None
     query_texts: list[str] | None = None
     catalog: Catalog | None = None
     popularity: Popularity | None = None
@@ -174,3 +178,21 @@ def pad_rows(rows: list[list[int]]) -> Tensor:
     width = max((len(row) for row in rows), default=0)
     padded = [[*row, *[-1] * (width - len(row))] for row in rows]
     return torch.tensor(padded, dtype=torch.long).view(len(rows), width)
+
+
+def facet_members(
+    references: Sequence[Sequence[str]], facets: Sequence[Sequence[Sequence[str]]]
+) -> Tensor:
+    """Return which of the references (B lists of ids) are in which facet: (B, R, F) bool.
+
+    Examples:
+        >>> facet_members([["a", "b"], ["c"]], [[["a"], ["a", "b"]], []]).int().tolist()
+        [[[1, 1], [0, 1]], [[0, 0], [0, 0]]]
+    """
+    width = max(map(len, references), default=0)
+    members = torch.zeros(len(references), width, max(map(len, facets), default=0)).bool()
+    for own, items, groups in zip(members, references, facets, strict=True):
+        place = {item: number for number, item in enumerate(items)}
+        for number, group in enumerate(groups):
+            own[[place[item] for item in group], number] = True
+    return members

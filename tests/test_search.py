@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -184,3 +186,16 @@ def test_what_is_kept_of_one_anchor_is_not_taken_for_another(small_run):
             for searcher in (kept, plain)
         )
         assert torch.equal(found, expected)
+
+
+def test_sets_carry_the_facets_of_their_queries(searcher):
+    grouped = Query("1", "red wool", "set", ("i3", "i8", "i5"), (("i8",), ("i5", "i8")))
+    bare = Query("2", "blue hat", "set", ("i7",))
+    sets = searcher.retrieve_groups([grouped, bare], [["red hat"], ["wool"], ["hat"], []], 2)
+    assert sets.references.tolist() == [[3, 8, 5]] * 2 + [[7, -1, -1]] * 2
+    assert sets.facets.int().tolist() == [[[0, 0], [1, 1], [0, 1]]] * 2 + [[[0, 0]] * 3] * 2
+    assert searcher.reference_fields([bare])["facets"] is None
+    assert searcher.reference_fields([replace(bare, references=())]) == {
+        "references": None,
+        "facets": None,
+    }

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from r4t.errors import InputError
-from r4t.sets import Popularity, SetBatch, join_sets
+from r4t.sets import Popularity, SetBatch, facet_members, join_sets
 
 
 def test_fields_must_fit_the_query(sets_from):
@@ -79,3 +79,27 @@ def test_joined_sets_are_as_wide_as_the_widest(sets_from):
     assert joined.pool.tolist() == [[7, -1, -1], [4, 5, 6]]
     assert joined.texts is None  # the wide ones have none
     assert join_sets([narrow, narrow]).texts == [["a"], ["a"]]
+
+
+def test_facets_follow_their_queries(sets_from):
+    members = facet_members([["a", "b", "c"], ["d"], []], [[["a", "c"], ["c"]], [["d"]], []])
+    assert members.int().tolist() == [
+        [[1, 0], [0, 0], [1, 1]],
+        [[1, 0], [0, 0], [0, 0]],
+        [[0, 0], [0, 0], [0, 0]],
+    ]
+    one = sets_from(
+        [[[1, 0]]] * 3, [[[1, 0]]] * 3, references=torch.tensor([[0, 1, 2], [3, -1, -1], [-1] * 3]),
+        facets=members,
+    )  # fmt: skip
+    assert one.select(torch.tensor([1])).facets.int().tolist() == [[[1, 0], [0, 0], [0, 0]]]
+    other = sets_from(
+        [[[1, 0]]], [[[1, 0]]], references=torch.tensor([[7]]), facets=torch.ones(1, 1, 3).bool()
+    )
+    joined = join_sets([one, other])
+    assert joined.references[3].tolist() == [7, -1, -1]
+    assert joined.facets[3].int().tolist() == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
+    assert joined.facets[:3, :, :2].equal(members)
+    assert not joined.facets[:3, :, 2].any()
+    with pytest.raises(InputError, match=r"facets of shape \(B, R, F\), B = 3, R = 3, but found"):
+        one.extended(facets=members[:, :2])

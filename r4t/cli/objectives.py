@@ -227,5 +227,6 @@ def examples(entry: Entry, plugin: "type[Objective]") -> dict[str, str]:
     texts = {use: yaml.safe_dump(config, sort_keys=False) for use, config in uses.items()}
     if "references" in (entry.needs or ()):
         texts.popitem()
-        texts["As a metric"] = "needs no config: it is measured wherever queries have references\n"
+        known = "gold facets" if "facets" in (entry.needs or ()) else "references"
+        texts["As a metric"] = f"needs no config: it is measured wherever queries have {known}\n"
     return texts

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LEAST = 10  # queries, for a split 8:1:1
 NEEDED = {"endpoint": "model", "model": "endpoint", "folds": "sets", "slot": "recompose"}
+NEEDED |= {"split": "sets"}
 
 
 def run(arguments: list[str]) -> None:
@@ -49,6 +50,10 @@ def run(arguments: list[str]) -> None:
     queries = [query for part in next(iter(folders.values())).values() for query in part]
     kinds = sorted(Counter(query.kind for query in queries).items())
     print("kinds     " + ", ".join(f"{kind} {count:,}" for kind, count in kinds))
+    if grouped := [query for query in queries if query.facets]:
+        several = sum(len(query.facets) > 1 for query in grouped)
+        facets = sum(len(query.facets) for query in grouped)
+        print(f"facets    {facets:,} of {len(grouped):,} queries, {several:,} with two or more")
     for line in added:
         print(line)
     if note:
@@ -98,6 +103,12 @@ def _check(args: Any) -> list[Path]:
             found="--writer alone",
             remedy="Add one of them, or leave out --writer.",
         )
+    if args.split is not None and args.folds is not None:
+        raise InputError(
+            expected="one way to split",
+            found=f"--split {args.split} and --folds {args.folds}",
+            remedy="Leave out one of them.",
+        )
     check_least({"--count": (args.count, LEAST)})
     out = Path(args.out)
     existing = sorted([*out.glob("*.jsonl"), *out.glob("fold_*/*.jsonl")])
@@ -136,7 +147,7 @@ def _make(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
 
 
 def _from_sets(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str]:
-    from r4t.data.queries import fold_sets, split_sets
+    from r4t.data.queries import fold_sets, official_sets, split_sets
     from r4t.data.readers import read_source
     from r4t.data.source import collect_sets, join_notes
 
@@ -150,6 +161,9 @@ def _from_sets(catalog: Catalog, args: Any) -> tuple[dict[str, Splits], str, str
             remedy="Name the source that the catalog was made from.",
         )
     origin, note = f"reference sets of {source.name}", join_notes(source.note, note)
+    if args.split is not None:
+        splits, kept_apart = official_sets(sets)
+        return {"": splits}, f"{origin}, official split", join_notes(note, kept_apart)
     if args.folds is None:
         return {"": split_sets(sets, args.seed)}, origin, note
     folds = fold_sets(sets, args.folds, args.seed)

@@ -59,6 +59,12 @@ def run(arguments: list[str]) -> None:
             found=f"no file at {options.overlay}",
             remedy="Correct the path.",
         )
+    if options.split is not None and (options.source is None or options.task != "wscr"):
+        raise InputError(
+            expected="--source and --task wscr with --split, which is that of the reference sets",
+            found=f"--split {options.split} without them",
+            remedy="Add them, or leave out --split.",
+        )
     steps = commands(options)
     begun = is_begun(options.run, options.source, options.seed)
     journal = Journal(Path(options.run) / JOURNAL, options.resume)
@@ -195,6 +201,7 @@ def commands(options: Namespace) -> list[list[str]]:
         queries += ["--wardrobe", options.task]
     else:
         queries += seed + (["--sets", options.source] if options.task == "wscr" else [])
+        queries += [] if options.split is None else ["--split", options.split]
     evaluate = ["evaluate", run, "--config", str(configs_folder() / "toy" / "6_evaluate.yaml")]
     if options.smoke:
         evaluate += ["--queries", "16", "--across_runs", "2"]

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from r4t.data.rows import json_lines
-from r4t.data.source import ReferenceSet
+from r4t.data.rows import json_lines, read_facets
+from r4t.data.source import SPLIT_NAMES, Facets, ReferenceSet, counted, join_notes
 from r4t.errors import InputError, nearest
 from r4t.support.chains import chained
 from r4t.support.files import write_text
@@ -31,12 +31,18 @@ class Query:
     text: str  # what the user asks for; not blank
     kind: str
     references: tuple[str, ...] = ()  # item ids of one plausible answer; none if unknown (OAR)
+    facets: Facets = ()  # gold groups of these, as of `ReferenceSet`; none if unknown
 
 
 def write_queries(folder: str | Path, splits: Mapping[str, Sequence[Query]]) -> None:
-    """Write each split to `folder/{split}.jsonl`, one query a line (UTF-8), whole or not at all."""
+    """Write each split to `folder/{split}.jsonl`, one query a line (UTF-8), whole or not at all.
+
+    A query without facets has no field for them.
+    """
     for split, queries in splits.items():
-        lines = [json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries]
+        rows = [asdict(query) for query in queries]
+        rows = [{n: row[n] for n in row if n != "facets" or row[n]} for row in rows]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         write_text(Path(folder) / f"{split}.jsonl", "".join(lines))
 
 
@@ -88,7 +94,9 @@ def _parse(row: dict[str, Any], place: str) -> Query:
             found=f"{json.dumps(row, ensure_ascii=False)[:80]} at {place}",
             remedy="Correct the line.",
         )
-    return Query(row["id"], row["text"], row.get("kind", ""), tuple(dict.fromkeys(references)))
+    distinct = tuple(dict.fromkeys(references))
+    facets = read_facets(row, distinct, place)
+    return Query(row["id"], row["text"], row.get("kind", ""), distinct, facets)
 
 
 def group_sets(sets: Sequence[ReferenceSet]) -> list[list[int]]:
@@ -142,7 +150,7 @@ def _deal(sets: Sequence[ReferenceSet], shares: Sequence[float], seed: int) -> l
 
 def _splits(sets: Sequence[ReferenceSet], *parts: list[int]) -> dict[str, list[Query]]:
     """Queries of three parts: train, val and test."""
-    queries = [Query(entry.id, entry.query, "set", entry.items) for entry in sets]
+    queries = [Query(entry.id, entry.query, "set", entry.items, entry.facets) for entry in sets]
     return {split: [queries[n] for n in part] for split, part in zip(SPLITS, parts, strict=True)}
 
 
@@ -164,6 +172,49 @@ def split_sets(
             remedy="Give, for example, 0.8, 0.1, 0.1.",
         )
     return _splits(sets, *_deal(sets, fractions, seed))
+
+
+def official_sets(sets: Sequence[ReferenceSet]) -> tuple[dict[str, list[Query]], str]:
+    """Reference sets → the train, val and test queries of the source itself, and what was left out.
+
+    The field ``split`` of a set's metadata names its split. As in ``split_sets``, no query and no item
+    set is in two splits; but test is whole, so that its numbers compare with published ones. So
+    of sets that must stay together only those of the last split among them are kept, and the
+    others are left out and counted.
+
+    Raises:
+        InputError: If a set has no split.
+
+    Examples:
+        >>> a = ReferenceSet("1", "Shoes", ("x",), {"split": "train"})
+        >>> b = ReferenceSet("2", "boots", ("y",), {"split": "dev"})
+        >>> c = ReferenceSet("3", "shoes", ("z",), {"split": "test"})
+        >>> splits, note = official_sets([a, b, c])
+        >>> {split: [query.id for query in splits[split]] for split in splits}
+        {'train': [], 'val': ['2'], 'test': ['3']}
+        >>> note
+        '1 train set with the query or the items of a val or test set left out'
+    """
+    names = [SPLIT_NAMES.get(str(entry.metadata.get("split")), "") for entry in sets]
+    lacking = [entry.id for entry, name in zip(sets, names) if not name]
+    if lacking:
+        raise InputError(
+            expected="the field 'split' in every reference set, for the official split",
+            found=f"none in set {lacking[0]!r} ({len(lacking)} of {len(sets)} sets lack it)",
+            remedy="Add it, or leave --split out for a random split.",
+        )
+    number = [SPLITS.index(name) for name in names]
+    kept: list[list[int]] = [[] for _ in SPLITS]
+    for group in group_sets(sets):
+        last = max(number[position] for position in group)
+        kept[last] += [position for position in group if number[position] == last]
+    dropped = [names.count(name) - len(part) for name, part in zip(SPLITS, kept)]
+    which = "with the query or the items of a"
+    note = join_notes(
+        counted(dropped[0], "train set", f"{which} val or test set"),
+        counted(dropped[1], "val set", f"{which} test set"),
+    )
+    return _splits(sets, *map(sorted, kept)), note
 
 
 def fold_sets(sets: Sequence[ReferenceSet], folds: int, seed: int) -> list[dict[str, list[Query]]]:

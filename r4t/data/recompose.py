@@ -109,7 +109,9 @@ def recompose(
                 continue
             query = recomposer.queries[base]
             name = next(n for i in itertools.count(1) if (n := f"{query.id}+{i}") not in ids)
-            recomposed.append(replace(query, id=name, kind=RECOMPOSED, references=items))
+            # Facets are of the set that people composed.
+            new = replace(query, id=name, kind=RECOMPOSED, references=items, facets=())
+            recomposed.append(new)
             ids.add(name)
             seen.add(frozenset(items))
             fruitful.append(base)

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from r4t.data.source import Facets
 from r4t.errors import InputError
 from r4t.support.files import utf8
 
@@ -117,6 +118,43 @@ def required(row: Any, name: str, kind: type[str] | type[list], place: str) -> A
             remedy="Correct or remove the entry.",
         )
     return value
+
+
+def read_facets(row: dict[str, Any], items: Container[str], place: str) -> Facets:
+    """Return the gold facets of a set: the field ``facets``, or none if there is no such field.
+
+    Raises:
+        InputError: If they are not lists of ids, one is empty, or one names none of the ``items``.
+
+    Examples:
+        >>> read_facets({"facets": [[7, "a"], ["a", "a"]]}, {"7", "a", "b"}, "line 1 of a.jsonl")
+        (('7', 'a'), ('a',))
+    """
+    value = row.get("facets")
+    lists = [] if value is None else value
+    shown = f"{json.dumps(value, ensure_ascii=False)[:80]} at {place}"
+    faulty = not isinstance(lists, list) or not all(isinstance(facet, list) for facet in lists)
+    named = [] if faulty else [[id_text(item) for item in facet] for facet in lists]
+    if faulty or not all(isinstance(item, str) for facet in named for item in facet):
+        raise InputError(
+            expected="a list of lists of item ids in the field 'facets'",
+            found=shown,
+            remedy="Correct it, or leave the field out.",
+        )
+    if not all(named):
+        raise InputError(
+            expected="at least one item in each of the facets",
+            found=f"an empty one in {shown}",
+            remedy="Remove it.",
+        )
+    unknown = [item for facet in named for item in facet if item not in items]
+    if unknown:
+        raise InputError(
+            expected="facets of the set's own items",
+            found=f"{unknown[0]!r} at {place}",
+            remedy="Add the item to the set, or remove it from the facet.",
+        )
+    return tuple(tuple(dict.fromkeys(facet)) for facet in named)
 
 
 def check_id(value: str, seen: Container[str], expected: str, place: str, field: str = "") -> None:

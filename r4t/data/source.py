@@ -8,6 +8,9 @@ from typing import Any
 from r4t.errors import InputError
 
 RESERVED = ("id", "text")
+Facets = tuple[tuple[str, ...], ...]  # groups of item ids
+# What sources call their splits → what they are called here.
+SPLIT_NAMES = {"train": "train", "val": "val", "dev": "val", "valid": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,17 @@ class Items:
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """One plausible answer to a query; equality ignores its metadata."""
+    """One plausible answer to a query; equality ignores its metadata.
+
+    Its *gold facets* are groups of its items that people drew: items of one facet say the same. An
+    item may be in several facets or in none.
+    """
 
     id: str  # distinct within a source
     query: str  # the set's own text, which the set answers; blank if it has none
     items: tuple[str, ...]  # ids in the order of the source
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    facets: Facets = ()  # no facet is empty; none if unknown
 
 
 @dataclass(frozen=True)
@@ -119,8 +127,8 @@ def collect_sets(
 ) -> tuple[list[ReferenceSet], str]:
     """Return the usable sets, and a note of what was left out.
 
-    Left out are repeats of an item within a set, items without an entry in ``ids``, sets without a
-    query (unless ``keep_without_query``) and sets without a known item.
+    Left out are repeats of an item within a set, items without an entry in ``ids`` (also of facets),
+    facets and sets without a known item, and sets without a query (unless ``keep_without_query``).
 
     Examples:
         >>> sets = [ReferenceSet("s", "beach", ("a", "a")), ReferenceSet("t", " ", ("a",))]
@@ -133,19 +141,23 @@ def collect_sets(
     stripped = [replace(entry, query=entry.query.strip()) for entry in sets]
     queried = [entry for entry in stripped if entry.query or keep_without_query]
     usable: list[ReferenceSet] = []
-    unknown = repeats = 0
+    unknown = repeats = lost = 0
     for entry in queried:
         distinct = list(dict.fromkeys(entry.items))
         items = tuple(item for item in distinct if item in ids)
         repeats += len(entry.items) - len(distinct)
         unknown += len(distinct) - len(items)
         if items:
-            usable.append(replace(entry, items=items))
+            known = [tuple(item for item in facet if item in ids) for facet in entry.facets]
+            facets = tuple(facet for facet in known if facet)
+            lost += len(known) - len(facets)
+            usable.append(replace(entry, items=items, facets=facets))
     to_items = f"to {'an item' if unknown == 1 else 'items'} without an entry"
     return usable, join_notes(
         counted(len(sets) - len(queried), "set", "without a query"),
         counted(len(queried) - len(usable), "set", "without a known item"),
         counted(unknown, "reference", to_items),
+        counted(lost, "facet", "without a known item"),
         counted(repeats, "repeat", "within a set"),
     )
 

@@ -91,7 +91,7 @@ class Deployed:
         sizes = (min(self.size, self.query_time.most(self.generator.set_size)), self.pool_size)
         generate = on_its_device(self.generator)
         sets = self.query_time.answer(generate, self.searcher, queries, vectors, *sizes)
-        return sets.extended(references=self.searcher.references(queries))
+        return sets.extended(**self.searcher.reference_fields(queries))
 
 
 @dataclass(frozen=True)

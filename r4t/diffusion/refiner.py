@@ -197,7 +197,7 @@ class RetrieverRefiner(RolloutModule, GeneratorModule):
             sets = searcher.retrieve(
                 query, directions, query_texts=texts, pool_size=pool_size, keys=keys
             )
-        return sets.extended(references=searcher.references(queries))
+        return sets.extended(**searcher.reference_fields(queries))
 
     def _update(self, rollout: SetRollout) -> dict[str, Tensor]:
         """Step the generator ``updates`` times on a rollout; return what to log."""

@@ -22,11 +22,11 @@ from r4t.metrics import ObjectiveMetric, objective_metrics
 from r4t.reward import Reward
 from r4t.run import Run
 from r4t.search import Retrieval, Searcher
-from r4t.sets import SetBatch
+from r4t.sets import ANSWERS, SetBatch
 from r4t.support.seeds import query_seed
 from r4t.training.learning_rate import RateSchedule, ScheduledModule
 
-SEEN = KNOWN | {"pool", "references", "query_texts"}  # fields of a generated set
+SEEN = KNOWN | ANSWERS | {"pool", "query_texts"}  # fields of a generated set
 GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -228,4 +228,4 @@ def generated_sets(
     sets = searcher.retrieve(
         vectors, directions, query_texts=texts, pool_size=pool_size, merge=query_time.merge
     )
-    return sets.extended(references=searcher.references(queries))
+    return sets.extended(**searcher.reference_fields(queries))

@@ -1,6 +1,6 @@
 """Test queries → their references, facets and subtopics, and the measures that need these."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,13 +11,15 @@ from r4t.errors import InputError
 from r4t.evaluation import measures, subtopics
 from r4t.evaluation.results import ITEMS, Values, listed
 from r4t.search import Searcher
-from r4t.sets import SetBatch, pad_rows
+from r4t.sets import SetBatch, facet_members, pad_rows
 
 SUBTOPIC_FIELD = "category"
 
 
 class GroundTruth:
-    """References, latent facets and subtopics of queries.
+    """References, facets and subtopics of queries.
+
+    Facets are latent ones, or the gold facets of the queries' references.
 
     Args:
         searcher: Whose catalog holds the reference items.
@@ -43,8 +45,9 @@ class GroundTruth:
         self.left_out: dict[str, str] = {}
         self._searcher, self._facets = searcher, facets
         self._referenced = any(query.references for query in queries)
+        self._is_gold = facets is None and any(query.facets for query in queries)
         self._codes: Tensor | None = None
-        if self._referenced and facets is None:
+        if self._referenced and facets is None and not self._is_gold:
             try:
                 self._codes = searcher.catalog.codes(subtopic_field or SUBTOPIC_FIELD)[0]  # (N,)
             except InputError as error:
@@ -59,9 +62,12 @@ class GroundTruth:
         """Return the fields that every method's sets for these queries carry."""
         catalog = self._searcher.catalog
         rows = [catalog.rows(query.references) for query in queries]
+        members = [query.references for query in queries]
+        facets = [query.facets for query in queries]
         return {
             "query_texts": [query.text for query in queries],
             "references": pad_rows(rows) if self._referenced else None,
+            "facets": facet_members(members, facets) if self._is_gold else None,
             "catalog": catalog,
             "popularity": self._searcher.popularity,
             "bank": self._searcher.bank,
@@ -89,9 +95,11 @@ class GroundTruth:
             scores = measures.of_items(sets)
             if fits is not None and facets is not None:
                 scores |= measures.of_facets(sets, fits, facets.slots)
+            if self._is_gold:
+                scores |= measures.of_gold_facets(sets)
             if by_subtopics is not None:
                 scores |= by_subtopics(sets.items)
-            if fits is not None:  # slots are the subtopics: subtopic recall is facet recall
+            if fits is not None or self._is_gold:  # subtopic recall is facet recall
                 scores.pop(subtopics.SUBTOPIC_RECALL, None)
             return {ITEMS + name: listed(values) for name, values in scores.items()}
 
@@ -100,7 +108,9 @@ class GroundTruth:
     def _subtopics(self, items: SetBatch, fits: Tensor | None) -> subtopics.Subtopics | None:
         """Return the judge of lists by subtopics, if these are known."""
         if fits is not None and self._facets is not None:
-            relevant = subtopics.of_fits(fits, self._facets.slots)
+            relevant: Sequence[Mapping[int, Any]] = subtopics.of_fits(fits, self._facets.slots)
+        elif items.facets is not None and items.references is not None:
+            relevant = subtopics.of_gold(items.references, items.facets)
         elif self._codes is not None and items.references is not None:
             relevant = subtopics.of_references(items.references, self._codes)
         else:

@@ -43,11 +43,15 @@ def _pooled_references(sets: SetBatch) -> tuple[Tensor, Tensor]:
     references, pool = sets.references, sets.pool
     if references is None or pool is None:
         raise TypeError("recall and hit read 'references' and 'pool' of the SetBatch")
-    present = references >= 0
-    pooled = torch.zeros_like(present)
-    for column, reference in enumerate(references.T):  # (B, R, P) at once could be large
-        pooled[:, column] = (pool == reference.unsqueeze(1)).any(-1)
-    return present, present & pooled
+    return references >= 0, _found(references, pool)
+
+
+def _found(references: Tensor, rows: Tensor) -> Tensor:
+    """(B, R) bool: which references are among the listed rows (B, M)."""
+    found = torch.zeros_like(references, dtype=torch.bool)
+    for column, reference in enumerate(references.T):  # (B, R, M) at once could be large
+        found[:, column] = (rows == reference.unsqueeze(1)).any(-1)
+    return found & (references >= 0)
 
 
 def vendi_across_runs(runs: Sequence[SetBatch]) -> Tensor:
@@ -119,6 +123,45 @@ def of_facets(sets: SetBatch, fits: Tensor, slots: Tensor) -> dict[str, Tensor]:
             scores[f"{name}facet recall"] = facet_recall(rows, fits, slots)
             scores[f"{name}fit precision"] = fit_precision(rows, fits)
     return scores
+
+
+def of_gold_facets(sets: SetBatch) -> dict[str, Tensor]:
+    """``gold_facet_recall`` of the k items and, if there is one, of the pool."""
+    scores = {"facet recall": gold_facet_recall(sets)}
+    if sets.pool is not None:
+        scores["pool facet recall"] = gold_facet_recall(sets, sets.pool)
+    return scores
+
+
+def gold_facet_recall(sets: SetBatch, rows: Tensor | None = None) -> Tensor:
+    """Share (B,) of the query's gold facets of which a list holds a reference item.
+
+    This is subtopic recall with the facets of the reference set as subtopics. References in no facet
+    do not count. NaN for queries without facets.
+
+    Args:
+        sets: With ``references`` (B, R) and their ``facets`` (B, R, F).
+        rows: (B, M) catalog rows, −1 for padding; by default the items of the sets.
+
+    Examples:
+        Items 3 and 4 say the same, 5 something else; 4 says that, too.
+
+        >>> sets = SetBatch(
+        ...     query=torch.ones(2, 1),
+        ...     items=torch.tensor([[3, 9], [4, 9]]),
+        ...     item_embeddings=torch.ones(2, 2, 1),
+        ...     mask=torch.ones(2, 2, dtype=torch.bool),
+        ...     references=torch.tensor([[3, 4, 5]] * 2),
+        ...     facets=torch.tensor([[[1, 0], [1, 1], [0, 1]]] * 2).bool(),
+        ... )
+        >>> gold_facet_recall(sets).tolist()
+        [0.5, 1.0]
+    """
+    if sets.references is None or sets.facets is None:
+        raise TypeError("gold facet recall reads 'references' and 'facets' of the SetBatch")
+    found = _found(sets.references, sets.items if rows is None else rows)
+    hit = (sets.facets & found.unsqueeze(-1)).any(1)  # (B, F)
+    return hit.sum(-1).double() / sets.facets.any(1).sum(-1)
 
 
 def facet_recall(rows: Tensor, fits: Tensor, slots: Tensor) -> Tensor:

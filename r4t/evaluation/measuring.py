@@ -294,7 +294,7 @@ def _across_runs(
 
 
 def values_of(score: Score, sets: SetBatch) -> Values:
-    """Return B values; None if the sets lack what the score needs, or a query has no references."""
+    """Return B values; None if the sets, or the references of a query, lack what the score needs."""
     return listed(_scored(score, sets, {})[0])
 
 
@@ -304,7 +304,7 @@ def _scored(
     """Return scores (B,) and reasons for them; ``components`` holds the scores before this one.
 
     Scores are NaN if the sets lack what the score needs, and for queries without the references
-    that it needs.
+    or facets that it needs.
     """
     composed = getattr(score, "from_components", lambda _: None)(components)
     if composed is not None:
@@ -312,9 +312,13 @@ def _scored(
     values, reasons = _none(sets)
     if not getattr(score, "accepts", lambda _: True)(sets):
         return values, reasons
-    rows = torch.arange(len(sets))
-    if "references" in getattr(score, "needs", ()) and sets.references is not None:
-        rows = (sets.references >= 0).any(-1).nonzero().flatten().cpu()
+    answerable = torch.ones(len(sets), dtype=torch.bool)
+    needs = getattr(score, "needs", ())
+    if "references" in needs and sets.references is not None:
+        answerable &= (sets.references >= 0).any(-1).cpu()
+    if "facets" in needs and sets.facets is not None:
+        answerable &= sets.facets.flatten(1).any(1).cpu()
+    rows = answerable.nonzero().flatten()
     if len(rows):
         chosen = sets if len(rows) == len(sets) else sets.select(rows)
         values[rows] = score(chosen).double().cpu()

@@ -22,13 +22,14 @@ class Subtopics:
     """The relevant items of B queries with their subtopics, ready to judge lists of k items.
 
     * α-nDCG@k (Clarke et al. 2008): the gain of an item is ``(1 − α)^r``, if r items before it have
-      its subtopic, divided by ``log2(1 + rank)``; the sum of gains is divided by that of the best
-      list, found greedily.
+      its subtopic, divided by ``log2(1 + rank)``; for an item with several subtopics, the sum over
+      these. The sum of gains is divided by that of the best list, found greedily.
     * Subtopic recall@k (Zhai et al. 2003): share of the query's subtopics for which the list holds
       a relevant item.
 
     Args:
-        relevant: For each of B queries, catalog row → subtopic of its relevant items.
+        relevant: For each of B queries, catalog row → subtopic of its relevant items, or a tuple of
+            subtopics.
         depth: k, 1 … 20.
         alpha: α, 0 … 1: the share of its gain that an item loses if its subtopic was answered before.
 
@@ -68,7 +69,8 @@ class Subtopics:
         judged = [
             ir_measures.Qrel(str(query), str(row), 1, str(subtopic))
             for query, items in enumerate(relevant)
-            for row, subtopic in items.items()
+            for row, of_row in items.items()
+            for subtopic in (of_row if isinstance(of_row, tuple) else (of_row,))
         ]
         # ir-measures warns on stderr about queries with one subtopic each, as if by mistake.
         with contextlib.redirect_stderr(io.StringIO()):
@@ -124,3 +126,19 @@ def of_fits(fits: Tensor, slots: Tensor) -> list[dict[int, str]]:
     kinds = slots.tolist()
     rows = [fit.nonzero().flatten().tolist() for fit in fits]
     return [{row: f"slot {kinds[row]}" for row in fitting} for fitting in rows]
+
+
+def of_gold(references: Tensor, facets: Tensor) -> list[dict[int, tuple[int, ...]]]:
+    """Reference items with their gold facets as subtopics; those in no facet are not relevant.
+
+    Takes (B, R) catalog rows, −1 for padding, and (B, R, F) bool, which are in which facet.
+
+    Examples:
+        >>> of_gold(torch.tensor([[8, 9]]), torch.tensor([[[True, True], [False, False]]]))
+        [{8: (0, 1)}]
+    """
+    members: list[dict[int, tuple[int, ...]]] = [{} for _ in range(len(references))]
+    for query, place, facet in facets.nonzero().tolist():
+        row = int(references[query, place])
+        members[query][row] = (*members[query].get(row, ()), facet)
+    return members

@@ -97,7 +97,8 @@ class Reading:
 
 def caches(lm: PreTrainedModel) -> bool:
     """Whether a model reads on from a cache of keys and values, as its mode and settings allow."""
-    known = bool(lm._supports_default_dynamic_cache())
+    supports: Any = lm._supports_default_dynamic_cache
+    known = bool(supports())
     return known and not (lm.training and lm.is_gradient_checkpointing)
 
 

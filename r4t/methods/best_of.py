@@ -11,7 +11,7 @@ from r4t.errors import InputError
 from r4t.methods.language import LanguageMethod
 from r4t.methods.method import references_of
 from r4t.reward import Reward
-from r4t.sets import SetBatch
+from r4t.sets import ANSWERS, SetBatch
 
 
 @dataclass
@@ -41,7 +41,7 @@ class BestOf:
     draws: int | None = None
 
     def __post_init__(self) -> None:
-        if "references" in self.reward.deciding_needs and not self.oracle:
+        if self.reward.deciding_needs & ANSWERS and not self.oracle:
             raise InputError(
                 expected=f"objectives that choose for {self.name} without the references, which are "
                 "the answers",
@@ -55,8 +55,9 @@ class BestOf:
         sets = self.method.sets(queries, vectors, draws)
         scored = sets
         if self.oracle:
-            rows = references_of(self.name, queries, self.method.searcher)
-            scored = sets.extended(references=rows.repeat_interleave(self.samples, 0))
+            references_of(self.name, queries, self.method.searcher)  # refuses queries without
+            repeated = [query for query in queries for _ in range(self.samples)]
+            scored = sets.extended(**self.method.searcher.reference_fields(repeated))
         scores = self.reward.score(scored).nan_to_num(nan=-torch.inf)
         best = scores.view(len(queries), self.samples).argmax(1)
         return sets.select(torch.arange(len(queries)) * self.samples + best)

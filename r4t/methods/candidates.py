@@ -75,7 +75,7 @@ class Teachers:
         repeated = [query for query in queries for _ in self.keys]
         scored = sets.extended(
             query_texts=[query.text for query in repeated],
-            references=self.searcher.references(repeated),
+            **self.searcher.reference_fields(repeated),
             pool=None if self.pool_size is None else sets.pool,
             texts=None if any(answer.texts is None for answer in answers) else sets.texts,
         )

@@ -31,7 +31,7 @@ from r4t.report.evaluation import Evaluation
 from r4t.report.headroom import CURRENT
 from r4t.reward import Reward, query_free_share
 from r4t.search import Searcher
-from r4t.sets import SetBatch
+from r4t.sets import ANSWERS, SetBatch
 from r4t.support.progress import progress
 from r4t.support.seeds import query_seed
 
@@ -87,21 +87,24 @@ def measure_agreement(
         for n, table in scored.items()
         if n not in scores.left_out  # perhaps after some batches
     }
-    reads = {n for n, each in scores.objectives.items() if "references" in each.needs}
+    rows = {n: row for n, row in rows.items() if row.methods}
+    reads = {n for n, each in scores.objectives.items() if each.needs & ANSWERS}
     return Agreement(
         truth=name,
         queries=len(queries),
         methods=[method.name for method in methods],
         drawn=drawn,
         lists=listing.name,
-        rows={n: row for n, row in rows.items() if row.methods},
-        excluded=sorted(reads & rows.keys()) if name == RECALL else [],
+        rows=rows,
+        excluded=sorted(reads & rows.keys()) if context.truth is None else [],
         left_out=left_out | scores.left_out,
     )
 
 
 def known_truth(context: MethodContext, reward: Reward) -> tuple[str, Truth]:
     """Return the best truth about the context's queries: facets, references or a judge.
+
+    Facets are the latent ones of a benchmark, or gold facets of the references.
 
     Raises:
         InputError: If there is none of them.
@@ -114,6 +117,8 @@ def known_truth(context: MethodContext, reward: Reward) -> tuple[str, Truth]:
             return measures.facet_recall(returned(sets, searcher).items, fits, facets.slots)
 
         return FACETS, facet_recall
+    if any(query.facets for query in context.queries):
+        return FACETS, lambda _, sets: measures.gold_facet_recall(returned(sets, searcher))
     if any(query.references for query in context.queries):
         return RECALL, lambda _, sets: measures.pool_recall(sets)
     judges = [(name, each) for name, each in reward.objectives.items() if each.costly]
@@ -155,9 +160,8 @@ def _answers(
     """Return a method's sets with all that is known about their queries."""
     texts = [query.text for query in queries]
     sets = method(queries, searcher.encode_queries(texts), draw=draw)
-    references = searcher.references(queries)
     shared = {"catalog": searcher.catalog, "popularity": searcher.popularity, "bank": searcher.bank}
-    return sets.extended(query_texts=texts, references=references, **shared)
+    return sets.extended(query_texts=texts, **searcher.reference_fields(queries), **shared)
 
 
 def _measure(
@@ -216,7 +220,7 @@ def _given_all(
     sets = _answers(method, queries, searcher)
     for row in range(len(queries)):
         own = sets.select(torch.full((len(queries),), row))
-        fields = {name: getattr(own, name) for name in ("query", "query_texts", "references")}
+        fields = {name: getattr(own, name) for name in ("query", "query_texts", *ANSWERS)}
         yield sets.extended(**fields)
 
 

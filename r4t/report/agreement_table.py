@@ -116,9 +116,11 @@ def notes(agreed: Agreement) -> list[str]:
         "± is half the width of a 95 % bootstrap interval over queries.",
     ]
     if agreed.excluded:
+        one = len(agreed.excluded) == 1
         lines.append(
-            f"{', '.join(agreed.excluded)} reads the references that all are compared with here. If "
-            "the training queries have references, it is the reward to use."
+            f"{' and '.join(agreed.excluded)} read{'s' * one} the references that all are compared with "
+            f"here. If the training queries have references, "
+            f"{'it is the reward' if one else 'they are the rewards'} to use."
         )
     lines += [f"Left out: {name}. {reason}" for name, reason in agreed.left_out.items()]
     return [*lines, agreed.sentence()]

@@ -24,6 +24,7 @@ from r4t.report.stale_teacher import tuned_since
 from r4t.reward import Reward
 from r4t.run import RUN_FILE, Run
 from r4t.search import Searcher
+from r4t.sets import ANSWERS
 from r4t.support.fingerprints import to_plain
 from r4t.support.progress import progress
 
@@ -48,6 +49,7 @@ class Evaluation:
             named.
         across_runs: Runs N of the paper's Vendi across runs; 0 for none.
         subtopic_field: Metadata column whose values are subtopics of the references.
+        least_facets: Measure only queries with at least this many gold facets; 0 for all queries.
         batch_size: Queries per call.
         latency_batches: Batch sizes to time; empty for no timing.
         latency_calls: Timed calls per batch size.
@@ -76,9 +78,11 @@ class Evaluation:
     queries: int | None = None
     out: str | None = None
     distinct_by: str = BY_DEFAULT
+    least_facets: int = 0
 
     def __post_init__(self) -> None:
-        check_least({"queries": (1 if self.queries is None else self.queries, 1)})
+        least = {"queries": (1 if self.queries is None else self.queries, 1)}
+        check_least(least | {"least_facets": (self.least_facets, 0)})
         self.plan(Lineup([]))  # checks the other numbers
 
     @property
@@ -103,9 +107,9 @@ class Evaluation:
             InputError: If a name is unknown, or an objective reads references.
         """
         reward = Reward(self.weights, self.objectives)
-        if "references" in reward.deciding_needs:
+        if reward.deciding_needs & ANSWERS:
             weighted = reward.weighted_objectives
-            readers = [name for name in weighted if "references" in weighted[name].needs]
+            readers = [name for name in weighted if weighted[name].needs & ANSWERS]
             raise InputError(
                 expected="a composite that chooses without the references, which are the answers",
                 found=f"{readers} among its weights",
@@ -114,7 +118,11 @@ class Evaluation:
         return reward
 
     def test_queries(self, run: Run, searcher: Searcher, console: Console) -> list[Query]:
-        """Return the queries of the split that have a word the encoder knows."""
+        """Return the queries of the split that have a word the encoder knows, and enough facets.
+
+        Raises:
+            InputError: If no query has as many facets as ``least_facets``.
+        """
         queries, unknown = searcher.searchable(run.read_queries(self.split))
         if unknown:
             console.print(
@@ -122,7 +130,23 @@ class Evaluation:
                 f"every method: the encoder knows none of their words "
                 f"({', '.join(query.text for query in unknown[:3])} …)"
             )
-        return queries[: self.queries]
+        return self._with_facets(queries, console)[: self.queries]
+
+    def _with_facets(self, queries: list[Query], console: Console) -> list[Query]:
+        """Return the queries with at least ``least_facets`` gold facets, and print how many have fewer."""
+        enough = [query for query in queries if len(query.facets) >= self.least_facets]
+        if queries and not enough:
+            raise InputError(
+                expected=f"queries with at least {self.least_facets} gold facets (least_facets)",
+                found=f"none among {len(queries)} {self.split} queries of {self.run}",
+                remedy="Leave least_facets out, or make the queries from sets with facets.",
+            )
+        if len(enough) < len(queries):
+            console.print(
+                f"Skipped {len(queries) - len(enough)} of {len(queries)} {self.split} queries for every "
+                f"method: they have fewer than {self.least_facets} gold facets"
+            )
+        return enough
 
     def measure(self, options: MethodOptions, console: Console) -> Results:
         """Run every method on every query; write each set to ``sets.jsonl``.
@@ -195,6 +219,7 @@ class Evaluation:
             **{name: getattr(self, name) for name in settings},
             **{name: getattr(options, name) for name in of_methods},
             **({} if context.judge is None else {"judge": to_plain(context.judge)}),
+            **({"least_facets": self.least_facets} if self.least_facets else {}),
             "run": str(run.folder),
             "objectives": {name: to_plain(objective) for name, objective in objectives.items()},
             "queries_limit": self.queries,

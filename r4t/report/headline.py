@@ -20,15 +20,17 @@ def differences(results: Results) -> list[Difference]:
     tuned = [(FOLM, ZERO_SHOT), (DIFFUSION, ZERO_SHOT)]
     recall = [(first, second) for first in (FOLM, DIFFUSION, REFINED) for second in BASELINES]
     refined = [(REFINED, name) for name in (*PLAIN, *GRADED, FOLM, STUDENT)]
+    facets = [*tuned, *refined]
     if FOLM not in results.values and DIFFUSION not in results.values:
         recall = [(first, BASELINES[0]) for first in BASELINES[1:]]
+        facets = refined if REFINED in results.values else recall
     chosen = [(f"{name}{CHOICE}", f"{FOLM}{CHOICE}") for name in (DIFFUSION, STUDENT)]
     distilled = [(DIFFUSION, FOLM), (STUDENT, FOLM)]
     pairs = {
         COMPOSITE: [(FOLM, "Best-of-"), ("Best-of-", ZERO_SHOT), *distilled, *chosen],
         "directions/distinctness": tuned,
         "items/vendi": [*tuned, *refined],
-        "items/facet recall": [*tuned, *refined],
+        "items/facet recall": facets,
         "items/pool facet recall": tuned,
         "items/fit precision": [*tuned, *refined],
         "items/exposure": [*tuned, *refined],

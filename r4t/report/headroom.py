@@ -169,7 +169,7 @@ def _as_fanout(method: Method, queries: list[Query], searcher: Searcher) -> SetB
     """Return a method's sets; if it has no directions, its items are the directions."""
     texts = [query.text for query in queries]
     sets = method(queries, searcher.encode_queries(texts))
-    sets = sets.extended(query_texts=texts, references=searcher.references(queries))
+    sets = sets.extended(query_texts=texts, **searcher.reference_fields(queries))
     if sets.directions is None:
         sets = sets.extended(directions=sets.item_embeddings)
     return sets

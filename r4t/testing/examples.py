@@ -55,9 +55,9 @@ def example_sets(
     """Draw four queries with every optional field, to score in a test.
 
     The first has k distinct members; the second none; the third one; the fourth a missing member,
-    one item twice, and an item without a price. The catalog has 50 items with the columns
-    ``category`` (shirt, shoe or hat; missing for some), ``color`` (seven), ``price`` (0 to 24.5; one
-    is missing) and ``tags`` (lists).
+    one item twice, and an item without a price. Each reference is in one or two of up to three facets.
+    The catalog has 50 items with the columns ``category`` (shirt, shoe or hat; missing for some),
+    ``color`` (seven), ``price`` (0 to 24.5; one is missing) and ``tags`` (lists).
 
     Args:
         seed: Seed of the random draws.
@@ -83,7 +83,7 @@ def example_sets(
 
     catalog = ExampleCatalog(_columns(columns or {}), draw(ITEMS, width))
     orders = [torch.randperm(ITEMS - 1, generator=generator).tolist() for _ in QUERIES]
-    one, two, three, four = orders
+    one, _, three, four = orders
     none = [-1] * members
     no_price = ITEMS - 1
     repeat = [four[0], -1, *four[2 : members - 2], four[0], no_price]
@@ -99,12 +99,25 @@ def example_sets(
         texts=[_repeated(TEXTS, members), [], ["", "boots"], _repeated("abcde", members)],
         pool=take_turns(rankings, POOL),
         rankings=rankings,
-        references=pad_rows([[*one[:2], one[-1]], two[-2:], three[:1], [four[0], *four[-2:]]]),
+        **_references(orders),
         query_texts=list(QUERIES),
         catalog=catalog,
         popularity=Popularity(torch.arange(ITEMS) % 11, 10),
         bank=draw(BANK, width),
     )
+
+
+def _references(orders: Sequence[list[int]]) -> dict[str, Tensor]:
+    """Choose references of each query, some of them members, and their facets.
+
+    The first two are in one facet, the second also in one of its own, and the third is in another.
+    """
+    one, two, three, four = orders
+    references = pad_rows([[*one[:2], one[-1]], two[-2:], three[:1], [four[0], *four[-2:]]])
+    facets = torch.zeros(*references.shape, 3, dtype=torch.bool)
+    for place, own in enumerate([[0], [0, 1], [2]]):
+        facets[:, place, own] = (references[:, place] >= 0).unsqueeze(1)
+    return {"references": references, "facets": facets}
 
 
 def _rankings(items: Tensor, orders: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def test_the_brief_help_of_evaluate_leaves_nothing_out(screen):
             "queries",
             {
                 "Input": ["CATALOG"],
-                "Output": ["--out", "--overwrite", "--count", "--folds", "--seed"],
+                "Output": ["--out", "--overwrite", "--count", "--folds", "--split", "--seed"],
                 "Source of the queries, if not the catalog's phrases": [
                     *("--sets", "--wardrobe", "--endpoint", "--model")
                 ],

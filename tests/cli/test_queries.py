@@ -231,3 +231,27 @@ def test_a_local_model_adds_training_queries(shop, tmp_path, capsys):
     )
     with pytest.raises(InputError, match=message):
         verb.run([words[0], "--out", str(tmp_path / "q2"), *writer])
+
+
+def test_the_official_split_and_facets_are_counted(shop, tmp_path, capsys):
+    rows = [
+        {"id": f"s{n}", "query": f"hat {n // 2}", "items": [f"i{n}", f"i{n + 1}"]}
+        | {"facets": [[f"i{n}"], [f"i{n + 1}"]][: 1 + n % 2]}
+        | {"split": ("train", "dev", "test")[min(n // 3, 2)]}
+        for n in range(9)
+    ]
+    (shop / "sets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = ["--out", str(tmp_path / "q"), "--sets", str(shop), "--split", "official"]
+    verb.run([str(tmp_path / "catalog"), *out])
+    printed = capsys.readouterr().out
+    # Pairs share a text: 2 (train) with 3 (val); 5 (val) with 4 (val).
+    assert "reference sets of shop, official split)" in printed
+    assert "splits    train 2, val 3, test 3" in printed
+    assert "facets    12 of 8 queries, 4 with two or more" in printed
+    assert "left out  1 train set with the query or the items of a val or test set" in printed
+    assert [query.id for query in read_queries(tmp_path / "q", "test")] == ["s6", "s7", "s8"]
+    assert read_queries(tmp_path / "q", "test")[1].facets == (("i7",), ("i8",))
+    with pytest.raises(InputError, match=r"found --split official and --folds 5\. Leave out one"):
+        verb.run([str(tmp_path / "catalog"), *out, "--folds", "5", "--overwrite"])
+    with pytest.raises(InputError, match=r"--sets with --split, but found --split alone"):
+        verb.run([str(tmp_path / "catalog"), "--out", "x", "--split", "official"])

@@ -112,3 +112,11 @@ def test_a_step_with_other_settings_or_configs_is_made_again(called, tmp_path):
     run(["--run", "run", "--overlay", "mine.yaml", "--resume"])
     # What is made of them, too.
     assert [command[0] for command in calls] == STEPS[2:]
+
+
+def test_the_split_of_the_source():
+    words = ["--run", "x", "--task", "wscr", "--source", "folder", "--split", "official"]
+    steps = commands(verb_parser("quickstart").parse_args(words))
+    assert steps[1][-4:] == ["--sets", "folder", "--split", "official"]
+    with pytest.raises(InputError, match=r"--source and --task wscr with --split, .* Add them"):
+        run(["--source", "folder", "--split", "official"])

@@ -1,5 +1,9 @@
 """r4t.data.queries: splits without leaks, the same for the same seed, nothing lost."""
 
+import json
+import random
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +14,7 @@ from r4t.data.queries import (
     cluster_queries,
     fold_sets,
     group_sets,
+    official_sets,
     read_queries,
     split_sets,
     write_queries,
@@ -112,8 +117,11 @@ def test_write_and_read(tmp_path):
         Query("1", 'boho "fête"\u2028 style', "aesthetic"),
         Query("2", "hats", "set", ("a", "b")),
     ]
+    queries.append(Query("3", "caps", "set", ("a", "b"), (("a",), ("b", "a"))))
     write_queries(tmp_path / "q", {"train": queries, "test": queries[:1]})
     assert read_queries(tmp_path / "q", "train") == queries
+    rows = [json.loads(line) for line in (tmp_path / "q" / "train.jsonl").open(encoding="utf-8")]
+    assert ["facets" in row for row in rows] == [False, False, True]
     assert read_queries(tmp_path / "q", "test") == queries[:1]
 
 
@@ -186,3 +194,71 @@ def test_faulty_folders_and_queries(tmp_path):
         split_sets([], 0, (0.8, 0.1, 0.2))
     with pytest.raises(InputError, match=r"at least 3 folds .* found 2\. Ask"):
         fold_sets([], 2, 0)
+
+
+def test_splits_and_folds_keep_facets():
+    sets = [
+        ReferenceSet(f"{n}", f"query {n}", ("a", f"i{n}"), {}, (("a",), (f"i{n}", "a")))
+        for n in range(20)
+    ]
+    facets = {entry.id: entry.facets for entry in sets}
+    for splits in (split_sets(sets, 0), *fold_sets(sets, 4, 0)):
+        queries = [query for part in splits.values() for query in part]
+        assert {query.id: query.facets for query in queries} == facets
+
+
+def test_facets_are_of_the_references(tmp_path):
+    line = '{"id": "1", "text": "x", "references": ["a"], "facets": [["a"], ["b"]]}'
+    (tmp_path / "val.jsonl").write_text(line)
+    with pytest.raises(
+        InputError, match=r"the set's own items, but found 'b' at line 1 of .*\. Add"
+    ):
+        read_queries(tmp_path, "val")
+
+
+def official(*rows):
+    return [ReferenceSet(name, text, tuple(items), {"split": s}) for name, text, items, s in rows]
+
+
+def test_the_official_split_keeps_the_later_of_equal_sets():
+    sets = official(
+        ("1", "Hats", "a", "train"), ("2", "boots", "bc", "train"), ("3", "hats!", "d", "dev"),
+        ("4", "rings", "cb", "test"), ("5", "hats", "e", "val"), ("6", "belts", "f", "train"),
+        ("7", "Rings", "g", "valid"), ("8", "rings", "h", "test"),
+    )  # fmt: skip
+    splits, note = official_sets(sets)
+    # 1 has the query of 3; 2 has the items of 4, whose query 7 has. 3 and 5 are both of val.
+    assert {s: [q.id for q in part] for s, part in splits.items()} == {
+        "train": ["6"], "val": ["3", "5"], "test": ["4", "8"],
+    }  # fmt: skip
+    assert note == (
+        "2 train sets with the query or the items of a val or test set left out; "
+        "1 val set with the query or the items of a test set left out"
+    )
+
+
+@given(sets_of, st.integers(0, 100))
+def test_the_official_test_split_is_whole_and_nothing_leaks(sets, seed):
+    drawn = random.Random(seed)
+    named = [replace(e, metadata={"split": drawn.choice(("train", "dev", "test"))}) for e in sets]
+    splits, _ = official_sets(named)
+    asked = {e.id for e in named if e.metadata["split"] == "test"}
+    assert {query.id for query in splits["test"]} == asked
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        seen = set().union(*map(keys, splits[other])) if splits[other] else set()
+        assert not any(keys(query) & seen for query in splits[one])
+    # Each set that is left out is connected with one of a later split, by a slow search.
+    kept = {query.id for part in splits.values() for query in part}
+    order = {"train": 0, "dev": 1, "test": 2}
+    for group in group_sets(named):
+        ranks = [order[named[n].metadata["split"]] for n in group]
+        assert [named[n].id in kept for n in group] == [rank == max(ranks) for rank in ranks]
+
+
+def test_sets_without_a_split_have_no_official_one():
+    sets = [*official(("1", "hats", "a", "train")), ReferenceSet("2", "boots", ("b",))]
+    with pytest.raises(
+        InputError,
+        match=r"the field 'split' in every .* found none in set '2' \(1 of 2 sets lack it\)\. Add",
+    ):
+        official_sets(sets)

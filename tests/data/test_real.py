@@ -1,16 +1,19 @@
 """The readers on the real sets, if available: the counts of their description."""
 
 import pytest
+from rich.console import Console
 
 from benchmarks.models import MINILM
 from r4t.cli import catalog as catalog_verb
 from r4t.cli import queries as queries_verb
-from r4t.data.queries import split_sets
+from r4t.data.queries import official_sets, split_sets
 from r4t.data.readers import read_source
 from r4t.encoder import LsaEncoder
 from r4t.errors import InputError
 from r4t.geometry import vendi
 from r4t.index import TorchIndex
+from r4t.methods.lineup import MethodOptions
+from r4t.report.evaluation import Evaluation
 from r4t.run import Run
 from r4t.support.text import normalize_text
 
@@ -22,6 +25,7 @@ from r4t.support.text import normalize_text
         ("bundles/electronic", 3499, 1750, ""),
         ("playlists", 19232, 250, ""),
         ("recipes", 1530, 376, ""),
+        ("perspectrum", 11112, 907, ""),
     ],
 )
 def test_counts_of_the_description(shared_data, name, items, sets, note):
@@ -50,6 +54,7 @@ def recall_and_hit(references, pools):
         ("bundles/electronic", ["category", "categories"]),
         ("playlists", ["title", "artists", "album"]),
         ("recipes", []),
+        ("perspectrum", ["source"]),
     ],
 )
 def test_metadata_of_items(shared_data, name, columns):
@@ -63,6 +68,54 @@ def test_metadata_of_sets(shared_data):
     assert recipe.metadata == {"tags": ["swiss", "pork", "potato", "pasta"]}
     playlist = read_source(shared_data / "playlists").sets[0]
     assert (playlist.metadata["name"], len(playlist.metadata)) == ("2010s Hits", 2)
+
+
+def test_the_official_split_of_perspectrum(shared_data):
+    sets = read_source(shared_data / "perspectrum").sets
+    of_split = {
+        split: [entry for entry in sets if entry.metadata["split"] == split]
+        for split in ("train", "dev", "test")
+    }
+    assert {split: len(part) for split, part in of_split.items()} == {
+        "train": 541, "dev": 139, "test": 227,
+    }  # fmt: skip
+    clusters = {split: sum(len(e.facets) for e in part) for split, part in of_split.items()}
+    assert clusters == {"train": 2977, "dev": 914, "test": 1204}
+    several = {s: sum(len(e.facets) > 1 for e in part) for s, part in of_split.items()}
+    assert several == {"train": 482, "dev": 119, "test": 200}
+    # Four texts and 27 item sets are in two splits.
+    splits, note = official_sets(sets)
+    assert [len(splits[name]) for name in ("train", "val", "test")] == [518, 131, 227]
+    assert note.startswith("23 train sets with the query or the items of a val or test set")
+    assert "; 8 val sets with" in note
+
+
+def test_facet_recall_of_perspectrum(shared_data, tmp_path):
+    """No fan-out with LSA, against plain loops; configs/data/perspectrum.yaml has the commands."""
+    source, catalog = str(shared_data / "perspectrum"), str(tmp_path / "catalog")
+    catalog_verb.run([source, "--out", catalog])
+    made = [catalog, "--out", str(tmp_path / "queries"), "--sets", source, "--split", "official"]
+    queries_verb.run(made)
+    run = Run.begin(tmp_path)
+    evaluation = Evaluation(
+        str(tmp_path), least_facets=2, audit=False, latency_batches=[], across_runs=0,
+        distinct_by="none",
+    )  # fmt: skip
+    options = MethodOptions(methods=["No fan-out"], curves=[], pool_size=389)
+    found = evaluation.measure(options, Console(quiet=True))
+    searcher, ids = run.searcher(), run.searcher().catalog.ids
+    queries = {query.id: query for query in run.read_queries("test")}
+    asked = [queries[name] for name in found.queries]
+    known = sum(len(q.facets) > 1 for q in searcher.searchable([*queries.values()])[0])
+    assert len(asked) == known > 190
+    _, rows = searcher.index.search(searcher.encode([query.text for query in asked]), 10)
+    shares = []
+    for query, ten in zip(asked, rows.tolist()):
+        got = {ids[row] for row in ten}
+        shares.append(sum(any(item in got for item in f) for f in query.facets) / len(query.facets))
+    assert found.values["No fan-out"]["items/facet recall"] == pytest.approx(shares)
+    # all-MiniLM-L6-v2: 0.550; divided by at most ten clusters, which ten items can hit, 0.563
+    assert sum(shares) / len(shares) == pytest.approx(0.180, abs=0.005)
 
 
 def test_lsa_recalls_bundles_nearly_as_minilm_does(shared_data):

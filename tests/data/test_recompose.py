@@ -1,6 +1,7 @@
 """r4t.data.recompose: items swapped for those of near queries and the same slot, no repeats."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,6 +43,13 @@ def test_nearest_item_of_the_near_sets_by_hand():
     assert {query.references for query in drawn} == {("c", "e"), ("a", "c")}
     assert [query.id for query in drawn] == ["0+1", "0+2"]
     assert len(recompose(one_of_three(), 1, seed=0)) == 1
+
+
+def test_a_recomposed_set_has_no_facets():
+    base = one_of_three()
+    queries = [replace(query, facets=((query.references[0],),)) for query in base.queries]
+    drawn = recompose(replace(base, queries=queries), 10, seed=0)
+    assert [query.facets for query in drawn] == [(), ()]
 
 
 def test_same_slot_comes_before_nearest():

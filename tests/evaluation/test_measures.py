@@ -171,3 +171,60 @@ def test_vendi_across_runs_needs_directions(sets):
         InputError, match="sets with directions for Vendi across runs, but found sets without them"
     ):
         measures.vendi_across_runs([sets, sets])
+
+
+def slow_gold_recall(rows, references, facets):
+    """Plain loops over the facets of one query."""
+    hit = known = 0
+    for column in range(len(facets[0]) if facets else 0):
+        members = {item for item, of in zip(references, facets) if of[column]}
+        if members:
+            known += 1
+            hit += any(row in members for row in rows)
+    return hit / known if known else math.nan
+
+
+def test_gold_facet_recall_by_hand(sets):
+    # Facets {1, 5}, {5, 9}, {9}; then {6} alone. Reference 1 of another query is in no facet.
+    facets = torch.zeros(2, 3, 4, dtype=torch.bool)
+    facets[0, [0, 1, 1, 2, 2], [0, 0, 1, 1, 2]] = True
+    facets[1, 0, 3] = True
+    some = sets.extended(facets=facets)
+    # Items 4, 4, 7 and 2 hit none; the pool 4, 7, 1, 9 has 1 (first facet) and 9 (the other two).
+    found = measures.of_gold_facets(some)
+    assert found["facet recall"].tolist() == [0, 0]
+    assert found["pool facet recall"].tolist() == [1, 0]
+    five = some.extended(items=torch.tensor([[5, 4, 7], [6, -1, -1]]))
+    assert measures.gold_facet_recall(five).tolist() == pytest.approx([2 / 3, 1])
+    assert measures.gold_facet_recall(some, torch.tensor([[9], [-1]])).tolist() == [
+        pytest.approx(2 / 3),
+        0,
+    ]
+    without = measures.of_gold_facets(sets.extended(facets=facets & False))
+    assert without["facet recall"].isnan().all()
+    assert list(measures.of_gold_facets(some.extended(pool=None))) == ["facet recall"]
+    with pytest.raises(TypeError, match="reads 'references' and 'facets'"):
+        measures.gold_facet_recall(sets)
+
+
+def test_gold_facet_recall_against_a_slow_loop():
+    generator = torch.Generator().manual_seed(1)
+    references = torch.stack([torch.randperm(20, generator=generator)[:6] for _ in range(50)])
+    references[:25, 4:] = -1
+    facets = torch.rand(50, 6, 5, generator=generator) < 0.15
+    facets[references < 0] = False
+    rows = torch.randint(-1, 20, (50, 7), generator=generator)
+    sets = SetBatch(
+        query=torch.ones(50, 1),
+        items=rows,
+        item_embeddings=torch.ones(50, 7, 1),
+        mask=rows >= 0,
+        references=references,
+        facets=facets,
+    )
+    found = measures.gold_facet_recall(sets)
+    expected = [
+        slow_gold_recall(*each) for each in zip(rows.tolist(), references.tolist(), facets.tolist())
+    ]
+    assert found.tolist() == pytest.approx(expected, nan_ok=True)
+    assert len({*found[~found.isnan()].tolist()}) > 4

@@ -456,3 +456,38 @@ def test_what_cannot_be_compared(plane):
         evaluate([NoFanout(plane, 2, 3), NoFanout(plane, 2, 3)], QUERIES, plane, {})
     with pytest.raises(InputError, match="and 0 queries. Correct"):
         evaluate([NoFanout(plane, 2, 3)], [], plane, {})
+
+
+def test_gold_facets_are_the_subtopics(plane):
+    queries = [
+        Query("1", "east", "set", ("a", "b", "d", "f"), (("a", "b"), ("b", "d"), ("d",))),
+        Query("2", "north", "set", ("c",)),  # references without facets
+        Query("3", "west", "set", ("f", "e"), (("f",),)),
+    ]
+    read = Needy("facets")
+    found = evaluate([Ways(plane)], queries, plane, {}, {"read": read}, batch_size=2, **UNTIMED)
+    values = found.values["Ways"]
+    # Ways returns a and d for everyone, and b with them in the pool: all three facets of the first
+    # query by a and d alone. Only e and f answer the third.
+    assert values["items/facet recall"] == [1.0, None, 0.0]
+    assert values["items/pool facet recall"] == [1.0, None, 0.0]
+    # Gains: a 1, then d 2 of two facets. Best: b 2, then d 1 + 1/2 (or d, then b: the same).
+    by_rank = 1 / math.log2(3)
+    assert values["items/alpha nDCG"] == [
+        pytest.approx((1 + 2 * by_rank) / (2 + 1.5 * by_rank)), None, 0.0,
+    ]  # fmt: skip
+    assert values["items/recall"] == [0.75, 0.0, 0.0]
+    assert "items/subtopic recall" not in values  # it is facet recall
+    assert "items/fit precision" not in values
+    assert values["items/read"] == [0.5, None, 0.5]
+    assert found.settings["left_out"] == {}  # no category is asked for
+    plain = evaluate([NoFanout(plane, 2, 3)], queries[:1], plane, {}, **UNTIMED)
+    # a and b: two of three facets.
+    assert plain.values["No fan-out"]["items/facet recall"] == [pytest.approx(2 / 3)]
+
+
+def test_latent_facets_come_before_gold_ones(plane, truth):
+    queries = [dataclasses.replace(QUERIES[0], facets=(("a",),)), *QUERIES[1:]]
+    found = evaluate([Ways(plane)], queries, plane, {}, truth=truth, **UNTIMED)
+    expected = evaluate([Ways(plane)], QUERIES, plane, {}, truth=truth, **UNTIMED)
+    assert found.values == expected.values

@@ -1,12 +1,14 @@
 import math
+import random
 
 import pytest
 import torch
 
 from r4t.errors import InputError
 from r4t.evaluation import subtopics
-from r4t.evaluation.measures import facet_recall
-from r4t.evaluation.subtopics import Subtopics, of_fits, of_references
+from r4t.evaluation.measures import facet_recall, gold_facet_recall
+from r4t.evaluation.subtopics import Subtopics, of_fits, of_gold, of_references
+from r4t.sets import SetBatch
 
 LOG3 = math.log2(3)
 # Tops 1 and 2, shoes 3, a bag 4; everything else is irrelevant.
@@ -87,3 +89,73 @@ def test_refusals(monkeypatch):
         InputError, match=r"found them not installed\. Install them with pip install 'r4t\[ev"
     ):
         Subtopics([WANTED], 2)
+
+
+def test_an_item_of_two_subtopics_gains_from_both():
+    relevant = [{1: ("x", "y"), 2: ("x",), 3: ("z",)}]
+    scores = Subtopics(relevant, 2)(torch.tensor([[2, 1]]))
+    # Item 2 gains 1 from x; item 1 then ½ from x and 1 from y. Best: item 1 (2), then 3 (1).
+    assert scores["alpha nDCG"].item() == pytest.approx((1 + 1.5 / LOG3) / (2 + 1 / LOG3))
+    assert scores["subtopic recall"].item() == pytest.approx(2 / 3)
+
+
+def slow_alpha_ndcg(listed, subtopics, depth, order):
+    """α-nDCG with α = ½ by plain loops; ``subtopics``: item → its subtopics.
+
+    ``order`` says which of equally good items the best list takes first.
+    """
+
+    def gain(item, seen):
+        return sum(0.5 ** seen.count(s) for s in subtopics.get(item, ()))
+
+    def total(items):
+        seen, value = [], 0.0
+        for rank, item in enumerate(items[:depth], 1):
+            value += gain(item, seen) / math.log2(1 + rank)
+            seen += subtopics.get(item, ())
+        return value
+
+    best, left, seen = [], [*order], []
+    while left and len(best) < depth:
+        item = max(left, key=lambda each: gain(each, seen))
+        left.remove(item)
+        best.append(item)
+        seen += subtopics[item]
+    return total(listed) / total(best)
+
+
+def test_gold_facets_against_a_slow_reference():
+    generator = torch.Generator().manual_seed(0)
+    references = torch.stack([torch.randperm(30, generator=generator)[:8] for _ in range(40)])
+    references[5, 4:] = -1
+    facets = torch.rand(40, 8, 5, generator=generator) < 0.3
+    facets[references < 0] = False
+    rows = torch.stack([torch.randperm(30, generator=generator)[:10] for _ in range(40)])
+    relevant = of_gold(references, facets)
+    for query in range(40):
+        of_query = {
+            int(references[query, place]): tuple(facets[query, place].nonzero().flatten().tolist())
+            for place in range(8)
+            if facets[query, place].any()
+        }
+        assert relevant[query] == of_query
+    scores = Subtopics(relevant, 10)(rows)
+    drawn = random.Random(0)
+    for query, found in enumerate(scores["alpha nDCG"].tolist()):
+        # The best list is found greedily, and for a few queries it matters which of equally good
+        # items it takes first.
+        orders = [drawn.sample(list(relevant[query]), len(relevant[query])) for _ in range(30)]
+        expected = [
+            slow_alpha_ndcg(rows[query].tolist(), relevant[query], 10, order) for order in orders
+        ]
+        assert max(expected) - min(expected) < 0.01
+        assert any(found == pytest.approx(value) for value in expected)
+    sets = SetBatch(
+        query=torch.ones(40, 1),
+        items=rows,
+        item_embeddings=torch.ones(40, 10, 1),
+        mask=rows >= 0,
+        references=references,
+        facets=facets,
+    )
+    assert torch.allclose(scores["subtopic recall"], gold_facet_recall(sets))

@@ -26,6 +26,8 @@ def many_sets():
     rankings[5:10] = rankings[5:10, :1]  # all directions find the same
     rankings[..., 0] = rows
     rankings = rankings.masked_fill(~mask.unsqueeze(-1), -1)
+    references = torch.randint(0, 50, (40, 5), generator=random)
+    references[:, :3] = torch.randint(0, 12, (40, 3), generator=random) * 4
     return drawn.extended(
         items=rows,
         mask=mask,
@@ -33,7 +35,8 @@ def many_sets():
         directions=normalize(torch.randn(40, 6, 6, generator=random)) * mask.unsqueeze(-1),
         rankings=rankings,
         pool=take_turns(rankings, 8),
-        references=torch.randint(0, 50, (40, 5), generator=random),
+        references=references,
+        facets=(torch.rand(40, 5, 4, generator=random) < 0.4).index_fill_(1, torch.tensor(0), True),
         texts=[["hat", "", "cap", "hat", "beach day", "sun"][: 1 + row % 6] for row in range(40)],
     )
 
@@ -55,6 +58,7 @@ def many_sets():
         ("constraint", {"rules": RULES}),
         ("coverage", {}),
         ("coverage", {"cosine": 0.6}),
+        ("facet_coverage", {}),
         ("specific_coverage", {"depth": 9, "anchors": 3}),
         ("specificity", {}),
         ("prompt_format", {}),

@@ -1,6 +1,7 @@
 """Which objective ranks sets as the truth does: against slow loops on a small run, and its words."""
 
 import csv
+import dataclasses
 import json
 import math
 from types import SimpleNamespace
@@ -181,6 +182,14 @@ def test_the_best_truth_that_there_is(untrained_run):
     assert name == RECALL
     references = sets.extended(references=torch.tensor([[4, 9]]))
     assert measure(queries[:1], references).tolist() == [0.5]
+    grouped = dataclasses.replace(queries[0], facets=((queries[0].references[0],),))
+    context.queries = [grouped, *queries[1:]]
+    name, measure = known_truth(context, judged)
+    # Row 4 is in both of two facets, row 9 in one more; the item returned is row 3, or row 4.
+    gold = references.extended(facets=torch.tensor([[[1, 1, 0], [0, 0, 1]]]).bool())
+    assert (name, measure(queries[:1], gold).tolist()) == (FACETS, [0.0])
+    near = gold.extended(pool=torch.tensor([[4, 3]]))
+    assert measure(queries[:1], near).tolist() == pytest.approx([2 / 3])
     context.queries = bare
     name, measure = known_truth(context, judged)
     red = [row for row, text in enumerate(searcher.catalog.texts) if text.startswith("red")]
@@ -291,3 +300,15 @@ def test_the_table_and_the_files(tmp_path):
         ("across", "", "-0.5"),
         ("query-free", "", "0.13"),
     ]
+
+
+def test_objectives_that_read_gold_facets_are_not_compared_with_them(untrained_run):
+    queries = [
+        dataclasses.replace(query, facets=tuple((item,) for item in query.references))
+        for query in untrained_run.read_queries("test")
+    ]
+    write_queries(untrained_run.queries, {"test": queries})
+    found = measured(untrained_run)
+    assert found.truth == FACETS
+    assert found.excluded == ["coverage", "facet_coverage"]
+    assert found.rows["facet_coverage"].methods > 0

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from r4t_objectives.constraint import AtMost, Constraint
@@ -342,3 +343,33 @@ def test_refusals(wardrobe_run, console):
         evaluation(wardrobe_run, weights={"coverage": 1.0}).measure(methods(), console)
     with pytest.raises(InputError, match=r"methods among .* found 'MRR'.* Did you mean 'mmr'"):
         evaluation(wardrobe_run).measure(methods(methods=["MRR"]), console)
+
+
+def test_queries_with_few_facets_are_left_out_on_request(small_run, capsys):
+    queries = small_run.read_queries("test")
+    assert len(queries) == 8
+    grouped = [
+        replace(query, facets=tuple((item,) for item in query.references)[: 2 - number % 2])
+        for number, query in enumerate(queries)
+    ]
+    write_queries(small_run.queries, {"test": [*grouped[:6], *queries[6:]]})
+    plain = methods(methods=["No fan-out"], curves=[])
+    every = evaluation(small_run, queries=None).measure(plain, Console(width=200))
+    values = every.values["No fan-out"]["items/facet recall"]
+    assert [value is None for value in values] == [False] * 6 + [True] * 2
+    assert "least_facets" not in every.settings
+    assert capsys.readouterr().out == ""
+    some = evaluation(small_run, queries=2, least_facets=2).measure(plain, Console(width=200))
+    assert some.queries == [query.id for query in queries[:4:2]]
+    assert some.values["No fan-out"]["items/facet recall"] == values[:4:2]
+    assert some.settings["least_facets"] == 2
+    assert capsys.readouterr().out == (
+        "Skipped 5 of 8 test queries for every method: they have fewer than 2 gold facets\n"
+    )
+    with pytest.raises(
+        InputError,
+        match=r"at least 3 gold facets .* found none among 8 test queries of .*\. Leave",
+    ):
+        evaluation(small_run, least_facets=3).measure(plain, Console(width=200))
+    with pytest.raises(InputError, match="least_facets to be at least 0, but found -1"):
+        evaluation(small_run, least_facets=-1)

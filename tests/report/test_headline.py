@@ -99,6 +99,12 @@ def test_without_models_the_baselines_are_compared_with_no_fan_out():
         Results({}, ["p", "q", "r"], dict.fromkeys(["No fan-out", "MMR"], recall))
     )
     assert [(d.first, d.second) for d in compared] == [("MMR", "No fan-out")]
+    both = recall | {"items/facet recall": [0.5, 0.5, 1.0]}
+    compared = differences(Results({}, ["p", "q", "r"], dict.fromkeys(["No fan-out", "MMR"], both)))
+    assert [(d.first, d.second, d.measure) for d in compared] == [
+        ("MMR", "No fan-out", "items/facet recall"),
+        ("MMR", "No fan-out", "items/recall"),
+    ]
 
 
 def test_the_share_of_a_gain_that_may_be_zero_is_left_out():

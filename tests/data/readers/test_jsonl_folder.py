@@ -91,3 +91,62 @@ def test_set_ids_are_distinct(tmp_path):
     write(tmp_path, **{"items.jsonl": lines(*ROWS), "sets.jsonl": sets})
     with pytest.raises(InputError, match=r"distinct set ids, but found 's' again at line 2 of"):
         read_source(tmp_path)
+
+
+def test_facets_and_the_split_of_the_source(tmp_path):
+    sets = lines(
+        {
+            "id": 1,
+            "query": "hats",
+            "items": [7, "x7"],
+            "facets": [[7, 7], ["x7", 7]],
+            "split": "dev",
+        },
+        {"id": 2, "query": "caps", "items": [7, "q"], "facets": [["q"], ["q", 7]], "split": None},
+        {"id": 3, "query": "gone", "items": ["q"], "facets": [["q"]]},
+    )
+    folder = write(tmp_path / "j", **{"items.jsonl": lines(*ROWS), "sets.jsonl": sets})
+    source = read_source(folder)
+    # An item may be in two facets; a repeat within one counts once. The second set's first facet
+    # has no known item, and the third set is left out with its own.
+    assert [(entry.id, entry.items, entry.facets) for entry in source.sets] == [
+        ("1", ("7", "x7"), (("7",), ("x7", "7"))),
+        ("2", ("7",), (("7",),)),
+    ]
+    assert [entry.metadata for entry in source.sets] == [{"split": "dev"}, {"split": None}]
+    assert source.note == (
+        "1 set without a known item left out; 2 references to items without an entry left out; "
+        "1 facet without a known item left out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"facets": "7"}, r"a list of lists of item ids in the field 'facets', but found \"7\" at"),
+        ({"facets": ["7"]}, r"a list of lists .* but found \[\"7\"\] at line 2 of .*\. Correct it"),
+        ({"facets": [[None]]}, r"a list of lists .* but found \[\[null\]\] at line 2 of"),
+        (
+            {"facets": [[["7"]]]},
+            r"a list of lists of item ids .* but found \[\[\[\"7\"\]\]\] at line 2",
+        ),
+        (
+            {"facets": [[7], []]},
+            r"at least one item in each .* an empty one in \[\[7\], \[\]\] at line 2",
+        ),
+        ({"facets": [[7], ["x7"]]}, r"facets of the set's own items, but found 'x7' at line 2 of"),
+        (
+            {"split": "tset"},
+            r"one of train, val, .* found 'tset' at line 2 of .* Did you mean 'test'\?",
+        ),
+        (
+            {"split": 1},
+            r"one of train, val, dev, valid, test in the field 'split', but found 1 at line 2",
+        ),
+    ],
+)
+def test_faulty_facets_and_splits(tmp_path, fields, message):
+    sets = lines({"id": "r", "items": [7]}, {"id": "s", "query": "q", "items": [7], **fields})
+    write(tmp_path, **{"items.jsonl": lines(*ROWS), "sets.jsonl": sets})
+    with pytest.raises(InputError, match=message):
+        read_source(tmp_path)
