@@ -26,7 +26,7 @@ from r4t.support.files import replacing
 from r4t.support.fingerprints import fingerprint
 from r4t.support.progress import progress
 
-ANCHOR = 0.2  # weight of the query in each direction
+ANCHOR = 0.2  # weight of the query in each direction, for verdicts
 TEMPERATURE = 0.07  # of the draw of an item by a direction
 BATCH = 48  # queries in a step
 LEARNING_RATE = 1e-3
@@ -35,13 +35,17 @@ WIDTH = 256
 STEPS = 200
 # What every network depends on, besides its data.
 FITTING = {
-    "anchor": ANCHOR,
     "batch": BATCH,
-    "learning_rate": LEARNING_RATE,
     "longest_gradient": LONGEST_GRADIENT,
     "width": WIDTH,
 }
-GRADED_SETTINGS = {"temperature": TEMPERATURE, "steps": STEPS}  # and those fitted on verdicts
+# And those that are fitted on verdicts.
+GRADED_SETTINGS = {
+    "anchor": ANCHOR,
+    "temperature": TEMPERATURE,
+    "learning_rate": LEARNING_RATE,
+    "steps": STEPS,
+}
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # directions (b, k, d) and whose they are (b,) → ()
 
@@ -54,10 +58,21 @@ class SlotNetwork(nn.Module):
         set_size: Number k of directions.
         width: Of the hidden vectors.
         dropout: Share of the query's entries and of the hidden ones that are zeroed while it is fitted.
+        anchor: Weight of the query in each direction, next to 1 of what the network makes; at least 0.
     """
 
-    def __init__(self, dim: int, set_size: int, width: int = WIDTH, dropout: float = 0.0) -> None:
+    anchor: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        set_size: int,
+        width: int = WIDTH,
+        dropout: float = 0.0,
+        anchor: float = ANCHOR,
+    ) -> None:
         super().__init__()
+        self.register_buffer("anchor", torch.tensor(anchor))  # kept with the weights
         self.rows = nn.Parameter(torch.randn(set_size, width) / 2)
         self.query = nn.Linear(dim, width)
         self.block = nn.Sequential(
@@ -72,7 +87,7 @@ class SlotNetwork(nn.Module):
         hidden = self.rows + rearrange(self.query(scaled), "b w -> b 1 w")
         hidden = hidden + self.drop(self.block(hidden))
         free = normalize(self.out(self.drop(hidden)))
-        return normalize(ANCHOR * rearrange(query, "b d -> b 1 d") + free)
+        return normalize(self.anchor * rearrange(query, "b d -> b 1 d") + free)
 
 
 def log_draws(directions: Tensor, items: Tensor, temperature: float) -> Tensor:
@@ -151,15 +166,23 @@ class Fit:
         vectors: (n, d) unit vectors of the training queries.
         loss: What each step lowers.
         set_size: Number k of directions.
-        dropout: As of ``SlotNetwork``.
+        learning_rate: Of AdamW, above 0.
+        options: Further arguments of ``SlotNetwork``.
     """
 
-    def __init__(self, vectors: Tensor, loss: Loss, set_size: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        vectors: Tensor,
+        loss: Loss,
+        set_size: int,
+        learning_rate: float = LEARNING_RATE,
+        **options: float,
+    ) -> None:
         self.vectors, self.loss, self.done = vectors, loss, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = SlotNetwork(vectors.shape[1], set_size, dropout=dropout)
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE)
+            self.network = SlotNetwork(vectors.shape[1], set_size, **options)
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=learning_rate)
         self._generator = torch.Generator().manual_seed(0)
 
     @torch.enable_grad()

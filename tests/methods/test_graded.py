@@ -164,14 +164,15 @@ def test_a_network_is_fitted_once_for_all_that_it_depends_on(plane, graded, tmp_
 
 def test_a_direction_leans_to_the_query():
     torch.manual_seed(0)
-    network = SlotNetwork(4, set_size=3)
+    network, nearer = SlotNetwork(4, set_size=3), SlotNetwork(4, set_size=3, anchor=0.5)
     query = normalize(torch.randn(5, 4))
+    nearer.load_state_dict({**network.state_dict(), "anchor": nearer.anchor})
     with torch.no_grad():
         directions = network(query)
         hidden = network.rows + network.query(query * 2).unsqueeze(1)
         free = normalize(network.out(hidden + network.block(hidden)))
-    expected = normalize(0.2 * query.unsqueeze(1) + free)
-    assert directions.allclose(expected, atol=1e-6)
+    for found, anchor in ((directions, 0.2), (nearer(query), 0.5)):
+        assert found.allclose(normalize(anchor * query.unsqueeze(1) + free), atol=1e-6)
 
 
 def test_graded_queries_without_a_fit_have_no_center(plane):

@@ -101,8 +101,9 @@ def memory(plane):
     return TrainingSets("Set regression", plane, TRAINING, 2)
 
 
-def test_both_losses_learn_the_sets(plane, memory):
-    # North by northeast is nearer to the north.
+def test_both_losses_learn_the_sets(plane, memory, monkeypatch):
+    monkeypatch.setattr(reference_sets, "DROPOUT", 0.0)  # of two entries
+    monkeypatch.setattr(reference_sets, "LEARNING_RATE", 1e-3)
     asked = [Query("v1", "east east north", "set", ("a", "d"))]
     asked.append(Query("v2", "north north east", "set", ("f", "e")))
     for kind in ("matched", "mixture"):
@@ -127,7 +128,9 @@ def test_steps_and_merge_are_the_best_of_all_checks(plane, memory, monkeypatch):
         memory.vectors,
         lambda directions, chosen: matching_loss(directions, items, rows[chosen]),
         2,
-        reference_sets.DROPOUT,
+        reference_sets.LEARNING_RATE,
+        dropout=reference_sets.DROPOUT,
+        anchor=reference_sets.ANCHOR,
     )
     vectors, checks = plane.encode([query.text for query in asked]), {}
     networks = {}
