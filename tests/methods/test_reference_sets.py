@@ -96,12 +96,19 @@ def test_losses_do_not_depend_on_the_order_of_references_or_directions():
         assert torch.allclose(turned, loss(directions, items, REFERENCES), atol=1e-5)
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Most tests need no good fit."""
+    monkeypatch.setattr(reference_sets, "MOST_STEPS", 40)
+
+
 @pytest.fixture
 def memory(plane):
     return TrainingSets("Set regression", plane, TRAINING, 2)
 
 
 def test_both_losses_learn_the_sets(plane, memory, monkeypatch):
+    monkeypatch.setattr(reference_sets, "MOST_STEPS", 300)
     monkeypatch.setattr(reference_sets, "DROPOUT", 0.0)  # of two entries
     monkeypatch.setattr(reference_sets, "LEARNING_RATE", 1e-3)
     asked = [Query("v1", "east east north", "set", ("a", "d"))]
@@ -120,6 +127,7 @@ def test_steps_and_merge_are_the_best_of_all_checks(plane, memory, monkeypatch):
         Query("v1", "east south", "set", ("a", "b", "f")),
         Query("v2", "west", "set", ("e", "c")),
     ]
+    monkeypatch.setattr(reference_sets, "MOST_STEPS", 300)
     monkeypatch.setattr(reference_sets, "PATIENCE", 3)
     fitted = fit_regression("matched", memory, asked, 2, 3)
     # The same steps once more, with every check written down.
