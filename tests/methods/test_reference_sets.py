@@ -45,30 +45,35 @@ def test_matching_loss_equals_the_best_of_all_permutations():
     losses = []
     for row, references in enumerate(REFERENCES.tolist()):
         wanted = [each for each in references if each >= 0]
-        cosines = (directions[row] @ items[wanted].T).tolist()
-        pairs = min(4, len(wanted))
-        best = max(
-            sum(cosines[i][j] for i, j in zip(some, others))
-            for some in itertools.permutations(range(4), pairs)
-            for others in itertools.combinations(range(len(wanted)), pairs)
-        )
-        losses.append(1 - best / pairs)
-    found = matching_loss(directions, items, REFERENCES).item()
-    assert found == pytest.approx(sum(losses) / 3, abs=1e-6)
-    together = [
-        matching_loss(directions[n : n + 1], items, REFERENCES[n : n + 1]) for n in range(3)
-    ]
-    assert [each.item() for each in together] == pytest.approx(losses, abs=1e-6)
+        cosines = (directions[row] @ items.T).tolist()
+        pairings = [
+            [*zip(some, others)]
+            for some in itertools.permutations(range(4), min(4, len(wanted)))
+            for others in itertools.combinations(wanted, min(4, len(wanted)))
+        ]
+        best = max(pairings, key=lambda pairs: sum(cosines[i][y] for i, y in pairs))
+        odds = [[math.exp(cosine / 0.2) for cosine in line] for line in cosines]
+        losses.append(-sum(math.log(odds[i][y] / sum(odds[i])) for i, y in best) / len(best))
+    found = matching_loss(directions, items, REFERENCES, 0.2).item()
+    assert found == pytest.approx(sum(losses) / 3, rel=1e-5)
+    for n in range(3):
+        alone = matching_loss(directions[n : n + 1], items, REFERENCES[n : n + 1], 0.2)
+        assert alone.item() == pytest.approx(losses[n], rel=1e-5)
 
 
 def test_matching_pulls_each_direction_to_its_item():
     # The greedy choice, (1, 0) to the first item, would leave the second direction at cosine 0.
     directions = torch.tensor([[[1.0, 0.0], [0.8, -0.6]]], requires_grad=True)
     items = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
-    loss = matching_loss(directions, items, torch.tensor([[1, 0]]))
-    assert loss.item() == pytest.approx(1 - (0.6 + 0.8) / 2)
+    loss = matching_loss(directions, items, torch.tensor([[1, 0]]), 1.0)
+    # The cosines are 1 and .6, and .8 and 0: softmax of a difference of .4, and of .8.
+    lost, won = 1 / (1 + math.exp(-0.4)), 1 / (1 + math.exp(-0.8))
+    assert loss.item() == pytest.approx(-(math.log(1 - lost) + math.log(won)) / 2, abs=1e-6)
     loss.backward()
-    assert torch.allclose(directions.grad, torch.tensor([[[-0.3, -0.4], [-0.5, 0.0]]]))
+    # Of −log p(y): Σ p(x)·x − y, halved; the difference of the items is (.4, −.8).
+    step = torch.tensor([0.4, -0.8])
+    expected = torch.stack([lost * step, (won - 1) * step]) / 2
+    assert torch.allclose(directions.grad[0], expected, atol=1e-6)
 
 
 def test_mixture_loss_equals_a_loop():
@@ -91,9 +96,9 @@ def test_mixture_loss_equals_a_loop():
 
 def test_losses_do_not_depend_on_the_order_of_references_or_directions():
     directions, items = vectors(3, 4, 5), vectors(9, 5, seed=1)
-    for loss in (matching_loss, lambda *parts: mixture_loss(*parts, 0.05)):
-        turned = loss(directions[:, [2, 0, 3, 1]], items, REFERENCES.flip(1))
-        assert torch.allclose(turned, loss(directions, items, REFERENCES), atol=1e-5)
+    for loss in (matching_loss, mixture_loss):
+        turned = loss(directions[:, [2, 0, 3, 1]], items, REFERENCES.flip(1), 0.05)
+        assert torch.allclose(turned, loss(directions, items, REFERENCES, 0.05), atol=1e-4)
 
 
 @pytest.fixture(autouse=True)
@@ -129,12 +134,13 @@ def test_steps_and_merge_are_the_best_of_all_checks(plane, memory, monkeypatch):
     ]
     monkeypatch.setattr(reference_sets, "MOST_STEPS", 300)
     monkeypatch.setattr(reference_sets, "PATIENCE", 3)
+    monkeypatch.setattr(reference_sets, "TEMPERATURES", (0.05,))
     fitted = fit_regression("matched", memory, asked, 2, 3)
     # The same steps once more, with every check written down.
     rows, items = memory.rows(), plane.catalog.embeddings
     fit = Fit(
         memory.vectors,
-        lambda directions, chosen: matching_loss(directions, items, rows[chosen]),
+        lambda directions, chosen: matching_loss(directions, items, rows[chosen], 0.05),
         2,
         reference_sets.LEARNING_RATE,
         dropout=reference_sets.DROPOUT,
