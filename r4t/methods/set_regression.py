@@ -167,7 +167,8 @@ class Fit:
         loss: What each step lowers.
         set_size: Number k of directions.
         learning_rate: Of AdamW, above 0.
-        options: Further arguments of ``SlotNetwork``.
+        dropout: As of ``SlotNetwork``.
+        anchor: As of ``SlotNetwork``.
     """
 
     def __init__(
@@ -176,12 +177,13 @@ class Fit:
         loss: Loss,
         set_size: int,
         learning_rate: float = LEARNING_RATE,
-        **options: float,
+        dropout: float = 0.0,
+        anchor: float = ANCHOR,
     ) -> None:
         self.vectors, self.loss, self.done = vectors, loss, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = SlotNetwork(vectors.shape[1], set_size, **options)
+            self.network = SlotNetwork(vectors.shape[1], set_size, dropout=dropout, anchor=anchor)
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=learning_rate)
         self._generator = torch.Generator().manual_seed(0)
 
