@@ -15,7 +15,8 @@ from r4t.targets import TargetSets
 pytestmark = pytest.mark.e2e
 
 METHODS = ["No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
-METHODS += ["Nearest sets", "Ridge map", "Nearby words"]
+METHODS += ["Most popular items", "Nearest sets", "Nearest sets by vote", "Ridge map"]
+METHODS += ["Set regression (matched)", "Set regression (mixture)", "Nearby words"]
 METHODS += ["Zero-shot", "Zero-shot + choice", "Zero-shot + RRF", "Best-of-5", "Best-of-5 (oracle)"]
 METHODS += [
     f"R4T-{name}{end}" for name in ("FOLM", "Diffusion", "Student") for end in ("", " + choice")

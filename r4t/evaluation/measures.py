@@ -32,6 +32,15 @@ def pool_recall(sets: SetBatch) -> Tensor:
     return pooled.sum(-1).double() / present.sum(-1)  # float64, so that equal shares are equal
 
 
+def set_recall(sets: SetBatch) -> Tensor:
+    """Share (B,) of the reference items that are among the members; NaN without references.
+
+    A set of k items cannot hold more than k of R reference items, so the most is min(1, k/R).
+    """
+    present, found = _found_references(sets, sets.items)
+    return found.sum(-1).double() / present.sum(-1)
+
+
 def pool_hit(sets: SetBatch) -> Tensor:
     """1 if at least one reference item is in the pool, else 0 (B,); NaN without references."""
     present, pooled = _pooled_references(sets)
@@ -40,10 +49,17 @@ def pool_hit(sets: SetBatch) -> Tensor:
 
 def _pooled_references(sets: SetBatch) -> tuple[Tensor, Tensor]:
     """Which references (B, R) exist, and which of them are in the pool."""
-    references, pool = sets.references, sets.pool
-    if references is None or pool is None:
+    if sets.pool is None:
         raise TypeError("recall and hit read 'references' and 'pool' of the SetBatch")
-    return references >= 0, _found(references, pool)
+    return _found_references(sets, sets.pool)
+
+
+def _found_references(sets: SetBatch, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Which references (B, R) exist, and which of them are among the catalog rows (B, M)."""
+    references = sets.references
+    if references is None:
+        raise TypeError("recall and hit read 'references' and 'pool' of the SetBatch")
+    return references >= 0, _found(references, rows)
 
 
 def _found(references: Tensor, rows: Tensor) -> Tensor:
@@ -108,10 +124,11 @@ def exposure(items: Tensor) -> Tensor:
 
 
 def of_items(sets: SetBatch) -> dict[str, Tensor]:
-    """All measures that need only the sets; recall and hit if these carry references."""
+    """All measures that need only the sets; recalls and hit if these carry references."""
     scores = {"vendi": item_vendi(sets), "cosine": mean_cosine(sets)}
     if sets.references is not None and sets.pool is not None:
-        scores |= {"recall": pool_recall(sets), "hit": pool_hit(sets)}
+        scores |= {"recall": pool_recall(sets), "set recall": set_recall(sets)}
+        scores["hit"] = pool_hit(sets)
     return scores
 
 

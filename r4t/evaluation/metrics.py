@@ -40,7 +40,7 @@ def measure_metrics(
 
     Args:
         prefix: Before each name, such as "val/": they are logged as ``val/vendi/mean``.
-        references: Adds recall and hit, for sets that carry ``references`` and ``pool``; queries
+        references: Adds recall, set recall and hit, for sets that carry ``references`` and ``pool``; queries
             without references are left out.
         subtopic_field: Adds α-nDCG and subtopic recall by this metadata column; needs the extra
             ``eval``.
@@ -51,7 +51,8 @@ def measure_metrics(
     """
     scores: dict[str, Score] = {"vendi": measures.item_vendi, "cosine": measures.mean_cosine}
     if references:
-        scores |= {"recall": measures.pool_recall, "hit": measures.pool_hit}
+        scores |= {"recall": measures.pool_recall, "set_recall": measures.set_recall}
+        scores["hit"] = measures.pool_hit
     if subtopic_field is not None:
         for name, measure in (("alpha_ndcg", ALPHA_NDCG), ("subtopic_recall", SUBTOPIC_RECALL)):
             scores[name] = partial(subtopic_score, measure=measure, field=subtopic_field)

@@ -10,7 +10,7 @@ from r4t.data.queries import RECOMPOSED, Query
 from r4t.errors import InputError
 from r4t.methods.graded import GradedQueries, grade_queries, judge_of
 from r4t.methods.language import SubqueryWriter
-from r4t.methods.training_sets import keys
+from r4t.methods.training_sets import all_keys, keys
 from r4t.objective import Objective
 from r4t.reward import Reward
 from r4t.run import MODELS, Run, command_for
@@ -75,6 +75,18 @@ class MethodContext:
         if len(memory) <= self.set_size:
             raise TooFewSets
         return memory
+
+    @cached_property
+    def validation(self) -> list[Query]:
+        """Validation queries with references, except those in ``queries`` and in ``memory``.
+
+        Methods choose their settings by them; there may be none.
+        """
+        if not (self.run.queries / "val.jsonl").is_file():
+            return []
+        known = all_keys([*self.queries, *self.memory])
+        queries, _ = self.searcher.searchable(self.run.read_queries("val"))
+        return [query for query in queries if query.references and known.isdisjoint(keys(query))]
 
     @cached_property
     def truth(self) -> FacetTruth | None:

@@ -4,6 +4,7 @@ A method that was tuned on a judge of single items has the judge's knowledge. Th
 same, so a table can tell knowledge from method.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ class GradedQueries:
     vectors: Tensor  # (n, d) unit vectors
     fits: Tensor  # (n, N) bool, whether the judge finds that the item fits
     slots: Tensor  # (N,) long, the slot of each item
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values of all that is known but the vectors: queries, verdicts and slots."""
+        tables = {"fits": self.fits, "slots": self.slots}
+        digests = {
+            name: hashlib.sha256(table.contiguous().numpy().tobytes()).hexdigest()
+            for name, table in tables.items()
+        }
+        return {"queries": [(query.id, query.text) for query in self.queries], **digests}
 
     def with_references(self, searcher: Searcher) -> list[Query]:
         """Return the queries with references: of each slot the fitting item nearest to the query."""

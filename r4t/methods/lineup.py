@@ -42,7 +42,8 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
         InputError: If a name is unknown, a model writes another number of sub-queries than
             ``set_size``, or a plug-in named in ``wanted`` fails.
     """
-    chosen = entries().values() if wanted is None else find(wanted, context.best_of)
+    shown = [entry for entry in entries().values() if not entry.extra]
+    chosen = shown if wanted is None else find(wanted, context.best_of)
     lineup = Lineup([])
     for entry in chosen:
         try:

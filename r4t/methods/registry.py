@@ -6,7 +6,7 @@ A plug-in is an entry point of the group ``r4t.methods``. It names a class or fu
 
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from importlib.metadata import EntryPoint
 from importlib.resources import files
@@ -25,13 +25,20 @@ from r4t.methods.language import LanguageMethod
 from r4t.methods.method import Method
 from r4t.methods.nearby import AddedWords
 from r4t.methods.nearest import NoFanout
+from r4t.methods.reference_sets import SETTINGS, better, fit_regression, set_regression
 from r4t.methods.rerank import Dpp, Mmr
-from r4t.methods.set_regression import SetRegression, kept_network
-from r4t.methods.training_sets import NearestSets, RidgeMap
+from r4t.methods.set_regression import (
+    GRADED_SETTINGS,
+    Fitted,
+    SetRegression,
+    fit_network,
+    kept,
+)
+from r4t.methods.training_sets import NearestSets, RidgeMap, TrainingSets
+from r4t.methods.votes import MostPopular, NearestSetsByVote
 from r4t.plugins import installed, load
 from r4t.reward import Reward
 from r4t.search import Merge
-from r4t.support.fingerprints import fingerprint
 
 GROUP = "r4t.methods"
 
@@ -50,6 +57,7 @@ class MethodEntry:
     timed: bool = True  # whether its latency is worth measuring: bounds answer no user
     repeated: bool = True  # whether Vendi across runs is measured: it is of single draws
     optional: bool = False  # whether tables leave it out silently if it is unavailable
+    extra: bool = False  # whether tables have it only if it is named
     plugin: bool = False  # whether another package installed it
 
     def title(self, best_of: int) -> str:
@@ -81,6 +89,11 @@ def _in_pool(kind: Callable[..., Method]) -> Build:
 
 def _remembering(kind: Callable[..., Method]) -> Build:
     return lambda context, **names: _plain(kind, training=context.memory)(context, **names)
+
+
+def _by_vote(context: MethodContext, **names: str) -> Method:
+    sets = {"training": context.memory, "validation": context.validation}
+    return _plain(NearestSetsByVote, **sets)(context, **names)
 
 
 def _external(merge: Merge = take_turns) -> Build:
@@ -132,16 +145,38 @@ def _graded_ridge(context: MethodContext, **names: str) -> Method:
 
 
 def _graded_regression(context: MethodContext, **names: str) -> Method:
-    graded, items = context.graded, context.searcher.catalog
-    about = {
-        "catalog": items.fingerprint,
-        "judge": getattr(context.judge, "identity", None),
-        "queries": [(query.id, query.text) for query in graded.queries],
-        "set_size": context.set_size,
-    }
-    path = context.run.step("graded") / f"{fingerprint(about)[:16]}.safetensors"
-    network = kept_network(path, graded, items.embeddings, context.set_size)
+    graded, items, size = context.graded, context.searcher.catalog, context.set_size
+    about = {"catalog": items.fingerprint, **graded.facts(), **GRADED_SETTINGS}
+    folder = context.run.step("graded")
+
+    def fit() -> Fitted:
+        return Fitted(fit_network(graded, items.embeddings, size))
+
+    network = kept(folder, about, graded.vectors, size, fit).network
     return _plain(SetRegression, network=network)(context, **names)
+
+
+def _set_regression(*kinds: str) -> Build:
+    """Fit by each kind of loss and answer by the network with the highest validation recall."""
+
+    def build(context: MethodContext, key: str, name: str) -> Method:
+        sizes = (context.set_size, context.pool_size)
+        memory = TrainingSets(name, context.searcher, context.memory, 2)
+        about = {
+            "catalog": context.searcher.catalog.fingerprint,
+            "training": [astuple(query) for query in memory.queries],
+            "validation": [astuple(query) for query in context.validation],
+            "pool_size": context.pool_size,
+            **SETTINGS,
+        }
+        folder = context.run.step("set_regression")
+        fitted = []
+        for kind in kinds:
+            fit = partial(fit_regression, kind, memory, context.validation, *sizes)
+            fitted.append(kept(folder, {**about, "loss": kind}, memory.vectors, sizes[0], fit))
+        return set_regression(better(fitted), memory, *sizes, key, name)
+
+    return build
 
 
 def _greedy_bound(context: MethodContext, **names: str) -> Method:
@@ -172,8 +207,13 @@ BUILDERS: dict[str, Build] = {
     "mmr-in-pool": _in_pool(Mmr),
     "dpp-in-pool": _in_pool(Dpp),
     "k-means": _plain(KMeansFacets),
+    "popular": _remembering(MostPopular),
     "nearest-sets": _remembering(NearestSets),
+    "nearest-sets-by-vote": _by_vote,
     "ridge-map": _remembering(RidgeMap),
+    "set-regression-matched": _set_regression("matched"),
+    "set-regression-mixture": _set_regression("mixture"),
+    "set-regression": _set_regression("matched", "mixture"),
     "nearby-words": _plain(AddedWords),
     "external": _external(),
     "external-rrf": _external(RankFusion()),

@@ -1,54 +1,107 @@
-"""Graded training queries → a network of k directions, which draw a fitting item of each slot."""
+"""Training queries and a loss → a network of k directions, fitted once and kept in a file of the run.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Two kinds of knowledge fit it: a judge's verdicts (here) and reference sets (``reference_sets.py``).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from r4t.data.queries import Query
-from r4t.errors import check_least
-from r4t.geometry import normalize
+from r4t.errors import InputError, check_least
+from r4t.geometry import normalize, take_turns
 from r4t.methods.graded import GradedQueries
-from r4t.search import Searcher
+from r4t.methods.training_sets import check_unseen
+from r4t.search import Merge, Searcher
 from r4t.sets import SetBatch
 from r4t.support.files import replacing
+from r4t.support.fingerprints import fingerprint
 from r4t.support.progress import progress
 
-ANCHOR = 0.2  # weight of the query in each direction
+ANCHOR = 0.2  # weight of the query in each direction, for verdicts
 TEMPERATURE = 0.07  # of the draw of an item by a direction
 BATCH = 48  # queries in a step
 LEARNING_RATE = 1e-3
 LONGEST_GRADIENT = 1.0
+WIDTH = 256
+STEPS = 200
+# What every network depends on, besides its data.
+FITTING = {
+    "batch": BATCH,
+    "longest_gradient": LONGEST_GRADIENT,
+    "width": WIDTH,
+}
+# And those that are fitted on verdicts.
+GRADED_SETTINGS = {
+    "anchor": ANCHOR,
+    "temperature": TEMPERATURE,
+    "learning_rate": LEARNING_RATE,
+    "steps": STEPS,
+}
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # directions (b, k, d) and whose they are (b,) → ()
 
 
 class SlotNetwork(nn.Module):
-    """A query (B, d) → k directions (B, k, d): k learned vectors, each moved by the query."""
+    """A query (B, d) → k directions (B, k, d): k learned vectors, each moved by the query.
 
-    def __init__(self, dim: int, set_size: int, width: int = 256) -> None:
+    Args:
+        dim: Width d of the vectors.
+        set_size: Number k of directions.
+        width: Of the hidden vectors.
+        dropout: Share of the query's entries and of the hidden ones that are zeroed while it is fitted.
+        anchor: Weight of the query in each direction, next to 1 of what the network makes; at least 0.
+    """
+
+    anchor: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        set_size: int,
+        width: int = WIDTH,
+        dropout: float = 0.0,
+        anchor: float = ANCHOR,
+    ) -> None:
         super().__init__()
+        self.register_buffer("anchor", torch.tensor(anchor))  # kept with the weights
         self.rows = nn.Parameter(torch.randn(set_size, width) / 2)
         self.query = nn.Linear(dim, width)
         self.block = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
         self.out = nn.Linear(width, dim)
+        self.drop = nn.Dropout(dropout)
 
     def forward(self, query: Tensor) -> Tensor:
         """Return unit vectors (B, k, d)."""
-        moved = self.query(query * query.shape[-1] ** 0.5)  # entries of a unit vector are small
-        hidden = self.rows + rearrange(moved, "b w -> b 1 w")
-        hidden = hidden + self.block(hidden)
-        return normalize(ANCHOR * rearrange(query, "b d -> b 1 d") + normalize(self.out(hidden)))
+        scaled = self.drop(query * query.shape[-1] ** 0.5)  # entries of a unit vector are small
+        hidden = self.rows + rearrange(self.query(scaled), "b w -> b 1 w")
+        hidden = hidden + self.drop(self.block(hidden))
+        free = normalize(self.out(self.drop(hidden)))
+        return normalize(self.anchor * rearrange(query, "b d -> b 1 d") + free)
+
+
+def log_draws(directions: Tensor, items: Tensor, temperature: float) -> Tensor:
+    """Return log ``softmax_y(d·e_y / τ)`` (B, k, N): how a direction d draws an item y.
+
+    Directions are (B, k, d) and items (N, d) unit vectors.
+    """
+    return (directions @ items.T / temperature).log_softmax(-1)
 
 
 def slot_likelihood(directions: Tensor, items: Tensor, fits: Tensor, slots: Tensor) -> Tensor:
     """Return the mean log-probability () that a random direction draws a fitting item, slot by slot.
 
-    A direction d draws item y with ``softmax_y(d·e_y / τ)``, and each of the k is taken with 1/k. The
+    A direction draws an item as ``log_draws`` says, and each of the k is taken with 1/k. The
     mean is over the slots of each query in which an item fits, then over queries. It is a mixture
     likelihood of which *any* fitting item of a slot is an answer, so a wrong verdict on an item far
     from the others costs little.
@@ -59,7 +112,7 @@ def slot_likelihood(directions: Tensor, items: Tensor, fits: Tensor, slots: Tens
         fits: (B, N) bool, with an item for each query.
         slots: (N, S), 1 for the slot of each item, else 0.
     """
-    drawn = (directions @ items.T / TEMPERATURE).softmax(-1).mean(1)  # (B, N)
+    drawn = log_draws(directions, items, TEMPERATURE).exp().mean(1)  # (B, N)
     in_slot = (drawn * fits) @ slots  # (B, S)
     has_answer = (fits.float() @ slots > 0).float()
     logs = in_slot.clamp(min=1e-9).log() * has_answer
@@ -68,13 +121,18 @@ def slot_likelihood(directions: Tensor, items: Tensor, fits: Tensor, slots: Tens
 
 @dataclass
 class SetRegression:
-    """k directions of a network fitted on a judge's verdicts.
+    """k directions of a network fitted on a judge's verdicts or on reference sets.
 
     Args:
         searcher: The frozen retriever.
         network: Makes the directions.
         set_size: Number k of directions.
         pool_size: Number P of distinct items.
+        merge: Makes the pool from the directions' rankings.
+        seen: ``keys`` of the queries whose answers the network was fitted on.
+
+    Raises:
+        InputError: When called, if a query has one of the keys in ``seen``.
     """
 
     searcher: Searcher
@@ -84,18 +142,68 @@ class SetRegression:
     key: str = "graded-regression"
     name: str = "Graded regression"
     draws: int | None = 1
+    merge: Merge = take_turns
+    seen: set[tuple[str, str]] = field(default_factory=set, repr=False)
 
     @torch.no_grad()
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
+        check_unseen(self.name, queries, self.seen)
         texts = [query.text for query in queries]
         return self.searcher.retrieve(
-            vectors, self.network(vectors), query_texts=texts, pool_size=self.pool_size
+            vectors,
+            self.network(vectors),
+            query_texts=texts,
+            pool_size=self.pool_size,
+            merge=self.merge,
         )
 
 
+class Fit:
+    """Fits a new network in place, some steps at a time; the same on every call.
+
+    Args:
+        vectors: (n, d) unit vectors of the training queries.
+        loss: What each step lowers.
+        set_size: Number k of directions.
+        learning_rate: Of AdamW, above 0.
+        dropout: As of ``SlotNetwork``.
+        anchor: As of ``SlotNetwork``.
+    """
+
+    def __init__(
+        self,
+        vectors: Tensor,
+        loss: Loss,
+        set_size: int,
+        learning_rate: float = LEARNING_RATE,
+        dropout: float = 0.0,
+        anchor: float = ANCHOR,
+    ) -> None:
+        self.vectors, self.loss, self.done = vectors, loss, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = SlotNetwork(vectors.shape[1], set_size, dropout=dropout, anchor=anchor)
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=learning_rate)
+        self._generator = torch.Generator().manual_seed(0)
+
+    @torch.enable_grad()
+    def step(self) -> None:
+        """Lower the loss of one batch."""
+        rows = torch.randperm(len(self.vectors), generator=self._generator)[:BATCH]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.done)  # of the dropout
+            loss = self.loss(self.network.train()(self.vectors[rows]), rows)
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), LONGEST_GRADIENT)
+        self._optimizer.step()
+        self.network.eval()
+        self.done += 1
+
+
 def fit_network(
-    graded: GradedQueries, embeddings: Tensor, set_size: int, steps: int = 200
+    graded: GradedQueries, embeddings: Tensor, set_size: int, steps: int = STEPS
 ) -> SlotNetwork:
     """Fit a network by ``slot_likelihood``; the same on every call.
 
@@ -106,32 +214,75 @@ def fit_network(
         steps: Of the optimizer; 200 take half a minute on one core for 6,000 items.
     """
     check_least({"steps": (steps, 1)})
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = SlotNetwork(embeddings.shape[1], set_size)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
     slots = nn.functional.one_hot(graded.slots).to(embeddings)
-    with torch.enable_grad(), progress("fit the set regression", total=steps) as bar:
+
+    def loss(directions: Tensor, rows: Tensor) -> Tensor:
+        return -slot_likelihood(directions, embeddings, graded.fits[rows], slots)
+
+    fit = Fit(graded.vectors, loss, set_size)
+    with progress("fit the set regression", total=steps) as bar:
         for _ in range(steps):
-            rows = torch.randperm(len(graded.vectors), generator=generator)[:BATCH]
-            directions = network(graded.vectors[rows])
-            loss = -slot_likelihood(directions, embeddings, graded.fits[rows], slots)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
-            optimizer.step()
+            fit.step()
             bar.update()
-    return network.eval().requires_grad_(False)
+    return fit.network.requires_grad_(False)
 
 
-def kept_network(
-    path: Path, graded: GradedQueries, embeddings: Tensor, set_size: int
-) -> SlotNetwork:
-    """Return the network kept in a file, or fit it and keep it there."""
-    if not path.is_file():
-        with replacing(path) as part:
-            save_file(fit_network(graded, embeddings, set_size).state_dict(), part)
-    network = SlotNetwork(embeddings.shape[1], set_size)
-    network.load_state_dict(load_file(path))
-    return network.eval().requires_grad_(False)
+@dataclass(frozen=True)
+class Fitted:
+    """A network, and plain facts about how it was fitted."""
+
+    network: SlotNetwork
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def kept(
+    folder: Path,
+    about: Mapping[str, Any],
+    vectors: Tensor,
+    set_size: int,
+    fit: Callable[[], Fitted],
+) -> Fitted:
+    """Return the network kept in a folder, or fit it and keep it there.
+
+    A file is used only for the settings ``about`` that name it, and only if the encoder still gives
+    the training queries their vectors (n, d): the file holds the mean of these.
+
+    Args:
+        folder: Where files are kept.
+        about: Plain values on which the network depends, but for the vectors.
+        vectors: (n, d) unit vectors of the training queries.
+        set_size: Number k of directions.
+        fit: Fits the network.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    name = fingerprint({**about, **FITTING, "set_size": set_size})
+    path, mean = folder / f"{name[:16]}.safetensors", vectors.mean(0)
+    if path.is_file():
+        found, seen = _read(path, vectors.shape[1], set_size)
+        if seen.allclose(mean, atol=1e-4):  # encoders round alike to six digits
+            return found
+    fitted = fit()
+    state = {**fitted.network.state_dict(), "mean_query": mean}
+    with replacing(path) as part:
+        save_file(state, part, {"facts": json.dumps(fitted.facts)})
+    return fitted
+
+
+def _read(path: Path, dim: int, set_size: int) -> tuple[Fitted, Tensor]:
+    """Return what ``kept`` wrote: the network, and the mean of the vectors."""
+    network = SlotNetwork(dim, set_size)
+    try:
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            facts = json.loads(file.metadata()["facts"])
+        mean = state.pop("mean_query")
+        network.load_state_dict(state)
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            expected="the fitted network that this run keeps",
+            found=f"a damaged file at {path}",
+            remedy="Delete it; the network is fitted again.",
+        ) from error
+    return Fitted(network.eval().requires_grad_(False), facts), mean

@@ -4,7 +4,7 @@ Like R4T they see the training references; neither may see those of the query th
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,54 @@ from r4t.errors import InputError
 from r4t.geometry import normalize
 from r4t.methods.method import Ranking
 from r4t.search import Searcher
-from r4t.sets import SetBatch
+from r4t.sets import SetBatch, pad_rows
 from r4t.support.ridge import PENALTIES, fit_ridge
 from r4t.support.text import normalize_text
+
+
+class TrainingSets:
+    """Training queries with references, and which of them are the query itself.
+
+    Args:
+        name: Of the method that remembers them.
+        searcher: The frozen retriever.
+        training: Training queries; those without references are skipped.
+        least: How many must have references.
+
+    Attributes:
+        queries: The n queries with references.
+
+    Raises:
+        InputError: If fewer than ``least`` training queries have references.
+    """
+
+    def __init__(
+        self, name: str, searcher: Searcher, training: Sequence[Query], least: int
+    ) -> None:
+        self.searcher = searcher
+        self.queries = with_references(name, training, least)
+        self.vectors = searcher.encode([query.text for query in self.queries])  # (n, d)
+        self._places: dict[tuple[str, str], list[int]] = {}
+        for row, query in enumerate(self.queries):
+            for key in keys(query):
+                self._places.setdefault(key, []).append(row)
+
+    def rows(self) -> Tensor:
+        """Return the distinct catalog rows (n, R) of each set, padded with −1."""
+        catalog = self.searcher.catalog
+        return pad_rows([[*dict.fromkeys(catalog.rows(q.references))] for q in self.queries])
+
+    def own(self, queries: Sequence[Query]) -> list[list[int]]:
+        """Return for each query the places of training queries with its id or normalized text."""
+        found = [[self._places.get(key, []) for key in keys(query)] for query in queries]
+        return [sorted({place for places in each for place in places}) for each in found]
+
+    def closeness(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
+        """Return the cosines (B, n) of queries (B, d) with training queries; −∞ with a query's own."""
+        cosines = vectors @ self.vectors.T
+        for row, own in enumerate(self.own(queries)):
+            cosines[row, own] = -torch.inf
+        return cosines
 
 
 @dataclass
@@ -58,19 +103,12 @@ class NearestSets:
                 found=f"{self.weight}",
                 remedy="Choose a number in between.",
             )
-        self.training = _with_references(self.name, self.training, self.set_size)
-        self._vectors = self.searcher.encode([query.text for query in self.training])
-        self._places: dict[tuple[str, str], list[int]] = {}
-        for row, query in enumerate(self.training):
-            for key in keys(query):
-                self._places.setdefault(key, []).append(row)
+        self._memory = TrainingSets(self.name, self.searcher, self.training, self.set_size)
+        self.training = self._memory.queries
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
-        closeness = vectors @ self._vectors.T
-        for row, query in enumerate(queries):
-            same = [place for key in keys(query) for place in self._places.get(key, [])]
-            closeness[row, same] = -torch.inf
+        closeness = self._memory.closeness(queries, vectors)
         scores, nearest = closeness.topk(self.set_size, dim=-1)
         short = (scores == -torch.inf).any(-1).nonzero().flatten().tolist()
         if short:
@@ -127,9 +165,9 @@ class RidgeMap(Ranking):
     ) -> None:
         super().__init__(searcher, set_size, pool_size, key=key, name=name)
         if targets is None:
-            training = _with_references(name, training, 2)
+            training = with_references(name, training, 2)
             targets = _mean_references(searcher, training)
-        self._seen = {key for query in training for key in keys(query)}
+        self._seen = all_keys(training)
         queries = searcher.encode([query.text for query in training])
         self.ridge = fit_ridge(queries, targets, penalties)
 
@@ -144,14 +182,7 @@ class RidgeMap(Ranking):
 
     def rank(self, queries: Sequence[Query], vectors: Tensor) -> Tensor:
         """Rank by cosine with the mapped query."""
-        leaked = [query for query in queries if not self._seen.isdisjoint(keys(query))]
-        if leaked:
-            raise InputError(
-                expected=f"queries whose answers {self.name} has not seen in training",
-                found=f"{len(leaked)} of {len(queries)} among its training queries, by id or text, "
-                f"such as {leaked[0].text!r} (id {leaked[0].id!r})",
-                remedy="Evaluate on another split, or leave the method out.",
-            )
+        check_unseen(self.name, queries, self._seen)
         return self.searcher.nearest(self.map(vectors), self.pool_size)[1]
 
 
@@ -166,7 +197,25 @@ def keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("id", query.id), ("text", normalize_text(query.text))
 
 
-def _with_references(name: str, training: Sequence[Query], least: int) -> list[Query]:
+def all_keys(queries: Sequence[Query]) -> set[tuple[str, str]]:
+    """Return the ``keys`` of all queries."""
+    return {key for query in queries for key in keys(query)}
+
+
+def check_unseen(name: str, queries: Sequence[Query], seen: Container[tuple[str, str]]) -> None:
+    """Raise an InputError if a query has one of the keys on which the method ``name`` was fitted."""
+    leaked = [query for query in queries if any(key in seen for key in keys(query))]
+    if leaked:
+        raise InputError(
+            expected=f"queries whose answers {name} has not seen in training",
+            found=f"{len(leaked)} of {len(queries)} among its training queries, by id or text, "
+            f"such as {leaked[0].text!r} (id {leaked[0].id!r})",
+            remedy="Evaluate on another split, or leave the method out.",
+        )
+
+
+def with_references(name: str, training: Sequence[Query], least: int) -> list[Query]:
+    """Return the queries with references; an InputError names the method if these are too few."""
     with_references = [query for query in training if query.references]
     if len(with_references) < least:
         raise InputError(

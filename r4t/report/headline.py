@@ -9,7 +9,9 @@ TRAINED = (FOLM, DIFFUSION, STUDENT, REFINED)
 # Best first: what says most about the sets that users get.
 QUALITY = {"items/facet recall": "true facets", "items/recall": "reference items in the pool"}
 CHOICE = " + choice"
-PLAIN = ("No fan-out", "MMR", "DPP", "k-means facets", "Nearest sets", "Ridge map", "Nearby words")
+REGRESSIONS = ("Set regression (matched)", "Set regression (mixture)", "Set regression")
+LEARNING = ("Most popular items", "Nearest sets", "Nearest sets by vote", "Ridge map", *REGRESSIONS)
+PLAIN = ("No fan-out", "MMR", "DPP", "k-means facets", *LEARNING, "Nearby words")
 # Baselines that learn what the simulated judge knows.
 GRADED = ("Graded nearest sets", "Graded ridge", "Graded regression")
 BASELINES = (*PLAIN, ZERO_SHOT)

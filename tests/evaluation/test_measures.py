@@ -38,6 +38,18 @@ def test_pool_recall_and_hit_eq_5(sets):
     assert measures.pool_hit(sets).tolist() == [1, 0]
 
 
+def test_set_recall_is_of_the_members(sets):
+    # Of the references 1, 5 and 9 the members 4, 4 and 7 hold none; the second query's is 6.
+    assert measures.set_recall(sets).tolist() == [0, 0]
+    held = sets.extended(references=torch.tensor([[4, 5, 7, 9], [-1, -1, 2, -1]]))
+    assert measures.set_recall(held).tolist() == [0.5, 1]
+    assert measures.pool_recall(held).tolist() == [0.75, 1]
+    bare = sets.extended(references=torch.tensor([[4], [-1]]))
+    assert measures.set_recall(bare)[0] == 1
+    assert measures.set_recall(bare)[1].isnan()
+    assert list(measures.of_items(held)) == ["vendi", "cosine", "recall", "set recall", "hit"]
+
+
 def test_recall_and_hit_do_not_apply_without_references(sets):
     sets = sets.extended(references=torch.tensor([[9, -1], [-1, -1]]))
     assert measures.pool_recall(sets)[0] == 1
@@ -88,7 +100,8 @@ def test_order_of_members_and_padding_do_not_matter(sets):
         references=sets.references.flip(1),
     )
     for measure in (
-        measures.item_vendi, measures.mean_cosine, measures.pool_recall, measures.pool_hit,
+        measures.item_vendi, measures.mean_cosine, measures.pool_recall, measures.set_recall,
+        measures.pool_hit,
     ):  # fmt: skip
         assert torch.allclose(measure(turned), measure(sets), atol=1e-6)
 

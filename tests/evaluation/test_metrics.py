@@ -65,7 +65,7 @@ def test_two_processes_measure_what_one_measures(batches, tmp_path):
     alone = measured(batches)
     assert set(alone) == {
         "across",
-        *(f"val/{name}/mean" for name in ("vendi", "cosine", "recall", "hit")),
+        *(f"val/{name}/mean" for name in ("vendi", "cosine", "recall", "set_recall", "hit")),
         *(f"val/{name}/mean" for name in ("alpha_ndcg", "subtopic_recall")),
     }
     mp.start_processes(rank, (batches, tmp_path), nprocs=2, start_method="fork")

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from r4t.data.queries import Query
+from r4t.errors import InputError
 from r4t.geometry import normalize
 from r4t.methods.graded import GradedQueries, grade_queries
 from r4t.methods.set_regression import (
+    Fitted,
     SetRegression,
     SlotNetwork,
     fit_network,
-    kept_network,
+    kept,
     slot_likelihood,
 )
 from r4t.methods.training_sets import RidgeMap
@@ -95,7 +97,7 @@ def test_slot_likelihood_is_the_mean_log_probability_of_a_fitting_item():
     assert found.item() == pytest.approx(sum(total) / 2, rel=1e-4)
 
 
-def test_the_regression_learns_to_cover_slots_and_is_fitted_once(plane, tmp_path):
+def test_the_regression_learns_to_cover_slots(plane):
     # East is answered by items at 0 and 90 degrees, north by items at 180 and 270.
     fits = torch.tensor([[1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 1]]).bool()
     kinds = torch.tensor([0, 0, 1, 1, 2, 3])
@@ -119,23 +121,58 @@ def test_the_regression_learns_to_cover_slots_and_is_fitted_once(plane, tmp_path
     assert value == pytest.approx(sum(best).item() / 2, abs=0.03)
     answers = SetRegression(plane, network, 3, 6)(QUERIES[:2], graded.vectors)
     assert [set(row) for row in answers.items.tolist()] == [{0, 3}, {4, 5}]
-    path = tmp_path / "kept.safetensors"
-    kept = kept_network(path, graded, items, 3)
-    written = path.stat().st_mtime_ns
-    assert kept_network(path, graded, items, 3)(graded.vectors).equal(kept(graded.vectors))
-    assert path.stat().st_mtime_ns == written
+
+
+def test_a_network_is_fitted_once_for_all_that_it_depends_on(plane, graded, tmp_path):
+    fits = []
+
+    def fit():
+        fits.append(1)
+        network = fit_network(graded, plane.catalog.embeddings, 3, steps=len(fits))
+        return Fitted(network, {"number": len(fits)})
+
+    def answer(about=None, vectors=graded.vectors):
+        about = graded.facts() if about is None else about
+        found = kept(tmp_path / "kept", about, vectors, 3, fit)
+        with torch.no_grad():
+            return found.network(graded.vectors), found.facts["number"]
+
+    first, number = answer()
+    again, same = answer(vectors=graded.vectors + 1e-6)  # round-off of the encoder
+    assert again.equal(first)
+    assert number == same == 1
+    # Another verdict, other slots, other words, or another encoder: fitted anew.
+    verdicts = graded.fits.clone()
+    verdicts[0, 0] = False
+    changed = [
+        GradedQueries(graded.queries, graded.vectors, verdicts, SLOTS),
+        GradedQueries(graded.queries, graded.vectors, graded.fits, SLOTS.flip(0)),
+        GradedQueries(QUERIES[1:], graded.vectors, graded.fits, SLOTS),
+    ]
+    assert [answer(other.facts())[1] for other in changed] == [2, 3, 4]
+    assert answer(vectors=graded.vectors.flip(1) * 0.9)[1] == 5
+    assert answer(vectors=graded.vectors.flip(1) * 0.9)[1] == 5
+    assert answer()[1] == 6  # the file holds one of them
+    assert len(list((tmp_path / "kept").iterdir())) == 4
+    for path in (tmp_path / "kept").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(
+        InputError, match=r"that this run keeps, .* damaged file at .*\. Delete it; "
+    ):
+        answer()
 
 
 def test_a_direction_leans_to_the_query():
     torch.manual_seed(0)
-    network = SlotNetwork(4, set_size=3)
+    network, nearer = SlotNetwork(4, set_size=3), SlotNetwork(4, set_size=3, anchor=0.5)
     query = normalize(torch.randn(5, 4))
+    nearer.load_state_dict({**network.state_dict(), "anchor": nearer.anchor})
     with torch.no_grad():
         directions = network(query)
         hidden = network.rows + network.query(query * 2).unsqueeze(1)
         free = normalize(network.out(hidden + network.block(hidden)))
-    expected = normalize(0.2 * query.unsqueeze(1) + free)
-    assert directions.allclose(expected, atol=1e-6)
+    for found, anchor in ((directions, 0.2), (nearer(query), 0.5)):
+        assert found.allclose(normalize(anchor * query.unsqueeze(1) + free), atol=1e-6)
 
 
 def test_graded_queries_without_a_fit_have_no_center(plane):

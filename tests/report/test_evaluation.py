@@ -57,7 +57,8 @@ def evaluation(run, **changes):
 def test_a_run_is_measured_as_far_as_it_has_come(wardrobe_run, console):
     found = evaluation(wardrobe_run).measure(methods(), console)
     plain = ["No fan-out", "MMR", "DPP", "MMR in pool", "DPP in pool", "k-means facets"]
-    plain += ["Nearest sets", "Ridge map"]
+    plain += ["Most popular items", "Nearest sets", "Nearest sets by vote", "Ridge map"]
+    plain += ["Set regression (matched)", "Set regression (mixture)"]
     zero = ["Nearby words", "Zero-shot", "Zero-shot + RRF", "Best-of-2", "Best-of-2 (oracle)"]
     ends = ["Random", "Greedy bound", "Oracle", "References (oracle)"]
     assert found.methods == [*plain, *zero, *ends]
