@@ -72,9 +72,10 @@ class LeaveOneOut(Credit):
 
     * The only member of a set gets f(S) minus the lower bound, the score of a set without members.
     * Of two equal members neither is missed: both get 0 from objectives of distinct items.
-    * For a mean over the members present (``Objective.averages``) the loss sums to 0 over a set, so
-      that dropping the members below the mean would pay. There a member gets its own value over n:
-      ``(f(S) + (n − 1)·(f(S) − f(S without i))) / n``, and the length of a list does not matter.
+    * For a mean over the n members present (``Objective.averages``) the loss sums to 0 over a set, so
+      that dropping the members below the mean would pay. There a member gets its own value over k:
+      ``(f(S) + (n − 1)·(f(S) − f(S without i))) / k``. Over n, members of short lists would be worth
+      more than those of long ones, and lists would shrink.
     """
 
     def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
@@ -84,9 +85,8 @@ class LeaveOneOut(Credit):
             return losses
         count = sets.mask.sum(1, keepdim=True).clamp(min=1)
         only = count == 1
-        return torch.where(
-            only, scores.unsqueeze(1), (scores.unsqueeze(1) + (count - 1) * losses) / count
-        )
+        values = scores.unsqueeze(1) + (count - 1) * losses
+        return torch.where(only, scores.unsqueeze(1), values) / sets.set_size
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,11 @@ def test_leave_one_out_by_hand():
 def test_a_mean_pays_each_member_its_own_value_so_that_length_does_not_matter():
     sets = sets_of([[2, 6, -1], [4, -1, -1]])
     credit = credit_of(LeaveOneOut(), Mean(), sets)
-    # Values .2 and .6 over n = 2; alone .4. They sum to the score. Leave-one-out itself would give
-    # −.2 and +.2: the member below the mean would have to go.
+    # Values .2 and .6, and .4 alone, over k = 3, however many are there. Leave-one-out itself would
+    # give −.2 and +.2: the member below the mean would have to go.
     nan = torch.nan
     torch.testing.assert_close(
-        credit, torch.tensor([[0.1, 0.3, nan], [0.4, nan, nan]]), equal_nan=True
+        credit, torch.tensor([[0.2, 0.6, nan], [0.4, nan, nan]]) / 3, equal_nan=True
     )
     losses = marginals(Mean(), sets, Mean()(sets))
     torch.testing.assert_close(losses, torch.tensor([[-0.2, 0.2, 0.0], [0.4, 0.0, 0.0]]))
@@ -89,11 +89,9 @@ def test_leave_one_out_agrees_with_a_slow_loop(name):
         loss = (objective(sets)[row] - objective(smaller)[0]).item()
         count = int(sets.mask[row].sum())
         if objective.averages:
-            loss = (
-                (objective(sets)[row].item() + (count - 1) * loss) / count
-                if count > 1
-                else (objective(sets)[row].item())
-            )
+            score = objective(sets)[row].item()
+            value = score + (count - 1) * loss if count > 1 else score
+            loss = value / sets.set_size
         assert credit[row, place].item() == pytest.approx(loss, abs=1e-5)
 
 

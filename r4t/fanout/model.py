@@ -175,6 +175,25 @@ class FanoutModel(nn.Module):
                 owners[row, token] = max(wrote, key=wrote.count, default=-1)
         return owners.to(fanouts.completion_ids.device)
 
+    def endings(self, fanouts: Fanouts, owners: Tensor) -> Tensor:
+        """Return (B·G, T) bool, the tokens that end a list of n members, 0 < n < k.
+
+        They are the last one of the completion where each entry ends as the list does (``Lines``), else
+        all after the last entry. A completion that was cut off did not end.
+
+        Args:
+            fanouts: B·G completions.
+            owners: (B·G, T), as ``members`` returns them.
+        """
+        lengths = fanouts.completion_mask.sum(1, keepdim=True).to(owners.device)
+        places = torch.arange(owners.shape[1], device=owners.device)
+        last = torch.where(owners >= 0, places, -1).amax(1, keepdim=True)  # of an entry
+        counts = torch.tensor([len(texts) for texts in fanouts.subqueries], device=owners.device)
+        short = (counts > 0) & (counts < self.form.set_size) & ~self.truncated(fanouts)
+        if self.form.list_format.end_per_entry:
+            last = torch.maximum(last, lengths - 2)
+        return short.unsqueeze(1) & (last >= 0) & (places > last) & (places < lengths)
+
     def _places(self, ids: list[int], text: str) -> list[tuple[int, int]]:
         """Return the (start, end) of the characters that each token wrote, equal if it wrote none.
 

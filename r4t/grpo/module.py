@@ -44,8 +44,9 @@ class FanoutTuner(RolloutModule, FanoutModule):
         grpo: Loss, group size and updates.
         credit: How a set's reward is shared among its members; ``WholeSet`` by default, as in the
             paper. With another credit, the tokens that wrote a sub-query are weighed by what that
-            member is worth, compared with all members of the query's G sets; tokens of the format
-            keep the advantage of the set.
+            member is worth, compared with all members of the query's G sets. Tokens that end a list
+            of fewer than k are weighed as a member worth nothing, other tokens of the format keep the
+            advantage of the set.
         **settings: As in ``FanoutModule``.
     """
 
@@ -117,7 +118,8 @@ class FanoutTuner(RolloutModule, FanoutModule):
         if not isinstance(self.credit, WholeSet):
             with self.watch.part("credit"):
                 credits = self.credit(self.reward, sets, components, self.global_step)
-                tokens = self._member_tokens(tokens, credits.to(self.device), fanouts)
+                credits = credits.masked_fill(~sets.mask, 0.0).to(self.device)
+                tokens = self._member_tokens(tokens, credits, fanouts)
         included = self.grpo.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
         mask = fanouts.completion_mask * included.view(-1, 1).to(self.device)
         return Rollout(
@@ -125,11 +127,17 @@ class FanoutTuner(RolloutModule, FanoutModule):
         )
 
     def _member_tokens(self, tokens: Tensor, credits: Tensor, fanouts: Fanouts) -> Tensor:
-        """Replace the advantages (n, T) of tokens that wrote a member by that member's (n, k)."""
+        """Replace the advantages (n, T) of tokens that wrote a member by that member's (n, k).
+
+        A member that a list lacks is worth 0, also to the token that ended the list: to write one more
+        pays as soon as that is worth more than nothing.
+        """
         group = self.grpo.group_size
         grouped = credits.unflatten(0, (-1, group))
         members = member_advantage(grouped, by_place=False, scale=self.grpo.scale_rewards)
         owners = self.fanout.members(fanouts)  # (n, T)
+        counts = torch.tensor([[len(texts)] for texts in fanouts.subqueries], device=owners.device)
+        owners = torch.where(self.fanout.endings(fanouts, owners), counts, owners)
         owned = (owners >= 0) & (owners < credits.shape[1])
         place = owners.clamp(min=0, max=credits.shape[1] - 1)
         present = ~credits.isnan().gather(1, place)

@@ -5,6 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from r4t.fanout.few_shot import FewShot
 from r4t.fanout.formats import Full, JsonList, Lines
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel, Fanouts
@@ -188,3 +189,29 @@ def test_a_decoder_that_writes_the_spaces_itself(lm):
     ids = [words.index(piece) for piece in pieces]
     found = owners(lm, wrap(tokenizer), Full(JsonList(), 3), ids)
     assert found == [-1, -1, 0, 0, 0, -1, -1, 1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    "lists, text, ends",
+    [
+        (Lines(), "hat\nbelt\n<eos>", "<eos>"),  # each entry ends with a line break
+        (Lines(), "hat\nbelt\nshoe\n", ""),  # complete
+        (Lines(), "hat\nbelt", ""),  # cut off: nobody chose to end it
+        (Lines(), "<eos>", ""),  # no member
+        (FewShot(), " hat; belt\n", "\n"),
+        (FewShot(), " hat; belt<eos>", "<eos>"),
+        (FewShot(), " hat; belt; shoe;", ""),
+        (JsonList(), '<queries>["hat", "belt"]</queries>', '"]</queries>'),
+    ],
+)
+def test_the_tokens_that_end_a_list_early(lists, text, ends):
+    lm, tokenizer = TinyQwen3(32, 1, 300).build(["hat belt shoe"] * 3, None)
+    model = FanoutModel(lm, tokenizer, Full(lists, 3), 60)
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    texts = [tokenizer.decode(ids[0], skip_special_tokens=True)]
+    prompt, mask = model.prompt_tokens(["q"])
+    parsed = [model.form.parse("q", each) for each in texts]
+    fanouts = Fanouts(prompt, mask, ids, torch.ones_like(ids), texts, parsed)
+    found = model.endings(fanouts, model.members(fanouts))
+    written = "".join(tokenizer.decode([token]) for token in ids[0][found[0]])
+    assert written.strip(" ") == ends

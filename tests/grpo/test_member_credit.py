@@ -51,13 +51,16 @@ def advantages_by_a_loop(module):
             for row in rows
             for place, text in enumerate(lists[row])
         }
-        values = torch.tensor(list(worth.values()))
-        spread = values.std() if len(values) > 1 else torch.tensor(0.0)
+        missing = [0.0] * (GROUP * size - len(worth))  # what a list lacks is worth nothing
+        values = torch.tensor([*worth.values(), *missing])
+        spread = values.std()
         for row in rows:
-            for token, line in enumerate(lines_of_tokens(module, row)):
+            owners, ended = lines_of_tokens(module, row), not rollout.truncated[row]
+            for token, line in enumerate(owners):
                 expected[row, token] = rollout.advantages[row]
-                if (row, line) in worth:
-                    compared = (worth[row, line] - values.mean()) / (spread + 1e-4)
+                ends = ended and 0 < len(lists[row]) < size and token == len(owners) - 1
+                if (row, line) in worth or ends:
+                    compared = (worth.get((row, line), 0.0) - values.mean()) / (spread + 1e-4)
                     expected[row, token] = compared if spread > 1e-6 else 0.0
     return expected
 
@@ -108,13 +111,25 @@ def test_a_member_without_a_credit_keeps_the_advantage_of_its_set(run):  # noqa:
     seen = set()
     for row in range(len(lists)):
         group = range(row // GROUP * GROUP, row // GROUP * GROUP + GROUP)
-        known = torch.tensor([float(p) for r in group for p in range(1, len(lists[r]))])
-        for token, line in enumerate(lines_of_tokens(module, row)):
+        size = module.fanout.form.set_size
+        # What a list lacks is worth nothing, and nobody knows what its first member is worth.
+        known = torch.tensor(
+            [
+                float(p) * (p < len(lists[r]))
+                for r in group
+                for p in range(size)
+                if p or not lists[r]
+            ]
+        )
+        owners = lines_of_tokens(module, row)
+        ended = not rollout.truncated[row] and 0 < len(lists[row]) < size
+        for token, line in enumerate(owners):
             found = rollout.token_advantages[row, token].item()
-            if line is None or line == 0:
+            ends = ended and token == len(owners) - 1
+            if not ends and (line is None or line == 0):
                 assert found == rollout.advantages[row]
-            elif len(known) > 1 and known.std() > 0:
-                expected = (line - known.mean()) / (known.std() + 1e-4)
+            elif known.std() > 0:
+                expected = ((0 if ends else line) - known.mean()) / (known.std() + 1e-4)
                 assert found == pytest.approx(expected.item(), abs=1e-4)
             seen.add(line)
     assert {None, 0, 1, 2} <= seen

@@ -1,0 +1,281 @@
+"""A real language model on real sets, stage by stage: each is one resumable run with one file.
+
+    python -m benchmarks.models                                    # first: brings both models
+    python -m benchmarks.real_models                               # every missing stage of every fold
+    python -m benchmarks.real_models --sets recipes --folds 0 1 --stages baselines few-shot warm-start
+    python -m benchmarks.real_models --table                       # only the tables of finished runs
+
+The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stages of a fold:
+
+* *baselines*: methods without a language model, those that learn fitted on the same training sets;
+* *few-shot*: the model as it is, with two training sets in its prompt;
+* *warm-start*: it imitates the items of the training sets (configs/real/0_warm_start.yaml);
+* *tuned*: Soft-GRPO on coverage, credit per member (configs/real/1_tune.yaml).
+
+All answer the fold's test queries, a model with one fan-out each at temperature 0.7 (best of five beside).
+A stage writes RESULTS/SET-foldN-STAGE.json and is skipped if that file exists. The tables pool the queries
+of the folds that have all their stages: recall of the references in the pool and among the ten items,
+Vendi of the ten, paired differences with intervals over clusters of queries.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.bundles import clusters, difference, interval, pooled_clusters
+from benchmarks.figure4 import dump, shown
+from benchmarks.models import MINILM, MODELS, SMOLLM2, language_model
+from benchmarks.real_sets import hardware
+from r4t.__main__ import run as run_verb
+from r4t.fanout.few_shot import FewShot
+from r4t.fanout.formats import Full
+from r4t.fanout.language_model import SPEC_FILE
+from r4t.grpo.examples import give_examples
+from r4t.run import Run
+from r4t.support.files import write_text
+
+MEASURES = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
+RUNS, RESULTS = Path("runs/real"), Path("benchmarks/results/real")
+TEMPERATURE, EXAMPLES, SEED = 0.7, 2, 0
+PLAIN = ["No fan-out", "MMR", "MMR in pool", "Most popular items", "Nearest sets"]
+PLAIN += ["Nearest sets by vote", "Ridge map"]
+PLAIN += ["Set regression (matched)", "Set regression (mixture)"]
+# Stage → the method whose model it made, as tables call it → what it is called here.
+STAGES: dict[str, dict[str, str]] = {
+    "baselines": {name: name for name in PLAIN},
+    "few-shot": {"Zero-shot": "Few-shot", "Best-of-5": "Few-shot, best of 5"},
+    "warm-start": {"Zero-shot": "Warm start", "Best-of-5": "Warm start, best of 5"},
+    "tuned": {"R4T-FOLM": "Soft-GRPO"},
+}
+PAIRS = [("Few-shot", "No fan-out"), ("Warm start", "Few-shot"), ("Soft-GRPO", "Warm start")]
+PAIRS += [("Warm start", "No fan-out"), ("Soft-GRPO", "Warm start, best of 5")]
+
+
+@dataclass(frozen=True)
+class RealSet:
+    """A source with reference sets, and how it is asked."""
+
+    name: str
+    source: str  # below the data folder
+    pool: int  # distinct items, about 3.5 % of the catalog
+    query_label: str
+    list_label: str
+    tokens: int  # longest completion
+
+
+SETS = {
+    each.name: each
+    for each in (
+        RealSet("recipes", "recipes", 54, "Dish", "Ten ingredients", 96),
+        RealSet("electronic", "bundles/electronic", 150, "Shopping idea", "Ten products", 256),
+    )
+}
+FOLDS = 5
+
+
+def data_commands(one: RealSet, data: Path, runs: Path) -> dict[str, list[str]]:
+    """Return the commands that make catalog and folds."""
+    catalog, source = str(runs / one.name / "catalog"), str(data / one.source)
+    encoder = ["--encoder", str(MODELS / MINILM.target), "--max_length", "64", "--verbatim"]
+    folds = ["--out", str(runs / one.name / "queries"), "--folds", str(FOLDS)]
+    return {
+        "catalog": ["catalog", source, "--out", catalog, *encoder],
+        "queries": ["queries", catalog, "--sets", source, *folds],
+    }
+
+
+def fit_commands(one: RealSet, fold: int, runs: Path, lm: Path) -> dict[str, list[str]]:
+    """Return stage → the words that train it."""
+    form = "--model.init_args.form.init_args.list_format.init_args"
+    start = [f"{form}.query_label", one.query_label, f"{form}.list_label", one.list_label]
+    start += ["--model.init_args.lm.init_args.path", str(lm)]
+    same = ["--run", str(runs / f"{one.name}-fold{fold}"), "--seed_everything", str(SEED)]
+    same += ["--model.init_args.retrieval.pool_size", str(one.pool)]
+    same += ["--model.init_args.sampling.max_new_tokens", str(one.tokens)]
+
+    def layers(config: str) -> list[str]:
+        folders = ("toy", "wscr", "real")
+        return [w for folder in folders for w in ("--config", f"configs/{folder}/{config}")]
+
+    return {
+        "warm-start": ["fit", *layers("0_warm_start.yaml"), *same, *start],
+        "tuned": ["fit", *layers("1_tune.yaml"), *same],
+    }
+
+
+def evaluate_words(one: RealSet, run: Path, methods: Sequence[str]) -> list[str]:
+    """Return the words that measure some methods of a run on its test queries."""
+    words = ["evaluate", str(run), "--methods", f"[{', '.join(map(repr, methods))}]"]
+    words += ["--pool_size", str(one.pool), "--temperature", str(TEMPERATURE), "--audit", "false"]
+    words += ["--latency_batches", "[]", "--curves", "[]", "--across_runs", "0", "--plots", "false"]
+    return [*words, "--weights", "{coverage: 1.0}"]
+
+
+def measure(one: RealSet, fold: int, stage: str, options: argparse.Namespace) -> None:
+    """Make one stage of a fold and write its file, unless it exists."""
+    path = options.results / f"{one.name}-fold{fold}-{stage}.json"
+    if path.is_file():
+        print(f"skipped: {path} exists")
+        return
+    begun, runs = time.perf_counter(), options.runs
+    run = begin(one, fold, stage, options)
+    words = [evaluate_words(one, run.folder, [*STAGES[stage]])]
+    lm = language_model() if options.lm is None else options.lm
+    if stage == "few-shot":
+        write_few_shot(one, run, lm)
+    if stage in (fits := fit_commands(one, fold, runs, lm)):
+        words.insert(0, [*fits[stage], *options.more])
+    for each in words:
+        run_verb(each)
+    content = {
+        "setting": f"{one.name}, fold {fold}, {stage}",
+        "commands": [shown(each, runs, RUNS) for each in words],
+        "hardware": hardware(),
+        "models": [SMOLLM2.name, MINILM.name] if options.lm is None else [str(options.lm)],
+        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "methods": answers(run.folder, STAGES[stage]),
+        "clusters": clusters(run),
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    write_text(path, dump(content))
+
+
+def begin(one: RealSet, fold: int, stage: str, options: argparse.Namespace) -> Run:
+    """Return the run of a stage, with catalog and queries; few-shot has a run of its own."""
+    shared = options.runs / one.name
+    for step, words in data_commands(one, options.data, options.runs).items():
+        if not (shared / step).is_dir():
+            run_verb([*words, *(options.catalog if step == "catalog" else [])])
+    own = f"{one.name}-fold{fold}" + ("-few-shot" if stage == "few-shot" else "")
+    return Run.begin(options.runs / own, shared / "catalog", shared / "queries" / f"fold_{fold}")
+
+
+def write_few_shot(one: RealSet, run: Run, lm: Path) -> None:
+    """Give the run a model of which only the prompt is its own: the rest are links."""
+    lists = FewShot(one.query_label, one.list_label, drawn=EXAMPLES)
+    form = Full(lists, 10)
+    give_examples(form, run, run.searcher().catalog)
+    folder = run.step("warm_start") / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in lm.iterdir():
+        if not (folder / file.name).exists() and file.name != SPEC_FILE:
+            (folder / file.name).symlink_to(os.path.relpath(file, folder))
+    spec = json.dumps({**form.spec(), "max_new_tokens": one.tokens}, indent=2)
+    write_text(folder / SPEC_FILE, spec + "\n")
+
+
+def answers(folder: Path, names: dict[str, str]) -> dict[str, dict[str, list[float]]]:
+    """Return method → measure → values of a run's last evaluation, by the names used here."""
+    results = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
+    return {
+        names[method]: {m: [round(x, 5) for x in values[f"items/{m}"]] for m in MEASURES}
+        for method, values in results["values"].items()
+        if method in names
+    }
+
+
+def summary(files: Sequence[Path]) -> dict[str, Any]:
+    """Return means and paired differences over the folds of a set that have the same stages."""
+    by_fold: dict[str, dict[str, Any]] = {}
+    for path in files:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        fold = by_fold.setdefault(path.stem.split("-")[1], {"methods": {}})
+        fold["methods"] |= content["methods"]
+        fold["clusters"] = content["clusters"]
+    names = [name for stage in STAGES.values() for name in stage.values()]
+    tables = {}
+    most = max((len(fold["methods"]) for fold in by_fold.values()), default=0)
+    for count in sorted({len(fold["methods"]) for fold in by_fold.values()}):
+        folds = [fold for fold in by_fold.values() if len(fold["methods"]) >= count]
+        known = [n for n in names if all(n in fold["methods"] for fold in folds)]
+        tables["all stages" if count == most else f"{len(known)} rows"] = _table(folds, known)
+    return tables
+
+
+def _table(folds: list[dict[str, Any]], known: list[str]) -> dict[str, Any]:
+    numbers = pooled_clusters(folds)
+    values = {
+        name: {
+            m: torch.tensor([x for fold in folds for x in fold["methods"][name][m]])
+            for m in MEASURES
+        }
+        for name in known
+    }
+    return {
+        "folds": len(folds),
+        "queries": len(numbers),
+        "clusters": int(numbers.max()) + 1,
+        "methods": {
+            name: {m: interval(column, numbers) for m, column in each.items()}
+            for name, each in values.items()
+        },
+        "differences": {
+            f"{one} − {other}": {
+                m: difference(values[one][m] - values[other][m], numbers) for m in MEASURES
+            }
+            for one, other in PAIRS
+            if one in values and other in values
+        },
+    }
+
+
+def markdown(name: str, tables: dict[str, Any]) -> str:
+    """Return the tables of a set."""
+    lines = []
+    for title, table in tables.items():
+        lines += [
+            f"**{name}**, {title}: {table['folds']} folds, {table['queries']} test queries in "
+            f"{table['clusters']} groups",
+            "",
+            f"| method | {' | '.join(MEASURES.values())} |",
+            f"|---|{'---:|' * len(MEASURES)}",
+        ]
+        for method, values in table["methods"].items():
+            cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in values.values()]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines += ["", f"| paired difference | {' | '.join(MEASURES.values())} |"]
+        lines.append(f"|---|{'---:|' * len(MEASURES)}")
+        for pair, values in table["differences"].items():
+            cells = [
+                f"{mean:+.3f} ({low:+.3f} … {high:+.3f})" for mean, low, high, _ in values.values()
+            ]
+            lines.append(f"| {pair} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["recipes"])
+    parser.add_argument("--folds", nargs="+", type=int, default=[*range(FOLDS)])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=[*STAGES])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--lm", type=Path, help="another language model's folder")
+    parser.add_argument("--more", nargs="*", default=[], help="further words for the trainings")
+    parser.add_argument("--table", action="store_true", help="only the tables of finished runs")
+    options = parser.parse_args(arguments)
+    options.catalog = []
+    if not options.table:
+        for name in options.sets:
+            for fold in options.folds:
+                for stage in options.stages:
+                    measure(SETS[name], fold, stage, options)
+    for name in SETS:
+        if files := sorted(options.results.glob(f"{name}-fold*-*.json")):
+            tables = summary(files)
+            write_text(options.results / f"{name}.json", json.dumps(tables, indent=1) + "\n")
+            write_text(options.results / f"{name}.md", markdown(name, tables))
+            print(markdown(name, tables))
+
+
+if __name__ == "__main__":
+    main()
