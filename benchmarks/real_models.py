@@ -152,7 +152,7 @@ def begin(one: RealSet, fold: int, stage: str, options: argparse.Namespace) -> R
     shared = options.runs / one.name
     for step, words in data_commands(one, options.data, options.runs).items():
         if not (shared / step).is_dir():
-            run_verb([*words, *(options.catalog if step == "catalog" else [])])
+            run_verb(words)
     own = f"{one.name}-fold{fold}" + ("-few-shot" if stage == "few-shot" else "")
     return Run.begin(options.runs / own, shared / "catalog", shared / "queries" / f"fold_{fold}")
 
@@ -263,7 +263,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--more", nargs="*", default=[], help="further words for the trainings")
     parser.add_argument("--table", action="store_true", help="only the tables of finished runs")
     options = parser.parse_args(arguments)
-    options.catalog = []
     if not options.table:
         for name in options.sets:
             for fold in options.folds:

@@ -16,9 +16,11 @@ from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
 from r4t.errors import InputError
 from r4t.fanout.backend import Transformers
+from r4t.fanout.few_shot import FewShot
 from r4t.fanout.formats import Expand
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
+from r4t.fanout.teachers import ReferenceItems
 from r4t.report.evaluation import Evaluation
 from r4t.support.configs import configs_folder
 from r4t.training.soft_grpo import SoftGRPO
@@ -50,6 +52,10 @@ def layers(step):
     return [[toy], [toy, wscr], *judged_too, *([toy, wscr, f"data/{name}"] for name in OVERLAYS)]
 
 
+REAL = ["0_warm_start", "1_tune"]  # with a pretrained model; the later steps are those of wscr/
+REAL_STACKS = [
+    (step, [f"{folder}/{step}.yaml" for folder in ("toy", "wscr", "real")]) for step in REAL
+]
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
 PAPER = [step for step in VERBS if step != "0_warm_start"]  # its models need no warm start
 PAPER_STACKS = [
@@ -120,6 +126,7 @@ def test_every_config_has_a_place():
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     placed = {name for _, stack in STACKS for name in stack}
     placed |= {f"hardware/{name}.yaml" for names in HARDWARE for name in names}
+    placed |= {name for _, stack in REAL_STACKS for name in stack}
     placed |= {"hardware/ddp.yaml", *(name for _, stack in PAPER_STACKS for name in stack)}
     evaluate = {f"{folder}/6_evaluate.yaml" for folder in ("toy", "paper")}
     assert found == placed | evaluate | {"toy/smoke.yaml"}
@@ -147,6 +154,26 @@ def test_step(place, build, step, stack):
         assert cli.model.retrieval.pool_size == 150
     else:
         assert "model.reward.weights.coverage" not in found
+
+
+@pytest.mark.parametrize("step, stack", REAL_STACKS, ids=REAL)
+def test_real(place, build, step, stack):
+    place(stack)
+    told = (CONFIGS / stack[-1]).read_text(encoding="utf-8")
+    cli = build(step, stack, *(OFFLINE if step == "0_warm_start" else ()))
+    found, last = leaves(cli.config["fit"].as_dict()), leaves(yaml.safe_load(told))
+    path = last.pop("model.lm.path", None)
+    assert {name: found.get(name) for name in last} == last
+    assert path == ("HuggingFaceTB/SmolLM2-135M-Instruct" if step == "0_warm_start" else None)
+    form = cli.model.fanout.form
+    if step == "0_warm_start":
+        assert isinstance(form.list_format, FewShot)
+        assert isinstance(cli.model.teacher, ReferenceItems)
+        assert (form.entry, form.set_size) == ("full", 10)
+    else:
+        assert isinstance(form, Expand)  # what the model was saved with
+        assert cli.model.fanout.backend == cli.model.sampling.backend
+        assert cli.model.fanout.backend.dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("names", HARDWARE, ids="+".join)

@@ -1,0 +1,101 @@
+"""benchmarks.real_models: commands and files of the stages, and the tables of the folds."""
+
+import json
+
+import pytest
+
+from benchmarks import real_models
+from benchmarks.real_models import MEASURES, PLAIN, SETS, STAGES
+from r4t.evaluation.results import Results
+from r4t.fanout.language_model import TinyQwen3
+from r4t.fanout.model import FanoutModel
+from r4t.methods.registry import TABLE
+from r4t.run import Run
+
+
+@pytest.fixture
+def lm(tmp_path):
+    model, tokenizer = TinyQwen3(32, 1, 300).build(["red hat linen"] * 4, None)
+    model.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    return tmp_path / "lm"
+
+
+@pytest.fixture
+def called(small_run, tmp_path, monkeypatch):
+    """The commands of the stages; the data are those of the small run."""
+    shared = tmp_path / "runs" / "recipes"
+    shared.mkdir(parents=True)
+    (shared / "catalog").symlink_to(small_run.catalog)
+    (shared / "queries").mkdir()
+    (shared / "queries" / "fold_1").symlink_to(small_run.queries)
+    calls = []
+
+    def run_verb(words):
+        calls.append(words)
+        if words[0] == "evaluate":
+            known = {f"items/{name}": [0.25, 0.5] * 4 for name in MEASURES}
+            values = {name: known for stage in STAGES.values() for name in stage}
+            folder = Run.open(words[1]).folder / "results"
+            folder.mkdir(exist_ok=True)
+            Results({}, ["p"] * 8, values, {}, ["a"] * 8).save(folder)
+
+    monkeypatch.setattr(real_models, "run_verb", run_verb)
+    return calls
+
+
+def test_each_stage_is_made_once_with_its_commands(called, tmp_path, lm):
+    words = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "out"), "--folds", "1"]
+    words += ["--lm", str(lm)]
+    real_models.main(words)
+    verbs = [call[0] for call in called]
+    assert verbs == ["evaluate", "evaluate", "fit", "evaluate", "fit", "evaluate"]
+    _, few_shot, warm, _, tune, _ = called
+    assert few_shot[few_shot.index("--methods") + 1] == "['Zero-shot', 'Best-of-5']"
+    assert few_shot[1].endswith("recipes-fold1-few-shot")
+    assert [w for w in warm if w.endswith("real/0_warm_start.yaml")]
+    assert warm[warm.index("--model.init_args.lm.init_args.path") + 1] == str(lm)
+    label = "--model.init_args.form.init_args.list_format.init_args.query_label"
+    assert warm[warm.index(label) + 1] == "Dish"
+    assert label not in tune  # it goes on with the format of the warm start
+    model = FanoutModel.load(tmp_path / "runs" / "recipes-fold1-few-shot" / "warm_start" / "model")
+    assert model.prompts(["Pad thai"])[0].endswith("Dish: Pad thai\nTen ingredients:")
+    assert model.prompts(["Pad thai"])[0].count("Dish: ") == 3
+    stored = json.loads((tmp_path / "out" / "recipes-fold1-warm-start.json").read_text())
+    assert stored["methods"]["Warm start"]["recall"] == [0.25, 0.5] * 4
+    assert str(tmp_path / "runs") not in " ".join(stored["commands"])
+    real_models.main(words)
+    assert len(called) == 6  # nothing twice
+
+
+def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
+    def stage(fold, name, **methods):
+        content = {
+            "clusters": [0, 1],
+            "methods": {
+                method: {measure: [value, value + 0.2] for measure in MEASURES}
+                for method, value in methods.items()
+            },
+        }
+        path = tmp_path / f"recipes-fold{fold}-{name}.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    for fold in (0, 1):
+        stage(fold, "baselines", **{"No fan-out": 0.1 + fold})
+    stage(1, "few-shot", **{"Few-shot": 1.6})
+    real_models.main(["--table", "--results", str(tmp_path)])
+    tables = json.loads((tmp_path / "recipes.json").read_text())
+    whole, plain = tables["all stages"], tables["1 rows"]
+    assert (whole["folds"], whole["queries"], whole["clusters"]) == (1, 2, 2)
+    assert whole["methods"]["Few-shot"]["recall"][0] == pytest.approx(1.7)
+    assert whole["differences"]["Few-shot − No fan-out"]["vendi"][0] == pytest.approx(0.5)
+    assert (plain["folds"], plain["methods"]["No fan-out"]["recall"][0]) == (2, pytest.approx(0.7))
+    assert "| Few-shot − No fan-out | +0.500 " in capsys.readouterr().out
+
+
+def test_the_methods_are_those_of_the_tables():
+    assert {*PLAIN} <= {each["name"] for each in TABLE.values()}
+
+
+def test_every_set_has_a_source(shared_data):
+    assert all((shared_data / one.source).is_dir() for one in SETS.values())
