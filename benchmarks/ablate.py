@@ -39,6 +39,14 @@ def erring(error: float) -> list[str]:
     return [*SHOPPER, f"{REWARD}.objectives", json.dumps({"shopper": judge})]
 
 
+def fitting(error: float) -> list[str]:
+    """Return what also pays for the mean of the erring judge's grades of single items."""
+    judge = {"class_path": "r4t_objectives.shopper.Shopper", "init_args": {"error": error}}
+    fit = {"class_path": "r4t_objectives.fit.Fit", "init_args": {"by": judge}}
+    both = [f"{REWARD}.objectives", json.dumps({"shopper": judge, "fit": fit})]
+    return [*SHOPPER, *both, f"{REWARD}.weights", "{shopper: 0.5, fit: 1.0}"]
+
+
 def steps(number: int) -> list[str]:
     """Return what sets the number of optimizer steps."""
     return ["--trainer.max_steps", f"{number}", "--trainer.val_check_interval", f"{number // 4}"]
@@ -86,6 +94,7 @@ VARIANTS: dict[str, tuple[str, str, list[str]]] = {
         [*SHOPPER, "--model.init_args.exploration", "{class_path: GaussianNoise}"],
     ),
     "refined-specific": ("refine", "refined", SPECIFIC),
+    "refined-error-30-fit": ("refine", "refined", fitting(0.3)),
     **{f"refined-error-{x}": ("refine", "refined", erring(x / 100)) for x in (0, 20, 30)},
 }
 

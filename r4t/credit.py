@@ -73,9 +73,9 @@ class LeaveOneOut(Credit):
     * The only member of a set gets f(S) minus the lower bound, the score of a set without members.
     * Of two equal members neither is missed: both get 0 from objectives of distinct items.
     * For a mean over the n members present (``Objective.averages``) the loss sums to 0 over a set, so
-      that dropping the members below the mean would pay. There a member gets its own value over k:
-      ``(f(S) + (n − 1)·(f(S) − f(S without i))) / k``. Over n, members of short lists would be worth
-      more than those of long ones, and lists would shrink.
+      that dropping the members below the mean would pay. There a member gets its own value above the
+      lower bound, over k: ``(f(S) − low + (n − 1)·(f(S) − f(S without i))) / k``. Over n, members of
+      short lists would be worth more than those of long ones, and lists would shrink.
     """
 
     def of_objective(self, objective: Objective, sets: SetBatch, scores: Tensor) -> Tensor:
@@ -84,9 +84,8 @@ class LeaveOneOut(Credit):
         if not objective.averages:
             return losses
         count = sets.mask.sum(1, keepdim=True).clamp(min=1)
-        only = count == 1
-        values = scores.unsqueeze(1) + (count - 1) * losses
-        return torch.where(only, scores.unsqueeze(1), values) / sets.set_size
+        value = scores.unsqueeze(1) - objective.bounds[0]
+        return torch.where(count == 1, value, value + (count - 1) * losses) / sets.set_size
 
 
 @dataclass(frozen=True)

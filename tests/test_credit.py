@@ -65,8 +65,8 @@ def test_leave_one_out_by_hand():
 def test_a_mean_pays_each_member_its_own_value_so_that_length_does_not_matter():
     sets = sets_of([[2, 6, -1], [4, -1, -1]])
     credit = credit_of(LeaveOneOut(), Mean(), sets)
-    # Values .2 and .6, and .4 alone, over k = 3, however many are there. Leave-one-out itself would
-    # give −.2 and +.2: the member below the mean would have to go.
+    # Values .2 and .6, and .4 alone, above 0 and over k = 3, however many are there. Leave-one-out
+    # itself would give −.2 and +.2: the member below the mean would have to go.
     nan = torch.nan
     torch.testing.assert_close(
         credit, torch.tensor([[0.2, 0.6, nan], [0.4, nan, nan]]) / 3, equal_nan=True
@@ -74,6 +74,20 @@ def test_a_mean_pays_each_member_its_own_value_so_that_length_does_not_matter():
     losses = marginals(Mean(), sets, Mean()(sets))
     torch.testing.assert_close(losses, torch.tensor([[-0.2, 0.2, 0.0], [0.4, 0.0, 0.0]]))
     assert torch.equal(credit_of(Shapley(), Mean(), sets)[sets.mask], credit[sets.mask])
+
+
+def test_a_mean_of_costs_pays_to_write_one_more():
+    """Costs are negative: a member is worth more than none, however bad, so that lists do not shrink."""
+
+    class Cost(Mean):
+        bounds = (-1.0, 0.0)
+
+        def score(self, sets):
+            return super().score(sets) - 1
+
+    sets = sets_of([[2, 6, -1], [4, -1, -1]])
+    found, mean = (credit_of(LeaveOneOut(), each(), sets) for each in (Cost, Mean))
+    torch.testing.assert_close(found, mean, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["alignment", "groundedness", "diversity", "distinctness"])
@@ -89,7 +103,7 @@ def test_leave_one_out_agrees_with_a_slow_loop(name):
         loss = (objective(sets)[row] - objective(smaller)[0]).item()
         count = int(sets.mask[row].sum())
         if objective.averages:
-            score = objective(sets)[row].item()
+            score = objective(sets)[row].item() - objective.bounds[0]
             value = score + (count - 1) * loss if count > 1 else score
             loss = value / sets.set_size
         assert credit[row, place].item() == pytest.approx(loss, abs=1e-5)

@@ -16,7 +16,7 @@ from benchmarks.page.cells import (
     table,
 )
 
-SETTINGS = ("groundedness", "groundedness+alignment", "6:2:2", "4:3:3", "2:4:4")
+SETTINGS = ("groundedness", "groundedness+alignment", "6:2:2", "4:3:3", "2:4:4", "6:2:2+members")
 SCORES = {
     "groundedness": "groundedness",
     "diversity": "Vendi / k",

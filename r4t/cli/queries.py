@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     Splits = dict[str, list[Query]]
 
 LEAST = 10  # queries, for a split 8:1:1
-NEEDED = {"endpoint": "model", "model": "endpoint", "folds": "sets", "slot": "recompose"}
+NEEDED = {
+    "label": "writer",
+    "endpoint": "model",
+    "model": "endpoint",
+    "folds": "sets",
+    "slot": "recompose",
+}
 NEEDED |= {"split": "sets"}
 
 
@@ -109,7 +115,7 @@ def _check(args: Any) -> list[Path]:
             found=f"--split {args.split} and --folds {args.folds}",
             remedy="Leave out one of them.",
         )
-    check_least({"--count": (args.count, LEAST)})
+    check_least({"--count": (args.count, LEAST if args.writer is None else 1)})
     out = Path(args.out)
     existing = sorted([*out.glob("*.jsonl"), *out.glob("fold_*/*.jsonl")])
     if existing and not args.overwrite:
@@ -229,22 +235,22 @@ def _recompose(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[
 
 
 def _written(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[str]:
-    """Add queries by a local language model to the training splits; return a line about each split."""
+    """Let a local language model write a split of its own; return a line about each folder."""
     from r4t.catalog import text_encoder
     from r4t.data.queries import RECOMPOSED
     from r4t.fanout.language_model import Pretrained
-    from r4t.fanout.query_writer import QueryWriter, more_queries
+    from r4t.fanout.query_writer import WRITTEN, QueryWriter, more_queries
 
     path = Path(args.writer)
     is_file = path.suffix == ".gguf"
     source = Pretrained(str(path.parent), gguf_file=path.name) if is_file else Pretrained(str(path))
-    writer = QueryWriter(source.build([], Path()), args.label)
+    writer = QueryWriter(source.build([], Path()), args.label or "Query")
     encoder, lines = text_encoder(catalog), []
     for name, splits in folders.items():
         train = [query for query in splits["train"] if query.kind != RECOMPOSED]
         others = [query for split in ("val", "test") for query in splits[split]]
         new, note = more_queries(writer, train, others, encoder.encode, args.count, args.seed)
-        folders[name] = {**splits, "train": [*splits["train"], *new]}
+        folders[name] = {**splits, WRITTEN: new}
         lines.append(f"written   {name + ': ' if name else ''}{len(new):,}; left out {note}")
     return lines
 

@@ -37,9 +37,12 @@ class Query:
 def write_queries(folder: str | Path, splits: Mapping[str, Sequence[Query]]) -> None:
     """Write each split to `folder/{split}.jsonl`, one query a line (UTF-8), whole or not at all.
 
-    A query without facets has no field for them.
+    A query without facets has no field for them. A split without queries has no file.
     """
     for split, queries in splits.items():
+        if not queries:
+            (Path(folder) / f"{split}.jsonl").unlink(missing_ok=True)
+            continue
         rows = [asdict(query) for query in queries]
         rows = [{n: row[n] for n in row if n != "facets" or row[n]} for row in rows]
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
@@ -183,7 +186,7 @@ def official_sets(sets: Sequence[ReferenceSet]) -> tuple[dict[str, list[Query]],
     others are left out and counted.
 
     Raises:
-        InputError: If a set has no split.
+        InputError: If a set has no split, or none is of test.
 
     Examples:
         >>> a = ReferenceSet("1", "Shoes", ("x",), {"split": "train"})
@@ -209,6 +212,12 @@ def official_sets(sets: Sequence[ReferenceSet]) -> tuple[dict[str, list[Query]],
         last = max(number[position] for position in group)
         kept[last] += [position for position in group if number[position] == last]
     dropped = [names.count(name) - len(part) for name, part in zip(SPLITS, kept)]
+    if not kept[-1]:
+        raise InputError(
+            expected="sets of the split test, for the official split",
+            found=f"none among {len(sets)} sets",
+            remedy="Correct the field 'split', or leave --split out for a random split.",
+        )
     which = "with the query or the items of a"
     note = join_notes(
         counted(dropped[0], "train set", f"{which} val or test set"),

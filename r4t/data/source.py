@@ -10,7 +10,14 @@ from r4t.errors import InputError
 RESERVED = ("id", "text")
 Facets = tuple[tuple[str, ...], ...]  # groups of item ids
 # What sources call their splits → what they are called here.
-SPLIT_NAMES = {"train": "train", "val": "val", "dev": "val", "valid": "val", "test": "test"}
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "val",
+    "dev": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True)

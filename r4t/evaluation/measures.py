@@ -58,7 +58,7 @@ def _found_references(sets: SetBatch, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Which references (B, R) exist, and which of them are among the catalog rows (B, M)."""
     references = sets.references
     if references is None:
-        raise TypeError("recall and hit read 'references' and 'pool' of the SetBatch")
+        raise TypeError("recall, set recall and hit read 'references' of the SetBatch")
     return references >= 0, _found(references, rows)
 
 

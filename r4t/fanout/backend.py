@@ -71,15 +71,14 @@ class Transformers(Backend):
         at_once: Completions written together, at least 1; all of a batch by default. The cache's
             memory grows with it: at 4 billion parameters a completion of 1,000 tokens takes about
             0.15 GB in bfloat16. The completions are the same, except for round-off.
-        dtype: ``bfloat16`` or ``float16``: a copy of the model in it writes, made again whenever the
-            weights have changed. Faster where the processor computes in it, and a slightly different
+        dtype: ``bfloat16`` or ``float16``: a copy of the model in it writes, which takes over the
+            weights before each batch. Faster where the processor computes in it, and a slightly different
             policy: a tuner logs how far it is from the one that learns (``train/backend_gap/mean``).
     """
 
     at_once: int | None = None
     dtype: str | None = None
     _copy: PreTrainedModel | None = field(default=None, init=False, repr=False)
-    _copied: list[int] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.at_once is not None:
@@ -146,9 +145,9 @@ class Transformers(Backend):
                 found=f"{self.dtype}",
                 remedy="Leave it out, or load the model in that dtype.",
             )
-        # In-place changes, as an optimizer's, count up the version of a tensor.
-        state = [number for each in lm.parameters() for number in (each.data_ptr(), each._version)]
-        if self._copy is None or state != self._copied:
+        if self._copy is None:
             self._copy = copy.deepcopy(lm).to(getattr(torch, str(self.dtype)))
-            self._copied = state
-        return self._copy
+        with torch.no_grad():  # every time: not every optimizer shows that it has changed a weight
+            for ours, theirs in zip(self._copy.parameters(), lm.parameters(), strict=True):
+                ours.copy_(theirs)
+        return self._copy.eval()

@@ -6,12 +6,14 @@ once for all of its completions. A completion that has ended leaves the batch. A
 without a random number for each token of the vocabulary (``r4t.fanout.sampling``).
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 LEAST = 16  # tokens that rows must share: one pass more over fewer costs as much as it saves
 LEAVING = 4  # completions leave once 1/4 of their batch has ended: to leave copies the cache
@@ -96,17 +98,23 @@ class Reading:
 
 
 def caches(lm: PreTrainedModel) -> bool:
-    """Whether a model reads on from a cache of keys and values, as its mode and settings allow."""
+    """Whether a model reads on from a cache of keys and values, as its mode and settings allow.
+
+    Layers of linear attention keep a state instead, which is not repeated and selected row by row.
+    """
     supports: Any = lm._supports_default_dynamic_cache
-    known = bool(supports())
-    return known and not (lm.training and lm.is_gradient_checkpointing)
+    if not supports() or (lm.training and lm.is_gradient_checkpointing):
+        return False
+    layers = DynamicCache(config=lm.config).layers
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
 def shared_tokens(lm: PreTrainedModel, ids: Tensor, mask: Tensor, longest: int) -> int:
     """Return how many tokens all rows begin with; 0 if reading them once saves nothing or would differ.
 
     At least one token of each row is left. Rows then have padding between what they share and the
-    rest, which a sliding window of attention would count, unless it is wider than ``longest``.
+    rest, which a window of attention would count, unless it is wider than ``longest``, and so would a
+    model that does not ask for the positions of tokens.
 
     Args:
         lm: The model.
@@ -114,8 +122,11 @@ def shared_tokens(lm: PreTrainedModel, ids: Tensor, mask: Tensor, longest: int) 
         mask: (R, P), 1 for a token.
         longest: Tokens, padding included, to which rows will grow.
     """
-    window = getattr(lm.config.get_text_config(), "sliding_window", None)
-    if len(ids) < 2 or not caches(lm) or (window or longest) < longest:
+    config = lm.config.get_text_config()
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    narrow = any(window is not None and window < longest for window in windows)
+    placed = "position_ids" in inspect.signature(lm.forward).parameters
+    if len(ids) < 2 or narrow or not placed or not caches(lm):
         return 0
     least = int(mask.sum(1).min()) - 1
     starts = torch.stack([row[keep][:least] for row, keep in zip(ids, mask > 0)])

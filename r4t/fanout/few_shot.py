@@ -10,6 +10,8 @@ from r4t.errors import InputError, check_least
 from r4t.fanout.lists import ListFormat
 from r4t.support.text import normalize_text
 
+LINE_END = re.compile(r"[\r\n]")
+
 
 @dataclass(eq=False)
 class FewShot(ListFormat):
@@ -30,8 +32,8 @@ class FewShot(ListFormat):
         seed: Of that draw.
 
     Raises:
-        InputError: If a label or the separator is blank or has a line break, or if an example has no
-            entries, or one that is blank or could not be read back.
+        InputError: If a label or the separator is blank, has a line break or space around it, or the
+            separator has letters; if an example has no entries, or one that could not be read back.
 
     Examples:
         >>> form = FewShot("Dish", "Ingredients", examples={"toast": ["bread", "butter"]})
@@ -60,13 +62,14 @@ class FewShot(ListFormat):
         names = ("query_label", "list_label", "separator")
         for name in names:
             text = getattr(self, name)
-            if not text.strip() or len(text.splitlines()) > 1:
+            letters = name == "separator" and any(map(str.isalnum, text))
+            if not text.strip() or one_line(text) != text or letters:
+                marks = "marks that are no letters" if name == "separator" else "words"
                 raise InputError(
-                    expected=f"a {name} with something to see, on one line",
+                    expected=f"a {name} of {marks}, on one line, with no space around",
                     found=f"{text!r}",
                     remedy=f"Correct {name}.",
                 )
-        self.separator = self.separator.strip()
         for query, entries in self.examples.items():
             self._check(query, entries)
 
@@ -93,12 +96,12 @@ class FewShot(ListFormat):
 
     def read(self, completion: str) -> list[str]:
         """Return the entries of the first line."""
-        line = re.split(r"[\r\n]", completion, maxsplit=1)[0]
+        line = LINE_END.split(completion, maxsplit=1)[0]
         return [entry.strip() for entry in line.split(self.separator) if entry.strip()]
 
     def complete(self, completion: str, set_size: int) -> bool:
         """Whether the line has ended, or as many separators stand in it as there are entries."""
-        return "\n" in completion or completion.count(self.separator) >= set_size
+        return bool(LINE_END.search(completion)) or completion.count(self.separator) >= set_size
 
     def spec(self, entry: str) -> dict[str, Any]:
         """Return all settings; examples that were drawn are examples from now on."""
@@ -113,15 +116,16 @@ class FewShot(ListFormat):
             InputError: If fewer sets than that could be read back from a line.
         """
         known = {normalize_text(query) for query in self.examples}
-        fitting = [
-            (query, [*entries[:set_size]])
+        by_query = {
+            normalize_text(query): (query, [*entries[:set_size]])
             for query, entries in sets
             if normalize_text(query) not in known and self._readable(entries[:set_size])
-        ]
+        }
+        fitting = [*by_query.values()]
         if len(fitting) < self.drawn:
             raise InputError(
                 expected=f"{self.drawn} training queries with references, to be the examples of a prompt",
-                found=f"{len(fitting)}, without those whose texts hold {self.separator!r} or a line break",
+                found=f"{len(fitting)}, without those whose texts hold {self.separator!r}",
                 remedy="Lower drawn, write examples, or take another separator.",
             )
         fitting = random.Random(self.seed).sample(fitting, len(fitting))
@@ -135,8 +139,8 @@ class FewShot(ListFormat):
     def _check(self, query: str, entries: Sequence[str]) -> None:
         if not self._readable(entries):
             raise InputError(
-                expected=f"examples with entries that have neither the separator {self.separator!r} nor "
-                "a line break, and are not blank",
+                expected=f"examples with entries that lack the separator {self.separator!r} and are not "
+                "blank",
                 found=f"{[*entries]} for {query!r}",
                 remedy="Correct the entries, or take another separator.",
             )

@@ -81,8 +81,8 @@ class Lines(ListFormat):
         return f"{query}\n"
 
     def write(self, entries: Sequence[str]) -> str:
-        """Return one entry per line."""
-        return "\n".join(entries) + "\n"
+        """Return one entry per line; a line break within an entry becomes a space."""
+        return "\n".join(" ".join(entry.splitlines()) for entry in entries) + "\n"
 
     def read(self, completion: str) -> list[str]:
         """Return the lines that are not blank."""

@@ -175,24 +175,36 @@ class FanoutModel(nn.Module):
                 owners[row, token] = max(wrote, key=wrote.count, default=-1)
         return owners.to(fanouts.completion_ids.device)
 
-    def endings(self, fanouts: Fanouts, owners: Tensor) -> Tensor:
-        """Return (B·G, T) bool, the tokens that end a list of n members, 0 < n < k.
+    def deciders(self, fanouts: Fanouts) -> Tensor:
+        """Return (B·G, T) the member that each completion token writes or decides on, else −1.
 
-        They are the last one of the completion where each entry ends as the list does (``Lines``), else
-        all after the last entry. A completion that was cut off did not end.
-
-        Args:
-            fanouts: B·G completions.
-            owners: (B·G, T), as ``members`` returns them.
+        As ``members``, and besides: what stands between two entries belongs to the second, whose writing
+        it begins, and what ends a list of n members too early, 0 < n < k, to member n, which stays
+        unwritten. Where each entry ends as the list does (``Lines``), only the last token of a
+        completion ends the list, and the ends of entries decide on nothing.
         """
+        owners = self.members(fanouts)
         lengths = fanouts.completion_mask.sum(1, keepdim=True).to(owners.device)
         places = torch.arange(owners.shape[1], device=owners.device)
         last = torch.where(owners >= 0, places, -1).amax(1, keepdim=True)  # of an entry
-        counts = torch.tensor([len(texts) for texts in fanouts.subqueries], device=owners.device)
-        short = (counts > 0) & (counts < self.form.set_size) & ~self.truncated(fanouts)
         if self.form.list_format.end_per_entry:
-            last = torch.maximum(last, lengths - 2)
-        return short.unsqueeze(1) & (last >= 0) & (places > last) & (places < lengths)
+            end = torch.maximum(last, lengths - 2)
+        else:
+            end, following = last, torch.where(owners >= 0, places, owners.shape[1] - 1)
+            following = (
+                following.flip(1).cummin(1).values.flip(1)
+            )  # place of the next entry's token
+            begun = (owners >= 0).cumsum(1) > 0
+            owners = torch.where(begun & (places < last), owners.gather(1, following), owners)
+        counts = torch.tensor([[len(texts)] for texts in fanouts.subqueries], device=owners.device)
+        ends = self.short(fanouts).unsqueeze(1) & (last >= 0) & (places > end) & (places < lengths)
+        return torch.where(ends, counts, owners)
+
+    def short(self, fanouts: Fanouts) -> Tensor:
+        """Return (B·G,) bool, the completions that chose to end with n members, 0 < n < k."""
+        truncated = self.truncated(fanouts)
+        counts = torch.tensor([len(texts) for texts in fanouts.subqueries], device=truncated.device)
+        return (counts > 0) & (counts < self.form.set_size) & ~truncated
 
     def _places(self, ids: list[int], text: str) -> list[tuple[int, int]]:
         """Return the (start, end) of the characters that each token wrote, equal if it wrote none.

@@ -91,10 +91,11 @@ def more_queries(
         seed: Of examples and texts.
 
     Returns:
-        Queries of kind ``written`` without references, and a note on what was left out.
+        Queries of kind ``written`` without references, fewer than ``count`` if ``FRUITLESS`` prompts in a
+        row bring nothing new, and a note on what was left out.
 
     Raises:
-        InputError: If there are too few examples, or ``FRUITLESS`` prompts in a row bring nothing new.
+        InputError: If there are too few examples, or nothing new comes at all.
     """
     check_least({"count": (count, 1), "training queries": (len(training), 2)})
     rng = random.Random(seed)
@@ -116,13 +117,15 @@ def more_queries(
                 found[key] = Query(f"w{len(found):05d}", text, WRITTEN)
             prompts, fruitless = prompts + 1, fruitless + 1 if len(found) == before else 0
             bar.update(len(found) - before)
-    if len(found) < count:
+    if not found:
         raise InputError(
-            expected=f"{count} queries that are new",
-            found=f"nothing new in {FRUITLESS} prompts after {len(found)}",
-            remedy="Ask for fewer, or take a larger model.",
+            expected="queries that are new",
+            found=f"none in {FRUITLESS} prompts",
+            remedy="Take a larger model.",
         )
     note = f"{repeated} repeated or blank, {near} near a held-out query (cosine {NEAR} or more)"
+    if len(found) < count:
+        note += f"; {FRUITLESS} prompts in a row brought nothing new after {len(found)} of {count}"
     return list(found.values()), note
 
 

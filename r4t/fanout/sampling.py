@@ -16,8 +16,8 @@ BELOW_1 = 1 - 1e-12
 class SeededSampling:
     """Samples each query's completions by a generator of its own, exactly from the softmax.
 
-    A draw depends on its query's seed, its completion's number and the number of the token alone: not
-    on the batch, the rank, the device or the global random state.
+    A draw depends on its query's seed, G and T, its completion's number and the number of the token
+    alone: not on the batch, the rank, the device or the global random state.
 
     Args:
         seeds: One per query, B.

@@ -17,6 +17,12 @@ def give_examples(form: FanoutFormat, run: Run, catalog: Catalog) -> None:
     lists = form.list_format
     if not isinstance(lists, FewShot):
         return
+    if lists.drawn and form.entry != "full":
+        raise InputError(
+            expected="the form Full with examples drawn from training sets, which are whole items",
+            found=f"{type(form).__name__}",
+            remedy="Take Full, or write examples.",
+        )
     if lists.drawn:
         sets = [
             (query.text, [catalog.texts[row] for row in catalog.rows(query.references)])

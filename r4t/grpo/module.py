@@ -118,7 +118,9 @@ class FanoutTuner(RolloutModule, FanoutModule):
         if not isinstance(self.credit, WholeSet):
             with self.watch.part("credit"):
                 credits = self.credit(self.reward, sets, components, self.global_step)
-                credits = credits.masked_fill(~sets.mask, 0.0).to(self.device)
+                ended = self.fanout.short(fanouts) & ~rewards.isnan().to(self.device)
+                lacking = ~sets.mask.to(self.device) & ended.unsqueeze(1)
+                credits = credits.to(self.device).masked_fill(lacking, 0.0)
                 tokens = self._member_tokens(tokens, credits, fanouts)
         included = self.grpo.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
         mask = fanouts.completion_mask * included.view(-1, 1).to(self.device)
@@ -129,15 +131,13 @@ class FanoutTuner(RolloutModule, FanoutModule):
     def _member_tokens(self, tokens: Tensor, credits: Tensor, fanouts: Fanouts) -> Tensor:
         """Replace the advantages (n, T) of tokens that wrote a member by that member's (n, k).
 
-        A member that a list lacks is worth 0, also to the token that ended the list: to write one more
-        pays as soon as that is worth more than nothing.
+        A member that a list lacks because it ended early is worth 0, to the token that ended it: to
+        write one more pays as soon as that is worth more than nothing.
         """
         group = self.grpo.group_size
         grouped = credits.unflatten(0, (-1, group))
         members = member_advantage(grouped, by_place=False, scale=self.grpo.scale_rewards)
-        owners = self.fanout.members(fanouts)  # (n, T)
-        counts = torch.tensor([[len(texts)] for texts in fanouts.subqueries], device=owners.device)
-        owners = torch.where(self.fanout.endings(fanouts, owners), counts, owners)
+        owners = self.fanout.deciders(fanouts)  # (n, T)
         owned = (owners >= 0) & (owners < credits.shape[1])
         place = owners.clamp(min=0, max=credits.shape[1] - 1)
         present = ~credits.isnan().gather(1, place)

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from r4t.data.queries import Query
+from r4t.errors import InputError
 from r4t.fanout.language_model import LanguageModelSource, TinyQwen3
 from r4t.fanout.teachers import FanoutTeacher, NearbyWords
 from r4t.grpo.training import FanoutModule
@@ -20,6 +21,9 @@ class WarmStart(FanoutModule):
         reward: Scored in validation only.
         teacher: Writes the fan-outs to imitate; by default ``NearbyWords``.
         **settings: As in ``FanoutModule``.
+
+    Raises:
+        InputError: If the teacher writes whole items, and the form reads words to add.
     """
 
     step = "warm_start"
@@ -32,6 +36,12 @@ class WarmStart(FanoutModule):
     ) -> None:
         super().__init__(run, reward, **settings)
         self.teacher: FanoutTeacher = NearbyWords() if teacher is None else teacher
+        if self.teacher.whole and self.fanout.form.entry != "full":
+            raise InputError(
+                expected=f"the form Full for {type(self.teacher).__name__}, which writes whole items",
+                found=f"{type(self.fanout.form).__name__}",
+                remedy="Take Full, or a teacher of words.",
+            )
 
     def training_step(self, batch: list[Query], batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of a token of freshly written fan-outs."""

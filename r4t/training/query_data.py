@@ -22,6 +22,8 @@ class QueryData(LightningDataModule):
         batch_size: Queries B per step and rank.
         val_queries: Number of validation queries, from the first; all by default.
         synthesize_queries: Number of training queries to synthesize for; all by default.
+        written: Whether to synthesize also for the queries of ``written.jsonl``, which a language model
+            wrote (``r4t queries --writer``) and which have no references.
         seed: Of the order of the training queries; that of ``seed_everything`` by default.
 
     Raises:
@@ -34,6 +36,7 @@ class QueryData(LightningDataModule):
         batch_size: int = 16,
         val_queries: int | None = None,
         synthesize_queries: int | None = None,
+        written: bool = False,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -42,6 +45,7 @@ class QueryData(LightningDataModule):
         check_least({name: (count, 1) for name, count in numbers.items() if count is not None})
         self.run, self.batch_size, self.seed = run, batch_size, seed
         self.val_queries, self.synthesize_queries = val_queries, synthesize_queries
+        self.written = written
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled batches of training queries, in an order that can be resumed."""
@@ -60,6 +64,8 @@ class QueryData(LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Return batches of training queries, in order, each on one rank: what ``synthesize`` reads."""
         queries, ranks = self._queries("train", self.synthesize_queries), self._ranks()
+        if self.written:
+            queries += self._queries("written", None)
         if len(queries) < ranks["ranks"]:
             raise InputError(
                 expected=f"a query for each of the {ranks['ranks']} processes that synthesize",

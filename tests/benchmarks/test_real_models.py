@@ -24,7 +24,7 @@ def lm(tmp_path):
 @pytest.fixture
 def called(small_run, tmp_path, monkeypatch):
     """The commands of the stages; the data are those of the small run."""
-    shared = tmp_path / "runs" / "recipes"
+    shared = tmp_path / "runs" / "lm" / "recipes"
     shared.mkdir(parents=True)
     (shared / "catalog").symlink_to(small_run.catalog)
     (shared / "queries").mkdir()
@@ -46,7 +46,7 @@ def called(small_run, tmp_path, monkeypatch):
 
 def test_each_stage_is_made_once_with_its_commands(called, tmp_path, lm):
     words = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "out"), "--folds", "1"]
-    words += ["--lm", str(lm)]
+    words += ["--lm", str(lm), "--more", "--trainer.max_steps", "3"]
     real_models.main(words)
     verbs = [call[0] for call in called]
     assert verbs == ["evaluate", "evaluate", "fit", "evaluate", "fit", "evaluate"]
@@ -57,11 +57,14 @@ def test_each_stage_is_made_once_with_its_commands(called, tmp_path, lm):
     assert warm[warm.index("--model.init_args.lm.init_args.path") + 1] == str(lm)
     label = "--model.init_args.form.init_args.list_format.init_args.query_label"
     assert warm[warm.index(label) + 1] == "Dish"
+    assert warm[-2:] == tune[-2:] == ["--trainer.max_steps", "3"]
     assert label not in tune  # it goes on with the format of the warm start
-    model = FanoutModel.load(tmp_path / "runs" / "recipes-fold1-few-shot" / "warm_start" / "model")
+    model = FanoutModel.load(
+        tmp_path / "runs" / "lm" / "recipes-fold1-few-shot" / "warm_start" / "model"
+    )
     assert model.prompts(["Pad thai"])[0].endswith("Dish: Pad thai\nTen ingredients:")
     assert model.prompts(["Pad thai"])[0].count("Dish: ") == 3
-    stored = json.loads((tmp_path / "out" / "recipes-fold1-warm-start.json").read_text())
+    stored = json.loads((tmp_path / "out" / "lm" / "recipes-fold1-warm-start.json").read_text())
     assert stored["methods"]["Warm start"]["recall"] == [0.25, 0.5] * 4
     assert str(tmp_path / "runs") not in " ".join(stored["commands"])
     real_models.main(words)
@@ -80,16 +83,19 @@ def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
         path = tmp_path / f"recipes-fold{fold}-{name}.json"
         path.write_text(json.dumps(content), encoding="utf-8")
 
+    plain = list(STAGES["baselines"].values())
+    few = list(STAGES["few-shot"].values())
     for fold in (0, 1):
-        stage(fold, "baselines", **{"No fan-out": 0.1 + fold})
-    stage(1, "few-shot", **{"Few-shot": 1.6})
+        stage(fold, "baselines", **dict.fromkeys(plain, 0.1 + fold))
+    stage(1, "few-shot", **dict.fromkeys(few, 1.6))
     real_models.main(["--table", "--results", str(tmp_path)])
     tables = json.loads((tmp_path / "recipes.json").read_text())
-    whole, plain = tables["all stages"], tables["1 rows"]
-    assert (whole["folds"], whole["queries"], whole["clusters"]) == (1, 2, 2)
-    assert whole["methods"]["Few-shot"]["recall"][0] == pytest.approx(1.7)
-    assert whole["differences"]["Few-shot − No fan-out"]["vendi"][0] == pytest.approx(0.5)
-    assert (plain["folds"], plain["methods"]["No fan-out"]["recall"][0]) == (2, pytest.approx(0.7))
+    assert [*tables] == ["baselines", "baselines, few-shot"]
+    both, alone = tables["baselines, few-shot"], tables["baselines"]
+    assert (both["folds"], both["queries"], both["clusters"]) == (1, 2, 2)
+    assert both["methods"]["Few-shot"]["recall"][0] == pytest.approx(1.7)
+    assert both["differences"]["Few-shot − No fan-out"]["vendi"][0] == pytest.approx(0.5)
+    assert (alone["folds"], alone["methods"]["MMR"]["recall"][0]) == (2, pytest.approx(0.7))
     assert "| Few-shot − No fan-out | +0.500 " in capsys.readouterr().out
 
 

@@ -220,12 +220,13 @@ def test_a_local_model_adds_training_queries(shop, tmp_path, capsys):
     verb.run([*words, *writer])
     printed = capsys.readouterr().out
     assert "written   12; left out " in printed
-    train = read_queries(tmp_path / "q", "train")
-    new = [query for query in train if query.kind == "written"]
+    new = read_queries(tmp_path / "q", "written")
     assert len(new) == 12
-    assert len(train) > 12
-    others = {q.text for split in ("val", "test") for q in read_queries(tmp_path / "q", split)}
-    assert others.isdisjoint(query.text for query in new)
+    others = read_queries(tmp_path / "q", "all")
+    assert len(others) == 20
+    assert {query.text for query in others}.isdisjoint(query.text for query in new)
+    with pytest.raises(InputError, match="--writer with --label, but found --label alone"):
+        verb.run([*words[:1], "--out", str(tmp_path / "q3"), "--label", "Idea"])
     message = (
         "--sets or --wardrobe with --writer, whose queries it imitates, but found --writer alone"
     )

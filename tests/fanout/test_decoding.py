@@ -5,8 +5,14 @@ import torch
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     MistralConfig,
     MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -127,3 +133,36 @@ def test_logits_and_gradients_are_those_of_one_pass_over_all_tokens(lm):
     assert torch.allclose(once, whole, atol=1e-5)
     for weight, gradient in zip(lm.parameters(), gradients, strict=True):
         assert torch.allclose(weight.grad, gradient, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mpt", "llama4", "lfm2"])
+def test_models_whose_attention_counts_columns_or_keeps_a_state_share_nothing(kind):
+    """Where sharing would be wrong there is none, and what is written is as without a cache."""
+    torch.manual_seed(0)
+    if kind == "mpt":  # ALiBi on columns
+        model = MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=60))
+    elif kind == "llama4":
+        config = Llama4TextConfig(**SIZES, attention_chunk_size=8, num_local_experts=2)
+        config.intermediate_size_mlp = 48
+        model = Llama4ForCausalLM(config)
+    else:  # convolutions keep a state
+        config = Lfm2Config(**SIZES, full_attn_idxs=[1], max_position_embeddings=128)
+        model = Lfm2ForCausalLM(config)
+        assert not decoding.caches(model)
+    assert shared_tokens(model.eval(), *PROMPTS, 30) == 0
+
+
+def test_a_layer_of_linear_attention_is_read_without_a_cache():
+    torch.manual_seed(0)
+    model = Lfm2ForCausalLM(Lfm2Config(**SIZES, full_attn_idxs=[1], max_position_embeddings=128))
+    prompts = left([5, 6, 7], [8, 9, 10])
+    expected = model.eval().generate(
+        input_ids=prompts[0],
+        attention_mask=prompts[1],
+        do_sample=False,
+        max_new_tokens=6,
+        pad_token_id=PAD,
+        eos_token_id=END,
+    )[:, 3:]
+    found = write(model, prompts, 1, 6, greedy, ends, PAD)
+    assert torch.equal(found, expected[:, : found.shape[1]])

@@ -58,10 +58,18 @@ def test_what_would_break_the_line_becomes_a_space():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"separator": " "}, r"a separator with something to see, on one line, but found ' '"),
-        ({"query_label": "a\nb"}, r"a query_label with .* found 'a\\nb'\. Correct query_label"),
+        (
+            {"separator": " "},
+            r"a separator of marks that are no letters, on one line, .* found ' '",
+        ),
+        ({"separator": "and"}, r"marks that are no letters, .* found 'and'"),
+        ({"query_label": "a\nb"}, r"a query_label of words, .*found 'a\\nb'\. Correct query_label"),
+        (
+            {"list_label": "a "},
+            r"a list_label of words, on one line, with no space around, .* 'a '",
+        ),
         ({"drawn": -1}, "drawn.*at least 0"),
-        ({"examples": {"x": ["a;b"]}}, r"neither the separator ';' .*found \['a;b'\] for 'x'"),
+        ({"examples": {"x": ["a;b"]}}, r"that lack the separator ';' .*found \['a;b'\] for 'x'"),
         ({"examples": {"x": []}}, r"examples with entries .* found \[\] for 'x'"),
         ({"examples": {"x": ["a", " "]}}, r"are not blank, but found \['a', ' '\] for 'x'"),
     ],
@@ -78,6 +86,7 @@ def test_examples_are_drawn_from_sets_of_k_that_can_be_read_back():
         ("TOAST", ["x", "y"]),  # already an example
         ("cut", ["a;b", "c"]),
         ("empty", []),
+        ("Cake!", ["soap", "wax"]),  # the same words as the next one, which counts
         ("cake", ["flour", "egg", "milk"]),
         ("salad", ["leaves", "oil"]),
     ]

@@ -192,19 +192,24 @@ def test_a_decoder_that_writes_the_spaces_itself(lm):
 
 
 @pytest.mark.parametrize(
-    "lists, text, ends",
+    "lists, text, pieces",
     [
-        (Lines(), "hat\nbelt\n<eos>", "<eos>"),  # each entry ends with a line break
-        (Lines(), "hat\nbelt\nshoe\n", ""),  # complete
-        (Lines(), "hat\nbelt", ""),  # cut off: nobody chose to end it
-        (Lines(), "<eos>", ""),  # no member
-        (FewShot(), " hat; belt\n", "\n"),
-        (FewShot(), " hat; belt<eos>", "<eos>"),
-        (FewShot(), " hat; belt; shoe;", ""),
-        (JsonList(), '<queries>["hat", "belt"]</queries>', '"]</queries>'),
+        # What is written with each member, and what ends a list of two of three.
+        (
+            Lines(),
+            "hat\nbelt\n<eos>",
+            ["hat", "belt", "<eos>"],
+        ),  # each entry ends with a line break
+        (Lines(), "hat\nbelt\nshoe\n", ["hat", "belt", "shoe"]),
+        (Lines(), "hat\nbelt", ["hat", "belt", ""]),  # cut off: nobody chose to end it
+        (Lines(), "<eos>", ["", "", ""]),  # no member
+        (FewShot(), " hat; belt\n", ["hat", "; belt", "\n"]),
+        (FewShot(), " hat; belt<eos>", ["hat", "; belt", "<eos>"]),
+        (FewShot(), " hat; belt; shoe;", ["hat", "; belt", "; shoe"]),
+        (JsonList(), '<queries>["hat", "belt"]</queries>', ["hat", '", "belt', '"]</queries>']),
     ],
 )
-def test_the_tokens_that_end_a_list_early(lists, text, ends):
+def test_the_tokens_that_decide_on_a_member(lists, text, pieces):
     lm, tokenizer = TinyQwen3(32, 1, 300).build(["hat belt shoe"] * 3, None)
     model = FanoutModel(lm, tokenizer, Full(lists, 3), 60)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
@@ -212,6 +217,7 @@ def test_the_tokens_that_end_a_list_early(lists, text, ends):
     prompt, mask = model.prompt_tokens(["q"])
     parsed = [model.form.parse("q", each) for each in texts]
     fanouts = Fanouts(prompt, mask, ids, torch.ones_like(ids), texts, parsed)
-    found = model.endings(fanouts, model.members(fanouts))
-    written = "".join(tokenizer.decode([token]) for token in ids[0][found[0]])
-    assert written.strip(" ") == ends
+    owners = model.deciders(fanouts)[0]
+    for member, piece in enumerate(pieces):
+        written = "".join(tokenizer.decode([token]) for token in ids[0][owners == member])
+        assert written.replace(" ", "") == piece.replace(" ", "")

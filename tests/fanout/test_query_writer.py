@@ -41,10 +41,13 @@ def test_what_repeats_or_is_near_a_held_out_query_is_left_out():
 
 
 def test_it_stops_where_nothing_new_comes():
+    queries, note = more_queries(lambda *_: ["cake"], TRAINING, [], encode, 2)
+    assert [query.text for query in queries] == ["cake"]
+    assert note.endswith("; 5 prompts in a row brought nothing new after 1 of 2")
     with pytest.raises(
-        InputError, match=r"2 queries that are new, but found nothing new in 5 prompts"
+        InputError, match=r"queries that are new, but found none in 5 prompts\. Take a"
     ):
-        more_queries(lambda *_: ["cake"], TRAINING, [], encode, 2)
+        more_queries(lambda *_: ["red dish 1"], TRAINING, [], encode, 2)
     with pytest.raises(InputError, match="training queries.*at least 2.*found 1"):
         more_queries(lambda *_: ["cake"], TRAINING[:1], [], encode, 2)
 

@@ -8,7 +8,7 @@ import pytest
 from r4t.data.queries import Query, write_queries
 from r4t.errors import InputError
 from r4t.fanout.few_shot import FewShot
-from r4t.fanout.formats import Full
+from r4t.fanout.formats import Expand, Full
 from r4t.grpo.examples import give_examples
 from r4t.run import Run
 
@@ -44,6 +44,12 @@ def test_a_run_without_references_has_no_examples(small_run):
     run = Run.begin(small_run.folder / "other", small_run.catalog, small_run.folder / "none")
     with pytest.raises(InputError, match="1 training queries with references.* found 0"):
         give_examples(form(drawn=1), run, run.searcher().catalog)
+
+
+def test_drawn_examples_are_whole_items(small_run):
+    one = Expand(FewShot(drawn=1), 2)
+    with pytest.raises(InputError, match="the form Full with examples drawn .* found Expand"):
+        give_examples(one, small_run, small_run.searcher().catalog)
 
 
 def test_a_tuner_saves_the_examples_that_it_drew(tiny, tmp_path):

@@ -141,7 +141,7 @@ def test_facets_and_the_split_of_the_source(tmp_path):
         ),
         (
             {"split": 1},
-            r"one of train, val, dev, valid, test in the field 'split', but found 1 at line 2",
+            r"one of train, val, dev, valid, validation, test in the field 'split', but found 1 at line 2",
         ),
     ],
 )
