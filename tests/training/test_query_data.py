@@ -31,3 +31,15 @@ def test_more_processes_than_queries_are_refused(small_run):
 def test_numbers_below_one_are_refused(small_run, name):
     with pytest.raises(InputError, match=f"{name} to be at least 1, but found 0"):
         QueryData(str(small_run.folder), **{name: 0})
+
+
+def test_written_queries_are_synthesized_for_only_if_asked(small_run):
+    written = [Query("w0", "red wool", "written"), Query("w1", "blue silk", "written")]
+    write_queries(small_run.queries, {"written": written})
+    training = small_run.read_queries("train")
+    for asked, extra in ((False, []), (True, written)):
+        data = QueryData(str(small_run.folder), batch_size=100, synthesize_queries=3, written=asked)
+        (batch,) = data.predict_dataloader()
+        assert batch == training[:3] + extra
+        (trained,) = data.train_dataloader()
+        assert {query.id for query in trained} == {query.id for query in training}
