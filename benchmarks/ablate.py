@@ -94,6 +94,7 @@ VARIANTS: dict[str, tuple[str, str, list[str]]] = {
         [*SHOPPER, "--model.init_args.exploration", "{class_path: GaussianNoise}"],
     ),
     "refined-specific": ("refine", "refined", SPECIFIC),
+    "refined-fit": ("refine", "refined", fitting(0.1)),
     "refined-error-30-fit": ("refine", "refined", fitting(0.3)),
     **{f"refined-error-{x}": ("refine", "refined", erring(x / 100)) for x in (0, 20, 30)},
 }

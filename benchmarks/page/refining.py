@@ -22,6 +22,8 @@ REFINEMENTS = {
     "refined-error-0": "… the judge never errs",
     "refined-error-20": "… errs in 20 %",
     "refined-error-30": "… errs in 30 %",
+    "refined-error-30-fit": "… errs in 30 %, with `fit` beside (weights 0.5 and 1)",
+    "refined-fit": "… errs in 10 %, with `fit` beside",
     "refined-specificity": "… specificity as a second term, weight 0.4",
     "refined-set": "… one advantage for the whole set",
     "refined-shapley": "… Shapley credit",
