@@ -121,18 +121,23 @@ class FanoutTuner(RolloutModule, FanoutModule):
                 ended = self.fanout.short(fanouts) & ~rewards.isnan().to(self.device)
                 lacking = ~sets.mask.to(self.device) & ended.unsqueeze(1)
                 credits = credits.to(self.device).masked_fill(lacking, 0.0)
-                tokens = self._member_tokens(tokens, credits, fanouts)
+                cut = truncated.to(self.device)
+                tokens = self._member_tokens(tokens, credits, fanouts, cut)
         included = self.grpo.takes_part(grouped, truncated.view_as(grouped).to(grouped.device))
         mask = fanouts.completion_mask * included.view(-1, 1).to(self.device)
         return Rollout(
             batch, fanouts, sets.items, truncated, rewards, components, advantages, tokens, mask
         )
 
-    def _member_tokens(self, tokens: Tensor, credits: Tensor, fanouts: Fanouts) -> Tensor:
+    def _member_tokens(
+        self, tokens: Tensor, credits: Tensor, fanouts: Fanouts, cut: Tensor
+    ) -> Tensor:
         """Replace the advantages (n, T) of tokens that wrote a member by that member's (n, k).
 
         A member that a list lacks because it ended early is worth 0, to the token that ended it: to
-        write one more pays as soon as that is worth more than nothing.
+        write one more pays as soon as that is worth more than nothing. A list that was ``cut`` (n,) off
+        keeps the advantage of the set: an endless line leaves no room for the others, which only the
+        set's reward shows.
         """
         group = self.grpo.group_size
         grouped = credits.unflatten(0, (-1, group))
@@ -140,7 +145,7 @@ class FanoutTuner(RolloutModule, FanoutModule):
         owners = self.fanout.deciders(fanouts)  # (n, T)
         owned = (owners >= 0) & (owners < credits.shape[1])
         place = owners.clamp(min=0, max=credits.shape[1] - 1)
-        present = ~credits.isnan().gather(1, place)
+        present = ~credits.isnan().gather(1, place) & ~cut.unsqueeze(1)
         return torch.where(owned & present, members.flatten(0, 1).gather(1, place), tokens)
 
     def _update(self, rollout: Rollout) -> dict[str, Tensor]:
