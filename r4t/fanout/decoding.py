@@ -103,7 +103,10 @@ def caches(lm: PreTrainedModel) -> bool:
     Layers of linear attention keep a state instead, which is not repeated and selected row by row.
     """
     supports: Any = lm._supports_default_dynamic_cache
-    if not supports() or (lm.training and lm.is_gradient_checkpointing):
+    # Its name since transformers 5.2x, which warns of the old one.
+    name = "is_activation_checkpointing"
+    checkpoints = getattr(lm, name if hasattr(lm, name) else "is_gradient_checkpointing")
+    if not supports() or (lm.training and checkpoints):
         return False
     layers = DynamicCache(config=lm.config).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
