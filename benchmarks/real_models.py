@@ -231,7 +231,7 @@ def markdown(name: str, tables: dict[str, Any]) -> str:
     lines = []
     for title, table in tables.items():
         lines += [
-            f"**{name}**, {title}: {table['folds']} folds, {table['queries']} test queries in "
+            f"**{name}**, {title}: {table['folds']} fold(s), {table['queries']} test queries in "
             f"{table['clusters']} groups",
             "",
             f"| method | {' | '.join(MEASURES.values())} |",
@@ -240,6 +240,9 @@ def markdown(name: str, tables: dict[str, Any]) -> str:
         for method, values in table["methods"].items():
             cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in values.values()]
             lines.append(f"| {method} | {' | '.join(cells)} |")
+        if not table["differences"]:
+            lines.append("")
+            continue
         lines += ["", f"| paired difference | {' | '.join(MEASURES.values())} |"]
         lines.append(f"|---|{'---:|' * len(MEASURES)}")
         for pair, values in table["differences"].items():

@@ -1,4 +1,4 @@
-"""Tables of stage 5 and of member credit: three seeds, ablations, credits, bundles, forward process."""
+"""Tables of stage 5, of member credit and of real models: seeds, ablations, bundles, recipes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -141,5 +141,6 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "bundles, refined": ("bundles_refined", bundles),
     "credit": ("credit", report("credit/credit.md")),
     "refine speed": ("refine_speed", report("refine_speed/refine_speed.md")),
+    "real models": ("real", report("real/recipes.md")),
     "forward process": ("forward_process", report("forward_process/forward_process.md")),
 }

@@ -124,7 +124,7 @@ def test_queries_of_a_file_bring_their_references(run, compared, tmp_path):
     for text in ("green silk", two[0].text, two[1].text, "recall", "coverage"):
         assert text in printed
     assert printed.count("in the reference set") >= 4
-    assert "coverage, because" not in printed
+    assert " coverage, because" not in printed
     (tmp_path / "typed.txt").write_text("red linen\n\n  blue wool \nred linen\n", encoding="utf-8")
     assert read_file(str(tmp_path / "typed.txt")) == ["red linen", "blue wool", "red linen"]
 
