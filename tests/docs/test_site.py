@@ -176,7 +176,7 @@ def test_every_config_is_shown():
 def test_every_installed_objective_has_a_row():
     text = objectives_table.objectives_page()["reference/objectives.md"]
     assert "| [`groundedness`][r4t_objectives.groundedness.Groundedness] |" in text
-    assert text.count("\n| [`") == 15
+    assert text.count("\n| [`") == 16
 
 
 def test_the_api_has_every_public_module():
