@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from r4t.catalog import Catalog
-from r4t.choice import BestRows, BestSet, QueryTime, best_members
+from r4t.choice import BestRows, BestSet, Consensus, QueryTime, best_members
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.index import TorchIndex
@@ -150,9 +150,49 @@ def test_queries_choose_for_themselves(axes):
     assert choose(axes, torch.eye(6)[:2], rows, 2).argmax(-1).tolist() == [[1, 2], [3, 4]]
 
 
+def test_what_most_draws_hold_by_hand(axes):
+    """Item 1 is in three draws, item 0 in two; 2, 3 and 5 in one, of which 5 is hit less exactly."""
+    rows = drawn([0, 0, 1], [1, 2, 0], [1, 3, 5])
+    rows[0, 2, 2] = torch.tensor([0.6, 0, 0, 0, 0, 0.8])
+    sets = Consensus(3).retrieve(axes, torch.eye(6)[4:5], rows, 3, pool_size=5)
+    assert sets.items.tolist() == [[1, 0, 2]]
+    assert sets.pool.tolist() == [[1, 0, 2, 3, 5]]
+    assert torch.equal(sets.directions, torch.eye(6)[[1, 0, 2]].unsqueeze(0))
+    # More members than items with a vote: rows of items that are there already follow.
+    sets = Consensus(2).retrieve(axes, torch.eye(6)[:1], drawn([2, 2], [2, 4]), 4, pool_size=6)
+    assert sets.items.tolist() == [[2, 4, 2, 2]]
+    assert sets.pool[0, :2].tolist() == [2, 4]
+    assert sorted(sets.pool[0].tolist()) == [*range(6)]
+
+
+def test_what_most_draws_hold_against_a_loop(axes):
+    rows = unit(2, 4, 3, 6, seed=3)
+    rows[0, 1, 2] = 0  # a missing row, as of a list that ends early
+    sets = Consensus(4).retrieve(axes, unit(2, 6), rows, 3, pool_size=6)
+    for query in range(2):
+        votes, nearest = {}, {}
+        for draw in rows[query]:
+            found = [(int(row.argmax()), float(row.max())) for row in draw if row.any()]
+            for item in {item for item, _ in found}:
+                votes[item] = votes.get(item, 0) + 1
+            for item, cosine in found:
+                nearest[item] = max(nearest.get(item, -1.0), cosine)
+        ranked = sorted(votes, key=lambda item: (-votes[item], -nearest[item]))
+        assert sets.items[query].tolist() == ranked[:3]
+        assert sets.pool[query, : len(ranked)].tolist() == ranked
+        for item, direction in zip(ranked, sets.directions[query]):
+            assert float(direction[item]) == pytest.approx(nearest[item])
+
+
+def test_a_consensus_takes_several_draws():
+    with pytest.raises(InputError, match="at least 2"):
+        Consensus(1)
+
+
 def test_query_time_comes_back_as_it_was_saved(tmp_path):
     reward = Reward({"diversity": 0.5, "alignment": 0.5})
-    for choice in (BestRows(reward, draws=3), BestSet(reward, draws=4, pool_size=20), None):
+    scored = BestRows(reward, draws=3), BestSet(reward, draws=4, pool_size=20)
+    for choice in (*scored, Consensus(5), None):
         saved = QueryTime(choice, anchor=0.25)
         saved.save(tmp_path)
         loaded = QueryTime.load(tmp_path)
@@ -212,6 +252,8 @@ def test_what_cannot_be_saved_or_loaded_is_refused(tmp_path):
         QueryTime(anchor=1.0)
     facts = {"keep": "BestSets", "weights": {"diversity": 1.0}, "draws": 1, "anchor": 0.0}
     (tmp_path / "choice.json").write_text(json.dumps(facts))
-    message = r"name of a Choice .* but found 'BestSets'\. Known names: BestRows, BestSet\. Did you"
+    message = (
+        r"name of a Choice .* but found 'BestSets'\. Known names: BestRows, BestSet, Consensus"
+    )
     with pytest.raises(InputError, match=message):
         QueryTime.load(tmp_path)

@@ -39,7 +39,7 @@ class QueryWriter:
 
     lm: LanguageModel
     label: str = "Query"
-    temperature: float = 1.0
+    temperature: float = 0.7  # at 1 a small model invents words
 
     def __post_init__(self) -> None:
         checks.ensure_pad_token(self.lm[1])

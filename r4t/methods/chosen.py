@@ -1,4 +1,4 @@
-"""Several draws of a method → the directions that make the best set by an objective."""
+"""Several draws of a method → the directions that a choice keeps of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,29 +31,20 @@ class Chosen:
     draws: int | None = None
 
     def __post_init__(self) -> None:
-        self.key, self.name = f"{self.method.key}+choice", f"{self.method.name} + choice"
+        label = self.choice.label
+        self.key, self.name = f"{self.method.key}+{label}", f"{self.method.name} + {label}"
 
     def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
         """Answer B queries."""
         count, searcher = self.choice.draws, self.method.searcher
         draws = range(draw * count, (draw + 1) * count)
         rows, texts = self.method.draw_directions(queries, vectors, draws)
-        size = rows.shape[2]
-        places = self.choice.places(searcher, vectors, rows, size)  # (B, k) of M · k
-        pooled = rows.flatten(1, 2)
-        present = pooled.abs().sum(-1).gather(1, places) > 0
-        order = present.int().argsort(dim=1, descending=True, stable=True)  # missing ones last
-        places, counts = places.gather(1, order), present.sum(1).tolist()
-        kept = [row[:known] for row, known in zip(places.tolist(), counts)]
-        return searcher.retrieve(
+        return self.choice.retrieve(
+            searcher,
             vectors,
-            pooled.take_along_dim(places.unsqueeze(-1), 1),
-            texts=None
-            if texts is None
-            else [
-                [texts[query * count + place // size][place % size] for place in row]
-                for query, row in enumerate(kept)
-            ],
+            rows,
+            rows.shape[2],
+            texts=texts,
             query_texts=[query.text for query in queries],
             pool_size=self.method.pool_size,
         )

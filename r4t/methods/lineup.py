@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from r4t.choice import BestRows, Choice
+from r4t.choice import BestRows, Choice, Consensus
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.methods.best_of import BestOf
@@ -66,15 +66,16 @@ def line_up(context: MethodContext, wanted: Sequence[str] | None = None) -> Line
     return lineup
 
 
-def add_choices(lineup: Lineup, choice: Choice) -> None:
-    """Add a row with the choice below each method that has any number of draws of directions."""
+def add_choices(lineup: Lineup, choices: Sequence[Choice]) -> None:
+    """Add a row with each choice below each method that has any number of draws of directions."""
     methods: list[Method] = []
     for method in lineup.methods:
         methods.append(method)
         single = method.name not in lineup.unrepeated  # not the best of several draws already
         if single and method.draws is None and isinstance(method, DrawsDirections):
-            methods.append(Chosen(method, choice))
-            lineup.unrepeated.add(methods[-1].name)
+            with_choice = [Chosen(method, choice) for choice in choices]
+            methods += with_choice
+            lineup.unrepeated.update(each.name for each in with_choice)
     lineup.methods = methods
 
 
@@ -106,6 +107,8 @@ class MethodOptions:
         choice: Draws M of further rows "+ choice": the best k directions of M draws by the composite,
             for every method with several draws; 0 for no such rows. All other rows but Best-of-N are
             one draw.
+        consensus: Draws M of further rows "+ consensus": the k items that most of M draws hold, see
+            ``Consensus``; 0 for no such rows.
         subqueries: JSONL file of sub-queries written elsewhere ("query" or "id", "subqueries").
         judge: Teaches the graded baselines by its verdict on every item; by default the simulated judge
             that a model of the run was tuned on, if there is one.
@@ -114,7 +117,7 @@ class MethodOptions:
             there are ``curves``.
 
     Raises:
-        InputError: If a number is too small, or ``choice`` is 1.
+        InputError: If a number is too small, or ``choice`` or ``consensus`` is 1.
     """
 
     set_size: int = 10
@@ -123,6 +126,7 @@ class MethodOptions:
     best_of: int = 5
     temperature: float = 0.9
     choice: int = 0
+    consensus: int = 0
     subqueries: str | None = None
     judge: Objective | None = None
     curves: list[float] = field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9])
@@ -131,14 +135,16 @@ class MethodOptions:
     def __post_init__(self) -> None:
         sizes = {"set_size": self.set_size, "pool_size": self.pool_size, "best_of": self.best_of}
         check_least(
-            {name: (size, 1) for name, size in sizes.items()} | {"choice": (self.choice, 0)}
+            {name: (size, 1) for name, size in sizes.items()}
+            | {"choice": (self.choice, 0), "consensus": (self.consensus, 0)}
         )
-        if self.choice == 1:
-            raise InputError(
-                expected="two or more draws to choose directions from",
-                found="choice 1, which would choose all of one draw",
-                remedy="Use 2 or more, or 0 for no rows with a choice.",
-            )
+        for name in ("choice", "consensus"):
+            if getattr(self, name) == 1:
+                raise InputError(
+                    expected="two or more draws to choose directions from",
+                    found=f"{name} 1, which would choose all of one draw",
+                    remedy=f"Use 2 or more, or 0 for no rows with a {name}.",
+                )
 
     def context(
         self,
@@ -155,7 +161,7 @@ class MethodOptions:
         )
 
     def line_up(self, context: MethodContext) -> Lineup:
-        """Build the methods, each with its row "+ choice", then the points of the curves.
+        """Build the methods, each with its rows "+ choice" and "+ consensus", then those of the curves.
 
         Raises:
             InputError: If a name is unknown, a method that was named is unavailable, or the composite
@@ -173,8 +179,9 @@ class MethodOptions:
                 found=f"{name!r}, but {reason}",
                 remedy="Leave it out.",
             )
-        if self.choice:
-            add_choices(lineup, BestRows(context.composite, self.choice))
+        choices: list[Choice] = [BestRows(context.composite, self.choice)] if self.choice else []
+        choices += [Consensus(self.consensus)] if self.consensus else []
+        add_choices(lineup, choices)
         sizes = (context.searcher, self.set_size, self.pool_size)
         dpp: Sequence[float] = DPP_CURVE if self.curves else ()
         dpp = dpp if self.dpp_curves is None else self.dpp_curves

@@ -214,7 +214,7 @@ class Evaluation:
         objectives = {} if self.objectives is None else self.objectives
         settings = ["split", "weights", "audit", "across_runs", "subtopic_field", "index"]
         settings += ["distinct_by"]
-        of_methods = ("methods", "best_of", "temperature", "choice", "subqueries")
+        of_methods = ("methods", "best_of", "temperature", "choice", "consensus", "subqueries")
         return {
             **{name: getattr(self, name) for name in settings},
             **{name: getattr(options, name) for name in of_methods},

@@ -115,6 +115,8 @@ def notes(results: Results) -> list[str]:
             f'Rows "+ choice" keep the best {size} of {choice} × {size} directions, of {choice} draws, by '
             "the composite. All other rows but Best-of-N are one draw."
         )
+    if draws := results.settings.get("consensus"):
+        lines.append(f'Rows "+ consensus" return the items that most of {draws} draws hold.')
     lines += results.settings.get("lineage", [])
     for name, facts in results.settings.get("facts", {}).items():
         measures = {m for m in results.measures if m.partition("/")[2] == name}

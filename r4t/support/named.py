@@ -1,6 +1,7 @@
 """An object ↔ its class name and arguments, as a saved model holds them."""
 
 from collections.abc import Iterator, Mapping
+from inspect import isabstract
 from typing import Any
 
 from r4t.errors import InputError, nearest
@@ -28,7 +29,7 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     """
     arguments = {k: build(base, x) if isinstance(x, dict) else x for k, x in description.items()}
     name = arguments.pop("name")
-    classes = {each.__name__: each for each in _subclasses(base)}
+    classes = {each.__name__: each for each in _subclasses(base) if not isabstract(each)}
     if name not in classes:
         raise InputError(
             expected=f"the name of a {base.__name__} in a saved model",

@@ -103,6 +103,19 @@ def test_every_method_with_several_draws_gets_the_same_choice(run):
     assert "R4T-FOLM + choice" not in [method.name for method in line_up(run).methods]
 
 
+def test_every_method_with_several_draws_gets_a_consensus(run):
+    names = [method.name for method in line_up(run, choice=2, consensus=3).methods]
+    assert names.count("R4T-FOLM + consensus") == 1
+    assert names[names.index("R4T-FOLM") :][:3] == [
+        "R4T-FOLM",
+        "R4T-FOLM + choice",
+        "R4T-FOLM + consensus",
+    ]
+    assert "MMR + consensus" not in names
+    with pytest.raises(InputError, match="consensus 1"):
+        MethodOptions(consensus=1)
+
+
 @pytest.mark.parametrize("key", ["folm", "diffusion"])
 def test_a_choice_of_shipped_methods_is_made_of_its_first_draws(run, key):
     plain, chosen = line_up(run, choice=3, methods=[key]).methods
