@@ -13,6 +13,7 @@ from r4t.data.queries import Query, write_queries
 from r4t.errors import InputError
 from r4t.fanout.formats import Full
 from r4t.filters import Filter
+from r4t.methods.bounds import ReferenceSets
 from r4t.objective import Objective, load_objective
 from r4t.reward import Reward
 from r4t.search import Retrieval
@@ -347,7 +348,7 @@ def test_equal_sets_of_teachers_count_once(synthesize, capsys):
     assert "For every query all teachers gave the same items" in capsys.readouterr().out
 
 
-def test_references_teach_where_every_query_has_some(synthesize):
+def test_references_teach_where_queries_have_some(synthesize):
     queries = [
         Query("a", "red linen", "set", ("i190", "i180")),
         Query("b", "blue wool", "set", ("i150",)),
@@ -358,10 +359,28 @@ def test_references_teach_where_every_query_has_some(synthesize):
     assert sets.manifest.teachers["references"]["best"] == 2
     shard = sets.shard(0)
     assert shard.scores["coverage"].tolist() == [1, 1]
-    assert shard.items[0].tolist() == [190, 180]
-    assert shard.items[1][0].item() == 150
-    with pytest.raises(InputError, match="'references', but 1 of 2 queries have no references"):
-        synthesize([queries[0], Query("b", "blue wool", "mood")], teachers=["references"])
+    assert shard.items.tolist() == [[190, 180], [150, 150]]  # a short set repeats its members
+    queries[1] = Query("b", "blue wool", "written")
+    settings = {"objectives": {"diversity": load_objective("diversity")}, "set_size": 2}
+    sets, _ = synthesize(queries, teachers=["mmr", "references"], **settings)
+    assert [sets.manifest.teachers[key]["kept"] for key in ("mmr", "references")] == [2, 1]
+    assert sets.manifest.dropped["no sub-query"] == 1
+    with pytest.raises(InputError, match="'references', but 1 of 1 queries have no references"):
+        synthesize(queries[1:], teachers=["references"])
+
+
+def test_a_draw_of_references_holds_as_many_as_a_set(small_run):
+    searcher, many = small_run.searcher(), tuple(f"i{row}" for row in range(9))
+    queries = [Query("a", "red linen", "set", many), Query("b", "blue wool", "set", ("i5",))]
+    vectors = searcher.encode_queries([query.text for query in queries])
+    teacher = ReferenceSets(searcher=searcher, set_size=4, pool_size=20)
+    draws = [teacher(queries, vectors, draw=draw) for draw in range(2)]
+    assert draws[0].items[1].tolist() == [5, -1, -1, -1]
+    held = [set(each.items[0].tolist()) for each in draws]
+    assert held[0] != held[1]
+    assert all(len(each) == 4 and each <= set(range(9)) for each in held)
+    assert torch.equal(teacher(queries, vectors, draw=1).items, draws[1].items)
+    assert set(draws[0].pool[0, :9].tolist()) == set(range(9))
 
 
 def test_teachers_resume_on_one_process_and_on_two(synthesize, monkeypatch):

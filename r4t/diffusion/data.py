@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from r4t.data.loader import ResumableLoader, Unrepeated
@@ -38,13 +41,15 @@ class TargetData(LightningDataModule):
         seed: Of the split.
         num_workers: Loader processes; 0 reads in the main process, which is fast, as shards are
             memory-mapped.
+        shares: Teacher → its share, above 0, of the training sets in an epoch, together below 1; its
+            sets are repeated to come near it. By default every set counts once.
         expected_fingerprint: Of the catalog that the sets must fit; by default that of ``run``.
             Without either nothing is checked.
         run: Run folder.
 
     Raises:
-        InputError: If ``val_share`` is outside [0, 1), a number is too small, or neither folder nor
-            run is given.
+        InputError: If ``val_share`` is outside [0, 1), a number is too small, neither folder nor
+            run is given, or shares do not fit.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class TargetData(LightningDataModule):
         num_workers: int = 0,
         expected_fingerprint: str | None = None,
         run: str | None = None,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= val_share < 1:
@@ -77,6 +83,13 @@ class TargetData(LightningDataModule):
         self.folder, self.expected_fingerprint = Path(folder or ""), expected_fingerprint
         self.batch_size, self.num_workers = batch_size, num_workers
         self.val_share, self.val_queries, self.seed = val_share, val_queries, seed
+        self.shares = dict(shares or {})
+        if min(self.shares.values(), default=1) <= 0 or sum(self.shares.values()) >= 1:
+            raise InputError(
+                expected="shares above 0 that leave something to the other teachers",
+                found=f"{self.shares}",
+                remedy="Use {references: 0.5} for every second set.",
+            )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the folder and split it.
@@ -96,9 +109,13 @@ class TargetData(LightningDataModule):
                 found=f"{len(answered)} in {self.folder}",
                 remedy="Synthesize more, or set val_share to 0.",
             )
+        train = (~is_held_out).nonzero().flatten()
+        if self.shares:
+            teachers = sets.teachers()
+            train = train.repeat_interleave(repeats([teachers[n] for n in train], self.shares))
         self.train, self.val = (
-            Subset(sets, side.nonzero().flatten().numpy())  # type: ignore[arg-type]
-            for side in (~is_held_out, is_held_out)
+            Subset(sets, side.numpy())  # type: ignore[arg-type]
+            for side in (train, is_held_out.nonzero().flatten())
         )
         self.queries = self._queries()
 
@@ -184,6 +201,34 @@ class WholeBatches(Dataset[Any]):
             return first, self.examples[first : first + self.size]
         numbers = range(len(self.examples))[first : first + self.size]
         return first, *self.examples.__getitems__(list(numbers))
+
+
+def repeats(teachers: Sequence[str], shares: Mapping[str, float]) -> Tensor:
+    """Return how often (n,) each set is repeated, so that teachers come near their shares.
+
+    Args:
+        teachers: Key of the teacher of each of n sets.
+        shares: Teacher → share; together below 1, the rest is that of the other teachers.
+
+    Raises:
+        InputError: If no set is of such a teacher, or none is of another.
+
+    Examples:
+        >>> repeats(["references", "folm", "folm", "folm", "folm"], {"references": 0.5}).tolist()
+        [4, 1, 1, 1, 1]
+    """
+    counts = Counter(teachers)
+    others = len(teachers) - sum(counts[teacher] for teacher in shares)
+    missing = [teacher for teacher in shares if not counts[teacher]]
+    if missing or not others:
+        raise InputError(
+            expected="target sets of each teacher in shares, and of others",
+            found=", ".join(f"{count} of {key or 'unnamed'}" for key, count in counts.items()),
+            remedy="Name teachers of these sets, all but one at most.",
+        )
+    unit = others / (1 - sum(shares.values()))
+    times = {key: max(1, round(share * unit / counts[key])) for key, share in shares.items()}
+    return torch.tensor([times.get(teacher, 1) for teacher in teachers])
 
 
 def validation_queries(ids: set[str], share: float, seed: int) -> set[str]:

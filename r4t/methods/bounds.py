@@ -81,6 +81,31 @@ class ReferenceOracle(Ranking):
         return distinct_first(torch.cat([rows, near], dim=1), self.pool_size)
 
 
+@dataclass(kw_only=True)
+class ReferenceSets(ReferenceOracle):
+    """Teaches the reference sets: k of a query's references in a draw, all if there are fewer.
+
+    A query without references gets an empty set, so that another teacher may answer it.
+    """
+
+    draws: int | None = None
+
+    def __call__(self, queries: Sequence[Query], vectors: Tensor, *, draw: int = 0) -> SetBatch:
+        """Answer B queries; members that a set lacks are masked, its pool is that of the oracle."""
+        known = [row for row, query in enumerate(queries) if query.references]
+        items = torch.full((len(queries), self.set_size), -1)
+        pools = torch.full((len(queries), self.pool_size), -1)
+        if known:
+            pools[known] = self.rank([queries[row] for row in known], vectors[known])
+        for row in known:
+            own = self.searcher.catalog.rows(queries[row].references)
+            if len(own) > self.set_size:
+                own = random.Random(f"{queries[row].id}/{draw}").sample(own, self.set_size)
+            items[row, : len(own)] = torch.tensor(own)
+        texts = [query.text for query in queries]
+        return self.searcher.gathered(vectors, items, None, pool=pools, query_texts=texts)
+
+
 @dataclass
 class GreedyBound:
     """The score that a label-free objective can reach: directions added one by one, greedily.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from r4t.data.queries import Query
 from r4t.errors import InputError
+from r4t.methods.bounds import ReferenceSets
 from r4t.methods.context import MethodContext, TooFewSets, Unavailable
 from r4t.methods.language import LanguageMethod
 from r4t.methods.method import Method
@@ -158,6 +159,9 @@ def build_teachers(
 
 
 def _build(entry: MethodEntry, context: MethodContext) -> Method:
+    if entry.key == "references" and any(query.references for query in context.queries):
+        sizes = {"set_size": context.set_size, "pool_size": context.pool_size}
+        return ReferenceSets(searcher=context.searcher, **sizes, key=entry.key, name=entry.name)
     try:
         try:
             return entry.build(context)

@@ -111,6 +111,14 @@ class TargetSets(Dataset[tuple[Tensor, Tensor]]):
             owners.append(torch.tensor(rows, dtype=torch.int32)[places])
         return list(numbers), torch.cat(owners)
 
+    def teachers(self) -> list[str]:
+        """Return the key of the method that each set comes from; "" if the folder does not say."""
+        keys = []
+        for path in self._paths:
+            with path.with_suffix(".jsonl").open(encoding="utf-8") as file:
+                keys += [json.loads(line).get("teacher", "") for line in file]
+        return keys
+
 
 def as_fetched(batch: Any) -> Any:
     """Return the batch unchanged: ``TargetSets.__getitems__`` has stacked it already."""

@@ -163,3 +163,42 @@ def test_a_single_query_cannot_be_held_out(tmp_path):
     write_targets(tmp_path, [batch], **origin)
     with pytest.raises(InputError, match=r"at least 2 queries, to hold out 1, but found 1 in"):
         TargetData(str(tmp_path), val_share=0.5).setup()
+
+
+@pytest.fixture
+def taught(tmp_path):
+    """Sets 0 and 1 are references, 2 to 7 a language model's."""
+    rows = torch.arange(8.0)[:, None, None].expand(-1, 3, 4)
+    batch = TargetBatch(
+        condition=rows[:, 0],
+        rows=rows,
+        items=torch.full((8, 3), -1),
+        scores={},
+        query_ids=[f"q{row}" for row in range(8)],
+        queries=["a query"] * 8,
+        texts=[[]] * 8,
+        teachers=["references"] * 2 + ["folm"] * 6,
+    )
+    origin = {"fingerprint": "abc", "encoder": "lsa", "model": "tiny", "dim": 4, "set_size": 3}
+    write_targets(tmp_path / "taught", [batch], shard_size=5, **origin)
+    return str(tmp_path / "taught")
+
+
+def test_sets_of_a_teacher_are_repeated_up_to_its_share(taught):
+    data = TargetData(taught, batch_size=1, val_share=0.0, shares={"references": 0.6})
+    data.setup()
+    # 6 others are to be 0.4: 9 of references, so each of the two 4 or 5 times (4.5 rounds to 4).
+    assert sorted(numbers(data.train_dataloader())) == [0] * 4 + [1] * 4 + [2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("shares", [{"references": 0.0}, {"references": 0.5, "folm": 0.5}])
+def test_shares_that_leave_nothing_to_others_are_refused(taught, shares):
+    with pytest.raises(InputError, match="leave something to the other teachers"):
+        TargetData(taught, shares=shares)
+
+
+@pytest.mark.parametrize("shares", [{"mmr": 0.5}, {"references": 0.4, "folm": 0.5}])
+def test_shares_of_teachers_that_sets_lack_are_refused(taught, shares):
+    data = TargetData(taught, val_share=0.0, shares=shares)
+    with pytest.raises(InputError, match="found 2 of references, 6 of folm"):
+        data.setup()
