@@ -1,5 +1,6 @@
 """Prompts as tokens → completions by llama.cpp, with the weights of a saved model, quantized."""
 
+import atexit
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class LlamaCpp(Backend):
     def __init__(self, file: Path, threads: int, cut: dict[str, float] | None = None) -> None:
         settings = {"n_threads": threads, "n_threads_batch": threads, "verbose": False}
         self.llama: Any = import_module("llama_cpp").Llama(str(file), n_ctx=2048, **settings)
+        atexit.register(self.llama.close)  # later, modules that it needs are gone
         self.cut = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0} | (cut or {})
 
     def generate(self, model: Writer, prompts: Prompts) -> Tensor:
@@ -59,14 +61,16 @@ class LlamaCpp(Backend):
         return written
 
 
-def write_gguf(template: Path, lm: PreTrainedModel, target: Path) -> Path:
+def write_gguf(template: Path, lm: PreTrainedModel, target: Path, kind: str | None = None) -> Path:
     """Write weights of Llama's architecture as a GGUF file.
 
     Args:
         template: File of a model of the same sizes and vocabulary: all but the weights are copied
-            from it, and each weight gets the number format that it has there.
+            from it.
         lm: The model.
         target: The new file.
+        kind: Number format of the matrices, such as Q8_0; by default that which each has in the
+            template.
 
     Returns:
         The new file.
@@ -81,8 +85,10 @@ def write_gguf(template: Path, lm: PreTrainedModel, target: Path) -> Path:
         writer.add_key_value(name, field.contents(), field.types[0], inner)
     weights = gguf_weights(lm)
     for tensor in reader.tensors:
-        data = gguf.quants.quantize(weights[tensor.name], tensor.tensor_type)
-        writer.add_tensor(tensor.name, data, raw_dtype=tensor.tensor_type)
+        weight, number = weights[tensor.name], tensor.tensor_type
+        if kind is not None and weight.ndim > 1:
+            number = gguf.GGMLQuantizationType[kind]
+        writer.add_tensor(tensor.name, gguf.quants.quantize(weight, number), raw_dtype=number)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

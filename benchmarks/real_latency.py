@@ -10,7 +10,9 @@ Timed from text to set: encode the queries, fan out, encode the sub-queries if t
 language model is RUN/tune/model, or RUN/warm_start/model before tuning. It writes
 
 * by ``Transformers``, the product's own backend, in float32 and in bfloat16;
-* by llama.cpp, the same weights in the number formats of SmolLM2's GGUF file (Q4_1, embeddings Q8_0).
+* by llama.cpp, the same weights in the number formats of SmolLM2's GGUF file (Q4_1, embeddings Q8_0),
+  and all of them in Q8_0. What a short training adds to a weight is less than a step of Q4_1: in it,
+  the lists are those of the untrained model, with other lengths.
 
 All write for the same prompts, at the same temperature, to the same ends and limit. llama.cpp keeps what
 the previous prompt shares with the next, and answers a batch one query after another: llama-cpp-python
@@ -64,6 +66,7 @@ from r4t.support.files import write_text
 RESULTS = Path(__file__).parent / "results/real"
 LANGUAGE, RETRIEVERS = ("folm", "zero-shot"), ("diffusion", "student", "refined")
 MEASURES = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
+FORMATS = {"llama.cpp Q4_1": None, "llama.cpp Q8_0": "Q8_0"}  # None: those of the GGUF file
 SIZE = 10
 NO_LLAMA = "llama.cpp is left out: llama_cpp cannot be imported (benchmarks/requirements.txt)."
 
@@ -83,7 +86,7 @@ class CountingWriter(SubqueryWriter):
 def language_methods(
     run: Run, searcher: Searcher, options: argparse.Namespace
 ) -> dict[str, LanguageMethod]:
-    """Return the run's language model by each of the ways to write; the first is the product's own.
+    """Return the run's language model by each of the ways to write.
 
     Raises:
         InputError: If the run has no language model.
@@ -100,8 +103,9 @@ def language_methods(
     low = FanoutModel(copy.deepcopy(model.lm).bfloat16(), model.tokenizer, form, longest)
     models = {"float32": model, "bfloat16": low}
     if not options.smoke and find_spec("llama_cpp") is not None:
-        backend = quantized(model, options)
-        models["llama.cpp"] = FanoutModel(model.lm, model.tokenizer, form, longest, backend)
+        for how, kind in FORMATS.items():
+            backend = quantized(model, kind, options)
+            models[how] = FanoutModel(model.lm, model.tokenizer, form, longest, backend)
     return {
         f"{entries()[key].name}, {how}": LanguageMethod(
             searcher, CountingWriter(each, options.temperature), options.pool, name=how
@@ -110,13 +114,13 @@ def language_methods(
     }
 
 
-def quantized(model: FanoutModel, options: argparse.Namespace) -> Backend:
-    """Return the backend that writes with llama.cpp."""
+def quantized(model: FanoutModel, kind: str | None, options: argparse.Namespace) -> Backend:
+    """Return llama.cpp with the model's weights in a number format, by default the file's."""
     from benchmarks.quantized import LlamaCpp, write_gguf
 
     template = options.gguf or SMOLLM2.source() / SMOLLM2.weights
     with tempfile.TemporaryDirectory() as folder:
-        file = write_gguf(template, model.lm, Path(folder) / template.name)
+        file = write_gguf(template, model.lm, Path(folder) / template.name, kind)
         return LlamaCpp(file, options.threads)  # reads it whole: the mapped file may go
 
 

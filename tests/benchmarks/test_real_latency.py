@@ -9,6 +9,7 @@ import pytest
 from benchmarks import real_latency
 from benchmarks.latency_report import Timing
 from benchmarks.real_latency import (
+    FORMATS,
     NO_LLAMA,
     counted,
     main,
@@ -97,8 +98,8 @@ def test_a_run_has_a_row_for_llama_cpp_if_it_is_installed(tmp_path, monkeypatch,
     folder = tiny_run(tmp_path / "run").folder
     asked = []
 
-    def quantized(model, options):
-        asked.append(options.threads)
+    def quantized(model, kind, options):
+        asked.append((kind, options.threads))
         return Transformers()
 
     monkeypatch.setattr(real_latency, "quantized", quantized)
@@ -108,9 +109,9 @@ def test_a_run_has_a_row_for_llama_cpp_if_it_is_installed(tmp_path, monkeypatch,
     words += ["--batches", "2", "--results", str(tmp_path / "out")]
     main([*words, "--model", f"again={folder / MODELS['student']}"])
     record = json.loads((tmp_path / "out" / "latency.json").read_text(encoding="utf-8"))
-    names = ["Zero-shot, float32", "Zero-shot, bfloat16", "Zero-shot, llama.cpp"]
+    names = ["Zero-shot, float32", "Zero-shot, bfloat16", *(f"Zero-shot, {how}" for how in FORMATS)]
     assert [row["method"] for row in record["rows"]] == [*names, "R4T-Student", "again"]
-    assert asked == [1]
+    assert asked == [(None, 1), ("Q8_0", 1)]
     assert record["hardware"]["llama_cpp"] == version("torch")
     first, _, third = record["rounds"][:3]
     assert [call["tokens"] for call in first["calls"]] == [
