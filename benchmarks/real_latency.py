@@ -21,8 +21,10 @@ exist, and every ``--model NAME=FOLDER``, with the settings that they were expor
 
 In a round each side answers the same queries once, in an order that changes from round to round; a
 retriever answers ``--repeats`` times in a row, and the median counts. A ratio is the median over rounds
-of the ratio within a round, with its 95 % bootstrap interval. Beside: what the sets are worth, on all
-test queries. Writes RESULTS/latency.json (every round) and RESULTS/latency.md.
+of the ratio within a round, with its 95 % bootstrap interval. A second table has the recall and Vendi of
+each side's sets for all test queries. On busy cores the threads of llama.cpp and torch wait for each
+other: time on idle ones, or with ``--threads 1``. Writes RESULTS/latency.json (every round) and
+RESULTS/latency.md.
 """
 
 import argparse
