@@ -17,14 +17,14 @@ report cli __main__
 """.split()  # noqa: SIM905
 PURE = ["geometry", "training.soft_grpo"]
 PURE += ["diffusion.schedule", "diffusion.precondition", "diffusion.sampler"]
-PURE += ["diffusion.trajectory"]
+PURE += ["diffusion.trajectory", "diffusion.mixture"]
 PURE += ["fanout.weights", "grpo.policy"]
 WITH_LIGHTNING = ["training", "synthesis", "cli.lightning"]
 WITH_LIGHTNING += [
     f"{room}.{file}" for room in ("grpo", "diffusion") for file in ("module", "data")
 ]
 WITH_LIGHTNING += ["grpo.training", "grpo.warm_start"]
-WITH_LIGHTNING += [f"diffusion.{file}" for file in ("training", "student", "refiner")]
+WITH_LIGHTNING += [f"diffusion.{file}" for file in ("training", "student", "refiner", "likelihood")]
 WITH_LIGHTNING += ["grpo.monitor", "grpo.snapshot"]
 WITH_TRANSFORMERS = ["encoder", "fanout", "cli.quiet"]
 # What a stranger's objective may use: the contract, sets, the math, words, a chat model.

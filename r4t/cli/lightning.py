@@ -40,6 +40,7 @@ for package in (r4t.diffusion, r4t.fanout, r4t.grpo):
     for name in package.__all__:
         getattr(package, name)
 # What a model must define for a verb, and which verb to run instead if it does not.
+NETWORKS = ("model.init_args.generator.", "model.init_args.network.")  # where networks are
 NEEDED = {
     "fit": ("training_step", "r4t synthesize"),
     "validate": ("validation_step", "r4t evaluate"),
@@ -263,7 +264,7 @@ def run(arguments: list[str]) -> None:
 def fill_dims(config: Namespace, run: Run) -> None:
     """Give a generator's networks the width of the run's catalog, unless the config sets it."""
     for key, value in list(config.items()):
-        if key.startswith("model.init_args.generator.") and key.endswith(".dim") and value is None:
+        if key.startswith(NETWORKS) and key.endswith(".dim") and value is None:
             config[key] = Catalog.load(run.catalog).dim
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from r4t.choice import QueryTime
 from r4t.diffusion.generator import DirectionGenerator
-from r4t.diffusion.network import LinearSet
+from r4t.diffusion.network import LinearSet, SetNetwork
 from r4t.diffusion.sampler import Euler
 from r4t.diffusion.schedule import Karras
+from r4t.diffusion.slots import SlotSet
 from r4t.diffusion.student import student_of
 from r4t.errors import InputError, check_least
 from r4t.geometry import normalize
@@ -99,7 +100,7 @@ class Start:
         generator = DirectionGenerator.load(run.folder / str(self.model))
         if self.set_size is not None:
             generator.resize(self.set_size)
-        if self.linear == NONE or isinstance(generator.network, LinearSet):
+        if self.linear == NONE or isinstance(generator.network, (LinearSet, SlotSet)):
             return generator
         return one_evaluation(nearest_to_rows(generator, run), generator.denoiser.sigma_data)
 
@@ -163,7 +164,7 @@ def spread_ridge_map(run: Run, set_size: int, spread: float = 1.0) -> LinearSet:
     return _linear(ridge.slope, ridge.intercept + parts)
 
 
-def one_evaluation(network: LinearSet, sigma_data: float | None = None) -> DirectionGenerator:
+def one_evaluation(network: SetNetwork, sigma_data: float | None = None) -> DirectionGenerator:
     """Return a generator that evaluates the network once, at a level without anything of the rows."""
     schedule, sampler = Karras(0.01, LEVEL), Euler(1)
     return DirectionGenerator(network, schedule, sampler, 0.0, sigma_data, noises=1)

@@ -5,17 +5,16 @@ training references alone teach it, without a language model, synthesized sets o
 """
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from einops import repeat
 from torch import Tensor
 
 from r4t.data.queries import Query
+from r4t.diffusion.mixture import log_draws, log_mixture
 from r4t.geometry import RankFusion, take_turns
-from r4t.methods.set_regression import Fit, Fitted, SetRegression, log_draws
+from r4t.methods.set_regression import Fit, Fitted, SetRegression
 from r4t.methods.training_sets import TrainingSets, all_keys
 from r4t.methods.votes import mean_recall
 from r4t.search import Merge
@@ -81,10 +80,8 @@ def mixture_loss(
         references: (B, R) catalog rows of reference sets with an item each, −1 padded.
         temperature: τ, above 0.
     """
-    draws, size = log_draws(directions, items, temperature), directions.shape[1]
-    wanted = repeat(references.clamp(min=0), "b r -> b k r", k=size)
-    logs = draws.gather(2, wanted).logsumexp(1) - math.log(size)  # (B, R)
-    present = references >= 0
+    present, targets = references >= 0, items[references.clamp(min=0)]
+    logs = log_mixture(directions, targets, items, temperature)  # (B, R)
     return -((logs * present).sum(1) / present.sum(1)).mean()
 
 

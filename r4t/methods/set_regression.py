@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from r4t.data.queries import Query
+from r4t.diffusion.mixture import log_draws
+from r4t.diffusion.slots import ANCHOR, SlotSet
 from r4t.errors import InputError, check_least
-from r4t.geometry import normalize, take_turns
+from r4t.geometry import take_turns
 from r4t.methods.graded import GradedQueries
 from r4t.methods.training_sets import check_unseen
 from r4t.search import Merge, Searcher
@@ -26,7 +27,6 @@ from r4t.support.files import replacing
 from r4t.support.fingerprints import fingerprint
 from r4t.support.progress import progress
 
-ANCHOR = 0.2  # weight of the query in each direction, for verdicts
 TEMPERATURE = 0.07  # of the draw of an item by a direction
 BATCH = 48  # queries in a step
 LEARNING_RATE = 1e-3
@@ -48,54 +48,6 @@ GRADED_SETTINGS = {
 }
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # directions (b, k, d) and whose they are (b,) → ()
-
-
-class SlotNetwork(nn.Module):
-    """A query (B, d) → k directions (B, k, d): k learned vectors, each moved by the query.
-
-    Args:
-        dim: Width d of the vectors.
-        set_size: Number k of directions.
-        width: Of the hidden vectors.
-        dropout: Share of the query's entries and of the hidden ones that are zeroed while it is fitted.
-        anchor: Weight of the query in each direction, next to 1 of what the network makes; at least 0.
-    """
-
-    anchor: Tensor
-
-    def __init__(
-        self,
-        dim: int,
-        set_size: int,
-        width: int = WIDTH,
-        dropout: float = 0.0,
-        anchor: float = ANCHOR,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("anchor", torch.tensor(anchor))  # kept with the weights
-        self.rows = nn.Parameter(torch.randn(set_size, width) / 2)
-        self.query = nn.Linear(dim, width)
-        self.block = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-        self.out = nn.Linear(width, dim)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, query: Tensor) -> Tensor:
-        """Return unit vectors (B, k, d)."""
-        scaled = self.drop(query * query.shape[-1] ** 0.5)  # entries of a unit vector are small
-        hidden = self.rows + rearrange(self.query(scaled), "b w -> b 1 w")
-        hidden = hidden + self.drop(self.block(hidden))
-        free = normalize(self.out(self.drop(hidden)))
-        return normalize(self.anchor * rearrange(query, "b d -> b 1 d") + free)
-
-
-def log_draws(directions: Tensor, items: Tensor, temperature: float) -> Tensor:
-    """Return log ``softmax_y(d·e_y / τ)`` (B, k, N): how a direction d draws an item y.
-
-    Directions are (B, k, d) and items (N, d) unit vectors.
-    """
-    return (directions @ items.T / temperature).log_softmax(-1)
 
 
 def slot_likelihood(directions: Tensor, items: Tensor, fits: Tensor, slots: Tensor) -> Tensor:
@@ -136,7 +88,7 @@ class SetRegression:
     """
 
     searcher: Searcher
-    network: SlotNetwork
+    network: SlotSet
     set_size: int = 10
     pool_size: int = 150
     key: str = "graded-regression"
@@ -152,7 +104,7 @@ class SetRegression:
         texts = [query.text for query in queries]
         return self.searcher.retrieve(
             vectors,
-            self.network(vectors),
+            self.network.directions(vectors),
             query_texts=texts,
             pool_size=self.pool_size,
             merge=self.merge,
@@ -167,8 +119,8 @@ class Fit:
         loss: What each step lowers.
         set_size: Number k of directions.
         learning_rate: Of AdamW, above 0.
-        dropout: As of ``SlotNetwork``.
-        anchor: As of ``SlotNetwork``.
+        dropout: As of ``SlotSet``.
+        anchor: As of ``SlotSet``.
     """
 
     def __init__(
@@ -183,7 +135,7 @@ class Fit:
         self.vectors, self.loss, self.done = vectors, loss, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = SlotNetwork(vectors.shape[1], set_size, dropout=dropout, anchor=anchor)
+            self.network = SlotSet(vectors.shape[1], set_size, dropout=dropout, anchor=anchor)
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=learning_rate)
         self._generator = torch.Generator().manual_seed(0)
 
@@ -193,7 +145,7 @@ class Fit:
         rows = torch.randperm(len(self.vectors), generator=self._generator)[:BATCH]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.done)  # of the dropout
-            loss = self.loss(self.network.train()(self.vectors[rows]), rows)
+            loss = self.loss(self.network.train().directions(self.vectors[rows]), rows)
         self._optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), LONGEST_GRADIENT)
@@ -204,7 +156,7 @@ class Fit:
 
 def fit_network(
     graded: GradedQueries, embeddings: Tensor, set_size: int, steps: int = STEPS
-) -> SlotNetwork:
+) -> SlotSet:
     """Fit a network by ``slot_likelihood``; the same on every call.
 
     Args:
@@ -231,7 +183,7 @@ def fit_network(
 class Fitted:
     """A network, and plain facts about how it was fitted."""
 
-    network: SlotNetwork
+    network: SlotSet
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -272,7 +224,7 @@ def kept(
 
 def _read(path: Path, dim: int, set_size: int) -> tuple[Fitted, Tensor]:
     """Return what ``kept`` wrote: the network, and the mean of the vectors."""
-    network = SlotNetwork(dim, set_size)
+    network = SlotSet(dim, set_size)
     try:
         with safe_open(path, "pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -13,7 +13,7 @@ from r4t.methods.graded import GradedQueries, grade_queries
 from r4t.methods.set_regression import (
     Fitted,
     SetRegression,
-    SlotNetwork,
+    SlotSet,
     fit_network,
     kept,
     slot_likelihood,
@@ -108,8 +108,10 @@ def test_the_regression_learns_to_cover_slots(plane):
     torch.manual_seed(5)
     again = fit_network(graded, items, 3, steps=150)
     with torch.no_grad():
-        assert network(graded.vectors).equal(again(graded.vectors))
-        value = slot_likelihood(network(graded.vectors), items, graded.fits, slots).item()
+        assert network.directions(graded.vectors).equal(again.directions(graded.vectors))
+        value = slot_likelihood(
+            network.directions(graded.vectors), items, graded.fits, slots
+        ).item()
     # The best three of 24 directions around the circle, tried one by one.
     angles = torch.arange(24) * math.pi / 12
     circle = torch.stack([angles.cos(), angles.sin()], dim=1)
@@ -135,7 +137,7 @@ def test_a_network_is_fitted_once_for_all_that_it_depends_on(plane, graded, tmp_
         about = graded.facts() if about is None else about
         found = kept(tmp_path / "kept", about, vectors, 3, fit)
         with torch.no_grad():
-            return found.network(graded.vectors), found.facts["number"]
+            return found.network.directions(graded.vectors), found.facts["number"]
 
     first, number = answer()
     again, same = answer(vectors=graded.vectors + 1e-6)  # round-off of the encoder
@@ -164,14 +166,14 @@ def test_a_network_is_fitted_once_for_all_that_it_depends_on(plane, graded, tmp_
 
 def test_a_direction_leans_to_the_query():
     torch.manual_seed(0)
-    network, nearer = SlotNetwork(4, set_size=3), SlotNetwork(4, set_size=3, anchor=0.5)
+    network, nearer = SlotSet(4, set_size=3), SlotSet(4, set_size=3, anchor=0.5)
     query = normalize(torch.randn(5, 4))
     nearer.load_state_dict({**network.state_dict(), "anchor": nearer.anchor})
     with torch.no_grad():
-        directions = network(query)
+        directions = network.directions(query)
         hidden = network.rows + network.query(query * 2).unsqueeze(1)
         free = normalize(network.out(hidden + network.block(hidden)))
-    for found, anchor in ((directions, 0.2), (nearer(query), 0.5)):
+    for found, anchor in ((directions, 0.2), (nearer.directions(query), 0.5)):
         assert found.allclose(normalize(anchor * query.unsqueeze(1) + free), atol=1e-6)
 
 

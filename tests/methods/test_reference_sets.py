@@ -179,7 +179,7 @@ def test_the_fit_is_the_same_on_every_call(plane, memory):
             before = torch.get_rng_state()
             networks.append(fit_regression(kind, memory, validation, 3, 4))
             assert torch.get_rng_state().equal(before)
-        one, two = (each.network(memory.vectors) for each in networks)
+        one, two = (each.network.directions(memory.vectors) for each in networks)
         assert one.equal(two)
         assert networks[0].facts == networks[1].facts
 
@@ -211,7 +211,7 @@ def test_the_fused_pool_begins_with_the_members(plane, memory):
     method = set_regression(fused, memory, 3, 6, "set-regression", "Set regression")
     asked = plane.encode(["west"])
     sets = method([Query("w", "west", "")], asked)
-    rankings = plane.nearest(fitted.network(asked)[0], 6)[1]
+    rankings = plane.nearest(fitted.network.directions(asked)[0], 6)[1]
     assert sets.pool.equal(RankFusion(members_first=True)(rankings.unsqueeze(0), 6))
 
 
