@@ -2,6 +2,7 @@
 
 from r4t.choice.choice import KNOWN, Choice
 from r4t.choice.consensus import Consensus
+from r4t.choice.likely import Likely
 from r4t.choice.query_time import Generate, QueryTime
 from r4t.choice.scored import BestRows, BestSet, at_members, best_members
 
@@ -12,6 +13,7 @@ __all__ = [
     "Choice",
     "Consensus",
     "Generate",
+    "Likely",
     "QueryTime",
     "at_members",
     "best_members",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r4t.choice.choice import Choice
+from r4t.choice.likely import Likely
 from r4t.data.queries import Query
 from r4t.geometry import RankFusion, anchored, check_anchor, take_turns
 from r4t.reward import Reward
@@ -36,6 +37,8 @@ class QueryTime:
         fused: Whether the pool after the k members, which are the set, is ordered by reciprocal ranks
             over all directions (``RankFusion``). By default directions take turns, so k of them
             split the pool among themselves.
+        likely: Takes members and pool by probability, which directions that learned the likelihood of
+            sets need; by default each direction gives its nearest item. A choice precedes it.
 
     Raises:
         InputError: If ``anchor`` is outside [0, 1).
@@ -44,6 +47,7 @@ class QueryTime:
     choice: Choice | None = None
     anchor: float = 0.0
     fused: bool = False
+    likely: Likely | None = None
 
     def __post_init__(self) -> None:
         check_anchor(self.anchor)
@@ -97,13 +101,7 @@ class QueryTime:
         """
         rows, texts = self.rows(generate, queries, vectors, [draw]), [q.text for q in queries]
         if self.choice is None:
-            return searcher.retrieve(
-                vectors,
-                rows[:, 0, :size],
-                query_texts=texts,
-                pool_size=pool_size,
-                merge=self.merge,
-            )
+            return self.retrieve(searcher, vectors, rows[:, 0], size, texts, pool_size)
         return self.choice.retrieve(
             searcher,
             vectors,
@@ -114,11 +112,34 @@ class QueryTime:
             merge=self.merge,
         )
 
+    def retrieve(
+        self,
+        searcher: Searcher,
+        vectors: Tensor,
+        directions: Tensor,
+        size: int,
+        texts: list[str],
+        pool_size: int | None = None,
+    ) -> SetBatch:
+        """Answer B queries with anchored directions (B, R, d) of one set, without a choice."""
+        if self.likely is not None:
+            return self.likely.retrieve(
+                searcher, vectors, directions, size, query_texts=texts, pool_size=pool_size
+            )
+        return searcher.retrieve(
+            vectors,
+            directions[:, :size],
+            query_texts=texts,
+            pool_size=pool_size,
+            merge=self.merge,
+        )
+
     def facts(self) -> dict[str, Any]:
         """Return what ``save`` writes; refuse what ``Choice.facts`` refuses."""
         chosen = {"weights": {}} if self.choice is None else self.choice.facts()
         fused = {"fused": True} if self.fused else {}
-        return {**chosen, "anchor": self.anchor, **fused}
+        likely = {} if self.likely is None else {"likely": asdict(self.likely)}
+        return {**chosen, "anchor": self.anchor, **fused, **likely}
 
     def save(self, folder: Path, bank: Tensor | None = None) -> None:
         """Write ``choice.json`` into a model's folder, and the bank if the choice reads it.
@@ -144,9 +165,10 @@ class QueryTime:
             return cls()
         facts = json.loads(path.read_text(encoding="utf-8"))
         anchor, name, fused = facts.pop("anchor"), facts.pop("keep", ""), facts.pop("fused", False)
+        likely = facts.pop("likely", None)
         if weights := facts.pop("weights", {}):
             facts["by"] = Reward(weights)
         choice = build(Choice, {"name": name, **facts}) if name else None
         if choice is not None and (folder / BANK_FILE).is_file():
             choice.bank = load_file(folder / BANK_FILE)["bank"]
-        return cls(choice, anchor, fused)
+        return cls(choice, anchor, fused, None if likely is None else Likely(**likely))

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from r4t.choice import QueryTime
+from r4t.choice import Likely, QueryTime
 from r4t.diffusion.gate import allowed_losses, export_best
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.mixture import log_mixture
@@ -44,7 +44,8 @@ class LikelihoodStudent(GeneratorTraining):
         schedule: Of the learning rate; ``WarmupCosine(20)`` by default.
         reward: Its weighted sum is the composite; its objectives are the validation metrics.
         retrieval: For validation: the pool that some objectives need.
-        query_time: Exported with the model.
+        query_time: Exported with the model; by default it takes ``Likely`` items. Give that the same
+            temperature.
         seed: Mixed with the step for dropout.
 
     Raises:
@@ -64,7 +65,7 @@ class LikelihoodStudent(GeneratorTraining):
         schedule: RateSchedule | None = None,
         reward: Reward | None = None,
         retrieval: Retrieval = Retrieval(),
-        query_time: QueryTime = QueryTime(fused=True),
+        query_time: QueryTime = QueryTime(likely=Likely()),
         seed: int = 0,
     ) -> None:
         allowed_losses(max_loss)

@@ -225,7 +225,5 @@ def generated_sets(
     seeds = [query_seed(query.id, 0) for query in queries]
     generated = on_its_device(generator)(vectors, seeds)
     directions = anchored(vectors, generated, query_time.anchor)
-    sets = searcher.retrieve(
-        vectors, directions, query_texts=texts, pool_size=pool_size, merge=query_time.merge
-    )
+    sets = query_time.retrieve(searcher, vectors, directions, directions.shape[1], texts, pool_size)
     return sets.extended(**searcher.reference_fields(queries))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from r4t.choice import QueryTime
+from r4t.choice import Likely, QueryTime
 from r4t.diffusion.data import TargetData
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.likelihood import LikelihoodStudent
@@ -76,7 +76,7 @@ def test_training_raises_the_likelihood_and_exports(run):  # noqa: F811
     assert torch.equal(found, loaded(condition, [7] * len(condition)))  # one answer for all seeds
     with torch.no_grad():  # an eightieth of the fixed noise is left
         assert found.allclose(module.generator.network.directions(condition), atol=0.05)
-    assert QueryTime.load(run.step("accelerate") / "model").fused
+    assert QueryTime.load(run.step("accelerate") / "model").likely == Likely()
     refined = Start("accelerate/model", set_size=2).load(run)
     assert refined.set_size == 2
     assert refined(condition, [0] * len(condition)).allclose(found[:, :2], atol=0.05)

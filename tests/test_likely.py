@@ -1,0 +1,77 @@
+"""Items by the probability that one of several directions draws them, each unlike the others."""
+
+import pytest
+import torch
+
+from r4t.catalog import Catalog
+from r4t.choice import Likely, QueryTime
+from r4t.errors import InputError
+from r4t.index import TorchIndex
+from r4t.search import Searcher
+from tests.test_choice import unit
+
+
+@pytest.fixture
+def searcher():
+    catalog = Catalog(None, {"fingerprint": "abc"}, unit(12, 4, seed=5))
+    return Searcher(catalog, None, TorchIndex(catalog.embeddings))
+
+
+def by_a_loop(embeddings, directions, size, temperature, apart):
+    """Members and their directions, and the pool, of one query."""
+    draws = [(embeddings @ d / temperature).softmax(0) for d in directions]
+    logs = torch.stack(draws).mean(0).log()
+    members = []
+    while len(members) < size:
+        left = [item for item in range(len(embeddings)) if item not in members]
+        near = {
+            i: max([float(embeddings[i] @ embeddings[m]) for m in members] or [0.0]) for i in left
+        }
+        members.append(max(left, key=lambda item: float(logs[item]) - apart * near[item]))
+    owners = [max(range(len(draws)), key=lambda row: float(draws[row][m])) for m in members]
+    rest = sorted(set(range(len(embeddings))) - set(members), key=lambda item: -float(logs[item]))
+    return members, owners, members + rest
+
+
+@pytest.mark.parametrize("apart", [0.0, 2.0])
+def test_members_and_pool_against_a_loop(searcher, apart):
+    directions, items = unit(3, 5, 4, seed=6), searcher.catalog.embeddings
+    sets = Likely(0.2, apart).retrieve(
+        searcher, unit(3, 4), directions, 4, query_texts=["a", "b", "c"], pool_size=9
+    )
+    for query in range(3):
+        members, owners, pool = by_a_loop(items, directions[query], 4, 0.2, apart)
+        assert sets.items[query].tolist() == members
+        assert sets.pool[query].tolist() == pool[:9]
+        assert torch.equal(sets.directions[query], directions[query][owners])
+    assert sets.mask.all()
+    assert sets.query_texts == ["a", "b", "c"]
+
+
+def test_a_missing_direction_draws_nothing(searcher):
+    directions = unit(1, 3, 4, seed=7)
+    directions[0, 1] = 0
+    sets = Likely(0.2, 1.0).retrieve(searcher, unit(1, 4), directions, 3)
+    members, _, _ = by_a_loop(searcher.catalog.embeddings, directions[0, [0, 2]], 3, 0.2, 1.0)
+    assert sets.items[0].tolist() == members
+    assert sets.pool is None
+
+
+def test_query_time_answers_with_likely_items(searcher, tmp_path):
+    likely = Likely(0.1, 0.5)
+    saved = QueryTime(anchor=0.2, likely=likely)
+    saved.save(tmp_path)
+    assert QueryTime.load(tmp_path) == saved
+    directions = unit(2, 3, 4, seed=8)
+    found = saved.retrieve(searcher, unit(2, 4), directions, 3, ["a", "b"], 6)
+    expected = likely.retrieve(
+        searcher, unit(2, 4), directions, 3, query_texts=["a", "b"], pool_size=6
+    )
+    assert torch.equal(found.pool, expected.pool)
+    assert torch.equal(found.items, expected.items)
+
+
+def test_numbers_out_of_range_are_refused():
+    for settings in ({"temperature": 0.0}, {"apart": -1.0}):
+        with pytest.raises(InputError, match=f"{next(iter(settings))}"):
+            Likely(**settings)
