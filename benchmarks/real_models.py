@@ -8,11 +8,17 @@
 The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stages of a fold:
 
 * *baselines*: methods without a language model, those that learn fitted on the same training sets;
-* *few-shot*: the model as it is, with two training sets in its prompt;
+* *few-shot*: the model as it is, with eight training sets in its prompt;
 * *warm-start*: it imitates the items of the training sets (configs/real/0_warm_start.yaml);
-* *tuned*: Soft-GRPO on coverage, credit per member (configs/real/1_tune.yaml).
+* *tuned*: Soft-GRPO on coverage, credit per member (configs/real/1_tune.yaml);
+* *student*: the model writes 1,000 further queries, the tuned one answers them and the training queries
+  four times, and a network of one evaluation learns these sets and the references
+  (configs/real/2_synthesize.yaml, 4_accelerate.yaml);
+* *student-references*: the same network on the references alone, to see what synthesis adds.
 
-All answer the fold's test queries, a model with one fan-out each at temperature 0.7 (best of five beside).
+All answer the fold's test queries, a model with one fan-out each at temperature 0.7 (best of five, and what
+most of 16 hold, beside). The number of examples was chosen on validation queries of the first fold, of 2, 4
+and 8, and the settings of the student on those of the same fold.
 A stage writes RESULTS/SET-foldN-STAGE.json and is skipped if that file exists. The tables pool the queries
 of the folds that have all their stages: recall of the references in the pool and among the ten items,
 Vendi of the ten, paired differences with intervals over clusters of queries.
@@ -34,16 +40,20 @@ from benchmarks.figure4 import dump, shown
 from benchmarks.models import MINILM, MODELS, SMOLLM2, language_model
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
+from r4t.data.queries import write_queries
 from r4t.fanout.few_shot import FewShot
 from r4t.fanout.formats import Full
-from r4t.fanout.language_model import SPEC_FILE
+from r4t.fanout.language_model import SPEC_FILE, Pretrained
+from r4t.fanout.query_writer import WRITTEN as WRITTEN_KIND
+from r4t.fanout.query_writer import QueryWriter, more_queries
 from r4t.grpo.examples import give_examples
 from r4t.run import Run
 from r4t.support.files import write_text
 
 MEASURES = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
 RUNS, RESULTS = Path("runs/real"), Path("benchmarks/results/real")
-TEMPERATURE, EXAMPLES, SEED = 0.7, 2, 0
+TEMPERATURE, EXAMPLES, SEED = 0.7, 8, 0
+WRITTEN, CONSENSUS = 1000, 16  # queries a fold, draws
 PLAIN = ["No fan-out", "MMR", "MMR in pool", "Most popular items", "Nearest sets"]
 PLAIN += ["Nearest sets by vote", "Ridge map"]
 PLAIN += ["Set regression (matched)", "Set regression (mixture)"]
@@ -52,10 +62,26 @@ STAGES: dict[str, dict[str, str]] = {
     "baselines": {name: name for name in PLAIN},
     "few-shot": {"Zero-shot": "Few-shot", "Best-of-5": "Few-shot, best of 5"},
     "warm-start": {"Zero-shot": "Warm start", "Best-of-5": "Warm start, best of 5"},
-    "tuned": {"R4T-FOLM": "Soft-GRPO"},
+    "tuned": {"R4T-FOLM": "Soft-GRPO", "R4T-FOLM + consensus": "Soft-GRPO, consensus"},
+    "student": {"R4T-Student": "R4T-Student"},
+    "student-references": {"R4T-Student": "R4T-Student, references alone"},
 }
+OWN_RUN = ("few-shot", "student-references")  # stages with a run of their own
 PAIRS = [("Few-shot", "No fan-out"), ("Warm start", "Few-shot"), ("Soft-GRPO", "Warm start")]
 PAIRS += [("Warm start", "No fan-out"), ("Soft-GRPO", "Warm start, best of 5")]
+PAIRS += [
+    ("R4T-Student", other)
+    for other in (
+        "R4T-Student, references alone",
+        "Soft-GRPO, consensus",
+        "No fan-out",
+        "Most popular items",
+        "Nearest sets by vote",
+        "Ridge map",
+        "Set regression (matched)",
+        "Set regression (mixture)",
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -91,31 +117,64 @@ def data_commands(one: RealSet, data: Path, runs: Path) -> dict[str, list[str]]:
     }
 
 
-def fit_commands(one: RealSet, fold: int, runs: Path, lm: Path) -> dict[str, list[str]]:
-    """Return stage → the words that train it."""
+def commands(one: RealSet, fold: int, runs: Path, lm: Path) -> dict[str, list[list[str]]]:
+    """Return stage → the words of the commands that train it."""
     form = "--model.init_args.form.init_args.list_format.init_args"
     start = [f"{form}.query_label", one.query_label, f"{form}.list_label", one.list_label]
     start += ["--model.init_args.lm.init_args.path", str(lm)]
-    same = ["--run", str(runs / f"{one.name}-fold{fold}"), "--seed_everything", str(SEED)]
-    same += ["--model.init_args.retrieval.pool_size", str(one.pool)]
-    same += ["--model.init_args.sampling.max_new_tokens", str(one.tokens)]
+    pool = ["--model.init_args.retrieval.pool_size", str(one.pool)]
+    tokens = ["--model.init_args.sampling.max_new_tokens", str(one.tokens)]
+    teachers, seed = "--model.init_args.teachers", ["--seed_everything", str(SEED)]
+    references = [teachers, "[references]", "--data.init_args.written", "false"]
+    student = ["fit", "--config", "configs/real/4_accelerate.yaml"]
 
     def layers(config: str) -> list[str]:
         folders = ("toy", "wscr", "real")
         return [w for folder in folders for w in ("--config", f"configs/{folder}/{config}")]
 
-    return {
-        "warm-start": ["fit", *layers("0_warm_start.yaml"), *same, *start],
-        "tuned": ["fit", *layers("1_tune.yaml"), *same],
+    synthesize = ["synthesize", *layers("2_synthesize.yaml")]
+    found = {
+        "warm-start": [["fit", *layers("0_warm_start.yaml"), *tokens, *start]],
+        "tuned": [["fit", *layers("1_tune.yaml"), *tokens]],
+        "student": [synthesize, student],
+        "student-references": [
+            [*synthesize, *references],
+            [*student, "--data.init_args.shares", "null"],
+        ],
     }
+    return {
+        stage: [
+            [*words, "--run", str(runs / run_name(one, fold, stage)), *seed, *pool]
+            for words in each
+        ]
+        for stage, each in found.items()
+    }
+
+
+def run_name(one: RealSet, fold: int, stage: str) -> str:
+    """Return the name of the run of a stage."""
+    return f"{one.name}-fold{fold}" + (f"-{stage}" if stage in OWN_RUN else "")
+
+
+def write_queries_of(one: RealSet, run: Run, lm: Path) -> None:
+    """Let the language model write queries beside those of a fold, unless it has."""
+    if (run.queries / f"{WRITTEN_KIND}.jsonl").is_file():
+        return
+    writer = QueryWriter(Pretrained(str(lm)).build([], Path()), one.query_label)
+    training, others = run.read_queries("train"), run.read_queries("val") + run.read_queries("test")
+    new, _ = more_queries(writer, training, others, run.searcher().encode, WRITTEN, SEED)
+    write_queries(run.queries, {WRITTEN_KIND: new})
 
 
 def evaluate_words(one: RealSet, run: Path, methods: Sequence[str]) -> list[str]:
     """Return the words that measure some methods of a run on its test queries."""
-    words = ["evaluate", str(run), "--methods", f"[{', '.join(map(repr, methods))}]"]
+    named = [method for method in methods if not method.endswith(" + consensus")]
+    words = ["evaluate", str(run), "--methods", f"[{', '.join(map(repr, named))}]"]
     words += ["--pool_size", str(one.pool), "--temperature", str(TEMPERATURE), "--audit", "false"]
     words += ["--latency_batches", "[]", "--curves", "[]", "--across_runs", "0", "--plots", "false"]
-    return [*words, "--weights", "{specific_coverage: 1.0}"]  # chooses the best of five
+    words += ["--weights", "{specific_coverage: 1.0}"]  # chooses the best of five
+    wanted = any(method.endswith(" + consensus") for method in methods)
+    return [*words, "--consensus", str(CONSENSUS)] if wanted else words
 
 
 def measure(one: RealSet, fold: int, stage: str, options: argparse.Namespace) -> None:
@@ -130,8 +189,10 @@ def measure(one: RealSet, fold: int, stage: str, options: argparse.Namespace) ->
     lm = language_model() if options.lm is None else options.lm
     if stage == "few-shot":
         write_few_shot(one, run, lm)
-    if stage in (fits := fit_commands(one, fold, runs, lm)):
-        words.insert(0, [*fits[stage], *options.more])
+    if stage == "student":
+        write_queries_of(one, run, lm)
+    trained = commands(one, fold, runs, lm).get(stage, [])
+    words = [[*each, *options.more] for each in trained] + words
     for each in words:
         run_verb(each)
     content = {
@@ -153,8 +214,8 @@ def begin(one: RealSet, fold: int, stage: str, options: argparse.Namespace) -> R
     for step, words in data_commands(one, options.data, options.runs).items():
         if not (shared / step).is_dir():
             run_verb(words)
-    own = f"{one.name}-fold{fold}" + ("-few-shot" if stage == "few-shot" else "")
-    return Run.begin(options.runs / own, shared / "catalog", shared / "queries" / f"fold_{fold}")
+    own = options.runs / run_name(one, fold, stage)
+    return Run.begin(own, shared / "catalog", shared / "queries" / f"fold_{fold}")
 
 
 def write_few_shot(one: RealSet, run: Run, lm: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import real_models
 from benchmarks.real_models import MEASURES, PLAIN, SETS, STAGES
+from r4t.data.queries import Query
 from r4t.evaluation.results import Results
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -40,17 +41,27 @@ def called(small_run, tmp_path, monkeypatch):
             folder.mkdir(exist_ok=True)
             Results({}, ["p"] * 8, values, {}, ["a"] * 8).save(folder)
 
+    def more_queries(writer, training, held_out, encode, count, seed):
+        assert (writer.label, count) == ("Dish", 1000)
+        assert {query.text for query in training}.isdisjoint(query.text for query in held_out)
+        return [Query("w0", "new hat", "written")], ""
+
     monkeypatch.setattr(real_models, "run_verb", run_verb)
+    monkeypatch.setattr(real_models, "more_queries", more_queries)
     return calls
 
 
-def test_each_stage_is_made_once_with_its_commands(called, tmp_path, lm):
+def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, lm):
     words = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "out"), "--folds", "1"]
     words += ["--lm", str(lm), "--more", "--trainer.max_steps", "3"]
     real_models.main(words)
     verbs = [call[0] for call in called]
-    assert verbs == ["evaluate", "evaluate", "fit", "evaluate", "fit", "evaluate"]
-    _, few_shot, warm, _, tune, _ = called
+    assert verbs == [
+        *["evaluate"] * 2,
+        *["fit", "evaluate"] * 2,
+        *["synthesize", "fit", "evaluate"] * 2,
+    ]
+    _, few_shot, warm, _, tune, tuned, synthesize, student, _, alone, *_ = called
     assert few_shot[few_shot.index("--methods") + 1] == "['Zero-shot', 'Best-of-5']"
     assert few_shot[1].endswith("recipes-fold1-few-shot")
     assert [w for w in warm if w.endswith("real/0_warm_start.yaml")]
@@ -63,12 +74,19 @@ def test_each_stage_is_made_once_with_its_commands(called, tmp_path, lm):
         tmp_path / "runs" / "lm" / "recipes-fold1-few-shot" / "warm_start" / "model"
     )
     assert model.prompts(["Pad thai"])[0].endswith("Dish: Pad thai\nTen ingredients:")
-    assert model.prompts(["Pad thai"])[0].count("Dish: ") == 3
+    assert model.prompts(["Pad thai"])[0].count("Dish: ") == 9
+    assert tuned[-2:] == ["--consensus", "16"]
+    assert "R4T-FOLM + consensus" not in tuned[3]
+    assert synthesize[synthesize.index("--run") + 1] == tune[tune.index("--run") + 1]
+    assert student[student.index("--config") + 1] == "configs/real/4_accelerate.yaml"
+    assert (small_run.queries / "written.jsonl").read_text().count("new hat") == 1
+    assert alone[alone.index("--run") + 1].endswith("recipes-fold1-student-references")
+    assert alone[alone.index("--model.init_args.teachers") + 1] == "[references]"
     stored = json.loads((tmp_path / "out" / "lm" / "recipes-fold1-warm-start.json").read_text())
     assert stored["methods"]["Warm start"]["recall"] == [0.25, 0.5] * 4
     assert str(tmp_path / "runs") not in " ".join(stored["commands"])
     real_models.main(words)
-    assert len(called) == 6  # nothing twice
+    assert len(called) == 12  # nothing twice
 
 
 def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
