@@ -17,6 +17,7 @@ from r4t.errors import InputError, check_least
 from r4t.fanout.backend import Backend
 from r4t.fanout.model import FanoutModel
 from r4t.filters import Filter
+from r4t.methods.bounds import ReferenceSets
 from r4t.methods.candidates import build_teachers
 from r4t.methods.context import MethodContext
 from r4t.methods.language import SubqueryWriter
@@ -107,7 +108,7 @@ class Synthesizer(LightningModule):
             several teachers, sets of the same items count once, whatever the filter's overlap: the
             best, and of equally good ones that of the first teacher.
         set_size: Rows L of a target set, at least the language model's k; other candidates of the
-            query fill the rows that a set lacks. Without a language model, k is L.
+            query fill the rows that a set lacks, but never those of references, which repeat. Without a language model, k is L.
         retrieval: Pool size, for objectives that need a pool.
         writing: What may be replaced, and the size of shards.
         teachers: Keys or names of methods, those of ``r4t retrieve --with``. None of them remembers
@@ -303,6 +304,7 @@ class Synthesizer(LightningModule):
 
         They are its own, then those of its query's other chosen sets, in an order that depends on
         the query's id and the sample's number, not on the batch. If they are too few, they repeat.
+        References have no others beside them.
         """
         places, samples, rows = (
             torch.arange(mask.numel()).view_as(mask),
@@ -312,6 +314,8 @@ class Synthesizer(LightningModule):
         for index in chosen.tolist():
             query, sample = divmod(index, samples)
             peers = chosen[(chosen // samples == query) & (chosen != index)]
+            if self.teachers.keys[sample] == ReferenceSets.key:
+                peers = peers[:0]
             others = places[peers][mask[peers]]
             random = torch.Generator().manual_seed(query_seed(f"{queries[query].id}/{sample}", -2))
             order = torch.randperm(len(others), generator=random)

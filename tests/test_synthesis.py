@@ -369,6 +369,16 @@ def test_references_teach_where_queries_have_some(synthesize):
         synthesize(queries[1:], teachers=["references"])
 
 
+def test_other_candidates_do_not_fill_references(synthesize):
+    queries = [Query("a", "red linen", "set", ("i190", "i180"))]
+    objectives = {"diversity": load_objective("diversity")}
+    sets, _ = synthesize(queries, teachers=["references", "mmr"], objectives=objectives, set_size=5)
+    shard = sets.shard(0)
+    items = dict(zip(shard.teachers, shard.items.tolist(), strict=True))
+    assert items["references"] == [190, 180, 190, 180, 190]
+    assert len(set(items["mmr"])) == 5
+
+
 def test_a_draw_of_references_holds_as_many_as_a_set(small_run):
     searcher, many = small_run.searcher(), tuple(f"i{row}" for row in range(9))
     queries = [Query("a", "red linen", "set", many), Query("b", "blue wool", "set", ("i5",))]
