@@ -108,7 +108,8 @@ class Synthesizer(LightningModule):
             several teachers, sets of the same items count once, whatever the filter's overlap: the
             best, and of equally good ones that of the first teacher.
         set_size: Rows L of a target set, at least the language model's k; other candidates of the
-            query fill the rows that a set lacks, but never those of references, which repeat. Without a language model, k is L.
+            query fill the rows that a set lacks, but never those of references, which repeat. Without
+            a language model, k is L.
         retrieval: Pool size, for objectives that need a pool.
         writing: What may be replaced, and the size of shards.
         teachers: Keys or names of methods, those of ``r4t retrieve --with``. None of them remembers
