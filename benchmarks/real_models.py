@@ -60,14 +60,24 @@ PLAIN += ["Set regression (matched)", "Set regression (mixture)"]
 # Stage → the method whose model it made, as tables call it → what it is called here.
 STAGES: dict[str, dict[str, str]] = {
     "baselines": {name: name for name in PLAIN},
-    "few-shot": {"Zero-shot": "Few-shot", "Best-of-5": "Few-shot, best of 5"},
-    "warm-start": {"Zero-shot": "Warm start", "Best-of-5": "Warm start, best of 5"},
+    "few-shot": {
+        "Zero-shot": "Few-shot",
+        "Best-of-5": "Few-shot, best of 5",
+        "Zero-shot + consensus": "Few-shot, consensus",
+    },
+    "warm-start": {
+        "Zero-shot": "Warm start",
+        "Best-of-5": "Warm start, best of 5",
+        "Zero-shot + consensus": "Warm start, consensus",
+    },
     "tuned": {"R4T-FOLM": "Soft-GRPO", "R4T-FOLM + consensus": "Soft-GRPO, consensus"},
     "student": {"R4T-Student": "R4T-Student"},
     "student-references": {"R4T-Student": "R4T-Student, references alone"},
 }
 OWN_RUN = ("few-shot", "student-references")  # stages with a run of their own
-PAIRS = [("Few-shot", "No fan-out"), ("Warm start", "Few-shot"), ("Soft-GRPO", "Warm start")]
+PAIRS = [("Few-shot", "No fan-out"), ("Few-shot, consensus", "No fan-out")]
+PAIRS += [("Warm start", "Few-shot"), ("Soft-GRPO", "Warm start")]
+PAIRS += [("Soft-GRPO, consensus", "Soft-GRPO"), ("Soft-GRPO, consensus", "Warm start, consensus")]
 PAIRS += [("Warm start", "No fan-out"), ("Soft-GRPO", "Warm start, best of 5")]
 PAIRS += [
     ("R4T-Student", other)
