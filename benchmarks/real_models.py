@@ -266,6 +266,7 @@ def summary(files: Sequence[Path]) -> dict[str, Any]:
         folds = [fold for fold in by_fold.values() if stages <= set(fold["stages"])]
         named = [stage for stage in STAGES if stage in stages]
         known = [name for stage in named for name in STAGES[stage].values()]
+        known = [name for name in known if all(name in fold["methods"] for fold in folds)]
         tables[", ".join(named)] = _table(folds, known)
     return tables
 

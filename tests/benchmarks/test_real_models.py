@@ -105,7 +105,7 @@ def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
     few = list(STAGES["few-shot"].values())
     for fold in (0, 1):
         stage(fold, "baselines", **dict.fromkeys(plain, 0.1 + fold))
-    stage(1, "few-shot", **dict.fromkeys(few, 1.6))
+    stage(1, "few-shot", **dict.fromkeys(few[:2], 1.6))  # an older file, without a consensus
     real_models.main(["--table", "--results", str(tmp_path)])
     tables = json.loads((tmp_path / "recipes.json").read_text())
     assert [*tables] == ["baselines", "baselines, few-shot"]
@@ -114,6 +114,7 @@ def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
     assert both["methods"]["Few-shot"]["recall"][0] == pytest.approx(1.7)
     assert both["differences"]["Few-shot − No fan-out"]["vendi"][0] == pytest.approx(0.5)
     assert (alone["folds"], alone["methods"]["MMR"]["recall"][0]) == (2, pytest.approx(0.7))
+    assert "Few-shot, consensus" not in both["methods"]
     assert "| Few-shot − No fan-out | +0.500 " in capsys.readouterr().out
 
 
