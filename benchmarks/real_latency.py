@@ -307,7 +307,9 @@ def build_parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--run", type=Path, help="run folder")
     mode.add_argument("--smoke", action="store_true", help="tiny models; only prints")
-    parser.add_argument("--model", nargs="*", default=[], metavar="NAME=FOLDER", help="retrievers")
+    parser.add_argument(
+        "--model", nargs="*", action="extend", default=[], metavar="NAME=FOLDER", help="retrievers"
+    )
     parser.add_argument("--gguf", type=Path, help="GGUF file whose formats the weights take")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--rounds", type=int, default=15, help="most rounds at each batch size")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from r4t.catalog import Catalog
-from r4t.choice import BestRows, BestSet, Consensus, QueryTime, best_members
+from r4t.choice import BestRows, BestSet, Consensus, QueryTime, best_members, consensus
 from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.index import TorchIndex
@@ -184,6 +184,15 @@ def test_what_most_draws_hold_against_a_loop(axes):
             assert float(direction[item]) == pytest.approx(nearest[item])
 
 
+def test_a_consensus_of_many_queries_is_ranked_in_parts(axes, monkeypatch):
+    rows, queries = unit(3, 4, 3, 6, seed=3), unit(3, 6)
+    whole = Consensus(4).retrieve(axes, queries, rows, 3, pool_size=6)
+    monkeypatch.setattr(consensus, "AT_ONCE", 1)
+    parts = Consensus(4).retrieve(axes, queries, rows, 3, pool_size=6)
+    assert torch.equal(parts.pool, whole.pool)
+    assert torch.equal(Consensus(4)(axes, queries, rows, 3), whole.directions)
+
+
 def test_a_consensus_takes_several_draws():
     with pytest.raises(InputError, match="at least 2"):
         Consensus(1)
@@ -250,6 +259,14 @@ def test_what_cannot_be_saved_or_loaded_is_refused(tmp_path):
         given.save(tmp_path)
     with pytest.raises(InputError, match="anchor"):
         QueryTime(anchor=1.0)
+    none = {"keep": "BestRows", "draws": 3, "anchor": 0.0, "weights": {}}  # nothing to choose by
+    (tmp_path / "choice.json").write_text(json.dumps(none))
+    assert QueryTime.load(tmp_path) == QueryTime()
+    (tmp_path / "choice.json").write_text(
+        json.dumps({"weights": {"diversity": 1.0}, "anchor": 0.0})
+    )
+    with pytest.raises(InputError, match="name of a Choice"):
+        QueryTime.load(tmp_path)
     facts = {"keep": "BestSets", "weights": {"diversity": 1.0}, "draws": 1, "anchor": 0.0}
     (tmp_path / "choice.json").write_text(json.dumps(facts))
     message = (

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from r4t.catalog import Catalog
-from r4t.choice import Likely, QueryTime
+from r4t.choice import Likely, QueryTime, likely
 from r4t.errors import InputError
 from r4t.index import TorchIndex
 from r4t.search import Searcher
@@ -57,14 +57,45 @@ def test_a_missing_direction_draws_nothing(searcher):
     assert sets.pool is None
 
 
+def test_a_large_catalog_is_searched_to_a_depth_and_in_parts(monkeypatch):
+    """The pool beyond the candidates is that of the directions in turn; members ignore its size."""
+    monkeypatch.setattr(likely, "DEPTH", 3)
+    catalog = Catalog(None, {"fingerprint": "abc"}, unit(40, 4, seed=5))
+    searcher = Searcher(catalog, None, TorchIndex(catalog.embeddings))
+    directions, queries = unit(3, 2, 4, seed=9), unit(3, 4)
+    whole = Likely(0.1, 1.0).retrieve(searcher, queries, directions, 3, pool_size=20)
+    assert (whole.pool >= 0).all()
+    assert torch.equal(whole.pool[:, :3], whole.items)
+    assert all(len(set(row)) == 20 for row in whole.pool.tolist())
+    alone = Likely(0.1, 1.0).retrieve(searcher, queries, directions, 3)
+    assert torch.equal(alone.items, whole.items)
+    nearest = searcher.nearest(directions.flatten(0, 1), 3)[1].view(3, -1)
+    for members, candidates in zip(whole.items.tolist(), nearest.tolist()):
+        assert set(members) <= set(candidates)
+    monkeypatch.setattr(likely, "AT_ONCE", 1)
+    parts = Likely(0.1, 1.0).retrieve(searcher, queries, directions, 3, pool_size=20)
+    assert torch.equal(parts.pool, whole.pool)
+    assert torch.equal(parts.directions, whole.directions)
+
+
+def test_fewer_candidates_than_members_leave_members_missing(searcher):
+    directions = unit(1, 2, 4, seed=7)
+    sets = Likely(0.2, 1.0).retrieve(searcher, unit(1, 4), directions, 14, pool_size=12)
+    assert sets.items.shape == (1, 14)
+    assert sets.mask.tolist() == [[True] * 12 + [False] * 2]
+    assert (sets.directions[0, 12:] == 0).all()
+    with pytest.raises(InputError, match="at most 12 items"):
+        Likely().retrieve(searcher, unit(1, 4), directions, 3, pool_size=13)
+
+
 def test_query_time_answers_with_likely_items(searcher, tmp_path):
-    likely = Likely(0.1, 0.5)
-    saved = QueryTime(anchor=0.2, likely=likely)
+    way = Likely(0.1, 0.5)
+    saved = QueryTime(anchor=0.2, likely=way)
     saved.save(tmp_path)
     assert QueryTime.load(tmp_path) == saved
     directions = unit(2, 3, 4, seed=8)
     found = saved.retrieve(searcher, unit(2, 4), directions, 3, ["a", "b"], 6)
-    expected = likely.retrieve(
+    expected = way.retrieve(
         searcher, unit(2, 4), directions, 3, query_texts=["a", "b"], pool_size=6
     )
     assert torch.equal(found.pool, expected.pool)

@@ -177,6 +177,20 @@ def refined_bundle(name: str, method: str, measure: str) -> float:
     return float(read("bundles/refined.json")[name]["methods"][method][measure][0])
 
 
+def recipe(method: str, measure: str) -> float:
+    """Mean of a method on recipes, on the folds that have all stages of a real language model."""
+    return float(_recipes()["methods"][method][measure][0])
+
+
+def recipe_gain(pair: str, measure: str) -> list[float]:
+    """Mean and interval of a paired difference on the same folds."""
+    return [float(number) for number in _recipes()["differences"][pair][measure][:3]]
+
+
+def _recipes() -> dict[str, Any]:
+    return max(read("real/recipes.json").values(), key=lambda table: len(table["methods"]))
+
+
 DIRECTIONS = ("groundedness", "diversity", "alignment", "distinctness")
 NAMES: dict[str, Any] = {
     "OAR": "oar_seed11", "WSCR": "wscr_seed11", "CLOTHING": "clothing",
@@ -203,7 +217,7 @@ NAMES |= {
             bundles,
         ),
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
-        *(read, tuning.ends, tuning.runs, noise, refined_bundle),
+        *(read, tuning.ends, tuning.runs, noise, refined_bundle, recipe, recipe_gain),
     )
 }
 

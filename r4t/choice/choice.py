@@ -76,6 +76,20 @@ class Choice(ABC):
             merge: Makes the pool from the directions' rankings.
         """
         places = self.places(searcher, queries, rows, size)
+        return self.search(searcher, queries, rows, places, texts, query_texts, pool_size, merge)
+
+    @staticmethod
+    def search(
+        searcher: Searcher,
+        queries: Tensor,
+        rows: Tensor,
+        places: Tensor,
+        texts: Sequence[Sequence[str]] | None,
+        query_texts: list[str] | None,
+        pool_size: int | None,
+        merge: Merge,
+    ) -> SetBatch:
+        """Search with the rows at ``places`` (B, k); other arguments as of ``retrieve``."""
         pooled, (count, length) = rows.flatten(1, 2), rows.shape[1:3]
         present = pooled.abs().sum(-1).gather(1, places) > 0
         order = present.int().argsort(dim=1, descending=True, stable=True)

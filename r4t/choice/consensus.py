@@ -12,6 +12,8 @@ from r4t.geometry import distinct_first, take_turns
 from r4t.search import Merge, Searcher
 from r4t.sets import SetBatch
 
+AT_ONCE = 2**26  # comparisons of the queries answered together
+
 
 class Consensus(Choice):
     """The k items that most of M sets hold, each searched with the row that lies nearest to it.
@@ -50,24 +52,23 @@ class Consensus(Choice):
         merge: Merge = take_turns,
     ) -> SetBatch:
         """See ``Choice``; the pool begins with all items that have a vote."""
-        sets = super().retrieve(
-            searcher,
-            queries,
-            rows,
-            size,
-            texts=texts,
-            query_texts=query_texts,
-            pool_size=pool_size,
-            merge=merge,
-        )
+        order, voted = self._ranked(searcher, rows)
+        places = order[:, :size]
+        sets = self.search(searcher, queries, rows, places, texts, query_texts, pool_size, merge)
         if sets.pool is None:
             return sets
-        _, voted = self._ranked(searcher, rows)
         pool = distinct_first(torch.cat([sets.items, voted, sets.pool], dim=1), sets.pool.shape[1])
         return replace(sets, pool=pool, rankings=None)
 
     def _ranked(self, searcher: Searcher, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return all places (B, M·L), best first, and the items found from there, −1 for none."""
+        at_once = max(1, AT_ONCE // (rows.shape[1] * rows.shape[2]) ** 2)
+        parts = [self._rank(searcher, part) for part in rows.split(at_once)]
+        orders, items = zip(*parts)
+        return torch.cat(orders), torch.cat(items)
+
+    def _rank(self, searcher: Searcher, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``_ranked``; it compares all M·L items of a query with each other."""
         batch, draws, length = rows.shape[:3]
         cosines, found = searcher.nearest(rows.flatten(0, 2), 1)
         there = rows.abs().sum(-1).flatten(1) > 0

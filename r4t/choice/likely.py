@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.functional import pad
 
 from r4t.errors import check_least
-from r4t.geometry import distinct_first
+from r4t.geometry import distinct_first, take_turns
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
-LEAST_DEPTH = 100  # items of each direction that are considered
+DEPTH = 100  # items of each direction that are considered
+AT_ONCE = 2**26  # numbers in the table of candidates of the queries answered together
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,12 @@ class Likely:
     """Ranks items by the probability that one of the directions, at random, draws them.
 
     ``log p(y) = log (1/k) Σ_j softmax_y(d_j·e_y / τ)``, as in ``LikelihoodStudent``. Each softmax goes over
-    the items nearest to its direction, the pool size or 100 of them, which hold nearly all of it.
-    Members are taken one after another: the item with the highest ``log p(y) − apart · max cos(y, c)``
-    over the members c so far. The pool goes on with all other items by probability.
+    the 100 items nearest to its direction. Members are taken one after another: the item with the
+    highest ``log p(y) − apart · max cos(y, c)`` over the members c so far. The pool goes on with all
+    other items by probability, then as the directions rank them in turn.
 
     Args:
-        temperature: τ, above 0; that of the training.
+        temperature: τ, above 0: that of the training, or a higher one, which listens to more directions.
         apart: At least 0. One unit forgives a factor e of probability for a cosine of 0 in place of 1.
 
     Raises:
@@ -50,38 +52,58 @@ class Likely:
     ) -> SetBatch:
         """Answer B queries (B, d) with k = ``size`` items; a member's direction draws it best.
 
-        Directions are (B, R, d) unit vectors; zero rows, missing ones, draw nothing. A pool has at
-        least k items.
+        Directions are (B, R, d) unit vectors; zero rows, missing ones, draw nothing. A pool begins with
+        the members. If the candidates are fewer than k, the last members are missing.
+
+        Raises:
+            InputError: If ``pool_size`` exceeds the catalog.
         """
-        count = len(searcher.catalog)
-        wanted = max(size, 0 if pool_size is None else searcher.check_pool(pool_size))
-        depth = min(count, max(wanted, LEAST_DEPTH))
+        if pool_size is not None:
+            searcher.check_pool(pool_size)
+        depth = min(len(searcher.catalog), DEPTH)
+        at_once = max(1, AT_ONCE // (directions[0].numel() * depth))
+        parts = [
+            self._answers(searcher, part, depth, size, pool_size)
+            for part in directions.split(at_once)
+        ]
+        items, rows, pools = (torch.cat(each) for each in zip(*parts))
+        return searcher.gathered(
+            queries,
+            items,
+            rows,
+            query_texts=query_texts,
+            pool=None if pool_size is None else pools,
+        )
+
+    def _answers(
+        self, searcher: Searcher, directions: Tensor, depth: int, size: int, pool_size: int | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return members (B, k), their directions (B, k, d) and the pool (B, P), of P = 0 without one."""
         items, logs = self._candidates(searcher, directions, depth)
         total = logs.logsumexp(1) - math.log(directions.shape[1])  # (B, C)
-        members = self._members(searcher.embeddings(items), total, min(size, items.shape[1]))
-        rows = directions.take_along_dim(
-            logs.argmax(1).gather(1, members).unsqueeze(-1), 1
-        )  # the direction that draws each member best
-        chosen = items.gather(1, members)
-        pool = None
-        if pool_size is not None:
-            ranked = items.gather(1, total.argsort(dim=1, descending=True, stable=True))
-            pool = distinct_first(torch.cat([chosen, ranked], dim=1), pool_size)
-        return searcher.gathered(queries, chosen, rows, query_texts=query_texts, pool=pool)
+        places = self._members(searcher.embeddings(items), total, min(size, items.shape[1]))
+        owners = logs.argmax(1).gather(1, places).unsqueeze(-1)
+        missing = size - places.shape[1]
+        rows = pad(directions.take_along_dim(owners, 1), (0, 0, 0, missing))
+        chosen = pad(items.gather(1, places), (0, missing), value=-1)
+        if pool_size is None:
+            return chosen, rows, chosen[:, :0]
+        order = total.argsort(dim=1, descending=True, stable=True)
+        ranked = [chosen, items.gather(1, order)]
+        if int((items >= 0).sum(1).min()) < pool_size:
+            ranked.append(take_turns(_rankings(searcher, directions, pool_size)[1], pool_size))
+        return chosen, rows, distinct_first(torch.cat(ranked, dim=1), pool_size)
 
     def _candidates(
         self, searcher: Searcher, directions: Tensor, depth: int
     ) -> tuple[Tensor, Tensor]:
         """Return distinct candidates (B, C), −1 padded, and log p(y | d_j) (B, R, C), −inf for padding."""
-        batch, rows = directions.shape[:2]
-        cosines, nearest = searcher.nearest(directions.flatten(0, 1), depth)
-        there = directions.abs().sum(-1) > 0  # (B, R)
-        ranked = nearest.view(batch, rows, depth).masked_fill(~there.unsqueeze(-1), -1)
-        items = distinct_first(ranked.transpose(1, 2).flatten(1), rows * depth)
+        cosines, ranked = _rankings(searcher, directions, depth)
+        items = distinct_first(ranked.transpose(1, 2).flatten(1), ranked[0].numel())
         items = items[:, : max(1, int((items >= 0).sum(1).max()))]
         drawn = directions @ searcher.embeddings(items).mT / self.temperature
-        scale = (cosines.to(drawn) / self.temperature).logsumexp(-1).view(batch, rows, 1)
-        known = there.unsqueeze(-1) & (items >= 0).unsqueeze(1)
+        scale = (cosines.to(drawn) / self.temperature).logsumexp(-1, keepdim=True)
+        known = (ranked[..., :1] >= 0) & (items >= 0).unsqueeze(1)
         return items, (drawn - scale).masked_fill(~known, -math.inf)
 
     def _members(self, embeddings: Tensor, logs: Tensor, size: int) -> Tensor:
@@ -96,3 +118,11 @@ class Likely:
             cosines = rearrange(embeddings @ member.mT, "b c 1 -> b c")
             nearest = cosines if len(places) == 1 else torch.maximum(nearest, cosines)
         return torch.cat(places, dim=1)
+
+
+def _rankings(searcher: Searcher, directions: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and items (B, R, depth) of directions (B, R, d); −1 for those of a zero row."""
+    cosines, nearest = searcher.nearest(directions.flatten(0, 1), depth)
+    shape = (*directions.shape[:2], depth)
+    there = directions.abs().sum(-1, keepdim=True) > 0
+    return cosines.view(shape), nearest.view(shape).masked_fill(~there, -1)

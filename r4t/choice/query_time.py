@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r4t.choice.choice import Choice
+from r4t.choice.consensus import Consensus
 from r4t.choice.likely import Likely
 from r4t.data.queries import Query
 from r4t.geometry import RankFusion, anchored, check_anchor, take_turns
@@ -166,9 +167,11 @@ class QueryTime:
         facts = json.loads(path.read_text(encoding="utf-8"))
         anchor, name, fused = facts.pop("anchor"), facts.pop("keep", ""), facts.pop("fused", False)
         likely = facts.pop("likely", None)
-        if weights := facts.pop("weights", {}):
+        weights = facts.pop("weights", {})
+        if weights and name != Consensus.__name__:
             facts["by"] = Reward(weights)
-        choice = build(Choice, {"name": name, **facts}) if name else None
+        chooses = weights or name == Consensus.__name__
+        choice = build(Choice, {"name": name, **facts}) if chooses else None
         if choice is not None and (folder / BANK_FILE).is_file():
             choice.bank = load_file(folder / BANK_FILE)["bank"]
         return cls(choice, anchor, fused, None if likely is None else Likely(**likely))

@@ -211,7 +211,8 @@ def repeats(teachers: Sequence[str], shares: Mapping[str, float]) -> Tensor:
         shares: Teacher → share; together below 1, the rest is that of the other teachers.
 
     Raises:
-        InputError: If no set is of such a teacher, or none is of another.
+        InputError: If no set is of such a teacher, none is of another, or a share is below what the
+            teacher's sets already have.
 
     Examples:
         >>> repeats(["references", "folm", "folm", "folm", "folm"], {"references": 0.5}).tolist()
@@ -227,7 +228,14 @@ def repeats(teachers: Sequence[str], shares: Mapping[str, float]) -> Tensor:
             remedy="Name teachers of these sets, all but one at most.",
         )
     unit = others / (1 - sum(shares.values()))
-    times = {key: max(1, round(share * unit / counts[key])) for key, share in shares.items()}
+    for teacher, share in shares.items():
+        if share * unit < counts[teacher]:
+            raise InputError(
+                expected=f"a share of {teacher} above what its sets already have",
+                found=f"{share} for {counts[teacher]} of {len(teachers)} sets",
+                remedy="Give the share of the other teachers instead.",
+            )
+    times = {key: round(share * unit / counts[key]) for key, share in shares.items()}
     return torch.tensor([times.get(teacher, 1) for teacher in teachers])
 
 

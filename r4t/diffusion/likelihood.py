@@ -45,7 +45,7 @@ class LikelihoodStudent(GeneratorTraining):
         reward: Its weighted sum is the composite; its objectives are the validation metrics.
         retrieval: For validation: the pool that some objectives need.
         query_time: Exported with the model; by default it takes ``Likely`` items. Give that the same
-            temperature.
+            temperature, or a higher one.
         seed: Mixed with the step for dropout.
 
     Raises:
@@ -107,6 +107,7 @@ class LikelihoodStudent(GeneratorTraining):
         """Export the model, if it passes the gate against a diffusion retriever; else to ``rejected``."""
         place, rival = self.export_folder(folder), self.run.folder / MODELS["diffusion"]
         if not rival.is_dir():
+            (place / "gate.json").unlink(missing_ok=True)  # of an earlier model
             self.write(self.generator, place)
             return
         reference = ("diffusion", DirectionGenerator.load(rival), QueryTime.load(rival))

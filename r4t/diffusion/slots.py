@@ -46,7 +46,11 @@ class SlotSet(SetNetwork):
                 remedy="Pass it.",
             )
         check_least({"dim": (dim, 1), "set_size": (set_size, 1), "width": (width, 1)})
-        check_least({"anchor": (anchor, 0)})
+        check_least({"anchor": (anchor, 0), "dropout": (dropout, 0)})
+        if not dropout < 1:
+            raise InputError(
+                expected="a dropout below 1", found=f"{dropout}", remedy="Use 0.5, or 0 for none."
+            )
         self.dim, self.set_size, self.width, self.dropout = dim, set_size, width, dropout
         self.register_buffer("anchor", torch.tensor(anchor))  # kept with the weights
         self.rows = nn.Parameter(torch.randn(set_size, width) / 2)

@@ -147,8 +147,10 @@ def build_teachers(
         )
     chosen = find(names, context.best_of)
 
+    rows = context.set_size  # of a target set, which may hold more references than sub-queries
+
     def build(context: MethodContext) -> Teachers:
-        methods = [_build(entry, context) for entry in chosen]
+        methods = [_build(entry, context, rows) for entry in chosen]
         return Teachers(context.searcher, methods, samples, draws, pool_size)
 
     teachers = build(context)
@@ -158,9 +160,9 @@ def build_teachers(
     return build(replace(context, set_size=size, pool_size=max(size, context.pool_size)))
 
 
-def _build(entry: MethodEntry, context: MethodContext) -> Method:
+def _build(entry: MethodEntry, context: MethodContext, rows: int) -> Method:
     if entry.key == "references" and any(query.references for query in context.queries):
-        sizes = {"set_size": context.set_size, "pool_size": context.pool_size}
+        sizes = {"set_size": rows, "pool_size": max(rows, context.pool_size)}
         return ReferenceSets(searcher=context.searcher, **sizes, key=entry.key, name=entry.name)
     try:
         try:

@@ -105,8 +105,8 @@ class MethodOptions:
         best_of: N of Best-of-N.
         temperature: Of the language models.
         choice: Draws M of further rows "+ choice": the best k directions of M draws by the composite,
-            for every method with several draws; 0 for no such rows. All other rows but Best-of-N are
-            one draw.
+            for every method with several draws; 0 for no such rows. All other rows but
+            Best-of-N and "+ consensus" are one draw.
         consensus: Draws M of further rows "+ consensus": the k items that most of M draws hold, see
             ``Consensus``; 0 for no such rows.
         subqueries: JSONL file of sub-queries written elsewhere ("query" or "id", "subqueries").

@@ -109,13 +109,14 @@ def notes(results: Results) -> list[str]:
     lines += [f"Left out: {names}. {reason}" for reason, names in left_out.items()]
     for reason, names in absent.items():
         lines.append(f"Not in the table: {names}, because {reason.removesuffix('.')}.")
+    draws = results.settings.get("consensus")
     if choice := results.settings.get("choice"):
-        size = results.settings.get("set_size")
+        size, other = results.settings.get("set_size"), ' and "+ consensus"' if draws else ""
         lines.append(
             f'Rows "+ choice" keep the best {size} of {choice} × {size} directions, of {choice} draws, by '
-            "the composite. All other rows but Best-of-N are one draw."
+            f"the composite. All other rows but Best-of-N{other} are one draw."
         )
-    if draws := results.settings.get("consensus"):
+    if draws:
         lines.append(f'Rows "+ consensus" return the items that most of {draws} draws hold.')
     lines += results.settings.get("lineage", [])
     for name, facts in results.settings.get("facts", {}).items():

@@ -197,6 +197,12 @@ def test_shares_that_leave_nothing_to_others_are_refused(taught, shares):
         TargetData(taught, shares=shares)
 
 
+def test_a_share_below_what_a_teacher_has_is_refused(taught):
+    data = TargetData(taught, val_share=0.0, shares={"folm": 0.5})
+    with pytest.raises(InputError, match="share of folm above .* found 0.5 for 6 of 8 sets"):
+        data.setup()
+
+
 @pytest.mark.parametrize("shares", [{"mmr": 0.5}, {"references": 0.4, "folm": 0.5}])
 def test_shares_of_teachers_that_sets_lack_are_refused(taught, shares):
     data = TargetData(taught, val_share=0.0, shares=shares)

@@ -113,6 +113,9 @@ def test_what_does_not_fit_is_refused(run):  # noqa: F811
         student(run, temperature=0.0)
     with pytest.raises(InputError, match="width, which only r4t fit|dim, the width"):
         SlotSet()
+    for dropout in (1.0, -0.1):
+        with pytest.raises(InputError, match="dropout"):
+            SlotSet(4, dropout=dropout)
     with pytest.raises(InputError, match="at most 3 rows"):
         SlotSet(4, set_size=3).resize(4)
     with pytest.raises(InputError, match=f"width {DIM}"):
