@@ -14,7 +14,8 @@ The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stage
 * *student*: the model writes 1,000 further queries, the tuned one answers them and the training queries
   four times, and a network of one evaluation learns these sets and the references
   (configs/real/2_synthesize.yaml, 4_accelerate.yaml);
-* *student-references*: the same network on the references alone, to see what synthesis adds.
+* *student-references*: the same network on the references alone, to see what synthesis adds;
+* *diffusion*: a diffusion retriever distilled from the sets of *student* (configs/real/3_distill.yaml).
 
 All answer the fold's test queries, a model with one fan-out each at temperature 0.7 (best of five, and what
 most of 16 hold, beside). The number of examples was chosen on validation queries of the first fold, of 2, 4
@@ -73,6 +74,10 @@ STAGES: dict[str, dict[str, str]] = {
     "tuned": {"R4T-FOLM": "Soft-GRPO", "R4T-FOLM + consensus": "Soft-GRPO, consensus"},
     "student": {"R4T-Student": "R4T-Student"},
     "student-references": {"R4T-Student": "R4T-Student, references alone"},
+    "diffusion": {
+        "R4T-Diffusion": "R4T-Diffusion",
+        "R4T-Diffusion + consensus": "R4T-Diffusion, consensus",
+    },
 }
 OWN_RUN = ("few-shot", "student-references")  # stages with a run of their own
 PAIRS = [("Few-shot", "No fan-out"), ("Few-shot, consensus", "No fan-out")]
@@ -147,6 +152,7 @@ def commands(one: RealSet, fold: int, runs: Path, lm: Path) -> dict[str, list[li
         "warm-start": [["fit", *layers("0_warm_start.yaml"), *tokens, *start]],
         "tuned": [["fit", *layers("1_tune.yaml"), *tokens]],
         "student": [synthesize, student],
+        "diffusion": [["fit", *layers("3_distill.yaml")]],
         "student-references": [
             [*synthesize, *references],
             [*student, "--data.init_args.shares", "null"],

@@ -60,6 +60,7 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
         *["evaluate"] * 2,
         *["fit", "evaluate"] * 2,
         *["synthesize", "fit", "evaluate"] * 2,
+        *["fit", "evaluate"],
     ]
     _, few_shot, warm, _, tune, tuned, synthesize, student, _, alone, *_ = called
     assert few_shot[few_shot.index("--methods") + 1] == "['Zero-shot', 'Best-of-5']"
@@ -86,7 +87,7 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
     assert stored["methods"]["Warm start"]["recall"] == [0.25, 0.5] * 4
     assert str(tmp_path / "runs") not in " ".join(stored["commands"])
     real_models.main(words)
-    assert len(called) == 12  # nothing twice
+    assert len(called) == 14  # nothing twice
 
 
 def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
