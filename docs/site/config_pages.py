@@ -9,7 +9,7 @@ FOLDERS = {
     "paper": "The published run; each value names the paper's section. `paper/wscr/` is an overlay for it.",
     "shopper": "Overlays for `toy/`: the embedded wardrobe's simulated judge, as in `r4t quickstart`.",
     "wscr": "Overlays for `toy/`: queries with reference sets.",
-    "real": "Overlays for `toy/` and `wscr/`: a pretrained language model on queries with reference sets.",
+    "real": "A pretrained language model on reference sets: overlays for `toy/` and `wscr/`.",
     "data": "Overlays for `toy/` and `paper/`: real data sets.",
     "hardware": "Overlays for a training step: LoRA, several GPUs.",
 }
