@@ -16,6 +16,8 @@ from r4t.support.seeds import query_seed
 if TYPE_CHECKING:
     from r4t.fanout.model import FanoutModel
 
+AT_ONCE = 64  # fan-outs written together: what they remember of their prompts fills the memory
+
 
 class SubqueryWriter:
     """Writes each draw of a query once, however many methods ask for it.
@@ -40,8 +42,11 @@ class SubqueryWriter:
         return self._drafts.get(keys, self._write)
 
     def _write(self, keys: list[tuple[str, int]]) -> list[list[str]]:
-        texts, seeds = [text for text, _ in keys], [seed for _, seed in keys]
-        return self.model.sample(texts, seeds, 1, self.temperature).subqueries
+        lists = []
+        for start in range(0, len(keys), AT_ONCE):
+            texts, seeds = zip(*keys[start : start + AT_ONCE])
+            lists += self.model.sample(list(texts), list(seeds), 1, self.temperature).subqueries
+        return lists
 
 
 @dataclass

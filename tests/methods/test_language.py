@@ -7,6 +7,7 @@ from r4t.data.queries import Query
 from r4t.errors import InputError
 from r4t.evaluation.latency import measure_latency
 from r4t.geometry import RankFusion
+from r4t.methods import language
 from r4t.methods.best_of import BestOf
 from r4t.methods.language import LanguageMethod, SubqueryWriter
 from r4t.objective import Objective
@@ -190,6 +191,13 @@ def test_each_draw_is_written_once_for_all_methods(plane, author):
     ask(zero, REFERENCED, draw=5)
     ask(LanguageMethod(plane, SubqueryWriter(author, 1.5), 3), REFERENCED)
     assert [(len(call), temperature) for call, temperature in author.calls] == [(2, 0.9), (2, 1.5)]
+
+
+def test_many_draws_are_written_in_parts(author, monkeypatch):
+    monkeypatch.setattr(language, "AT_ONCE", 3)
+    writer = SubqueryWriter(author)
+    assert writer(QUERIES, range(4)) == DRAWS * 2
+    assert [len(call) for call, _ in author.calls] == [3, 3, 2]
 
 
 def test_a_writer_forgets_the_draws_unused_for_longest(author):
