@@ -9,11 +9,14 @@ import yaml
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from r4t.__main__ import run as run_verb
+from r4t.choice import Likely
 from r4t.cli import lightning as verb
 from r4t.credit import LeaveOneOut
 from r4t.diffusion.exploration import ItemSampling
 from r4t.diffusion.generator import DirectionGenerator
+from r4t.diffusion.likelihood import LikelihoodStudent
 from r4t.diffusion.network import SetTransformer
+from r4t.diffusion.slots import SlotSet
 from r4t.errors import InputError
 from r4t.fanout.backend import Transformers
 from r4t.fanout.few_shot import FewShot
@@ -23,6 +26,7 @@ from r4t.fanout.model import FanoutModel
 from r4t.fanout.teachers import ReferenceItems
 from r4t.report.evaluation import Evaluation
 from r4t.support.configs import configs_folder
+from r4t.synthesis import ItemRows
 from r4t.training.soft_grpo import SoftGRPO
 
 CONFIGS = configs_folder()
@@ -52,10 +56,11 @@ def layers(step):
     return [[toy], [toy, wscr], *judged_too, *([toy, wscr, f"data/{name}"] for name in OVERLAYS)]
 
 
-REAL = ["0_warm_start", "1_tune"]  # with a pretrained model; the later steps are those of wscr/
+REAL = ["0_warm_start", "1_tune", "2_synthesize", "3_distill"]  # with a pretrained model
 REAL_STACKS = [
     (step, [f"{folder}/{step}.yaml" for folder in ("toy", "wscr", "real")]) for step in REAL
 ]
+REAL_STACKS += [("4_accelerate", ["real/4_accelerate.yaml"])]
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
 PAPER = [step for step in VERBS if step != "0_warm_start"]  # its models need no warm start
 PAPER_STACKS = [
@@ -156,24 +161,35 @@ def test_step(place, build, step, stack):
         assert "model.reward.weights.coverage" not in found
 
 
-@pytest.mark.parametrize("step, stack", REAL_STACKS, ids=REAL)
+@pytest.mark.parametrize("step, stack", REAL_STACKS, ids=[step for step, _ in REAL_STACKS])
 def test_real(place, build, step, stack):
     place(stack)
     told = (CONFIGS / stack[-1]).read_text(encoding="utf-8")
     cli = build(step, stack, *(OFFLINE if step == "0_warm_start" else ()))
-    found, last = leaves(cli.config["fit"].as_dict()), leaves(yaml.safe_load(told))
+    found, last = leaves(cli.config[VERBS[step]].as_dict()), leaves(yaml.safe_load(told))
     path = last.pop("model.lm.path", None)
     assert {name: found.get(name) for name in last} == last
     assert path == ("HuggingFaceTB/SmolLM2-135M-Instruct" if step == "0_warm_start" else None)
-    form = cli.model.fanout.form
     if step == "0_warm_start":
+        form = cli.model.fanout.form
         assert isinstance(form.list_format, FewShot)
         assert isinstance(cli.model.teacher, ReferenceItems)
         assert (form.entry, form.set_size) == ("full", 10)
-    else:
-        assert isinstance(form, Expand)  # what the model was saved with
+    elif step == "1_tune":
+        assert isinstance(cli.model.fanout.form, Expand)  # what the model was saved with
         assert cli.model.fanout.backend == cli.model.sampling.backend
         assert cli.model.fanout.backend.dtype == "bfloat16"
+    elif step == "2_synthesize":
+        assert isinstance(cli.model.rows, ItemRows)
+        assert [method.key for method in cli.model.teachers.methods] == ["references", "folm"]
+        assert cli.model.reward.weights == {"diversity": 1.0}  # written queries have no references
+    elif step == "3_distill":
+        assert cli.datamodule.shares == {"references": 0.5}
+    else:
+        assert isinstance(cli.model, LikelihoodStudent)
+        network = cli.model.generator.network
+        assert (type(network), network.dim, network.set_size) == (SlotSet, 8, 30)
+        assert cli.model.query_time.likely == Likely(0.05, 2.0)
 
 
 @pytest.mark.parametrize("names", HARDWARE, ids="+".join)
