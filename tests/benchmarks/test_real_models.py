@@ -5,7 +5,8 @@ import json
 import pytest
 
 from benchmarks import real_models
-from benchmarks.real_models import MEASURES, PLAIN, SETS, STAGES
+from benchmarks.real_models import SETS
+from benchmarks.real_tables import MEASURES, PLAIN, STAGES
 from r4t.data.queries import Query
 from r4t.evaluation.results import Results
 from r4t.fanout.language_model import TinyQwen3
