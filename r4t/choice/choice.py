@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from r4t.errors import check_least
-from r4t.geometry import take_turns
+from r4t.geometry import distinct_first, take_turns
 from r4t.search import Merge, Searcher
 from r4t.sets import SetBatch
 
@@ -46,6 +48,12 @@ class Choice(ABC):
         Queries are (B, d), rows (B, M, L, d). k is at most L, or M·L for a choice that pools rows.
         """
 
+    def ranked(
+        self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return ``places``, and items (B, n), −1 for none, that follow the members in the pool, if any."""
+        return self.places(searcher, queries, rows, size), None
+
     def __call__(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
         """Choose directions (B, k, d); arguments as of ``places``."""
         places = self.places(searcher, queries, rows, size)
@@ -75,21 +83,7 @@ class Choice(ABC):
             pool_size: Number P of distinct items; no pool by default.
             merge: Makes the pool from the directions' rankings.
         """
-        places = self.places(searcher, queries, rows, size)
-        return self.search(searcher, queries, rows, places, texts, query_texts, pool_size, merge)
-
-    @staticmethod
-    def search(
-        searcher: Searcher,
-        queries: Tensor,
-        rows: Tensor,
-        places: Tensor,
-        texts: Sequence[Sequence[str]] | None,
-        query_texts: list[str] | None,
-        pool_size: int | None,
-        merge: Merge,
-    ) -> SetBatch:
-        """Search with the rows at ``places`` (B, k); other arguments as of ``retrieve``."""
+        places, first = self.ranked(searcher, queries, rows, size)
         pooled, (count, length) = rows.flatten(1, 2), rows.shape[1:3]
         present = pooled.abs().sum(-1).gather(1, places) > 0
         order = present.int().argsort(dim=1, descending=True, stable=True)
@@ -100,7 +94,7 @@ class Choice(ABC):
                 [texts[query * count + place // length][place % length] for place in row[:known]]
                 for query, (row, known) in enumerate(zip(places.tolist(), counts))
             ]
-        return searcher.retrieve(
+        sets = searcher.retrieve(
             queries,
             pooled.take_along_dim(places.unsqueeze(-1), 1),
             texts=kept,
@@ -108,6 +102,10 @@ class Choice(ABC):
             pool_size=pool_size,
             merge=merge,
         )
+        if first is None or sets.pool is None:
+            return sets
+        pool = distinct_first(torch.cat([sets.items, first, sets.pool], dim=1), sets.pool.shape[1])
+        return replace(sets, pool=pool, rankings=None)
 
     def facts(self) -> dict[str, Any]:
         """Return class and arguments as plain values to save; refuse objects, which have no name."""

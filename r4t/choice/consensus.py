@@ -1,16 +1,11 @@
 """Several generated sets → the items that most of them hold."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from r4t.choice.choice import Choice
 from r4t.errors import check_least
-from r4t.geometry import distinct_first, take_turns
-from r4t.search import Merge, Searcher
-from r4t.sets import SetBatch
+from r4t.search import Searcher
 
 AT_ONCE = 2**26  # comparisons of the queries answered together
 
@@ -37,28 +32,14 @@ class Consensus(Choice):
 
     def places(self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int) -> Tensor:
         """See ``Choice``; a row of an item that is already there comes after all items with a vote."""
-        return self._ranked(searcher, rows)[0][:, :size]
+        return self.ranked(searcher, queries, rows, size)[0]
 
-    def retrieve(
-        self,
-        searcher: Searcher,
-        queries: Tensor,
-        rows: Tensor,
-        size: int,
-        *,
-        texts: Sequence[Sequence[str]] | None = None,
-        query_texts: list[str] | None = None,
-        pool_size: int | None = None,
-        merge: Merge = take_turns,
-    ) -> SetBatch:
-        """See ``Choice``; the pool begins with all items that have a vote."""
+    def ranked(
+        self, searcher: Searcher, queries: Tensor, rows: Tensor, size: int
+    ) -> tuple[Tensor, Tensor]:
+        """See ``Choice``; all items that have a vote follow the members."""
         order, voted = self._ranked(searcher, rows)
-        places = order[:, :size]
-        sets = self.search(searcher, queries, rows, places, texts, query_texts, pool_size, merge)
-        if sets.pool is None:
-            return sets
-        pool = distinct_first(torch.cat([sets.items, voted, sets.pool], dim=1), sets.pool.shape[1])
-        return replace(sets, pool=pool, rankings=None)
+        return order[:, :size], voted
 
     def _ranked(self, searcher: Searcher, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return all places (B, M·L), best first, and the items found from there, −1 for none."""
