@@ -211,13 +211,7 @@ class LinearSet(SetNetwork):
         Raises:
             InputError: If there are fewer.
         """
-        if set_size > len(self.offsets):
-            raise InputError(
-                expected=f"at most {len(self.offsets)} rows, each with an offset of its own",
-                found=f"{set_size}",
-                remedy="Lower start.set_size, or begin with another model.",
-            )
-        self.offsets = nn.Parameter(self.offsets.detach()[:set_size].clone())
+        self.offsets = first_rows(self.offsets, set_size, "an offset")
         self.set_size = set_size
 
 
@@ -269,6 +263,21 @@ class Relay(SetNetwork):
         part = 0 if (noise > math.log(self.until) / 4).any() else 1
         output: Tensor = (self.first, self.then)[part](rows, noise, memory[part])
         return output
+
+
+def first_rows(rows: Tensor, set_size: int, what: str) -> nn.Parameter:
+    """Return the first ``set_size`` of learned rows (L, …), to be learned on; ``what`` names one.
+
+    Raises:
+        InputError: If there are fewer.
+    """
+    if set_size > len(rows):
+        raise InputError(
+            expected=f"at most {len(rows)} rows, each with {what} of its own",
+            found=f"{set_size}",
+            remedy="Lower start.set_size, or begin with another model.",
+        )
+    return nn.Parameter(rows.detach()[:set_size].clone())
 
 
 def fourier_features(x: Tensor, width: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from r4t.diffusion.network import SetNetwork
+from r4t.diffusion.network import SetNetwork, first_rows
 from r4t.errors import InputError, check_least
 from r4t.geometry import normalize
 
@@ -81,13 +81,7 @@ class SlotSet(SetNetwork):
         Raises:
             InputError: If there are fewer.
         """
-        if set_size > len(self.rows):
-            raise InputError(
-                expected=f"at most {len(self.rows)} rows, each with a learned vector of its own",
-                found=f"{set_size}",
-                remedy="Lower start.set_size, or begin with another model.",
-            )
-        self.rows = nn.Parameter(self.rows.detach()[:set_size].clone())
+        self.rows = first_rows(self.rows, set_size, "a learned vector")
         self.set_size = set_size
 
     def memory(self, condition: Tensor, dropped: Tensor | None = None) -> Tensor:
