@@ -64,14 +64,17 @@ class RealSet:
     pool: int  # distinct items, about 3.5 % of the catalog
     query_label: str
     list_label: str
+    item_label: str
     tokens: int  # longest completion
 
 
 SETS = {
     each.name: each
     for each in (
-        RealSet("recipes", "recipes", 54, "Dish", "Ten ingredients", 96),
-        RealSet("electronic", "bundles/electronic", 150, "Shopping idea", "Ten products", 256),
+        RealSet("recipes", "recipes", 54, "Dish", "Ten ingredients", "Ingredient", 96),
+        RealSet(
+            "electronic", "bundles/electronic", 150, "Shopping idea", "Ten products", "Product", 256
+        ),
     )
 }
 FOLDS = 5
@@ -132,9 +135,11 @@ def write_queries_of(one: RealSet, run: Run, lm: Path) -> None:
     """Let the language model write queries beside those of a fold, unless it has."""
     if (run.queries / f"{WRITTEN_KIND}.jsonl").is_file():
         return
-    writer = QueryWriter(Pretrained(str(lm)).build([], Path()), one.query_label)
+    writer = QueryWriter(Pretrained(str(lm)).build([], Path()), one.query_label, one.item_label)
     training, others = run.read_queries("train"), run.read_queries("val") + run.read_queries("test")
-    new, _ = more_queries(writer, training, others, run.searcher().encode, WRITTEN, SEED)
+    searcher = run.searcher()
+    items = dict(zip(searcher.catalog.ids, searcher.catalog.texts))
+    new, _ = more_queries(writer, training, others, items, searcher.encode, WRITTEN, SEED)
     write_queries(run.queries, {WRITTEN_KIND: new})
 
 

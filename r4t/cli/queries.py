@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LEAST = 10  # queries, for a split 8:1:1
 NEEDED = {
     "label": "writer",
+    "item_label": "writer",
     "endpoint": "model",
     "model": "endpoint",
     "folds": "sets",
@@ -244,12 +245,16 @@ def _written(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[st
     path = Path(args.writer)
     is_file = path.suffix == ".gguf"
     source = Pretrained(str(path.parent), gguf_file=path.name) if is_file else Pretrained(str(path))
-    writer = QueryWriter(source.build([], Path()), args.label or "Query")
+    lm = source.build([], Path())
+    writer = QueryWriter(lm, args.label or "Query", args.item_label or "Item")
+    items = dict(zip(catalog.ids, catalog.texts))
     encoder, lines = text_encoder(catalog), []
     for name, splits in folders.items():
         train = [query for query in splits["train"] if query.kind != RECOMPOSED]
         others = [query for split in ("val", "test") for query in splits[split]]
-        new, note = more_queries(writer, train, others, encoder.encode, args.count, args.seed)
+        new, note = more_queries(
+            writer, train, others, items, encoder.encode, args.count, args.seed
+        )
         folders[name] = {**splits, WRITTEN: new}
         lines.append(f"written   {name + ': ' if name else ''}{len(new):,}; left out {note}")
     return lines

@@ -1,8 +1,10 @@
-"""Queries → more queries like them, written by a local language model."""
+"""Queries and items → more queries like them, written by a local language model."""
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -21,74 +23,99 @@ from r4t.support.text import normalize_text
 
 WRITTEN = "written"  # kind of such queries
 EXAMPLES = 16  # queries that a prompt shows
-BATCH = 32  # queries written after one prompt
+BATCH = 32  # queries written after the same examples
+ITEM_WORDS = 12  # of an item's text that a prompt shows
 MOST_TOKENS = 24  # of a query
 FRUITLESS = 5  # prompts in a row without a new query, after which to stop
 NEAR = 0.9  # cosine from which on two queries are taken for the same
 
 
+Example = tuple[str, str]  # the text of an item, or "", and a query
+
+
 @dataclass
 class QueryWriter:
-    """Writes queries by continuing a list of examples, one a line.
+    """Writes queries by continuing a list of examples.
+
+    Each query of the list follows an item that belongs to it, so each new one is led by an item of the
+    catalog: left alone, a small model writes the few queries that it knows best over and over.
 
     Args:
         lm: A pretrained language model and its tokenizer.
         label: Stands before each query of the prompt, as "Dish".
+        item_label: Stands before each item, as "Ingredient".
         temperature: Of sampling, above 0.
     """
 
     lm: LanguageModel
     label: str = "Query"
-    temperature: float = 0.7  # at 1 a small model invents words
+    item_label: str = "Item"
+    temperature: float = 0.5  # from .8 on a small model invents words
 
     def __post_init__(self) -> None:
         checks.ensure_pad_token(self.lm[1])
 
-    def __call__(self, examples: Sequence[str], seed: int) -> list[str]:
-        """Return the texts of ``BATCH`` lines that the model adds to the examples, in any quality.
+    def __call__(self, examples: Sequence[Example], items: Sequence[str], seed: int) -> list[str]:
+        """Return the texts of lines that the model adds to the examples, in any quality.
+
+        Args:
+            examples: Each an item's text and a query.
+            items: Texts, each of which leads a new query; "" for a query without one.
+            seed: Of the texts.
 
         Raises:
             InputError: If the examples leave no room in the model's context.
         """
         model, tokenizer = self.lm[0].eval(), self.lm[1]
-        lines = [f"{self.label}: {one_line(text)}\n" for text in examples]
-        batch: Any = tokenizer("".join(lines) + f"{self.label}:", return_tensors="pt")
-        prompt = batch["input_ids"], batch["attention_mask"]
-        checks.check_length(model, prompt[1].sum(1), [""], MOST_TOKENS, "a new query")
+        shown = "".join(f"{self._open(item)} {one_line(query)}\n" for item, query in examples)
+        prompts = [shown + self._open(item) for item in items]
+        batch: Any = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        checks.check_length(model, mask.sum(1), items, MOST_TOKENS, "a new query")
         ends = torch.tensor(checks.end_ids(tokenizer, model.generation_config))
-        draw = SeededSampling([seed], BATCH, self.temperature, MOST_TOKENS)
+        seeds = [query_seed(str(seed), number) for number in range(len(items))]
+        draw = SeededSampling(seeds, 1, self.temperature, MOST_TOKENS)
 
         def ended(ids: Tensor) -> Tensor:
             texts = tokenizer.batch_decode(ids[:, -1:])
             line_ends = torch.tensor(["\n" in text for text in texts])
             return line_ends | torch.isin(ids[:, -1], ends)
 
-        ids = write(model, prompt, BATCH, MOST_TOKENS, draw, ended, int(tokenizer.pad_token_id))
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        padding = int(tokenizer.pad_token_id)
+        written = write(model, (ids, mask), 1, MOST_TOKENS, draw, ended, padding)
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         return [one_line(text.split("\n")[0]) for text in texts if "\n" in text]
+
+    def _open(self, item: str) -> str:
+        words = " ".join(one_line(item).split()[:ITEM_WORDS])
+        return f"{self.item_label}: {words}\n{self.label}:" if words else f"{self.label}:"
 
 
 def more_queries(
-    writer: Callable[[Sequence[str], int], Sequence[str]],
+    writer: Callable[[Sequence[Example], Sequence[str], int], Sequence[str]],
     training: Sequence[Query],
     held_out: Sequence[Query],
+    items: Mapping[str, str],
     encode: Callable[[Sequence[str]], Tensor],
     count: int,
     seed: int = 0,
 ) -> tuple[list[Query], str]:
     """Let a writer add queries until ``count`` new ones are there.
 
-    Each prompt shows ``EXAMPLES`` of the training queries. What repeats a training query or a new one
-    (by normalized text), or a held-out query (by text, or with a cosine of ``NEAR`` or more), is left
-    out: no test query is ever trained on, nor one that says the same.
+    Each prompt shows ``EXAMPLES`` of the training queries, each after that of its reference items
+    which is rarest among these queries, as the one that says most about it. A new query is led by an
+    item of the catalog, all in turn; by none if the training queries have no references. What repeats
+    a training query, a new one or an item (by normalized text), or a held-out query (by text, or with
+    a cosine of ``NEAR`` or more), is left out: no test query is ever trained on, nor one like it.
 
     Args:
-        writer: Examples and a seed → texts, as ``QueryWriter``.
+        writer: Examples, items and a seed → texts, as ``QueryWriter``.
         training: To be imitated; at least two.
         held_out: Validation and test queries.
+        items: Id → text of the catalog's items.
         encode: n texts → (n, d) unit vectors.
         count: Number of new queries, at least 1.
-        seed: Of examples and texts.
+        seed: Of examples, items and texts.
 
     Returns:
         Queries of kind ``written`` without references, fewer than ``count`` if ``FRUITLESS`` prompts in a
@@ -99,15 +126,18 @@ def more_queries(
     """
     check_least({"count": (count, 1), "training queries": (len(training), 2)})
     rng = random.Random(seed)
+    examples = _examples(training, items)
+    leads = _leads([*items.values()] if any(item for item, _ in examples) else [""], rng)
     known = {normalize_text(query.text) for query in [*training, *held_out]}
+    known |= set(map(normalize_text, items.values()))
     vectors = encode([query.text for query in held_out]) if held_out else None
     found: dict[str, Query] = {}
     repeated = near = prompts = fruitless = 0
     with progress("writing queries", total=count) as bar:
         while len(found) < count and fruitless < FRUITLESS:
-            examples = rng.sample([query.text for query in training], min(EXAMPLES, len(training)))
+            shown = rng.sample(examples, min(EXAMPLES, len(examples)))
             before = len(found)
-            texts = writer(examples, query_seed(str(seed), prompts))
+            texts = writer(shown, [*islice(leads, BATCH)], query_seed(str(seed), prompts))
             fresh = _fresh(texts, known)
             repeated += len(texts) - len(fresh)
             known |= fresh.keys()
@@ -127,6 +157,23 @@ def more_queries(
     if len(found) < count:
         note += f"; {FRUITLESS} prompts in a row brought nothing new after {len(found)} of {count}"
     return list(found.values()), note
+
+
+def _examples(training: Sequence[Query], items: Mapping[str, str]) -> list[Example]:
+    """Return each query after the text of its rarest reference item, or after "" if it has none."""
+    times = Counter(item for query in training for item in query.references)
+    found = []
+    for query in training:
+        known = [item for item in query.references if item in items]
+        rarest = min(known, key=lambda item: (times[item], item), default=None)
+        found.append((items[rarest] if rarest is not None else "", query.text))
+    return found
+
+
+def _leads(items: Sequence[str], rng: random.Random) -> Iterator[str]:
+    """Yield all items in a drawn order, then all in another, without end."""
+    while True:
+        yield from rng.sample(items, len(items))
 
 
 def _fresh(texts: Sequence[str], known: Collection[str]) -> dict[str, str]:

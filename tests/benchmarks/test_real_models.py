@@ -42,8 +42,9 @@ def called(small_run, tmp_path, monkeypatch):
             folder.mkdir(exist_ok=True)
             Results({}, ["p"] * 8, values, {}, ["a"] * 8).save(folder)
 
-    def more_queries(writer, training, held_out, encode, count, seed):
-        assert (writer.label, count) == ("Dish", 1000)
+    def more_queries(writer, training, held_out, items, encode, count, seed):
+        assert (writer.label, writer.item_label) == ("Dish", "Ingredient")
+        assert (count, len(items)) == (real_models.WRITTEN, len(small_run.searcher().catalog.ids))
         assert {query.text for query in training}.isdisjoint(query.text for query in held_out)
         return [Query("w0", "new hat", "written")], ""
 
