@@ -225,30 +225,7 @@ def answers(folder: Path, names: dict[str, str]) -> dict[str, dict[str, list[flo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=["recipes"])
-    parser.add_argument("--folds", nargs="+", type=int, default=[*range(FOLDS)])
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=[*STAGES])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument(
-        "--lm", type=Path, help="another language model's folder; runs and results go to its name"
-    )
-    parser.add_argument(
-        "--more", nargs=argparse.REMAINDER, default=[], help="last: further words for the trainings"
-    )
-    parser.add_argument("--rollouts", type=int, default=ROLLOUTS, help="of Soft-GRPO")
-    parser.add_argument("--written", type=int, default=WRITTEN, help="queries a fold")
-    parser.add_argument(
-        "--show",
-        nargs="+",
-        default=[],
-        metavar="QUERY",
-        help="print the student's set for it, last",
-    )
-    parser.add_argument("--table", action="store_true", help="only the tables of finished runs")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.lm is not None:
         options.runs, options.results = (
             folder / options.lm.name for folder in (options.runs, options.results)
@@ -268,6 +245,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for query in options.show:
             run = options.runs / run_name(SETS[name], options.folds[0], "student")
             run_verb(["retrieve", str(run), query, "--with", "student"])
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of this program."""
+    found = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    add = found.add_argument
+    add("--sets", nargs="+", choices=SETS, default=["recipes"])
+    add("--folds", nargs="+", type=int, default=[*range(FOLDS)])
+    add("--stages", nargs="+", choices=STAGES, default=[*STAGES])
+    add("--data", type=Path, default=Path("../shared/data"))
+    add("--runs", type=Path, default=RUNS)
+    add("--results", type=Path, default=RESULTS)
+    add("--lm", type=Path, help="another language model; runs and results go to its folder's name")
+    add("--rollouts", type=int, default=ROLLOUTS, help="of Soft-GRPO")
+    add("--written", type=int, default=WRITTEN, help="queries a fold")
+    add("--show", nargs="+", default=[], metavar="QUERY", help="print the student's set for it")
+    add("--table", action="store_true", help="only the tables of finished runs")
+    more = "last: further words for the trainings"
+    add("--more", nargs=argparse.REMAINDER, default=[], help=more)
+    return found
 
 
 if __name__ == "__main__":
