@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -128,35 +128,57 @@ def more_queries(
     rng = random.Random(seed)
     examples = _examples(training, items)
     leads = _leads([*items.values()] if any(item for item, _ in examples) else [""], rng)
-    known = {normalize_text(query.text) for query in [*training, *held_out]}
-    known |= set(map(normalize_text, items.values()))
+    known = [*(query.text for query in [*training, *held_out]), *items.values()]
     vectors = encode([query.text for query in held_out]) if held_out else None
-    found: dict[str, Query] = {}
-    repeated = near = prompts = fruitless = 0
+    sieve = _Sieve(encode, vectors, set(map(normalize_text, known)))
+    found: list[Query] = []
+    prompts = fruitless = 0
     with progress("writing queries", total=count) as bar:
         while len(found) < count and fruitless < FRUITLESS:
             shown = rng.sample(examples, min(EXAMPLES, len(examples)))
-            before = len(found)
             texts = writer(shown, [*islice(leads, BATCH)], query_seed(str(seed), prompts))
-            fresh = _fresh(texts, known)
-            repeated += len(texts) - len(fresh)
-            known |= fresh.keys()
-            kept = _far(fresh, vectors, encode)
-            near += len(fresh) - len(kept)
-            for key, text in [*kept.items()][: count - len(found)]:
-                found[key] = Query(f"w{len(found):05d}", text, WRITTEN)
-            prompts, fruitless = prompts + 1, fruitless + 1 if len(found) == before else 0
-            bar.update(len(found) - before)
+            new = sieve(texts)[: count - len(found)]
+            numbered = enumerate(new, len(found))
+            found += [Query(f"w{number:05d}", text, WRITTEN) for number, text in numbered]
+            prompts, fruitless = prompts + 1, 0 if new else fruitless + 1
+            bar.update(len(new))
     if not found:
         raise InputError(
             expected="queries that are new",
             found=f"none in {FRUITLESS} prompts",
             remedy="Take a larger model.",
         )
-    note = f"{repeated} repeated or blank, {near} near a held-out query (cosine {NEAR} or more)"
+    note = f"{sieve.repeated} repeated or blank"
+    note += f", {sieve.near} near a held-out query (cosine {NEAR} or more)"
     if len(found) < count:
         note += f"; {FRUITLESS} prompts in a row brought nothing new after {len(found)} of {count}"
-    return list(found.values()), note
+    return found, note
+
+
+@dataclass
+class _Sieve:
+    """Keeps texts that are new and not near a held-out query, and counts the others."""
+
+    encode: Callable[[Sequence[str]], Tensor]
+    held_out: Tensor | None  # (n, d) unit vectors
+    known: set[str]  # normalized texts
+    repeated: int = 0
+    near: int = 0
+
+    def __call__(self, texts: Sequence[str]) -> list[str]:
+        fresh: list[str] = []
+        for text in texts:
+            key = normalize_text(text)
+            if key and key not in self.known:
+                fresh.append(text)
+                self.known.add(key)
+        self.repeated += len(texts) - len(fresh)
+        if self.held_out is None or not fresh:
+            return fresh
+        closest = (self.encode(fresh) @ self.held_out.T).amax(1).tolist()
+        kept = [text for text, cosine in zip(fresh, closest) if cosine < NEAR]
+        self.near += len(fresh) - len(kept)
+        return kept
 
 
 def _examples(training: Sequence[Query], items: Mapping[str, str]) -> list[Example]:
@@ -174,23 +196,3 @@ def _leads(items: Sequence[str], rng: random.Random) -> Iterator[str]:
     """Yield all items in a drawn order, then all in another, without end."""
     while True:
         yield from rng.sample(items, len(items))
-
-
-def _fresh(texts: Sequence[str], known: Collection[str]) -> dict[str, str]:
-    """Return normalized text → text of the new ones."""
-    fresh: dict[str, str] = {}
-    for text in texts:
-        key = normalize_text(text)
-        if key and key not in known:
-            fresh.setdefault(key, text)
-    return fresh
-
-
-def _far(
-    fresh: dict[str, str], held_out: Tensor | None, encode: Callable[[Sequence[str]], Tensor]
-) -> dict[str, str]:
-    """Return those that are not near a held-out query."""
-    if held_out is None or not fresh:
-        return fresh
-    closest = (encode([*fresh.values()]) @ held_out.T).amax(1).tolist()
-    return {key: fresh[key] for key, cosine in zip(fresh, closest) if cosine < NEAR}
