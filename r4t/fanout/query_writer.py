@@ -128,9 +128,8 @@ def more_queries(
     rng = random.Random(seed)
     examples = _examples(training, items)
     leads = _leads([*items.values()] if any(item for item, _ in examples) else [""], rng)
-    known = [*(query.text for query in [*training, *held_out]), *items.values()]
-    vectors = encode([query.text for query in held_out]) if held_out else None
-    sieve = _Sieve(encode, vectors, set(map(normalize_text, known)))
+    known = [*(query.text for query in training), *items.values()]
+    sieve = _Sieve.against(known, [query.text for query in held_out], encode)
     found: list[Query] = []
     prompts = fruitless = 0
     with progress("writing queries", total=count) as bar:
@@ -138,8 +137,7 @@ def more_queries(
             shown = rng.sample(examples, min(EXAMPLES, len(examples)))
             texts = writer(shown, [*islice(leads, BATCH)], query_seed(str(seed), prompts))
             new = sieve(texts)[: count - len(found)]
-            numbered = enumerate(new, len(found))
-            found += [Query(f"w{number:05d}", text, WRITTEN) for number, text in numbered]
+            found += [Query(f"w{n:05d}", text, WRITTEN) for n, text in enumerate(new, len(found))]
             prompts, fruitless = prompts + 1, 0 if new else fruitless + 1
             bar.update(len(new))
     if not found:
@@ -148,8 +146,7 @@ def more_queries(
             found=f"none in {FRUITLESS} prompts",
             remedy="Take a larger model.",
         )
-    note = f"{sieve.repeated} repeated or blank"
-    note += f", {sieve.near} near a held-out query (cosine {NEAR} or more)"
+    note = sieve.left_out()
     if len(found) < count:
         note += f"; {FRUITLESS} prompts in a row brought nothing new after {len(found)} of {count}"
     return found, note
@@ -164,6 +161,22 @@ class _Sieve:
     known: set[str]  # normalized texts
     repeated: int = 0
     near: int = 0
+
+    @classmethod
+    def against(
+        cls,
+        known: Sequence[str],
+        held_out: Sequence[str],
+        encode: Callable[[Sequence[str]], Tensor],
+    ) -> "_Sieve":
+        """Return one that refuses texts that are known or held out, and those near the latter."""
+        vectors = encode(held_out) if held_out else None
+        return cls(encode, vectors, set(map(normalize_text, [*known, *held_out])))
+
+    def left_out(self) -> str:
+        """Return the counts in words."""
+        near = f"{self.near} near a held-out query (cosine {NEAR} or more)"
+        return f"{self.repeated} repeated or blank, {near}"
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         fresh: list[str] = []
