@@ -73,6 +73,8 @@ SETS = {
     each.name: each
     for each in (
         RealSet("recipes", "recipes", 54, "Dish", "Ten ingredients", "Ingredient", 96),
+        RealSet("playlists", "playlists", 673, "Playlist", "Ten tracks", "Track", 256),
+        RealSet("clothing", "bundles/clothing", 150, "Outfit", "Ten garments", "Garment", 256),
         RealSet(
             "electronic", "bundles/electronic", 150, "Shopping idea", "Ten products", "Product", 256
         ),

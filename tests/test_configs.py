@@ -8,6 +8,7 @@ import torch
 import yaml
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
+from benchmarks.real_models import SETS
 from r4t.__main__ import run as run_verb
 from r4t.choice import Likely
 from r4t.cli import lightning as verb
@@ -61,6 +62,7 @@ REAL_STACKS = [
     (step, [f"{folder}/{step}.yaml" for folder in ("toy", "wscr", "real")]) for step in REAL
 ]
 REAL_STACKS += [("4_accelerate", ["real/4_accelerate.yaml"])]
+REAL_SETS = {"recipes": 54, "playlists": 673, "clothing": 150, "electronic": 150}  # pool sizes
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
 PAPER = [step for step in VERBS if step != "0_warm_start"]  # its models need no warm start
 PAPER_STACKS = [
@@ -132,6 +134,7 @@ def test_every_config_has_a_place():
     placed = {name for _, stack in STACKS for name in stack}
     placed |= {f"hardware/{name}.yaml" for names in HARDWARE for name in names}
     placed |= {name for _, stack in REAL_STACKS for name in stack}
+    placed |= {f"real/{name}.yaml" for name in (*REAL_SETS, "gpu")}
     placed |= {"hardware/ddp.yaml", *(name for _, stack in PAPER_STACKS for name in stack)}
     evaluate = {f"{folder}/6_evaluate.yaml" for folder in ("toy", "paper")}
     assert found == placed | evaluate | {"toy/smoke.yaml"}
@@ -190,6 +193,22 @@ def test_real(place, build, step, stack):
         network = cli.model.generator.network
         assert (type(network), network.dim, network.set_size) == (SlotSet, 8, 30)
         assert cli.model.query_time.likely == Likely(0.05, 2.0)
+
+
+@pytest.mark.parametrize("step, stack", REAL_STACKS, ids=[step for step, _ in REAL_STACKS])
+def test_each_real_set_and_a_gpu_are_laid_over_each_step(place, build, step, stack):
+    offline = OFFLINE if step == "0_warm_start" else ()
+    for name, pool in REAL_SETS.items():
+        layered = [*stack, f"real/{name}.yaml"]
+        place(layered)
+        cli = build(step, [*layered, "real/gpu.yaml"], *offline, *ON_CPU)
+        found = leaves(cli.config[VERBS[step]].as_dict())
+        assert found["model.retrieval.pool_size"] == cli.model.retrieval.pool_size == pool
+        assert (found["trainer.precision"], found["run"]) == ("bf16-mixed", f"runs/real/{name}")
+
+
+def test_the_benchmark_has_the_pools_of_the_configs():
+    assert {name: one.pool for name, one in SETS.items()} == REAL_SETS
 
 
 @pytest.mark.parametrize("names", HARDWARE, ids="+".join)
