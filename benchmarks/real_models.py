@@ -53,6 +53,7 @@ from r4t.support.files import write_text
 RUNS, RESULTS = Path("runs/real"), Path("benchmarks/results/real")
 TEMPERATURE, EXAMPLES, SEED = 0.7, 8, 0
 ROLLOUTS, WRITTEN, CONSENSUS = 40, 1000, 16  # of Soft-GRPO, queries a fold, draws
+RECORD = "trainings.json"  # in a run: the commands that have ended, so that a killed stage goes on
 OWN_RUN = ("few-shot", "student-references")  # stages with a run of their own
 
 
@@ -177,19 +178,34 @@ def measure(one: RealSet, fold: int, stage: str, options: argparse.Namespace) ->
         write_queries_of(one, run, lm, options.written)
     trained = commands(one, fold, runs, lm, options.rollouts).get(stage, [])
     words = [[*each, *options.more] for each in trained] + words
-    for each in words:
-        run_verb(each)
+    minutes = (time.perf_counter() - begun) / 60
+    minutes += sum(run_once(run, f"{stage} {n}", each) for n, each in enumerate(words[:-1]))
+    begun = time.perf_counter()
+    run_verb(words[-1])
+    minutes += (time.perf_counter() - begun) / 60
     content = {
         "setting": f"{one.name}, fold {fold}, {stage}",
         "commands": [shown(each, runs, RUNS) for each in words],
         "hardware": hardware(),
         "models": [SMOLLM2.name, MINILM.name] if options.lm is None else [str(options.lm)],
-        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "minutes": round(minutes, 1),
         "methods": answers(run.folder, STAGES[stage]),
         "clusters": clusters(run),
     }
     options.results.mkdir(parents=True, exist_ok=True)
     write_text(path, dump(content))
+
+
+def run_once(run: Run, key: str, words: list[str]) -> float:
+    """Run a training command, unless the run's record says that it has ended; return its minutes."""
+    path = run.folder / RECORD
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if record.get(key, {}).get("command") != words:
+        begun = time.perf_counter()
+        run_verb(words)
+        record[key] = {"command": words, "minutes": (time.perf_counter() - begun) / 60}
+        write_text(path, json.dumps(record, indent=1) + "\n")
+    return float(record[key]["minutes"])
 
 
 def begin(one: RealSet, fold: int, stage: str, options: argparse.Namespace) -> Run:

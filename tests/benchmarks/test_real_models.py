@@ -90,6 +90,13 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
     assert str(tmp_path / "runs") not in " ".join(stored["commands"])
     real_models.main(words)
     assert len(called) == 14  # nothing twice
+    # A stage that was killed after its trainings only measures; with other words it trains again.
+    (tmp_path / "out" / "lm" / "recipes-fold1-student.json").unlink()
+    real_models.main(words)
+    assert [call[0] for call in called[14:]] == ["evaluate"]
+    (tmp_path / "out" / "lm" / "recipes-fold1-student.json").unlink()
+    real_models.main([*words[:-1], "4"])
+    assert [call[0] for call in called[15:]] == ["synthesize", "fit", "evaluate"]
 
 
 def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
