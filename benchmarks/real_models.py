@@ -12,8 +12,8 @@ The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stage
 * *few-shot*: the model as it is, with eight training sets in its prompt;
 * *warm-start*: it imitates the items of the training sets (configs/real/0_warm_start.yaml);
 * *tuned*: Soft-GRPO on coverage, credit per member (configs/real/1_tune.yaml);
-* *student*: the model writes 1,000 further queries, the tuned one answers them and the training queries
-  four times, and a network of one evaluation learns these sets and the references
+* *student*: the model writes 2,000 further queries, the tuned one answers them and the training queries
+  twice, and a network of one evaluation learns these sets and the references
   (configs/real/2_synthesize.yaml, 4_accelerate.yaml);
 * *student-references*: the same network on the references alone, to see what synthesis adds;
 * *diffusion*: a diffusion retriever distilled from the sets of *student* (configs/real/3_distill.yaml).
@@ -52,7 +52,7 @@ from r4t.support.files import write_text
 
 RUNS, RESULTS = Path("runs/real"), Path("benchmarks/results/real")
 TEMPERATURE, EXAMPLES, SEED = 0.7, 8, 0
-ROLLOUTS, WRITTEN, CONSENSUS = 40, 1000, 16  # of Soft-GRPO, queries a fold, draws
+ROLLOUTS, WRITTEN, CONSENSUS = 40, 2000, 16  # of Soft-GRPO, queries a fold, draws
 RECORD = "trainings.json"  # in a run: the commands that have ended, so that a killed stage goes on
 OWN_RUN = ("few-shot", "student-references")  # stages with a run of their own
 

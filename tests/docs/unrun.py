@@ -76,6 +76,10 @@ def build(verb: str, rest: list[str], monkeypatch) -> None:
     if "configs/paper/1_tune.yaml" in rest:
         rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]
         rest += ["--model.init_args.sampling.max_new_tokens", "64"]
+    if any(word.startswith("configs/real/") for word in rest):  # their runs are the reader's
+        rest += ["--run", "runs/quickstart"]
+    if "configs/real/0_warm_start.yaml" in rest:
+        rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]
     with monkeypatch.context() as patched:
         patched.setattr(lightning.StepCLI, "_run_subcommand", lambda self, name: None)
         run_verb([verb, *rest, "--trainer.accelerator", "cpu"])
