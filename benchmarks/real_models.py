@@ -143,7 +143,8 @@ def write_queries_of(one: RealSet, run: Run, lm: Path, count: int) -> None:
     """Let the language model write queries beside those of a fold, unless it has."""
     if (run.queries / f"{WRITTEN_KIND}.jsonl").is_file():
         return
-    writer = QueryWriter(Pretrained(str(lm)).build([], Path()), one.query_label, one.item_label)
+    pretrained = Pretrained(str(lm), dtype="bfloat16").build([], Path())
+    writer = QueryWriter(pretrained, one.query_label, one.item_label)
     training, others = run.read_queries("train"), run.read_queries("val") + run.read_queries("test")
     searcher = run.searcher()
     items = dict(zip(searcher.catalog.ids, searcher.catalog.texts))

@@ -192,7 +192,7 @@ def test_real(place, build, step, stack):
         assert isinstance(cli.model, LikelihoodStudent)
         network = cli.model.generator.network
         assert (type(network), network.dim, network.set_size) == (SlotSet, 8, 30)
-        assert cli.model.query_time.likely == Likely(0.05, 2.0)
+        assert cli.model.query_time.likely == Likely(0.05, 2.0, 0.5)
 
 
 @pytest.mark.parametrize("step, stack", REAL_STACKS, ids=[step for step, _ in REAL_STACKS])

@@ -3,6 +3,7 @@
 from r4t.choice.choice import KNOWN, Choice
 from r4t.choice.consensus import Consensus
 from r4t.choice.likely import Likely
+from r4t.choice.memory import SetMemory
 from r4t.choice.query_time import Generate, QueryTime
 from r4t.choice.scored import BestRows, BestSet, at_members, best_members
 
@@ -15,6 +16,7 @@ __all__ = [
     "Generate",
     "Likely",
     "QueryTime",
+    "SetMemory",
     "at_members",
     "best_members",
 ]

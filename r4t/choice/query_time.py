@@ -12,6 +12,7 @@ from torch import Tensor
 from r4t.choice.choice import Choice
 from r4t.choice.consensus import Consensus
 from r4t.choice.likely import Likely
+from r4t.choice.memory import MEMORY_FILE, SetMemory
 from r4t.data.queries import Query
 from r4t.geometry import RankFusion, anchored, check_anchor, take_turns
 from r4t.reward import Reward
@@ -40,6 +41,7 @@ class QueryTime:
             split the pool among themselves.
         likely: Takes members and pool by probability, which directions that learned the likelihood of
             sets need; by default each direction gives its nearest item. A choice precedes it.
+        memory: What ``likely`` recalls; a training that can keeps it by itself.
 
     Raises:
         InputError: If ``anchor`` is outside [0, 1).
@@ -49,6 +51,7 @@ class QueryTime:
     anchor: float = 0.0
     fused: bool = False
     likely: Likely | None = None
+    memory: SetMemory | None = None
 
     def __post_init__(self) -> None:
         check_anchor(self.anchor)
@@ -125,7 +128,13 @@ class QueryTime:
         """Answer B queries with anchored directions (B, R, d) of one set, without a choice."""
         if self.likely is not None:
             return self.likely.retrieve(
-                searcher, vectors, directions, size, query_texts=texts, pool_size=pool_size
+                searcher,
+                vectors,
+                directions,
+                size,
+                query_texts=texts,
+                pool_size=pool_size,
+                memory=self.memory,
             )
         return searcher.retrieve(
             vectors,
@@ -148,6 +157,9 @@ class QueryTime:
         ``bank`` (M, d) is that of the run; a choice that was loaded keeps its own.
         """
         write_text(folder / CHOICE_FILE, json.dumps(self.facts(), indent=2) + "\n")
+        (folder / MEMORY_FILE).unlink(missing_ok=True)
+        if self.memory is not None:
+            self.memory.save(folder)
         (folder / BANK_FILE).unlink(missing_ok=True)
         if self.choice is not None and "bank" in self.choice.needs:
             bank = bank if self.choice.bank is None else self.choice.bank
@@ -174,4 +186,6 @@ class QueryTime:
         choice = build(Choice, {"name": name, **facts}) if chooses else None
         if choice is not None and (folder / BANK_FILE).is_file():
             choice.bank = load_file(folder / BANK_FILE)["bank"]
-        return cls(choice, anchor, fused, None if likely is None else Likely(**likely))
+        likely = None if likely is None else Likely(**likely)
+        memory = SetMemory.load(folder) if (folder / MEMORY_FILE).is_file() else None
+        return cls(choice, anchor, fused, likely, memory)

@@ -3,7 +3,8 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from r4t.choice import SetMemory
 from r4t.data.loader import ResumableLoader, Unrepeated
 from r4t.data.queries import Query
 from r4t.errors import InputError, check_least
 from r4t.run import Run
-from r4t.targets import TargetSets, as_fetched
+from r4t.targets import TargetBatch, TargetSets, as_fetched
 
 MEASURED = 4096  # sets from which sigma_data is measured
 
@@ -124,6 +126,22 @@ class TargetData(LightningDataModule):
         step = max(1, len(self.train) // MEASURED)
         _, rows = self.train.__getitems__(list(range(0, len(self.train), step))[:MEASURED])
         return float(rows.double().square().mean().sqrt())  # type: ignore[attr-defined]
+
+    def memory(self) -> SetMemory:
+        """Return what the training sets hold, whatever their shares."""
+        sets: Any = self.train.dataset
+        trained = {int(number) for number in self.train.indices}
+        starts = [0, *accumulate(shard["sets"] for shard in sets.manifest.shards)]
+
+        def told() -> Iterator[tuple[str, str, Tensor, list[int]]]:
+            for shard, start in enumerate(starts[:-1]):
+                batch: TargetBatch = sets.shard(shard)
+                teachers = batch.teachers or [""] * len(batch)
+                for n, (query, teacher) in enumerate(zip(batch.query_ids, teachers)):
+                    if start + n in trained:
+                        yield query, teacher, batch.condition[n], batch.items[n].tolist()
+
+        return SetMemory.of(told(), sets.manifest.fingerprint)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches; a short last one is dropped unless it is the only one."""

@@ -1,5 +1,6 @@
 """Target sets → a retriever of one evaluation, whose k directions are likely to draw their items."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from r4t.choice import Likely, QueryTime
+from r4t.diffusion.data import TargetData
 from r4t.diffusion.gate import allowed_losses, export_best
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.mixture import log_mixture
@@ -29,6 +31,9 @@ class LikelihoodStudent(GeneratorTraining):
     likelihood of the rows of all target sets. Where a query has several sets, the directions lie where
     these agree, as ``Consensus`` looks for among the draws of a diffusion retriever, and one evaluation
     finds it. It learns more from few target sets than a denoiser, and gives one answer for all seeds.
+
+    With ``query_time: {likely: {memory: 0.5}}`` the deployed retriever also recalls the target sets of the
+    training queries nearest to a query (``SetMemory``), and so what the network smooths away.
 
     An export must pass a gate on the run's validation queries against the diffusion retriever of the
     run, if there is one; a model that fails goes to ``rejected``.
@@ -76,6 +81,13 @@ class LikelihoodStudent(GeneratorTraining):
         self.temperature, self.max_loss = temperature, max_loss
         assert self.searcher is not None  # of the run
         self._items = self.searcher.catalog.embeddings
+
+    def on_fit_start(self) -> None:
+        """Keep the training sets as a memory, if the deployed retriever recalls them."""
+        likely = self.query_time.likely
+        if likely is not None and likely.memory:
+            data: TargetData = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.query_time = replace(self.query_time, memory=data.memory())
 
     def training_loss(self, condition: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
         """Return the negative mean log-likelihood of each set's rows; dropout has its own seed."""

@@ -14,6 +14,7 @@ from r4t.diffusion.mixture import log_mixture
 from r4t.diffusion.slots import SlotSet
 from r4t.diffusion.start import Start
 from r4t.errors import InputError
+from r4t.methods.diffusion import DiffusionMethod
 from r4t.reward import Reward
 from r4t.training.callbacks import Export
 from r4t.training.learning_rate import WarmupCosine
@@ -120,3 +121,23 @@ def test_what_does_not_fit_is_refused(run):  # noqa: F811
         SlotSet(4, set_size=3).resize(4)
     with pytest.raises(InputError, match=f"width {DIM}"):
         student(run).check_shape(torch.zeros(2, 3, DIM + 1))
+
+
+def test_the_deployed_retriever_recalls_the_sets_of_its_training_queries(run):  # noqa: F811
+    likely = Likely(0.1, 1.0, memory=0.5)
+    fitted(run, 2, query_time=QueryTime(likely=likely))
+    memory = QueryTime.load(run.step("accelerate") / "model").memory
+    data = TargetData(run=str(run.folder))
+    data.setup()
+    sets = data.train.dataset
+    ids, owners = sets.queries()
+    trained = {ids[owners[number]] for number in data.train.indices}
+    assert 0 < len(memory) == len(trained) < len(ids)  # not those of held-out queries
+    folder, query = run.step("accelerate") / "model", run.read_queries("val")[0]
+    method = DiffusionMethod.load(
+        run.searcher(), 3, 8, folder=folder, key="student", name="Student"
+    )
+    vectors = method.searcher.encode_queries([query.text])
+    assert len(set(method([query], vectors).items[0].tolist())) == 3
+    fitted(run, 2)  # without a share of it, no memory stays
+    assert QueryTime.load(run.step("accelerate") / "model").memory is None

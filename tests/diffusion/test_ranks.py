@@ -44,9 +44,8 @@ def run(small_run):
     which = torch.arange(128) % 16
     rows = normalize(torch.randn(128, ROWS, DIM, generator=random))
     names = [f"q{number}" for number in which.tolist()]
-    batch = TargetBatch(
-        queries[which], rows, torch.full((128, ROWS), -1), {}, names, names, [[]] * 128
-    )
+    items = torch.randint(200, (128, ROWS), generator=random)
+    batch = TargetBatch(queries[which], rows, items, {}, names, names, [[]] * 128)
     origin = {"fingerprint": small_run.fingerprint, "encoder": "lsa", "model": "tiny"}
     write_targets(small_run.step("targets"), [batch], dim=DIM, set_size=ROWS, **origin)
     words = ["red linen", "blue wool", "green silk", "black hat", "white coat", "red boots"]
