@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from r4t.catalog import Catalog
 from r4t.choice import Likely, QueryTime, SetMemory, likely, memory
@@ -131,6 +132,19 @@ def test_it_is_saved_beside_the_model_and_asks_for_its_catalog(searcher, known, 
         InputError, match=r"a memory of target sets, for a share of 0\.4, but found none"
     ):
         Likely(0.2, memory=0.4).retrieve(searcher, queries, directions, 4)
+
+
+def test_a_damaged_file_is_refused(known, tmp_path):
+    known.save(tmp_path)
+    path = tmp_path / memory.MEMORY_FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(
+        InputError, match=r"memory\.safetensors, but found a damaged file.* Train the"
+    ):
+        SetMemory.load(tmp_path)
+    save_file({"queries": known.queries}, path)  # without a fingerprint
+    with pytest.raises(InputError, match="a damaged file"):
+        SetMemory.load(tmp_path)
 
 
 @pytest.mark.parametrize(

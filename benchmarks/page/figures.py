@@ -182,6 +182,11 @@ def recipe(method: str, measure: str) -> float:
     return float(_recipes()["methods"][method][measure][0])
 
 
+def recipe_interval(method: str, measure: str) -> list[float]:
+    """Ends of the interval of that mean."""
+    return [float(number) for number in _recipes()["methods"][method][measure][1:3]]
+
+
 def recipe_gain(pair: str, measure: str) -> list[float]:
     """Mean and interval of a paired difference on the same folds."""
     return [float(number) for number in _recipes()["differences"][pair][measure][:3]]

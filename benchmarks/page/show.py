@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.page import evaluations, glance, refining, retriever, tuning, wardrobe
+from benchmarks.page import evaluations, glance, recipes, refining, retriever, tuning, wardrobe
 from benchmarks.page.index import RESULTS, ROOT, read_index
 
-PARTS = (wardrobe, evaluations, tuning, refining, retriever, glance)
+PARTS = (wardrobe, evaluations, tuning, refining, retriever, recipes, glance)
 TABLES = {name: entry for part in PARTS for name, entry in part.TABLES.items()}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import pad
@@ -106,10 +106,21 @@ class SetMemory:
 
     @classmethod
     def load(cls, folder: Path) -> "SetMemory":
-        """Read what ``save`` wrote."""
-        with safe_open(folder / MEMORY_FILE, framework="pt") as file:
-            queries, items, weights = map(file.get_tensor, ("queries", "items", "weights"))
-            fingerprint = file.metadata()["fingerprint"]
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        try:
+            with safe_open(folder / MEMORY_FILE, framework="pt") as file:
+                queries, items, weights = map(file.get_tensor, ("queries", "items", "weights"))
+                fingerprint = file.metadata()["fingerprint"]
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise InputError(
+                expected=f"queries, items, weights and a fingerprint in {folder / MEMORY_FILE}",
+                found=f"a damaged file ({type(error).__name__})",
+                remedy="Train the step again.",
+            ) from error
         return cls(queries.float(), items.long(), weights.float(), fingerprint)
 
 
