@@ -15,7 +15,8 @@ The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stage
 * *student*: the model writes 2,000 further queries, the tuned one answers them and the training queries
   twice, and a network of one evaluation learns these sets and the references
   (configs/real/2_synthesize.yaml, 4_accelerate.yaml);
-* *student-references*: the same network on the references alone, to see what synthesis adds;
+* *student-no-memory*: the same network, which does not recall target sets when it answers;
+* *student-references*: the same with memory on the references alone, to see what synthesis adds;
 * *diffusion*: a diffusion retriever distilled from the sets of *student* (configs/real/3_distill.yaml).
 
 All answer the fold's test queries, a model with one fan-out each at temperature 0.7 (best of five, and what
@@ -54,7 +55,7 @@ RUNS, RESULTS = Path("runs/real"), Path("benchmarks/results/real")
 TEMPERATURE, EXAMPLES, SEED = 0.7, 8, 0
 ROLLOUTS, WRITTEN, CONSENSUS = 40, 2000, 16  # of Soft-GRPO, queries a fold, draws
 RECORD = "trainings.json"  # in a run: the commands that have ended, so that a killed stage goes on
-OWN_RUN = ("few-shot", "student-references")  # stages with a run of their own
+OWN_RUN = ("few-shot", "student-no-memory", "student-references")  # stages with a run of their own
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ def commands(
     steps = ["--trainer.max_steps", str(rollouts)]
     steps += ["--trainer.val_check_interval", str(max(1, rollouts // 2))]
     teachers, seed = "--model.init_args.teachers", ["--seed_everything", str(SEED)]
+    targets = str(runs / run_name(one, fold, "student") / "targets")
+    alone = ["--data.init_args.folder", targets]
+    alone += ["--model.init_args.query_time.likely.memory", "0.0"]
     references = [teachers, "[references]", "--data.init_args.written", "false"]
     student = ["fit", "--config", "configs/real/4_accelerate.yaml"]
 
@@ -119,6 +123,7 @@ def commands(
         "warm-start": [["fit", *layers("0_warm_start.yaml"), *tokens, *start]],
         "tuned": [["fit", *layers("1_tune.yaml"), *tokens, *steps]],
         "student": [synthesize, student],
+        "student-no-memory": [[*student, *alone]],
         "diffusion": [["fit", *layers("3_distill.yaml")]],
         "student-references": [
             [*synthesize, *references],

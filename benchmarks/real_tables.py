@@ -28,6 +28,7 @@ STAGES: dict[str, dict[str, str]] = {
     },
     "tuned": {"R4T-FOLM": "Soft-GRPO", "R4T-FOLM + consensus": "Soft-GRPO, consensus"},
     "student": {"R4T-Student": "R4T-Student"},
+    "student-no-memory": {"R4T-Student": "R4T-Student, without memory"},
     "student-references": {"R4T-Student": "R4T-Student, references alone"},
     "diffusion": {
         "R4T-Diffusion": "R4T-Diffusion",
@@ -41,6 +42,7 @@ PAIRS += [("Warm start", "No fan-out"), ("Soft-GRPO", "Warm start, best of 5")]
 PAIRS += [
     ("R4T-Student", other)
     for other in (
+        "R4T-Student, without memory",
         "R4T-Student, references alone",
         "Soft-GRPO, consensus",
         "No fan-out",

@@ -61,10 +61,12 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
     assert verbs == [
         *["evaluate"] * 2,
         *["fit", "evaluate"] * 2,
-        *["synthesize", "fit", "evaluate"] * 2,
+        *["synthesize", "fit", "evaluate"],
+        *["fit", "evaluate"],
+        *["synthesize", "fit", "evaluate"],
         *["fit", "evaluate"],
     ]
-    _, few_shot, warm, _, tune, tuned, synthesize, student, _, alone, *_ = called
+    _, few_shot, warm, _, tune, tuned, synthesize, student, _, plain, _, alone, *_ = called
     assert few_shot[few_shot.index("--methods") + 1] == "['Zero-shot', 'Best-of-5']"
     assert few_shot[1].endswith("recipes-fold1-few-shot")
     assert [w for w in warm if w.endswith("real/0_warm_start.yaml")]
@@ -83,20 +85,21 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
     assert synthesize[synthesize.index("--run") + 1] == tune[tune.index("--run") + 1]
     assert student[student.index("--config") + 1] == "configs/real/4_accelerate.yaml"
     assert (small_run.queries / "written.jsonl").read_text().count("new hat") == 1
+    assert plain[plain.index("--data.init_args.folder") + 1].endswith("recipes-fold1/targets")
     assert alone[alone.index("--run") + 1].endswith("recipes-fold1-student-references")
     assert alone[alone.index("--model.init_args.teachers") + 1] == "[references]"
     stored = json.loads((tmp_path / "out" / "lm" / "recipes-fold1-warm-start.json").read_text())
     assert stored["methods"]["Warm start"]["recall"] == [0.25, 0.5] * 4
     assert str(tmp_path / "runs") not in " ".join(stored["commands"])
     real_models.main(words)
-    assert len(called) == 14  # nothing twice
+    assert len(called) == 16  # nothing twice
     # A stage that was killed after its trainings only measures; with other words it trains again.
     (tmp_path / "out" / "lm" / "recipes-fold1-student.json").unlink()
     real_models.main(words)
-    assert [call[0] for call in called[14:]] == ["evaluate"]
+    assert [call[0] for call in called[16:]] == ["evaluate"]
     (tmp_path / "out" / "lm" / "recipes-fold1-student.json").unlink()
     real_models.main([*words[:-1], "4"])
-    assert [call[0] for call in called[15:]] == ["synthesize", "fit", "evaluate"]
+    assert [call[0] for call in called[17:]] == ["synthesize", "fit", "evaluate"]
 
 
 def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
