@@ -48,6 +48,7 @@ from r4t.fanout.language_model import SPEC_FILE, Pretrained
 from r4t.fanout.query_writer import WRITTEN as WRITTEN_KIND
 from r4t.fanout.query_writer import QueryWriter, more_queries
 from r4t.grpo.examples import give_examples
+from r4t.retriever import Retriever
 from r4t.run import Run
 from r4t.support.files import write_text
 
@@ -248,6 +249,19 @@ def answers(folder: Path, names: dict[str, str]) -> dict[str, dict[str, list[flo
     }
 
 
+def write_sets(one: RealSet, fold: int, options: argparse.Namespace) -> None:
+    """Write and print what the student of a fold answers to the queries of ``--show``."""
+    retriever = Retriever.load(options.runs / run_name(one, fold, "student"), "student")
+    answered = {
+        query: [item.text for item in found.items]
+        for query, found in zip(options.show, retriever.many(options.show))
+    }
+    path = options.results / f"sets-{one.name}-fold{fold}.json"
+    write_text(path, json.dumps(answered, ensure_ascii=False, indent=1) + "\n")
+    for query, texts in answered.items():
+        print(f"{query}: {', '.join(texts)}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     if options.lm is not None:
@@ -265,10 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_text(options.results / f"{name}.json", json.dumps(tables, indent=1) + "\n")
             write_text(options.results / f"{name}.md", markdown(name, tables))
             print(markdown(name, tables))
-    for name in options.sets:
-        for query in options.show:
-            run = options.runs / run_name(SETS[name], options.folds[0], "student")
-            run_verb(["retrieve", str(run), query, "--with", "student"])
+    for name in options.sets if options.show else []:
+        write_sets(SETS[name], options.folds[0], options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -284,7 +296,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lm", type=Path, help="another language model; runs and results go to its folder's name")
     add("--rollouts", type=int, default=ROLLOUTS, help="of Soft-GRPO")
     add("--written", type=int, default=WRITTEN, help="queries a fold")
-    add("--show", nargs="+", default=[], metavar="QUERY", help="print the student's set for it")
+    add("--show", nargs="+", default=[], metavar="QUERY", help="show the student's set for it")
     add("--table", action="store_true", help="only the tables of finished runs")
     more = "last: further words for the trainings"
     add("--more", nargs=argparse.REMAINDER, default=[], help=more)

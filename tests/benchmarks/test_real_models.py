@@ -12,6 +12,7 @@ from r4t.evaluation.results import Results
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
 from r4t.methods.registry import TABLE
+from r4t.retriever import RetrievedItem, RetrievedSet
 from r4t.run import Run
 
 
@@ -100,6 +101,24 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
     (tmp_path / "out" / "lm" / "recipes-fold1-student.json").unlink()
     real_models.main([*words[:-1], "4"])
     assert [call[0] for call in called[17:]] == ["synthesize", "fit", "evaluate"]
+
+
+def test_sets_for_queries_of_ones_own_are_shown_and_written(tmp_path, capsys, monkeypatch):
+    item = RetrievedItem("i1", "coconut milk", 0.5, 0.4)
+
+    class Fake:
+        def many(self, queries):
+            return [RetrievedSet(query, [item, item]) for query in queries]
+
+    asked = []
+    monkeypatch.setattr(real_models.Retriever, "load", lambda *words: asked.append(words) or Fake())
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]
+    real_models.main([*folders, "--folds", "2", "--table", "--show", "pad thai", "ramen"])
+    assert asked == [(tmp_path / "runs" / "recipes-fold2", "student")]
+    assert "pad thai: coconut milk, coconut milk\n" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "sets-recipes-fold2.json").read_text())
+    assert list(stored) == ["pad thai", "ramen"]
+    assert not list(tmp_path.glob("recipes-fold*"))  # which the tables read
 
 
 def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
