@@ -30,7 +30,7 @@ DATA ?= ../shared/data
 real: install
 	$(BIN)/python -m benchmarks.models
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.real_models --sets recipes --folds 0 \
-		--stages baselines warm-start tuned student --rollouts 30 --written 2000 --data $(DATA) \
+		--stages baselines warm-start tuned student --rollouts 20 --written 1500 --data $(DATA) \
 		--runs runs/real-small --results runs/real-small/results --show "pad thai" tiramisu ramen
 
 test: install

@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks.page import refining, tuning
 from benchmarks.page.cells import read
 from benchmarks.page.evaluations import means, milliseconds
+from benchmarks.page.index import RESULTS
 from benchmarks.page.retriever import calls, steps
 
 MARKER = re.compile(r"<!-- figures:(.*?)-->", re.DOTALL)
@@ -192,6 +193,15 @@ def recipe_gain(pair: str, measure: str) -> list[float]:
     return [float(number) for number in _recipes()["differences"][pair][measure][:3]]
 
 
+def recipe_of(fold: int, method: str, measure: str) -> float:
+    """Mean of a method on the test queries of one fold of recipes."""
+    for path in sorted((RESULTS / "real").glob(f"recipes-fold{fold}-*.json")):
+        methods = read(f"real/{path.name}")["methods"]
+        if method in methods:
+            return fmean(methods[method][measure])
+    raise KeyError(f"no {method} on fold {fold}")
+
+
 STUDENT = "R4T-Student"
 
 
@@ -226,7 +236,7 @@ NAMES |= {
             bundles,
         ),
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
-        *(read, tuning.ends, tuning.runs, noise, refined_bundle, recipe, recipe_gain),
+        *(read, tuning.ends, tuning.runs, noise, refined_bundle, recipe, recipe_gain, recipe_of),
     )
 }
 

@@ -14,6 +14,7 @@ FRONT_ROWS = {
     "Ridge map": "the training sets",
     "Set regression (matched)": "the training sets",
     "Few-shot": "eight training sets in the language model's prompt",
+    "Few-shot, consensus": "what most of 16 of its fan-outs hold; no training at all",
     "Warm start": "the language model, taught by the training sets",
     "Soft-GRPO": "the same, tuned by reward",
     "Soft-GRPO, consensus": "what most of 16 of its fan-outs hold",
