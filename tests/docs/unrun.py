@@ -78,6 +78,7 @@ def build(verb: str, rest: list[str], monkeypatch) -> None:
         rest += ["--model.init_args.sampling.max_new_tokens", "64"]
     if any(word.startswith("configs/real/") for word in rest):  # their runs are the reader's
         rest += ["--run", "runs/quickstart"]
+        rest += ["--model.init_args.teachers", "[folm]"] if verb == "synthesize" else []
     if "configs/real/0_warm_start.yaml" in rest:
         rest += ["--model.init_args.lm.init_args.path", "warm_start/model"]
     with monkeypatch.context() as patched:
