@@ -33,6 +33,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from benchmarks.bundles import clusters
@@ -204,12 +205,16 @@ def measure(one: RealSet, fold: int, stage: str, options: argparse.Namespace) ->
 
 
 def run_once(run: Run, key: str, words: list[str]) -> float:
-    """Run a training command, unless the run's record says that it has ended; return its minutes."""
+    """Run a training command, unless the run's record says that it has ended; return its minutes.
+
+    What was recorded after it rests on its output, and will run again too.
+    """
     path = run.folder / RECORD
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if record.get(key, {}).get("command") != words:
         begun = time.perf_counter()
         run_verb(words)
+        record = dict(takewhile(lambda entry: entry[0] != key, record.items()))
         record[key] = {"command": words, "minutes": (time.perf_counter() - begun) / 60}
         write_text(path, json.dumps(record, indent=1) + "\n")
     return float(record[key]["minutes"])

@@ -1,7 +1,7 @@
 """Which rewards degenerate if the model knows language? The paper's Figure 4 with SmolLM2 on recipes.
 
     python -m benchmarks.models                              # first: brings both models
-    python -m benchmarks.real_models --folds 0 --stages few-shot warm-start
+    python -m benchmarks.real_models --folds 0 --stages warm-start
     python -m benchmarks.real_rewards                        # every missing run
     python -m benchmarks.real_rewards --settings 6:2:2
     python -m benchmarks.real_rewards --draw                 # only figure and table of the finished runs
@@ -30,7 +30,7 @@ from benchmarks.bundles import clusters, interval
 from benchmarks.figure4 import TRAINING, WINDOW, curves, dump, plot, rollouts, shown, write_rows
 from benchmarks.held_out import FILE
 from benchmarks.models import MINILM, SMOLLM2
-from benchmarks.real_models import RUNS, SEED, SETS, evaluate_words, run_name
+from benchmarks.real_models import RUNS, SEED, SETS, evaluate_words, run_name, run_once
 from benchmarks.real_sets import hardware
 from benchmarks.real_tables import MEASURES
 from r4t.__main__ import run as run_verb
@@ -91,20 +91,20 @@ def measure(setting: str, runs: Path, results: Path, more: list[str]) -> None:
     run = Run.begin(runs / f"rewards-{path.stem}", start.catalog, start.queries)
     if not run.step("warm_start").exists():
         run.step("warm_start").symlink_to(os.path.relpath(start.step("warm_start"), run.folder))
-    begun = time.perf_counter()
-    words = command(setting, run.folder, start)
-    if not (run.step("tune") / "model").is_dir():
-        run_verb([*words, *more])
+    words = [*command(setting, run.folder, start), *more]
+    minutes = run_once(run, "tuned 0", words)
     asked = evaluate_words(ONE, run.folder, [*METHODS])
     asked[asked.index("--weights") + 1] = weights(setting)
+    begun = time.perf_counter()
     run_verb(asked)
+    minutes += (time.perf_counter() - begun) / 60
     content = {
         "setting": setting,
         "weights": dict(zip(NAMES, SETTINGS[setting])),
         "commands": [shown(each, runs, RUNS) for each in (words, asked)],
         "hardware": hardware(),
         "models": [SMOLLM2.name, MINILM.name],
-        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "minutes": round(minutes, 1),
         "rollouts": rollouts(run.step("tune")),
         "held_out": json.loads((run.step("tune") / FILE).read_text(encoding="utf-8")),
         "methods": answers(run.folder),

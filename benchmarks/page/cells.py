@@ -57,8 +57,10 @@ def chance(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
     """Lay out cells as a Markdown table, without the rows that have no value.
+
+    The first ``texts`` columns are text, the others numbers.
 
     Example:
         >>> print(table(["", "x"], [["a", "1"], ["b", "–"]]))
@@ -66,7 +68,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         |---|---:|
         | a | 1 |
     """
-    lines = [f"| {' | '.join(header)} |", "|---|" + "---:|" * (len(header) - 1)]
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * texts + "---:|" * (len(header) - texts)]
     for first, *cells in rows:
         if any(cell != MISSING for cell in cells):
             lines.append(f"| {' | '.join([first, *cells])} |")

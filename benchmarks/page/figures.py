@@ -180,12 +180,12 @@ def refined_bundle(name: str, method: str, measure: str) -> float:
 
 def recipe(method: str, measure: str) -> float:
     """Mean of a method on recipes, on the folds that have all stages of a real language model."""
-    return float(_recipes()["methods"][method][measure][0])
+    return recipe_interval(method, measure)[0]
 
 
 def recipe_interval(method: str, measure: str) -> list[float]:
-    """Ends of the interval of that mean."""
-    return [float(number) for number in _recipes()["methods"][method][measure][1:3]]
+    """That mean and the ends of its interval."""
+    return [float(number) for number in _recipes()["methods"][method][measure][:3]]
 
 
 def recipe_gain(pair: str, measure: str) -> list[float]:

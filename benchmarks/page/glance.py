@@ -44,12 +44,12 @@ def claims() -> list[tuple[str, str, str]]:
     alone = number(times[students[1], 1]["ratio_generate"], ".1f")
     two_updates, one_update = read("grpo_step.json")["steps"]
     vendi = ends("groundedness", "diversity")
-    chosen = "Set regression (matched)", "Soft-GRPO, consensus", "R4T-Student"
+    chosen = "Nearest sets by vote", "Soft-GRPO, consensus", "R4T-Student"
     recalls = [number(recipe(method, "set recall")) for method in ("Most popular items", *chosen)]
     return [
         (
             "With a real language model, on recipes: recall among ten of the most popular items, of a "
-            "regression on the reference sets, of what 16 tuned fan-outs agree on, and of **R4T-Student**, "
+            "vote of the nearest reference sets, of what 16 tuned fan-outs agree on, and of **R4T-Student**, "
             "which answers by one evaluation of a small network",
             ", ".join(recalls[:3]) + f"; **{recalls[3]}**",
             "Real model",

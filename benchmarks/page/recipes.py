@@ -13,6 +13,7 @@ FRONT_ROWS = {
     "Nearest sets by vote": "the training sets",
     "Ridge map": "the training sets",
     "Set regression (matched)": "the training sets",
+    "Set regression (mixture)": "the training sets",
     "Few-shot": "eight training sets in the language model's prompt",
     "Few-shot, consensus": "what most of 16 of its fan-outs hold; no training at all",
     "Warm start": "the language model, taught by the training sets",
@@ -29,23 +30,18 @@ def front() -> str:
         cells = [
             number(recipe(method, measure), ".1f")
             if measure == "vendi"
-            else half(recipe(method, measure), *recipe_interval(method, measure))
+            else half(*recipe_interval(method, measure))
             for measure in COLUMNS
         ]
         rows.append([method, knows, *cells])
-    return _text_second(table(["method", "what it knows", *COLUMNS.values()], rows))
+    return table(["method", "what it knows", *COLUMNS.values()], rows, texts=2)
 
 
 def sets() -> str:
     """What the student of a fold answers to queries of our own."""
     answered = read("real/sets-recipes-fold2.json")
     rows = [[query, ", ".join(texts)] for query, texts in answered.items()]
-    return _text_second(table(["query", "ten items"], rows))
-
-
-def _text_second(lines: str) -> str:
-    """Align the second column as text."""
-    return lines.replace("|---|---:|", "|---|---|", 1)
+    return table(["query", "ten items"], rows, texts=2)
 
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {

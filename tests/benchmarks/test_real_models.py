@@ -99,7 +99,14 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
     real_models.main(words)
     assert [call[0] for call in called[16:]] == ["evaluate"]
     (tmp_path / "out" / "lm" / "recipes-fold1-student.json").unlink()
+    record = json.loads((tmp_path / "runs" / "lm" / "recipes-fold1" / "trainings.json").read_text())
+    assert list(record)[-2:] == ["student 1", "diffusion 0"]
     real_models.main([*words[:-1], "4"])
+    record = json.loads((tmp_path / "runs" / "lm" / "recipes-fold1" / "trainings.json").read_text())
+    assert list(record)[-2:] == [
+        "student 0",
+        "student 1",
+    ]  # the diffusion of earlier sets is out of date
     assert [call[0] for call in called[17:]] == ["synthesize", "fit", "evaluate"]
 
 
