@@ -48,6 +48,45 @@ def test_members_and_pool_against_a_loop(searcher, apart):
     assert sets.query_texts == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.2, 3.0])
+def test_improbable_items_need_no_look(apart):
+    """Of 90 items only those near the directions can become members; the result is that of all."""
+    embeddings = unit(90, 6, seed=5)
+    searcher = Searcher(
+        Catalog(None, {"fingerprint": "abc"}, embeddings), None, TorchIndex(embeddings)
+    )
+    directions = unit(2, 3, 6, seed=6)
+    sets = Likely(0.05, apart).retrieve(searcher, unit(2, 6), directions, 5, pool_size=30)
+    for query in range(2):
+        members, owners, pool = by_a_loop(embeddings, directions[query], 5, 0.05, apart)
+        assert sets.items[query].tolist() == members
+        assert sets.pool[query].tolist() == pool[:30]
+        assert torch.equal(sets.directions[query], directions[query][owners])
+
+
+def test_a_query_with_fewer_candidates_than_others_has_no_item_twice(searcher, monkeypatch):
+    monkeypatch.setattr(likely, "DEPTH", 2)
+    directions = torch.stack([unit(3, 4, seed=7), unit(1, 4, seed=7).expand(3, 4)])
+    sets = Likely(0.2, 1.0).retrieve(searcher, unit(2, 4), directions, 4)
+    assert sets.mask.tolist() == [[True] * 4, [True, True, False, False]]
+    assert sets.items[1].tolist() == [
+        *searcher.nearest(directions[1, :1], 2)[1][0].tolist(),
+        -1,
+        -1,
+    ]
+
+
+def test_shares_of_an_item_are_added_up():
+    ids = torch.randint(-1, 9, (4, 30), generator=torch.Generator().manual_seed(0))
+    parts = torch.rand(4, 30, generator=torch.Generator().manual_seed(1)).double()
+    found, sums = likely.by_probability(ids, parts)
+    for row in range(4):
+        totals = {i: float(parts[row][ids[row] == i].sum()) for i in set(ids[row].tolist()) - {-1}}
+        ranked = sorted(totals, key=lambda item: -totals[item])
+        assert found[row].tolist() == ranked + [-1] * (found.shape[1] - len(ranked))
+        assert sums[row, : len(ranked)].tolist() == pytest.approx([totals[i] for i in ranked])
+
+
 def test_a_missing_direction_draws_nothing(searcher):
     directions = unit(1, 3, 4, seed=7)
     directions[0, 1] = 0

@@ -88,7 +88,8 @@ def test_members_and_pool_are_those_of_the_mixed_probability(searcher, known, mo
         cosines = directions[row] @ embeddings.T
         listed = cosines.topk(min(depth, 12), dim=1).indices
         scale = cosines.gather(1, listed).div(0.2).logsumexp(1, keepdim=True)
-        ours = (cosines / 0.2 - scale).exp().mean(0)
+        draws = torch.zeros_like(cosines).scatter(1, listed, 1.0)  # each draws what it lists
+        ours = (draws * (cosines / 0.2 - scale).exp()).mean(0)
         theirs = recalled(known, queries[row : row + 1], 0.3)[0]
         mixed = 0.6 * ours + 0.4 * theirs
         candidates = {*listed.flatten().tolist(), *known.items[known.items >= 0].tolist()}

@@ -22,8 +22,8 @@ AT_ONCE = 2**26  # numbers in the table of candidates of the queries answered to
 class Likely:
     """Ranks items by the probability that one of the directions, at random, draws them.
 
-    ``log p(y) = log (1/k) Σ_j softmax_y(d_j·e_y / τ)``, as in ``LikelihoodStudent``. Each softmax goes over
-    the 100 items nearest to its direction. Members are taken one after another: the item with the
+    ``log p(y) = log (1/k) Σ_j softmax_y(d_j·e_y / τ)``, as in ``LikelihoodStudent``, but each direction draws
+    only the 100 items nearest to it. Members are taken one after another: the item with the
     highest ``log p(y) − apart · max cos(y, c)`` over the members c so far. The pool goes on with all
     other items by probability, then as the directions rank them in turn.
 
@@ -120,57 +120,72 @@ class Likely:
         pool_size: int | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return members (B, k), their directions (B, k, d) and the pool (B, P), of P = 0 without one."""
-        items, logs = self._candidates(searcher, directions, recalled[0], depth)
-        total = logs.logsumexp(1) - math.log(directions.shape[1])  # (B, C)
-        if recalled[0].shape[1]:
-            ours = total + math.log(1 - self.memory)
-            total = torch.logaddexp(ours, _mass(items, *recalled).log())
-        places = self._members(searcher.embeddings(items), total, min(size, items.shape[1]))
-        owners = logs.argmax(1).gather(1, places).unsqueeze(-1)
-        missing = size - places.shape[1]
-        rows = pad(directions.take_along_dim(owners, 1), (0, 0, 0, missing))
-        chosen = pad(items.gather(1, places), (0, missing), value=-1)
+        cosines, ranked = _rankings(searcher, directions, depth)
+        scale = (cosines / self.temperature).logsumexp(-1, keepdim=True)  # (B, R, 1)
+        draws = (cosines / self.temperature - scale).exp().masked_fill(ranked < 0, 0.0)
+        share = (1 - self.memory) / directions.shape[1]
+        ids = torch.cat([ranked.transpose(1, 2).flatten(1), recalled[0]], dim=1)
+        parts = torch.cat([share * draws.transpose(1, 2).flatten(1), recalled[1].to(draws)], dim=1)
+        items, probabilities = by_probability(ids, parts)
+        chosen, embeddings = self._members(searcher, items, probabilities.log(), size)
+        drawn = (directions @ embeddings.mT / self.temperature - scale.to(directions)).masked_fill(
+            ranked[..., :1] < 0, -math.inf
+        )  # (B, R, k)
+        rows = directions.take_along_dim(drawn.argmax(1).unsqueeze(-1), 1)
+        missing = size - chosen.shape[1]
+        rows, chosen = pad(rows, (0, 0, 0, missing)), pad(chosen, (0, missing), value=-1)
         if pool_size is None:
             return chosen, rows, chosen[:, :0]
-        order = total.argsort(dim=1, descending=True, stable=True)
-        ranked = [chosen, items.gather(1, order)]
+        pooled = [chosen, items]
         if int((items >= 0).sum(1).min()) < pool_size:
-            ranked.append(take_turns(_rankings(searcher, directions, pool_size)[1], pool_size))
-        return chosen, rows, distinct_first(torch.cat(ranked, dim=1), pool_size)
+            pooled.append(take_turns(_rankings(searcher, directions, pool_size)[1], pool_size))
+        return chosen, rows, distinct_first(torch.cat(pooled, dim=1), pool_size)
 
-    def _candidates(
-        self, searcher: Searcher, directions: Tensor, recalled: Tensor, depth: int
+    def _members(
+        self, searcher: Searcher, items: Tensor, logs: Tensor, size: int
     ) -> tuple[Tensor, Tensor]:
-        """Return distinct candidates (B, C), −1 padded, and log p(y | d_j) (B, R, C), −inf for padding."""
-        cosines, ranked = _rankings(searcher, directions, depth)
-        listed = torch.cat([ranked.transpose(1, 2).flatten(1), recalled], dim=1)
-        items = distinct_first(listed, listed.shape[1])
-        items = items[:, : max(1, int((items >= 0).sum(1).max()))]
-        drawn = directions @ searcher.embeddings(items).mT / self.temperature
-        scale = (cosines.to(drawn) / self.temperature).logsumexp(-1, keepdim=True)
-        known = (ranked[..., :1] >= 0) & (items >= 0).unsqueeze(1)
-        return items, (drawn - scale).masked_fill(~known, -math.inf)
+        """Return the members (B, k), taken greedily, −1 where none is left, and their embeddings (B, k, d).
 
-    def _members(self, embeddings: Tensor, logs: Tensor, size: int) -> Tensor:
-        """Return the places (B, k) of the members, taken greedily."""
-        left, nearest = logs.clone(), torch.zeros_like(logs)
-        places = []
+        k items have at least the k-th log p minus ``apart``, and none has more than its own plus
+        ``apart``, so items further than twice that below the k-th need no look.
+        """
+        size = min(size, items.shape[1])
+        within = logs >= logs[:, size - 1 : size] - 2 * self.apart
+        most = max(size, int((within & (items >= 0)).sum(1).max()))
+        embeddings, left = searcher.embeddings(items[:, :most]), logs[:, :most].clone()
+        nearest = torch.zeros_like(left)
+        chosen, members = [], []
         for _ in range(size):
             place = (left - self.apart * nearest).argmax(1, keepdim=True)
-            places.append(place)
-            left = left.scatter(1, place, -math.inf)
-            member = embeddings.take_along_dim(place.unsqueeze(-1), 1)
-            cosines = rearrange(embeddings @ member.mT, "b c 1 -> b c")
-            nearest = cosines if len(places) == 1 else torch.maximum(nearest, cosines)
-        return torch.cat(places, dim=1)
+            taken = left.gather(1, place) == -math.inf
+            members.append(embeddings.take_along_dim(place.unsqueeze(-1), 1))
+            left.scatter_(1, place, -math.inf)
+            cosines = rearrange(embeddings @ members[-1].mT, "b c 1 -> b c")
+            nearest = torch.maximum(nearest, cosines) if chosen else cosines
+            chosen.append(items.gather(1, place).masked_fill(taken, -1))
+        return torch.cat(chosen, dim=1), torch.cat(members, dim=1)
 
 
-def _mass(items: Tensor, recalled: Tensor, shares: Tensor) -> Tensor:
-    """Return the sum (B, C) of the shares of each candidate, all recalled items (B, M) being candidates."""
-    ordered, places = items.sort(dim=1)
-    at = torch.searchsorted(ordered, recalled.contiguous()).clamp(max=items.shape[1] - 1)
-    found = torch.zeros_like(items, dtype=shares.dtype).scatter_add(1, at, shares)
-    return torch.zeros_like(found).scatter(1, places, found)
+def by_probability(ids: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up what each id has; return ids (B, C), the most probable first, −1 padded, and their sums.
+
+    Ids (B, M) may repeat, −1 for none, which has 0; equally probable ones keep the order of ids.
+
+    Examples:
+        >>> ids, sums = by_probability(torch.tensor([[7, 3, 7, -1]]), torch.tensor([[0.2, 0.3, 0.2, 0]]))
+        >>> ids.tolist(), sums.tolist()
+        ([[7, 3]], [[0.4000000059604645, 0.30000001192092896]])
+    """
+    values, order = ids.sort(dim=1, stable=True)
+    begins = torch.ones_like(values, dtype=torch.bool)
+    begins[:, 1:] = values[:, 1:] != values[:, :-1]
+    group = begins.cumsum(1) - 1
+    zeros = torch.zeros_like(parts)
+    sums = zeros.scatter_add(1, group, parts.gather(1, order))
+    found = torch.full_like(ids, -1).scatter_(1, group, values)
+    sums, ranked = sums.masked_fill(found < 0, 0.0).sort(dim=1, descending=True, stable=True)
+    most = max(1, int((sums > 0).sum(1).max()))
+    return found.gather(1, ranked)[:, :most].masked_fill(sums[:, :most] == 0, -1), sums[:, :most]
 
 
 def _rankings(searcher: Searcher, directions: Tensor, depth: int) -> tuple[Tensor, Tensor]:

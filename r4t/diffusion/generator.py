@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import r4t.diffusion.slots  # noqa: F401  (a saved model may name its network)
 from r4t.diffusion.network import SetNetwork
 from r4t.diffusion.precondition import DenoiseFn, Denoiser, guided
 from r4t.diffusion.sampler import Multistep, Sampler, seeded_noise

@@ -10,6 +10,7 @@ from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import Relay
 from r4t.diffusion.sampler import Euler, Heun, Multistep, ReverseSde, sample_heun, seeded_noise
 from r4t.diffusion.schedule import Karras, Levels, Tangent
+from r4t.diffusion.slots import SlotSet
 from r4t.errors import InputError
 from tests.diffusion.conftest import build_network
 
@@ -128,6 +129,12 @@ def test_bad_folders_are_refused(generator, tmp_path):
 def test_query_time_needs_no_lightning():
     code = "import sys, r4t.diffusion.generator, r4t.targets; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_saved_network_of_another_module_needs_no_import(tmp_path):
+    DirectionGenerator(SlotSet(8, set_size=3, width=16), noises=1).save(tmp_path)
+    code = "import sys; from r4t.diffusion.generator import DirectionGenerator as G; G.load(sys.argv[1])"
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == 0
 
 
 def test_evaluations_count_guided_steps_twice():
