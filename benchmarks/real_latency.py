@@ -6,8 +6,9 @@
 FOLDER is where llama-cpp-python was built (benchmarks/requirements.txt has the command). Without it, its
 rows are left out.
 
-Timed from text to set: encode the queries, fan out, encode the sub-queries if there are any, search. The
-language model is RUN/tune/model, or RUN/warm_start/model before tuning. It writes
+Timed from text to set: encode the queries, fan out, encode the sub-queries if there are any, search. All
+sides encode with the run's encoder, in ``--dtype``; the items stay as the catalog has them. The language
+model is RUN/tune/model, or RUN/warm_start/model before tuning. It writes
 
 * by ``Transformers``, the product's own backend, in float32 and in bfloat16;
 * by llama.cpp, the same weights in the number formats of SmolLM2's GGUF file (Q4_1, embeddings Q8_0),
@@ -52,6 +53,7 @@ from benchmarks.ratios import interval, quotients
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
+from r4t.encoder.transformer import DTYPES, PretrainedEncoder
 from r4t.errors import InputError
 from r4t.evaluation.measures import of_items
 from r4t.fanout.backend import Backend
@@ -65,7 +67,7 @@ from r4t.run import MODELS, Run
 from r4t.search import Searcher
 from r4t.support.files import write_text
 
-RESULTS = Path(__file__).parent / "results/real"
+RESULTS = Path(__file__).parent / "results/real_latency"
 LANGUAGE, RETRIEVERS = ("folm", "zero-shot"), ("diffusion", "student", "refined")
 MEASURES = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
 FORMATS = {"llama.cpp Q4_1": None, "llama.cpp Q8_0": "Q8_0"}  # None: those of the GGUF file
@@ -281,6 +283,8 @@ def tiny_run(folder: Path) -> Run:
 def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """Time a run's models; return the record."""
     searcher = run.searcher()
+    if isinstance(searcher.encoder, PretrainedEncoder):
+        searcher.encoder.model.to(getattr(torch, options.dtype))
     options.pool = min(options.pool, len(searcher.catalog))
     slow, fast = language_methods(run, searcher, options), retrievers(run, searcher, options)
     sides: dict[str, Method] = {**slow, **fast}
@@ -318,6 +322,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--repeats", type=int, default=5, help="calls of a retriever in a round")
     parser.add_argument("--pool", type=int, default=54, help="distinct items in a pool")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the encoder")
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -249,6 +249,22 @@ def test_pretrained_is_saved_as_a_reference(kind, bert, clip, tmp_path):
     assert torch.equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
 
 
+@pytest.mark.parametrize("kind", [TransformerEncoder, ClipTextEncoder])
+def test_bfloat16_weights_give_nearly_the_same_float32_vectors(kind, bert, clip, tmp_path):
+    place = bert if kind is TransformerEncoder else clip
+    low, full = kind(place, dtype="bfloat16"), kind(place)
+    assert low.model.dtype == torch.bfloat16
+    found, expected = low.encode(TEXTS), full.encode(TEXTS)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(found.norm(dim=1), expected.norm(dim=1), atol=1e-5, rtol=0)
+    low.save(tmp_path)
+    assert load_encoder(tmp_path).model.dtype == torch.bfloat16
+    with pytest.raises(InputError, match="among float32, bfloat16, float16, but found 'int8'"):
+        kind(place, dtype="int8")
+
+
 def test_long_texts_are_cut_at_the_length_of_the_model(bert):
     encoder = TransformerEncoder(bert)
     assert encoder.max_length == 24  # the model's positions, fewer than the default of 256

@@ -24,7 +24,18 @@ from typing import Any
 from benchmarks.page import refining, tuning
 from benchmarks.page.cells import read
 from benchmarks.page.evaluations import means, milliseconds
-from benchmarks.page.index import RESULTS
+from benchmarks.page.language_model import (
+    STUDENT,
+    answered,
+    claims,
+    claims_gain,
+    recipe,
+    recipe_gain,
+    recipe_of,
+    rollout,
+    slower,
+    worth,
+)
 from benchmarks.page.retriever import calls, steps
 
 MARKER = re.compile(r"<!-- figures:(.*?)-->", re.DOTALL)
@@ -178,38 +189,6 @@ def refined_bundle(name: str, method: str, measure: str) -> float:
     return float(read("bundles/refined.json")[name]["methods"][method][measure][0])
 
 
-def recipe(method: str, measure: str) -> float:
-    """Mean of a method on recipes, on the folds that have all stages of a real language model."""
-    return recipe_interval(method, measure)[0]
-
-
-def recipe_interval(method: str, measure: str) -> list[float]:
-    """That mean and the ends of its interval."""
-    return [float(number) for number in _recipes()["methods"][method][measure][:3]]
-
-
-def recipe_gain(pair: str, measure: str) -> list[float]:
-    """Mean and interval of a paired difference on the same folds."""
-    return [float(number) for number in _recipes()["differences"][pair][measure][:3]]
-
-
-def recipe_of(fold: int, method: str, measure: str) -> float:
-    """Mean of a method on the test queries of one fold of recipes."""
-    for path in sorted((RESULTS / "real").glob(f"recipes-fold{fold}-*.json")):
-        methods = read(f"real/{path.name}")["methods"]
-        if method in methods:
-            return fmean(methods[method][measure])
-    raise KeyError(f"no {method} on fold {fold}")
-
-
-STUDENT = "R4T-Student"
-
-
-def _recipes() -> dict[str, Any]:
-    tables = [each for each in read("real/recipes.json").values() if STUDENT in each["methods"]]
-    return max(tables, key=lambda table: int(table["folds"]))
-
-
 DIRECTIONS = ("groundedness", "diversity", "alignment", "distinctness")
 NAMES: dict[str, Any] = {
     "OAR": "oar_seed11", "WSCR": "wscr_seed11", "CLOTHING": "clothing",
@@ -236,7 +215,9 @@ NAMES |= {
             bundles,
         ),
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
-        *(read, tuning.ends, tuning.runs, noise, refined_bundle, recipe, recipe_gain, recipe_of),
+        *(read, tuning.ends, tuning.runs, noise, refined_bundle),
+        *(recipe, recipe_gain, recipe_of, answered, slower, worth),
+        *(rollout, claims, claims_gain),
     )
 }
 

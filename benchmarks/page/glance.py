@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.page.cells import number, read
 from benchmarks.page.evaluations import Means, means
-from benchmarks.page.figures import recipe
+from benchmarks.page.language_model import STUDENT, answered, recipe
 from benchmarks.page.retriever import calls, steps
 from benchmarks.page.tuning import ends, verdicts
 
@@ -46,6 +46,8 @@ def claims() -> list[tuple[str, str, str]]:
     vendi = ends("groundedness", "diversity")
     chosen = "Nearest sets by vote", "Soft-GRPO, consensus", "R4T-Student"
     recalls = [number(recipe(method, "set recall")) for method in ("Most popular items", *chosen)]
+    sides = ("R4T-FOLM, float32", "R4T-FOLM, llama.cpp Q8_0", STUDENT)
+    waits = [number(answered(side, 1), ".0f") for side in sides]
     return [
         (
             "With a real language model, on recipes: recall among ten of the most popular items, of a "
@@ -53,6 +55,12 @@ def claims() -> list[tuple[str, str, str]]:
             "which answers by one evaluation of a small network",
             ", ".join(recalls[:3]) + f"; **{recalls[3]}**",
             "Real model",
+        ),
+        (
+            "Milliseconds from text to such a set on two cores: SmolLM2 by our own writing and by "
+            "llama.cpp, **R4T-Student**",
+            f"{waits[0]} and {waits[1]}; **{waits[2]}**",
+            "Latency",
         ),
         (
             "Methods without learning reproduce the known figures: recall of the plain query on "

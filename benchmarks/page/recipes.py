@@ -1,9 +1,9 @@
-"""Recipes with a real language model → the front table."""
+"""A real language model: its front table, its speed; and Perspectrum, without one."""
 
 from collections.abc import Callable
 
 from benchmarks.page.cells import half, number, read, table
-from benchmarks.page.figures import recipe, recipe_interval
+from benchmarks.page.language_model import recipe, recipe_interval
 
 COLUMNS = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
 FRONT_ROWS = {
@@ -37,14 +37,60 @@ def front() -> str:
     return table(["method", "what it knows", *COLUMNS.values()], rows, texts=2)
 
 
-def sets() -> str:
+def sets(file: str = "real/sets-recipes-fold2.json") -> str:
     """What the student of a fold answers to queries of our own."""
-    answered = read("real/sets-recipes-fold2.json")
+    answered = read(file)
     rows = [[query, ", ".join(texts)] for query, texts in answered.items()]
     return table(["query", "ten items"], rows, texts=2)
 
 
+def latency() -> str:
+    """Milliseconds of every side at both batch sizes, how many times the student's, and its sets' quality."""
+    record = read("real_latency/latency.json")
+    by_side: dict[str, dict[int, str]] = {}
+    for row in record["rows"]:
+        taken = number(row["ms per query"]["total"], ".4g")
+        times = row["times as long as"]["R4T-Student"]["total"][0]
+        by_side.setdefault(row["method"], {})[row["batch"]] = f"{taken} ({number(times, '.3g')})"
+    rows = [
+        [method, cells[1], cells[64], *(number(record["worth"][method][m], ".3f") for m in QUALITY)]
+        for method, cells in by_side.items()
+    ]
+    head = ["method", "batch 1: ms per query (× the student's)", "batch 64"]
+    return table([*head, *(COLUMNS[measure] for measure in QUALITY)], rows)
+
+
+def speed() -> str:
+    """How many times as fast as ``generate`` a rollout is written, by model and prompt."""
+    record = read("rollout_speed.json")
+    rows = []
+    for kind, facts in record.items():
+        if "times as fast as" in facts:
+            model, _, prompt = kind.rpartition(", ")
+            ratios = facts["times as fast as"].values()
+            cells = [f"{number(mid)} ({number(low)} … {number(high)})" for mid, low, high in ratios]
+            rows.append([model.split(" (")[-1].split(",")[0], prompt, *cells])
+    head = ["model", "prompt", "ours ÷ generate", "ours ÷ TRL's call", "bfloat16 ÷ ours"]
+    return table(head, rows, texts=2)
+
+
+def perspectrum() -> str:
+    """Means of every method, with half the width of their intervals, and milliseconds."""
+    record = read("perspectrum/perspectrum.json")
+    rows = []
+    for method, values in record["methods"].items():
+        cells = [half(*values[measure]) for measure in ("facet recall", "alpha nDCG", "recall")]
+        rows.append([method, *cells, number(record["milliseconds"][method], ".1f")])
+    head = ["method", "facet recall of ten", "α-nDCG", "recall in the pool", "ms per query"]
+    return table(head, rows)
+
+
+QUALITY = ("recall", "set recall")
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "real front": ("real", front),
     "real sets of our own": ("real", sets),
+    "real small sets": ("real_small", lambda: sets("real_small/sets-recipes-fold0.json")),
+    "real latency": ("real_latency", latency),
+    "rollout speed": ("rollout_speed", speed),
+    "perspectrum": ("perspectrum", perspectrum),
 }

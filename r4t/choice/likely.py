@@ -154,7 +154,8 @@ class Likely:
         most = max(size, int((within & (items >= 0)).sum(1).max()))
         embeddings, left = searcher.embeddings(items[:, :most]), logs[:, :most].clone()
         nearest = torch.zeros_like(left)
-        chosen, members = [], []
+        chosen: list[Tensor] = []
+        members: list[Tensor] = []
         for _ in range(size):
             place = (left - self.apart * nearest).argmax(1, keepdim=True)
             taken = left.gather(1, place) == -math.inf

@@ -71,14 +71,17 @@ def _check(args: Any) -> None:
             found="lsa, whose space is another",
             remedy="Name the text model that belongs to the vectors, or leave out --encoder.",
         )
-    if args.max_length is not None and (
-        args.max_length < 1
-        or args.encoder in (None, "lsa")
-        or re.fullmatch(ENCODER_CLASS, args.encoder)
-    ):
+    pretrained = args.encoder not in (None, "lsa") and not re.fullmatch(ENCODER_CLASS, args.encoder)
+    if args.max_length is not None and (args.max_length < 1 or not pretrained):
         raise InputError(
             expected="--max_length of at least 1 token, with a pretrained --encoder",
             found=f"{args.max_length} with the encoder {args.encoder or 'lsa'}",
+            remedy="Leave it out, or name a text model.",
+        )
+    if args.dtype is not None and not pretrained:
+        raise InputError(
+            expected="--dtype with a pretrained --encoder",
+            found=f"{args.dtype} with the encoder {args.encoder or 'lsa'}",
             remedy="Leave it out, or name a text model.",
         )
 
@@ -129,7 +132,7 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
         if args.encoder in (None, "lsa"):
             lsa = LsaEncoder.fit(items.texts, args.dim, args.seed)
             return lsa, lsa.encode(items.texts)
-        model = _pretrained(args.encoder, args.dim, args.max_length)
+        model = _pretrained(args)
         return model, model.encode(items.texts)
     vectors = read_vectors(args.vectors)
     width = vectors.shape[1]
@@ -142,17 +145,18 @@ def _embed(items: Items, args: Any) -> tuple[Encoder | None, Tensor]:
     vectors = vectors if args.dim is None else vectors[:, : args.dim]
     if args.encoder is None:
         return None, vectors
-    return _pretrained(args.encoder, args.dim, args.max_length), vectors
+    return _pretrained(args), vectors
 
 
-def _pretrained(name: str, dim: int | None, max_length: int | None) -> Encoder:
+def _pretrained(args: Any) -> Encoder:
     from r4t.cli.quiet import quiet
     from r4t.encoder import ClipTextEncoder, CustomEncoder, TransformerEncoder
 
     quiet()
-    if re.fullmatch(ENCODER_CLASS, name):
-        return CustomEncoder(name, dim)
-    limit: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
-    if name.startswith("clip:"):
-        return ClipTextEncoder(name.removeprefix("clip:"), dim, **limit)
-    return TransformerEncoder(name, dim, **limit)
+    if re.fullmatch(ENCODER_CLASS, args.encoder):
+        return CustomEncoder(args.encoder, args.dim)
+    given = {"max_length": args.max_length, "dtype": args.dtype}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if args.encoder.startswith("clip:"):
+        return ClipTextEncoder(args.encoder.removeprefix("clip:"), args.dim, **settings)
+    return TransformerEncoder(args.encoder, args.dim, **settings)

@@ -10,6 +10,8 @@ from torch import Tensor
 from r4t.encoder.model_encoder import ModelEncoder
 from r4t.errors import InputError
 
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 class PretrainedEncoder(ModelEncoder):
     """Loading and tokenizing, for the two encoders below.
@@ -20,9 +22,12 @@ class PretrainedEncoder(ModelEncoder):
         max_length: Tokens after which a text is cut, at most as many as the model takes.
         batch_size: Texts in a forward pass.
         device: Where the model runs; by default on CUDA if available.
+        dtype: Of the weights, "float32", "bfloat16" or "float16". One query on a CPU waits for its
+            memory, so half of the bytes take little more than half of the time, if the processor
+            computes in bfloat16.
 
     Raises:
-        InputError: If the model cannot be loaded, or ``dim`` exceeds its width.
+        InputError: If the model cannot be loaded, ``dim`` exceeds its width, or ``dtype`` is another.
     """
 
     model_class: ClassVar[str]
@@ -35,7 +40,14 @@ class PretrainedEncoder(ModelEncoder):
         max_length: int = 256,
         batch_size: int = 64,
         device: str | None = None,
+        dtype: str = "float32",
     ) -> None:
+        if dtype not in DTYPES:
+            raise InputError(
+                expected=f"a dtype of the encoder among {', '.join(DTYPES)}",
+                found=f"{dtype!r}",
+                remedy="Leave it out for float32.",
+            )
         # transformers takes seconds to import, which programs without a model should not pay.
         import transformers
 
@@ -44,7 +56,7 @@ class PretrainedEncoder(ModelEncoder):
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.name_or_path)
             loader = getattr(transformers, self.model_class)
-            model = loader.from_pretrained(self.name_or_path, dtype=torch.float32)
+            model = loader.from_pretrained(self.name_or_path, dtype=getattr(torch, dtype))
         except (OSError, ValueError) as error:
             raise InputError(
                 expected=f"a hub name or a folder that transformers loads as {self.model_class}",
@@ -61,6 +73,7 @@ class PretrainedEncoder(ModelEncoder):
             "dim": dim,
             "max_length": self.max_length,
             "batch_size": batch_size,
+            "dtype": dtype,
         }
         name = f"{type(self).__name__} {self.name_or_path}"
         super().__init__(name, width, dim, batch_size, arguments)
@@ -87,7 +100,7 @@ class TransformerEncoder(PretrainedEncoder):
     width_key = "hidden_size"
 
     def _pool(self, batch: Any) -> Tensor:
-        tokens = self.model(**batch).last_hidden_state  # (n, T, width)
+        tokens = self.model(**batch).last_hidden_state.float()  # (n, T, width)
         mask = batch["attention_mask"].unsqueeze(-1)  # (n, T, 1)
         return (tokens * mask).sum(1) / mask.sum(1)
 
@@ -100,4 +113,4 @@ class ClipTextEncoder(PretrainedEncoder):
 
     def _pool(self, batch: Any) -> Tensor:
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        return self.model(input_ids=ids, attention_mask=mask).text_embeds
+        return self.model(input_ids=ids, attention_mask=mask).text_embeds.float()

@@ -13,12 +13,9 @@ from r4t.methods.context import MethodContext, TooFewSets, Unavailable
 from r4t.methods.language import LanguageMethod
 from r4t.methods.method import Method
 from r4t.methods.registry import MethodEntry, find
+from r4t.methods.training_sets import FOLDS, fold
 from r4t.search import Searcher
 from r4t.sets import SetBatch, join_sets
-from r4t.support.seeds import query_seed
-from r4t.support.text import normalize_text
-
-FOLDS = 5
 
 
 @dataclass
@@ -176,11 +173,6 @@ def _build(entry: MethodEntry, context: MethodContext, rows: int) -> Method:
             found=f"'{entry.key}', but {error.reason}",
             remedy=error.remedy.replace("another method", "another teacher"),
         ) from None
-
-
-def fold(query: Query) -> int:
-    """Return the part in 0..FOLDS − 1 to which a query's text belongs."""
-    return query_seed(normalize_text(query.text), -3) % FOLDS
 
 
 def written(method: Method) -> int | None:

@@ -17,11 +17,14 @@ from r4t.errors import InputError, PluginError, nearest
 from r4t.geometry import RankFusion, take_turns
 from r4t.methods.best_of import BestOf
 from r4t.methods.bounds import GreedyBound, Oracle, RandomItems, ReferenceOracle
-from r4t.methods.context import MethodContext, Unavailable
+from r4t.methods.context import MethodContext, TooFewSets, Unavailable
 from r4t.methods.diffusion import DiffusionMethod
 from r4t.methods.external import ExternalSubqueries, read_subqueries
+from r4t.methods.kept import keep_fitted
 from r4t.methods.kmeans import KMeansFacets
 from r4t.methods.language import LanguageMethod
+from r4t.methods.learned_choice import LEAST, Chooser, LearnedChoice, fit_chooser
+from r4t.methods.learned_choice import SETTINGS as LEARNED_SETTINGS
 from r4t.methods.method import Method
 from r4t.methods.nearby import AddedWords
 from r4t.methods.nearest import NoFanout
@@ -179,6 +182,21 @@ def _set_regression(*kinds: str) -> Build:
     return build
 
 
+def _learned_choice(context: MethodContext, key: str, name: str) -> Method:
+    if len(context.memory) < LEAST:
+        raise TooFewSets
+    memory = TrainingSets(name, context.searcher, context.memory, LEAST)
+    about = {
+        "catalog": context.searcher.catalog.fingerprint,
+        "training": [astuple(query) for query in memory.queries],
+        **LEARNED_SETTINGS,
+    }
+    fit = partial(fit_chooser, memory)
+    folder, taken = context.run.step("learned_choice"), Chooser.take_apart
+    chooser = keep_fitted(folder, about, memory.vectors, fit, taken, Chooser.build)
+    return LearnedChoice(memory, chooser, context.set_size, context.pool_size, key, name)
+
+
 def _greedy_bound(context: MethodContext, **names: str) -> Method:
     reward = context.composite
     if reward.costly or not reward.deciding_needs <= KNOWN | {"query_texts"}:
@@ -214,6 +232,7 @@ BUILDERS: dict[str, Build] = {
     "set-regression-matched": _set_regression("matched"),
     "set-regression-mixture": _set_regression("mixture"),
     "set-regression": _set_regression("matched", "mixture"),
+    "learned-choice": _learned_choice,
     "nearby-words": _plain(AddedWords),
     "external": _external(),
     "external-rrf": _external(RankFusion()),

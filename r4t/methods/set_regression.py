@@ -3,28 +3,24 @@
 Two kinds of knowledge fit it: a judge's verdicts (here) and reference sets (``reference_sets.py``).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from r4t.data.queries import Query
 from r4t.diffusion.mixture import log_draws
 from r4t.diffusion.slots import ANCHOR, SlotSet
-from r4t.errors import InputError, check_least
+from r4t.errors import check_least
 from r4t.geometry import take_turns
 from r4t.methods.graded import GradedQueries
+from r4t.methods.kept import keep_fitted
 from r4t.methods.training_sets import check_unseen
 from r4t.search import Merge, Searcher
 from r4t.sets import SetBatch
-from r4t.support.files import replacing
-from r4t.support.fingerprints import fingerprint
 from r4t.support.progress import progress
 
 TEMPERATURE = 0.07  # of the draw of an item by a direction
@@ -194,10 +190,7 @@ def kept(
     set_size: int,
     fit: Callable[[], Fitted],
 ) -> Fitted:
-    """Return the network kept in a folder, or fit it and keep it there.
-
-    A file is used only for the settings ``about`` that name it, and only if the encoder still gives
-    the training queries their vectors (n, d): the file holds the mean of these.
+    """Return the network kept in a folder, or fit it and keep it there; see ``keep_fitted``.
 
     Args:
         folder: Where files are kept.
@@ -205,36 +198,14 @@ def kept(
         vectors: (n, d) unit vectors of the training queries.
         set_size: Number k of directions.
         fit: Fits the network.
-
-    Raises:
-        InputError: If the file is damaged.
     """
-    name = fingerprint({**about, **FITTING, "set_size": set_size})
-    path, mean = folder / f"{name[:16]}.safetensors", vectors.mean(0)
-    if path.is_file():
-        found, seen = _read(path, vectors.shape[1], set_size)
-        if seen.allclose(mean, atol=1e-4):  # encoders round alike to six digits
-            return found
-    fitted = fit()
-    state = {**fitted.network.state_dict(), "mean_query": mean}
-    with replacing(path) as part:
-        save_file(state, part, {"facts": json.dumps(fitted.facts)})
-    return fitted
 
-
-def _read(path: Path, dim: int, set_size: int) -> tuple[Fitted, Tensor]:
-    """Return what ``kept`` wrote: the network, and the mean of the vectors."""
-    network = SlotSet(dim, set_size)
-    try:
-        with safe_open(path, "pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            facts = json.loads(file.metadata()["facts"])
-        mean = state.pop("mean_query")
+    def build(state: dict[str, Tensor], facts: dict[str, Any]) -> Fitted:
+        network = SlotSet(vectors.shape[1], set_size)
         network.load_state_dict(state)
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            expected="the fitted network that this run keeps",
-            found=f"a damaged file at {path}",
-            remedy="Delete it; the network is fitted again.",
-        ) from error
-    return Fitted(network.eval().requires_grad_(False), facts), mean
+        return Fitted(network.eval().requires_grad_(False), facts)
+
+    about = {**about, **FITTING, "set_size": set_size}
+    return keep_fitted(
+        folder, about, vectors, fit, lambda each: (each.network.state_dict(), each.facts), build
+    )

@@ -17,7 +17,10 @@ from r4t.methods.method import Ranking
 from r4t.search import Searcher
 from r4t.sets import SetBatch, pad_rows
 from r4t.support.ridge import PENALTIES, fit_ridge
+from r4t.support.seeds import query_seed
 from r4t.support.text import normalize_text
+
+FOLDS = 5
 
 
 class TrainingSets:
@@ -166,7 +169,7 @@ class RidgeMap(Ranking):
         super().__init__(searcher, set_size, pool_size, key=key, name=name)
         if targets is None:
             training = with_references(name, training, 2)
-            targets = _mean_references(searcher, training)
+            targets = mean_references(searcher, training)
         self._seen = all_keys(training)
         queries = searcher.encode([query.text for query in training])
         self.ridge = fit_ridge(queries, targets, penalties)
@@ -186,8 +189,8 @@ class RidgeMap(Ranking):
         return self.searcher.nearest(self.map(vectors), self.pool_size)[1]
 
 
-def _mean_references(searcher: Searcher, training: Sequence[Query]) -> Tensor:
-    """Return (n, d) unit vectors."""
+def mean_references(searcher: Searcher, training: Sequence[Query]) -> Tensor:
+    """Return the means of the reference items of n queries, as unit vectors (n, d)."""
     rows = [searcher.catalog.rows(query.references) for query in training]
     return torch.stack([normalize(searcher.catalog.embeddings[of].mean(0)) for of in rows])
 
@@ -195,6 +198,11 @@ def _mean_references(searcher: Searcher, training: Sequence[Query]) -> Tensor:
 def keys(query: Query) -> tuple[tuple[str, str], tuple[str, str]]:
     """Return id and normalized text: queries that share either must not teach each other."""
     return ("id", query.id), ("text", normalize_text(query.text))
+
+
+def fold(query: Query) -> int:
+    """Return the part in 0..FOLDS − 1 to which a query's text belongs."""
+    return query_seed(normalize_text(query.text), -3) % FOLDS
 
 
 def all_keys(queries: Sequence[Query]) -> set[tuple[str, str]]:

@@ -10,7 +10,8 @@ TRAINED = (FOLM, DIFFUSION, STUDENT, REFINED)
 QUALITY = {"items/facet recall": "true facets", "items/recall": "reference items in the pool"}
 CHOICE = " + choice"
 REGRESSIONS = ("Set regression (matched)", "Set regression (mixture)", "Set regression")
-LEARNING = ("Most popular items", "Nearest sets", "Nearest sets by vote", "Ridge map", *REGRESSIONS)
+SETS = ("Most popular items", "Nearest sets", "Nearest sets by vote", "Ridge map")
+LEARNING = (*SETS, *REGRESSIONS, "Learned choice")
 PLAIN = ("No fan-out", "MMR", "DPP", "k-means facets", *LEARNING, "Nearby words")
 # Baselines that learn what the simulated judge knows.
 GRADED = ("Graded nearest sets", "Graded ridge", "Graded regression")

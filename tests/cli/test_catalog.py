@@ -260,4 +260,8 @@ def test_refused_collections(source, tmp_path):
         verb.run([str(source), *out, "--collections", "text"])
     with pytest.raises(InputError, match=r"found 64 with the encoder lsa\. Leave it out"):
         verb.run([str(source), *out, "--max_length", "64"])
+    with pytest.raises(
+        InputError, match=r"--dtype with a pretrained .* found bfloat16 with .* lsa"
+    ):
+        verb.run([str(source), *out, "--dtype", "bfloat16"])
     assert not (tmp_path / "out").exists()

@@ -63,7 +63,13 @@ def test_the_brief_help_of_evaluate_leaves_nothing_out(screen):
             {
                 "Input": ["SOURCE", "--id_field", "--text_field", "--first", "--verbatim"],
                 "Output": ["--out", "--overwrite"],
-                "Encoder and vectors": ["--encoder", "--vectors", "--dim", "--max_length"],
+                "Encoder and vectors": [
+                    "--encoder",
+                    "--vectors",
+                    "--dim",
+                    "--max_length",
+                    "--dtype",
+                ],
                 "Collections": ["--collections"],
                 "Generated benchmark": ["--size", "--seed"],
             },

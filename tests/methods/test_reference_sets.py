@@ -30,7 +30,7 @@ from r4t.methods.votes import mean_recall
 from r4t.reward import Reward
 
 TRAINING = [Query("t1", "east", "set", ("a", "d")), Query("t2", "north", "set", ("e", "f"))]
-LEARNERS = ["popular", "nearest-sets-by-vote", "set-regression"]
+LEARNERS = ["popular", "nearest-sets-by-vote", "set-regression", "learned-choice"]
 
 
 def vectors(*shape, seed=0):
@@ -284,7 +284,8 @@ def test_a_set_regression_is_kept_with_the_run(small_run):
 
 
 def test_tables_have_one_row_for_each_loss(small_run):
-    assert [entry.key for entry in entries().values() if entry.extra] == ["set-regression"]
+    extra = [entry.key for entry in entries().values() if entry.extra]
+    assert extra == ["set-regression", "learned-choice"]
     queries = small_run.read_queries("test")
     lineup, _ = line_up(small_run, queries, None)
     rows = ["Set regression (matched)", "Set regression (mixture)"]
