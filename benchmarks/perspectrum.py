@@ -22,7 +22,7 @@ from benchmarks.bundles import difference, interval
 from benchmarks.models import MINILM, MODELS
 from benchmarks.real_sets import hardware
 from r4t.__main__ import run as run_verb
-from r4t.data.queries import Query
+from r4t.data.queries import Query, cluster_queries
 from r4t.evaluation.latency import measure_latency
 from r4t.evaluation.subtopics import ALPHA_NDCG
 from r4t.methods.context import MethodContext
@@ -79,8 +79,11 @@ def milliseconds(run: Run, queries: Sequence[Query]) -> dict[str, float]:
     return found
 
 
-def summary(values: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """Return means of the measures, and paired differences of the learned choice from other methods."""
+def summary(values: dict[str, dict[str, list[float]]], clusters: list[int]) -> dict[str, Any]:
+    """Return means of the measures, and paired differences of the learned choice from other methods.
+
+    Claims of one cluster ask for the same.
+    """
     columns = {
         name: {m: torch.tensor(each[m], dtype=torch.float64) for m in MEASURES}
         for name, each in values.items()
@@ -149,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "commands": [" ".join(["r4t", *line]) for line in words],
         "hardware": hardware(),
         "encoder": options.encoder,
-        **summary(values),
+        **summary(values, cluster_queries(asked)),
         "milliseconds": milliseconds(run, asked),
         "values": values,
     }

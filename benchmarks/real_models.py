@@ -11,7 +11,8 @@ The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stage
 * *baselines*: methods without a language model, those that learn fitted on the same training sets;
 * *few-shot*: the model as it is, with eight training sets in its prompt;
 * *warm-start*: it imitates the items of the training sets (configs/real/0_warm_start.yaml);
-* *tuned*: Soft-GRPO on coverage, credit per member (configs/real/1_tune.yaml);
+* *tuned*: Soft-GRPO on coverage, of facets where the set has any, credit per member
+  (configs/real/1_tune.yaml);
 * *student*: the model writes 2,000 further queries, the tuned one answers them and the training queries
   twice, and a network of one evaluation learns these sets and the references
   (configs/real/2_synthesize.yaml, 4_accelerate.yaml);
@@ -36,13 +37,12 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from benchmarks.bundles import clusters
 from benchmarks.figure4 import dump, shown
 from benchmarks.models import MINILM, MODELS, SMOLLM2, language_model
 from benchmarks.real_sets import hardware
-from benchmarks.real_tables import MEASURES, STAGES, markdown, summary
+from benchmarks.real_tables import FACET_MEASURES, MEASURES, STAGES, markdown, summary
 from r4t.__main__ import run as run_verb
-from r4t.data.queries import write_queries
+from r4t.data.queries import Query, cluster_queries, write_queries
 from r4t.fanout.few_shot import FewShot
 from r4t.fanout.formats import Full
 from r4t.fanout.language_model import SPEC_FILE, Pretrained
@@ -56,6 +56,8 @@ from r4t.support.files import write_text
 RUNS, RESULTS = Path("runs/real"), Path("benchmarks/results/real")
 TEMPERATURE, EXAMPLES, SEED = 0.7, 8, 0
 ROLLOUTS, WRITTEN, CONSENSUS = 40, 2000, 16  # of Soft-GRPO, queries a fold, draws
+FOLDS, LEAST = 5, 2  # of a set; gold facets of a test query, where items have any
+FACETS_ONLY = "{facet_coverage: 1.0, coverage: 0.0}"  # the reward of Soft-GRPO there; 0 is audited
 RECORD = "trainings.json"  # in a run: the commands that have ended, so that a killed stage goes on
 OWN_RUN = ("few-shot", "student-no-memory", "student-references")  # stages with a run of their own
 
@@ -71,6 +73,12 @@ class RealSet:
     list_label: str
     item_label: str
     tokens: int  # longest completion
+    official: bool = False  # one fold, the source's split; test queries have several facets
+
+    @property
+    def folds(self) -> list[str]:
+        """Options of ``r4t queries`` that make the folds."""
+        return ["--split", "official"] if self.official else ["--folds", str(FOLDS)]
 
 
 SETS = {
@@ -82,16 +90,19 @@ SETS = {
         RealSet(
             "electronic", "bundles/electronic", 150, "Shopping idea", "Ten products", "Product", 256
         ),
+        RealSet(
+            "perspectrum", "perspectrum", 389, "Claim", "Ten views", "View", 256, official=True
+        ),
     )
 }
-FOLDS = 5
 
 
 def data_commands(one: RealSet, data: Path, runs: Path) -> dict[str, list[str]]:
     """Return the commands that make catalog and folds."""
     catalog, source = str(runs / one.name / "catalog"), str(data / one.source)
     encoder = ["--encoder", str(MODELS / MINILM.target), "--max_length", "64", "--verbatim"]
-    folds = ["--out", str(runs / one.name / "queries"), "--folds", str(FOLDS)]
+    queries = runs / one.name / "queries"
+    folds = ["--out", str(queries / "fold_0" if one.official else queries), *one.folds]
     return {
         "catalog": ["catalog", source, "--out", catalog, *encoder],
         "queries": ["queries", catalog, "--sets", source, *folds],
@@ -107,6 +118,7 @@ def commands(
     start += ["--model.init_args.lm.init_args.path", str(lm)]
     pool = ["--model.init_args.retrieval.pool_size", str(one.pool)]
     tokens = ["--model.init_args.sampling.max_new_tokens", str(one.tokens)]
+    reward = ["--model.init_args.reward.init_args.weights", FACETS_ONLY] if one.official else []
     steps = ["--trainer.max_steps", str(rollouts)]
     steps += ["--trainer.val_check_interval", str(max(1, rollouts // 2))]
     teachers, seed = "--model.init_args.teachers", ["--seed_everything", str(SEED)]
@@ -123,7 +135,7 @@ def commands(
     synthesize = ["synthesize", *layers("2_synthesize.yaml")]
     found = {
         "warm-start": [["fit", *layers("0_warm_start.yaml"), *tokens, *start]],
-        "tuned": [["fit", *layers("1_tune.yaml"), *tokens, *steps]],
+        "tuned": [["fit", *layers("1_tune.yaml"), *tokens, *steps, *reward]],
         "student": [synthesize, student],
         "student-no-memory": [[*student, *alone]],
         "diffusion": [["fit", *layers("3_distill.yaml")]],
@@ -166,6 +178,7 @@ def evaluate_words(one: RealSet, run: Path, methods: Sequence[str]) -> list[str]
     words += ["--pool_size", str(one.pool), "--temperature", str(TEMPERATURE), "--audit", "false"]
     words += ["--latency_batches", "[]", "--curves", "[]", "--across_runs", "0", "--plots", "false"]
     words += ["--weights", "{specific_coverage: 1.0}"]  # chooses the best of five
+    words += ["--least_facets", str(LEAST)] if one.official else []
     wanted = any(method.endswith(" + consensus") for method in methods)
     return [*words, "--consensus", str(CONSENSUS)] if wanted else words
 
@@ -198,7 +211,7 @@ def measure(one: RealSet, fold: int, stage: str, options: argparse.Namespace) ->
         "models": [SMOLLM2.name, MINILM.name] if options.lm is None else [str(options.lm)],
         "minutes": round(minutes, 1),
         "methods": answers(run.folder, STAGES[stage]),
-        "clusters": clusters(run),
+        "clusters": cluster_queries(tested(one, run)),
     }
     options.results.mkdir(parents=True, exist_ok=True)
     write_text(path, dump(content))
@@ -244,11 +257,21 @@ def write_few_shot(one: RealSet, run: Run, lm: Path) -> None:
     write_text(folder / SPEC_FILE, spec + "\n")
 
 
+def tested(one: RealSet, run: Run) -> list[Query]:
+    """Return the test queries that are measured."""
+    found = run.searcher().searchable(run.read_queries("test"))[0]
+    return [query for query in found if not one.official or len(query.facets) >= LEAST]
+
+
 def answers(folder: Path, names: dict[str, str]) -> dict[str, dict[str, list[float]]]:
     """Return method → measure → values of a run's last evaluation, by the names used here."""
     results = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
     return {
-        names[method]: {m: [round(x, 5) for x in values[f"items/{m}"]] for m in MEASURES}
+        names[method]: {
+            m: [round(x, 5) for x in values[f"items/{m}"]]
+            for m in (*MEASURES, *FACET_MEASURES)
+            if f"items/{m}" in values
+        }
         for method, values in results["values"].items()
         if method in names
     }
@@ -275,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if not options.table:
         for name in options.sets:
-            for fold in options.folds:
+            for fold in [0] if SETS[name].official else options.folds:
                 for stage in options.stages:
                     measure(SETS[name], fold, stage, options)
     for name in SETS:

@@ -10,9 +10,11 @@ import torch
 from benchmarks.bundles import difference, interval, pooled_clusters
 
 MEASURES = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
+# Of sets whose items are grouped by what they say.
+FACET_MEASURES = {"facet recall": "facet recall of ten", "alpha nDCG": "α-nDCG"}
 PLAIN = ["No fan-out", "MMR", "MMR in pool", "Most popular items", "Nearest sets"]
 PLAIN += ["Nearest sets by vote", "Ridge map"]
-PLAIN += ["Set regression (matched)", "Set regression (mixture)"]
+PLAIN += ["Set regression (matched)", "Set regression (mixture)", "Learned choice"]
 # Stage → the method whose model it made, as tables call it → what it is called here.
 STAGES: dict[str, dict[str, str]] = {
     "baselines": {name: name for name in PLAIN},
@@ -51,6 +53,7 @@ PAIRS += [
         "Ridge map",
         "Set regression (matched)",
         "Set regression (mixture)",
+        "Learned choice",
     )
 ]
 
@@ -76,10 +79,15 @@ def summary(files: Sequence[Path]) -> dict[str, Any]:
 
 def _table(folds: list[dict[str, Any]], known: list[str]) -> dict[str, Any]:
     numbers = pooled_clusters(folds)
+    measures = [
+        m
+        for m in (*MEASURES, *FACET_MEASURES)
+        if all(m in fold["methods"][name] for fold in folds for name in known)
+    ]
     values = {
         name: {
             m: torch.tensor([x for fold in folds for x in fold["methods"][name][m]])
-            for m in MEASURES
+            for m in measures
         }
         for name in known
     }
@@ -93,7 +101,7 @@ def _table(folds: list[dict[str, Any]], known: list[str]) -> dict[str, Any]:
         },
         "differences": {
             f"{one} − {other}": {
-                m: difference(values[one][m] - values[other][m], numbers) for m in MEASURES
+                m: difference(values[one][m] - values[other][m], numbers) for m in measures
             }
             for one, other in PAIRS
             if one in values and other in values
@@ -104,13 +112,17 @@ def _table(folds: list[dict[str, Any]], known: list[str]) -> dict[str, Any]:
 def markdown(name: str, tables: dict[str, Any]) -> str:
     """Return the tables of a set."""
     lines = []
+    names = MEASURES | FACET_MEASURES
     for title, table in tables.items():
+        measured = next(iter(table["methods"].values()), {})
+        head = f"{' | '.join(names[m] for m in measured)} |"
+        rule = f"|---|{'---:|' * len(measured)}"
         lines += [
             f"**{name}**, {title}: {table['folds']} fold(s), {table['queries']} test queries in "
             f"{table['clusters']} groups",
             "",
-            f"| method | {' | '.join(MEASURES.values())} |",
-            f"|---|{'---:|' * len(MEASURES)}",
+            f"| method | {head}",
+            rule,
         ]
         for method, values in table["methods"].items():
             cells = [f"{mean:.3f} ({low:.3f} … {high:.3f})" for mean, low, high in values.values()]
@@ -118,8 +130,7 @@ def markdown(name: str, tables: dict[str, Any]) -> str:
         if not table["differences"]:
             lines.append("")
             continue
-        lines += ["", f"| paired difference | {' | '.join(MEASURES.values())} |"]
-        lines.append(f"|---|{'---:|' * len(MEASURES)}")
+        lines += ["", f"| paired difference | {head}", rule]
         for pair, values in table["differences"].items():
             cells = [
                 f"{mean:+.3f} ({low:+.3f} … {high:+.3f})" for mean, low, high, _ in values.values()

@@ -63,6 +63,7 @@ REAL_STACKS = [
 ]
 REAL_STACKS += [("4_accelerate", ["real/4_accelerate.yaml"])]
 REAL_SETS = {"recipes": 54, "playlists": 673, "clothing": 150, "electronic": 150}  # pool sizes
+REAL_SETS |= {"perspectrum": 389}
 STACKS = [(step, stack) for step in VERBS for stack in layers(step)]
 PAPER = [step for step in VERBS if step != "0_warm_start"]  # its models need no warm start
 PAPER_STACKS = [

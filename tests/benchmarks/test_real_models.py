@@ -1,13 +1,14 @@
 """benchmarks.real_models: commands and files of the stages, and the tables of the folds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from benchmarks import real_models
 from benchmarks.real_models import SETS
-from benchmarks.real_tables import MEASURES, PLAIN, STAGES
-from r4t.data.queries import Query
+from benchmarks.real_tables import FACET_MEASURES, MEASURES, PLAIN, STAGES
+from r4t.data.queries import Query, write_queries
 from r4t.evaluation.results import Results
 from r4t.fanout.language_model import TinyQwen3
 from r4t.fanout.model import FanoutModel
@@ -110,6 +111,31 @@ def test_each_stage_is_made_once_with_its_commands(called, small_run, tmp_path, 
     assert [call[0] for call in called[17:]] == ["synthesize", "fit", "evaluate"]
 
 
+def test_perspectrum_has_one_fold_and_is_measured_by_facets(tmp_path):
+    one = SETS["perspectrum"]
+    data = real_models.data_commands(one, tmp_path / "data", tmp_path / "runs")
+    assert data["queries"][-4:-2] == ["--out", str(tmp_path / "runs/perspectrum/queries/fold_0")]
+    assert data["queries"][-2:] == ["--split", "official"]
+    recipes = real_models.data_commands(SETS["recipes"], tmp_path, tmp_path)["queries"]
+    assert recipes[-2:] == ["--folds", "5"]
+    rewards = {}
+    for name in ("perspectrum", "recipes"):
+        (words,) = real_models.commands(SETS[name], 0, tmp_path, tmp_path, 7)["tuned"]
+        rewards[name] = [word for word in words if "facet_coverage" in word]
+    assert rewards == {"perspectrum": ["{facet_coverage: 1.0, coverage: 0.0}"], "recipes": []}
+    words = real_models.evaluate_words(one, tmp_path, ["R4T-FOLM"])
+    assert words[words.index("--least_facets") + 1] == "2"
+    assert "--least_facets" not in real_models.evaluate_words(SETS["recipes"], tmp_path, ["MMR"])
+
+
+def test_only_queries_with_several_facets_are_tested(small_run):
+    queries = small_run.read_queries("test")
+    several = replace(queries[0], facets=((queries[0].references[0],), (queries[0].references[1],)))
+    write_queries(small_run.queries, {"test": [several, *queries[1:]]})
+    assert real_models.tested(SETS["perspectrum"], small_run) == [several]
+    assert len(real_models.tested(SETS["recipes"], small_run)) == len(queries)
+
+
 def test_sets_for_queries_of_ones_own_are_shown_and_written(tmp_path, capsys, monkeypatch):
     item = RetrievedItem("i1", "coconut milk", 0.5, 0.4)
 
@@ -126,6 +152,25 @@ def test_sets_for_queries_of_ones_own_are_shown_and_written(tmp_path, capsys, mo
     stored = json.loads((tmp_path / "sets-recipes-fold2.json").read_text())
     assert list(stored) == ["pad thai", "ramen"]
     assert not list(tmp_path.glob("recipes-fold*"))  # which the tables read
+
+
+def test_facets_have_columns_where_all_methods_have_them(tmp_path, capsys):
+    methods = {
+        name: {m: [0.25, 0.75] for m in (*MEASURES, *FACET_MEASURES)}
+        for name in STAGES["baselines"].values()
+    }
+    path = tmp_path / "perspectrum-fold0-baselines.json"
+    path.write_text(json.dumps({"clusters": [0, 1], "methods": methods}), encoding="utf-8")
+    real_models.main(["--table", "--results", str(tmp_path)])
+    table = (tmp_path / "perspectrum.md").read_text()
+    assert (
+        "| in ten | Vendi of ten | facet recall of ten | α-nDCG |\n|---|---:|---:|---:|---:|---:|"
+        in table
+    )
+    del methods["MMR"]["facet recall"]
+    path.write_text(json.dumps({"clusters": [0, 1], "methods": methods}), encoding="utf-8")
+    real_models.main(["--table", "--results", str(tmp_path)])
+    assert "facet recall" not in (tmp_path / "perspectrum.md").read_text()
 
 
 def test_tables_pool_the_folds_that_have_all_stages(tmp_path, capsys):
