@@ -98,6 +98,12 @@ class Catalog:
 
     def column(self, name: str) -> list[Any]:
         """Return the N values of a metadata column; None where an item has none."""
+        if not self.columns:
+            raise InputError(
+                expected=f"a metadata column {name!r}",
+                found=f"none in {self.folder}, whose items have no metadata",
+                remedy="Write the catalog from a source with that field, or name none.",
+            )
         if name not in self.columns:
             raise InputError(
                 expected=f"one of the metadata columns {sorted(self.columns)} of {self.folder}",

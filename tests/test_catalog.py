@@ -198,6 +198,9 @@ def test_columns_as_numbers_and_codes(tmp_path):
     assert catalog.numbers("price").nan_to_num(-1).tolist() == [10, -1, 2.5, 4]
     with pytest.raises(InputError, match=r"columns \['kind', 'price', 'tags'\].*'knd'.*'kind'"):
         catalog.codes("knd")
+    bare = write_catalog(tmp_path / "bare", Items(["a"], ["one"]), torch.eye(1), None)
+    with pytest.raises(InputError, match=r"column 'kind', but found none in .*bare, whose items"):
+        bare.codes("kind")
     nan = float("nan")
     sparse = Items(["a", "b", "c"], ["one", "two", "three"], {"size": [nan, 2.0, nan]})
     assert write_catalog(tmp_path / "d", sparse, torch.eye(3), None).codes("size")[0].tolist() == [
