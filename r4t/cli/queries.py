@@ -43,6 +43,8 @@ def run(arguments: list[str]) -> None:
     catalog = Catalog.load(args.catalog)
     folders, origin, note = _make(catalog, args)
     added = [] if args.recompose is None else _recompose(catalog, folders, args)
+    if args.log is not None:
+        added += _logged(catalog, folders, args.log)
     if args.writer is not None:
         added += _written(catalog, folders, args)
     for path in replaced:
@@ -104,12 +106,13 @@ def _check(args: Any) -> list[Path]:
                 found=f"--{option} alone",
                 remedy=f"Add --{other}, or leave out --{option}.",
             )
-    if args.writer is not None and args.sets is None and args.wardrobe is None:
-        raise InputError(
-            expected="--sets or --wardrobe with --writer, whose queries it imitates",
-            found="--writer alone",
-            remedy="Add one of them, or leave out --writer.",
-        )
+    for option, why in {"writer": "whose queries it imitates", "log": "which it adds to"}.items():
+        if args[option] is not None and args.sets is None and args.wardrobe is None:
+            raise InputError(
+                expected=f"--sets or --wardrobe with --{option}, {why}",
+                found=f"--{option} alone",
+                remedy=f"Add one of them, or leave out --{option}.",
+            )
     if args.split is not None and args.folds is not None:
         raise InputError(
             expected="one way to split",
@@ -235,10 +238,39 @@ def _recompose(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[
     return lines
 
 
+def _logged(catalog: Catalog, folders: dict[str, Splits], path: str) -> list[str]:
+    """Add the queries of a log to the split of written ones; return a line about each folder."""
+    from r4t.catalog import text_encoder
+    from r4t.fanout.query_writer import WRITTEN, logged_queries
+    from r4t.support.files import utf8
+
+    if not Path(path).is_file():
+        raise InputError(
+            expected="a text file with a query on each line for --log",
+            found=f"no file {path}",
+            remedy="Correct the path.",
+        )
+    with utf8(Path(path)):
+        texts = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    items, encoder, lines = dict(zip(catalog.ids, catalog.texts)), text_encoder(catalog), []
+    for name, splits in folders.items():
+        new, note = logged_queries(texts, *_known(splits), items, encoder.encode)
+        folders[name] = {**splits, WRITTEN: new}
+        lines.append(f"logged    {name + ': ' if name else ''}{len(new):,}; left out {note}")
+    return lines
+
+
+def _known(splits: Splits) -> tuple[list[Query], list[Query]]:
+    """Return the training queries, but for recomposed ones, and the held-out queries."""
+    from r4t.data.queries import RECOMPOSED
+
+    train = [query for query in splits["train"] if query.kind != RECOMPOSED]
+    return train, [query for split in ("val", "test") for query in splits[split]]
+
+
 def _written(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[str]:
     """Let a local language model write a split of its own; return a line about each folder."""
     from r4t.catalog import text_encoder
-    from r4t.data.queries import RECOMPOSED
     from r4t.fanout.language_model import Pretrained
     from r4t.fanout.query_writer import WRITTEN, QueryWriter, more_queries
 
@@ -250,12 +282,11 @@ def _written(catalog: Catalog, folders: dict[str, Splits], args: Any) -> list[st
     items = dict(zip(catalog.ids, catalog.texts))
     encoder, lines = text_encoder(catalog), []
     for name, splits in folders.items():
-        train = [query for query in splits["train"] if query.kind != RECOMPOSED]
-        others = [query for split in ("val", "test") for query in splits[split]]
+        logged, settings = splits.get(WRITTEN, []), (args.count, args.seed)
         new, note = more_queries(
-            writer, train, others, items, encoder.encode, args.count, args.seed
+            writer, *_known(splits), items, encoder.encode, *settings, logged=logged
         )
-        folders[name] = {**splits, WRITTEN: new}
+        folders[name] = {**splits, WRITTEN: [*logged, *new]}
         lines.append(f"written   {name + ': ' if name else ''}{len(new):,}; left out {note}")
     return lines
 

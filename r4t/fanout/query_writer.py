@@ -21,7 +21,8 @@ from r4t.support.progress import progress
 from r4t.support.seeds import query_seed
 from r4t.support.text import normalize_text
 
-WRITTEN = "written"  # kind of such queries
+WRITTEN = "written"  # kind of such queries, and the split that they are
+LOGGED = "logged"  # kind of queries that users typed; they are of that split too
 EXAMPLES = 16  # queries that a prompt shows
 BATCH = 32  # queries written after the same examples
 ITEM_WORDS = 12  # of an item's text that a prompt shows
@@ -99,6 +100,7 @@ def more_queries(
     encode: Callable[[Sequence[str]], Tensor],
     count: int,
     seed: int = 0,
+    logged: Sequence[Query] = (),
 ) -> tuple[list[Query], str]:
     """Let a writer add queries until ``count`` new ones are there.
 
@@ -116,6 +118,7 @@ def more_queries(
         encode: n texts → (n, d) unit vectors.
         count: Number of new queries, at least 1.
         seed: Of examples, items and texts.
+        logged: Further queries that are there already.
 
     Returns:
         Queries of kind ``written`` without references, fewer than ``count`` if ``FRUITLESS`` prompts in a
@@ -128,7 +131,7 @@ def more_queries(
     rng = random.Random(seed)
     examples = _examples(training, items)
     leads = _leads([*items.values()] if any(item for item, _ in examples) else [""], rng)
-    known = [*(query.text for query in training), *items.values()]
+    known = [*(query.text for query in (*training, *logged)), *items.values()]
     sieve = _Sieve.against(known, [query.text for query in held_out], encode)
     found: list[Query] = []
     prompts = fruitless = 0
@@ -150,6 +153,40 @@ def more_queries(
     if len(found) < count:
         note += f"; {FRUITLESS} prompts in a row brought nothing new after {len(found)} of {count}"
     return found, note
+
+
+def logged_queries(
+    texts: Sequence[str],
+    training: Sequence[Query],
+    held_out: Sequence[Query],
+    items: Mapping[str, str],
+    encode: Callable[[Sequence[str]], Tensor],
+) -> tuple[list[Query], str]:
+    """Take queries that users typed, as ``more_queries`` takes those of a writer.
+
+    Args:
+        texts: What users typed, in any quality; the first of equal ones counts.
+        training: Queries with references.
+        held_out: Validation and test queries.
+        items: Id → text of the catalog's items.
+        encode: n texts → (n, d) unit vectors.
+
+    Returns:
+        Queries of kind ``logged`` without references, and a note on what was left out.
+
+    Raises:
+        InputError: If none is new.
+    """
+    known = [*(query.text for query in training), *items.values()]
+    sieve = _Sieve.against(known, [query.text for query in held_out], encode)
+    new = sieve([one_line(text) for text in texts])
+    if not new:
+        raise InputError(
+            expected="at least one query in the log that is new",
+            found=f"none of {len(texts)}; {sieve.left_out()}",
+            remedy="Add queries, or leave out --log.",
+        )
+    return [Query(f"l{n:05d}", text, LOGGED) for n, text in enumerate(new)], sieve.left_out()
 
 
 @dataclass

@@ -23,7 +23,7 @@ class QueryData(LightningDataModule):
         val_queries: Number of validation queries, from the first; all by default.
         synthesize_queries: Number of training queries to synthesize for; all by default.
         written: Whether to synthesize also for the queries of ``written.jsonl``, which a language model
-            wrote (``r4t queries --writer``) and which have no references.
+            (``r4t queries --writer``) or users (``--log``) wrote and which have no references.
         seed: Of the order of the training queries; that of ``seed_everything`` by default.
 
     Raises:

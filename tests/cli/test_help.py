@@ -82,7 +82,12 @@ def test_the_brief_help_of_evaluate_leaves_nothing_out(screen):
                 "Source of the queries, if not the catalog's phrases": [
                     *("--sets", "--wardrobe", "--endpoint", "--model")
                 ],
-                "Written queries": ["--writer", "--label", "--item_label"],
+                "Further queries without references": [
+                    "--writer",
+                    "--log",
+                    "--label",
+                    "--item_label",
+                ],
                 "Recomposed sets": ["--recompose", "--slot"],
             },
         ),

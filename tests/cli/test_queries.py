@@ -234,6 +234,37 @@ def test_a_local_model_adds_training_queries(shop, tmp_path, capsys):
         verb.run([words[0], "--out", str(tmp_path / "q2"), *writer])
 
 
+def test_a_log_adds_queries_before_those_of_a_model(shop, tmp_path, capsys):
+    from r4t.fanout.language_model import TinyQwen3
+
+    lm, tokenizer = TinyQwen3(32, 1, 300).build(["idea wool hat"] * 4, tmp_path)
+    lm.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    log = tmp_path / "log.txt"
+    words = [str(tmp_path / "catalog"), "--out", str(tmp_path / "q"), "--log", str(log)]
+    with pytest.raises(InputError, match="--sets or --wardrobe with --log, which it adds to"):
+        verb.run(words)
+    words += ["--sets", str(shop)]
+    with pytest.raises(InputError, match=r"a query on each line for --log, but found no file"):
+        verb.run(words)
+    log.write_bytes("caf\u00e9s\r\n\r\ncaf\u00e9s\naunts, uncles\n".encode("utf-16"))
+    with pytest.raises(InputError, match="UTF-8 text, but found the byte"):
+        verb.run(words)
+    log.write_text("\ufeffcaf\u00e9s\r\n\r\ncaf\u00e9s\naunts, uncles\n", encoding="utf-8")
+    verb.run([*words, "--writer", str(tmp_path / "lm"), "--count", "3"])
+    printed = capsys.readouterr().out
+    assert "logged    2; left out 2 repeated or blank, 0 near" in printed
+    assert "written   3; left out " in printed
+    assert "kinds     logged 2, set 20, written 3" in printed
+    found = read_queries(tmp_path / "q", "written")
+    assert [query.text for query in found[:2]] == ["caf\u00e9s", "aunts, uncles"]
+    assert [query.kind for query in found] == ["logged"] * 2 + ["written"] * 3
+    verb.run([*words, "--overwrite", "--folds", "3"])
+    for fold in range(3):
+        folder = tmp_path / "q" / f"fold_{fold}"
+        assert [query.kind for query in read_queries(folder, "written")] == ["logged"] * 2
+
+
 def test_the_official_split_and_facets_are_counted(shop, tmp_path, capsys):
     rows = [
         {"id": f"s{n}", "query": f"hat {n // 2}", "items": [f"i{n}", f"i{n + 1}"]}

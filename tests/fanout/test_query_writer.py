@@ -12,6 +12,7 @@ from r4t.fanout.query_writer import (
     ITEM_WORDS,
     MOST_TOKENS,
     QueryWriter,
+    logged_queries,
     more_queries,
 )
 from r4t.geometry import normalize
@@ -79,6 +80,26 @@ def test_items_lead_and_each_example_follows_its_rarest_item():
     passes = [leads[start : start + 7] for start in range(0, len(leads) - 6, 7)]
     assert all(sorted(each) == [*"ABCDEFG"] for each in passes)
     assert len(set(map(tuple, passes))) > 1
+
+
+def test_what_users_typed_is_kept_in_order_by_the_same_rules():
+    typed = ["cold  soup", "red dish 3", "navy soup", "", "Cold soup!", "blue soup", "egg", "cake"]
+    queries, note = logged_queries(typed, TRAINING, HELD_OUT, {"e": "Egg"}, encode)
+    assert [(q.id, q.text, q.kind, q.references) for q in queries] == [
+        ("l00000", "cold soup", "logged", ()),
+        ("l00001", "cake", "logged", ()),
+    ]
+    assert note == "5 repeated or blank, 1 near a held-out query (cosine 0.9 or more)"
+    with pytest.raises(
+        InputError, match="query in the log that is new, but found none of 2; 2 rep"
+    ):
+        logged_queries(["blue soup", ""], TRAINING, HELD_OUT, {}, encode)
+
+    def writer(examples, items, seed):
+        return ["cake", "tart"]
+
+    new, _ = more_queries(writer, TRAINING, HELD_OUT, {}, encode, 5, logged=queries)
+    assert [query.text for query in new] == ["tart"]
 
 
 def test_it_stops_where_nothing_new_comes():
