@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +143,14 @@ def timed_method(
     timing: Timing, method: Method, searcher: Searcher, queries: Sequence[Query]
 ) -> tuple[Timing, Call]:
     """Pair a timing with its call. Each call takes the next queries, the same for every method."""
+    draws = count(FRESH)  # never one that is remembered, nor that of the warm-up
 
     @torch.no_grad()
     def call() -> dict[str, float]:
         first = len(timing.calls) * timing.batch
         chosen = [queries[(first + row) % len(queries)] for row in range(timing.batch)]
         begin = time.process_time()
-        draw = FRESH + len(timing.calls)  # never one that is remembered
-        seconds = time_call(method, searcher, chosen, draw)
+        seconds = time_call(method, searcher, chosen, next(draws))
         return seconds | {"cpu": time.process_time() - begin}
 
     return timing, call

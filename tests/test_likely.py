@@ -69,11 +69,26 @@ def test_a_query_with_fewer_candidates_than_others_has_no_item_twice(searcher, m
     directions = torch.stack([unit(3, 4, seed=7), unit(1, 4, seed=7).expand(3, 4)])
     sets = Likely(0.2, 1.0).retrieve(searcher, unit(2, 4), directions, 4)
     assert sets.mask.tolist() == [[True] * 4, [True, True, False, False]]
+    assert (sets.directions[1, 2:] == 0).all()
     assert sets.items[1].tolist() == [
         *searcher.nearest(directions[1, :1], 2)[1][0].tolist(),
         -1,
         -1,
     ]
+
+
+def test_the_lowest_temperature_leaves_every_item_a_probability():
+    embeddings = unit(120, 8, seed=5)
+    searcher = Searcher(
+        Catalog(None, {"fingerprint": "abc"}, embeddings), None, TorchIndex(embeddings)
+    )
+    sets = Likely(likely.LEAST, 2.0).retrieve(
+        searcher, unit(3, 8), unit(3, 2, 8, seed=6), 10, pool_size=100
+    )
+    assert sets.mask.all()
+    assert (sets.pool >= 0).all()
+    with pytest.raises(InputError, match=r"temperature.*at least 0\.003"):
+        Likely(0.001)
 
 
 def test_shares_of_an_item_are_added_up():

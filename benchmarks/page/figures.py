@@ -32,6 +32,8 @@ from benchmarks.page.language_model import (
     recipe,
     recipe_gain,
     recipe_of,
+    rewarded,
+    rewarded_held_out,
     rollout,
     slower,
     worth,
@@ -217,7 +219,7 @@ NAMES |= {
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
         *(read, tuning.ends, tuning.runs, noise, refined_bundle),
         *(recipe, recipe_gain, recipe_of, answered, slower, worth),
-        *(rollout, claims, claims_gain),
+        *(rollout, claims, claims_gain, rewarded, rewarded_held_out),
     )
 }
 

@@ -40,9 +40,9 @@ def answered(method: str, batch: int, part: str = "total", file: str = "latency"
     return float(row["ms per query"][part])
 
 
-def slower(method: str, batch: int) -> list[float]:
+def slower(method: str, batch: int, file: str = "latency") -> list[float]:
     """How many times as long as the student a side takes with SmolLM2's run, and the interval."""
-    rows = read("real_latency/latency.json")["rows"]
+    rows = read(f"real_latency/{file}.json")["rows"]
     (row,) = (row for row in rows if (row["method"], row["batch"]) == (method, batch))
     return [float(number) for number in row["times as long as"][STUDENT]["total"]]
 
@@ -72,3 +72,13 @@ def claims_gain(method: str, measure: str) -> list[float]:
 def _recipes() -> dict[str, Any]:
     tables = [each for each in read("real/recipes.json").values() if STUDENT in each["methods"]]
     return max(tables, key=lambda table: int(table["folds"]))
+
+
+def rewarded(setting: str, fanout: str, key: str) -> float:
+    """Mean of a fan-out on test recipes, where a setting's reward tuned SmolLM2 or chose."""
+    return fmean(read(f"real_rewards/{setting}.json")["methods"][fanout][key])
+
+
+def rewarded_held_out(setting: str, place: int, key: str) -> float:
+    """A measure of one of the checks on validation queries while a setting tuned SmolLM2."""
+    return float(read(f"real_rewards/{setting}.json")["held_out"][place][key])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.page.cells import half, number, read, table
+from benchmarks.page.cells import between, half, number, read, table
 from benchmarks.page.language_model import recipe, recipe_interval
 
 COLUMNS = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
@@ -50,13 +50,17 @@ def latency() -> str:
     by_side: dict[str, dict[int, str]] = {}
     for row in record["rows"]:
         taken = number(row["ms per query"]["total"], ".4g")
-        times = row["times as long as"]["R4T-Student"]["total"][0]
-        by_side.setdefault(row["method"], {})[row["batch"]] = f"{taken} ({number(times, '.3g')})"
+        times, low, high = (
+            number(each, ".3g") for each in row["times as long as"]["R4T-Student"]["total"]
+        )
+        by_side.setdefault(row["method"], {})[row["batch"]] = (
+            taken if row["method"] == "R4T-Student" else f"{taken}: {times} ({low} … {high})"
+        )
     rows = [
         [method, cells[1], cells[64], *(number(record["worth"][method][m], ".3f") for m in QUALITY)]
         for method, cells in by_side.items()
     ]
-    head = ["method", "batch 1: ms per query (× the student's)", "batch 64"]
+    head = ["method", "batch 1: ms per query: times the student's", "batch 64"]
     return table([*head, *(COLUMNS[measure] for measure in QUALITY)], rows)
 
 
@@ -67,10 +71,12 @@ def speed() -> str:
     for kind, facts in record.items():
         if "times as fast as" in facts:
             model, _, prompt = kind.rpartition(", ")
-            ratios = facts["times as fast as"].values()
-            cells = [f"{number(mid)} ({number(low)} … {number(high)})" for mid, low, high in ratios]
-            rows.append([model.split(" (")[-1].split(",")[0], prompt, *cells])
-    head = ["model", "prompt", "ours ÷ generate", "ours ÷ TRL's call", "bfloat16 ÷ ours"]
+            cells = [between(*facts["times as fast as"][pair]) for pair in SPEEDS]
+            written = (f"{facts['tokens written'][side]:,.0f}" for side in ("ours", "trl"))
+            rows.append(
+                [model.split(" (")[-1].split(",")[0], prompt, *cells, " and ".join(written)]
+            )
+    head = ["model", "prompt", *SPEEDS.values(), "tokens written: ours, TRL's call"]
     return table(head, rows, texts=2)
 
 
@@ -86,6 +92,11 @@ def perspectrum() -> str:
 
 
 QUALITY = ("recall", "set recall")
+SPEEDS = {
+    "ours, generate": "times as fast as generate",
+    "ours, trl": "… as TRL's call",
+    "bfloat16, ours": "bfloat16: … as float32",
+}
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "real front": ("real", front),
     "real sets of our own": ("real", sets),

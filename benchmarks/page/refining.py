@@ -141,6 +141,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "bundles, refined": ("bundles_refined", bundles),
     "credit": ("credit", report("credit/credit.md")),
     "refine speed": ("refine_speed", report("refine_speed/refine_speed.md")),
+    "real rewards": ("real_rewards", report("real_rewards/rewards.md")),
     "real models": ("real", report("real/recipes.md")),
     "forward process": ("forward_process", report("forward_process/forward_process.md")),
 }

@@ -14,6 +14,7 @@ from r4t.geometry import distinct_first, take_turns
 from r4t.search import Searcher
 from r4t.sets import SetBatch
 
+LEAST = 0.003  # temperature: exp(−2/τ) is a number above 0 in float64
 DEPTH = 100  # items of each direction that are considered
 AT_ONCE = 2**26  # numbers in the table of candidates of the queries answered together
 
@@ -31,7 +32,8 @@ class Likely:
     items that it recalls are candidates too.
 
     Args:
-        temperature: τ, above 0: that of the training, or a higher one, which listens to more directions.
+        temperature: τ, at least 0.003: that of the training, or a higher one, which listens to more
+            directions.
         apart: At least 0. One unit forgives a factor e of probability for a cosine of 0 in place of 1.
         memory: Share in [0, 1) of what a memory of target sets recalls (``SetMemory``); 0 for none.
         nearness: τ of the memory, above 0: a lower one listens to fewer training queries.
@@ -46,7 +48,7 @@ class Likely:
     nearness: float = 0.07
 
     def __post_init__(self) -> None:
-        check_least({"temperature": (self.temperature, 1e-6), "apart": (self.apart, 0)})
+        check_least({"temperature": (self.temperature, LEAST), "apart": (self.apart, 0)})
         check_least({"memory": (self.memory, 0), "nearness": (self.nearness, 1e-6)})
         if not self.memory < 1:
             raise InputError(
@@ -121,8 +123,9 @@ class Likely:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return members (B, k), their directions (B, k, d) and the pool (B, P), of P = 0 without one."""
         cosines, ranked = _rankings(searcher, directions, depth)
-        scale = (cosines / self.temperature).logsumexp(-1, keepdim=True)  # (B, R, 1)
-        draws = (cosines / self.temperature - scale).exp().masked_fill(ranked < 0, 0.0)
+        energies = cosines.double() / self.temperature
+        scale = energies.logsumexp(-1, keepdim=True)  # (B, R, 1)
+        draws = (energies - scale).exp().masked_fill(ranked < 0, 0.0)
         share = (1 - self.memory) / directions.shape[1]
         ids = torch.cat([ranked.transpose(1, 2).flatten(1), recalled[0]], dim=1)
         parts = torch.cat([share * draws.transpose(1, 2).flatten(1), recalled[1].to(draws)], dim=1)
@@ -132,6 +135,7 @@ class Likely:
             ranked[..., :1] < 0, -math.inf
         )  # (B, R, k)
         rows = directions.take_along_dim(drawn.argmax(1).unsqueeze(-1), 1)
+        rows = rows.masked_fill(chosen.unsqueeze(-1) < 0, 0.0)
         missing = size - chosen.shape[1]
         rows, chosen = pad(rows, (0, 0, 0, missing)), pad(chosen, (0, missing), value=-1)
         if pool_size is None:

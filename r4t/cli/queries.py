@@ -251,7 +251,8 @@ def _logged(catalog: Catalog, folders: dict[str, Splits], path: str) -> list[str
             remedy="Correct the path.",
         )
     with utf8(Path(path)):
-        texts = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        typed = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    texts = [line for line in typed if line.strip()]
     items, encoder, lines = dict(zip(catalog.ids, catalog.texts)), text_encoder(catalog), []
     for name, splits in folders.items():
         new, note = logged_queries(texts, *_known(splits), items, encoder.encode)

@@ -23,8 +23,8 @@ RECOMPOSED = "recomposed"
 class Query:
     """One broad query.
 
-    Its kind is one of the paper's eight, "set" for the query of a reference set, or "recomposed" for
-    a training query with a recomposed set.
+    Its kind is one of the paper's eight, "set" for the query of a reference set, "recomposed" for a
+    training query with a recomposed set, "written" by a language model, or "logged".
     """
 
     id: str  # distinct within a folder of queries

@@ -33,7 +33,7 @@ class CandidateFeatures:
     """Finds the candidates of a query and describes them.
 
     Candidates are nearest to the sum of the query and of where a map that training sets taught expects
-    its items. What is told of each is how close it is to both, compared with the other candidates; how
+    its items. The features of each say how close it is to both, compared with the other candidates; how
     crowded it is among them; and how near training queries are, since an item near all of them says
     little about one.
 
@@ -77,10 +77,11 @@ class CandidateFeatures:
     ) -> list[Tensor]:
         """How near training queries are to each item, and how much nearer the query is."""
         near = found @ self.training.T  # (B, P, n)
-        others = torch.ones(len(near), 1, near.shape[2])
+        others = near.new_ones(len(near), 1, near.shape[2])
         for row, places in enumerate(own or []):
             others[row, 0, list(places)] = 0
-        mean = (near * others).sum(2) / others.sum(2)
+        count = others.sum(2).clamp(min=1)
+        mean = (near * others).sum(2) / count
         nearest = near.masked_fill(others == 0, -1.0).topk(min(10, near.shape[2]), dim=2).values
         first, ten = nearest[..., 0], nearest.mean(2)
         return [mean, first, ten, closeness - first, closeness - ten]
@@ -109,7 +110,9 @@ def _crowd(found: Tensor, cosines: Tensor, expected: Tensor) -> list[Tensor]:
     middles = [found.mean(1), (shares @ found).squeeze(1)]
     middles += [found[:, :count].mean(1) for count in CENTERS]
     features = [_closeness(found, normalize(middle)) for middle in middles]
-    others = cosines - 2 * torch.eye(cosines.shape[1])  # an item is no copy of itself
+    others = cosines - 2 * torch.eye(
+        cosines.shape[1], device=cosines.device
+    )  # an item is no copy of itself
     features += [(others > cosine).sum(2).to(cosines) for cosine in NEAR_COPIES]
     nearest = others.topk(min(10, others.shape[2]), dim=2).values
     return [*features, nearest[..., 0], nearest[..., :3].mean(2), nearest.mean(2)]

@@ -45,9 +45,8 @@ def keep_fitted(
     path, mean = folder / f"{fingerprint(about)[:16]}.safetensors", vectors.mean(0)
     if path.is_file():
         found, seen = _read(path, build)
-        if seen.shape == mean.shape and seen.allclose(
-            mean, atol=1e-4
-        ):  # encoders round to six digits
+        # The same encoder gives vectors that differ by rounding alone.
+        if seen.shape == mean.shape and seen.allclose(mean, atol=1e-4):
             return found
     fitted = fit()
     tensors, facts = take_apart(fitted)

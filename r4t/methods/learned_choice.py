@@ -46,8 +46,9 @@ FURTHEST = 4.0  # standard deviations of a feature
 SURE = 20.0  # logit of what all pairs are
 AT_ONCE = 64  # queries in a call
 LEAST = 20  # training queries
-# What a fit depends on, besides its data.
+# What a fit depends on, besides its data; a new version for other features or another pair model.
 SETTINGS = {
+    "version": 1,
     "candidates": [CANDIDATES, *NEAR_COPIES, *CENTERS],
     "network": [MODELS, WIDTH, DROPOUT, FURTHEST],
     "fit": [LEARNING_RATE, WEIGHT_DECAY, LONGEST_GRADIENT, STEPS, WARM_UP, BATCH],
@@ -181,14 +182,22 @@ def fit_chooser(memory: TrainingSets) -> Chooser:
         if int(others.sum()) > 1:
             ridge = fit_ridge(memory.vectors[others], targets[others])
             mapped[~others] = normalize(ridge(memory.vectors[~others]))
-    candidates = describe(memory.vectors, mapped, memory.own(queries))
-    facets = _facets(memory, candidates.items)
+    own = memory.own(queries)
+    described = [
+        describe(memory.vectors[rows], mapped[rows], [own[row] for row in rows.tolist()])
+        for rows in torch.arange(len(queries)).split(AT_ONCE)
+    ]
+    items, features, cosines = (
+        torch.cat([getattr(part, name) for part in described])
+        for name in ("items", "features", "cosines")
+    )
+    facets = _facets(memory, items)
     belonging = facets.any(1).float()
     networks = [
-        _fitted(candidates.features, belonging, seed)
+        _fitted(features, belonging, seed)
         for seed in progress("fit the learned choice", range(MODELS))
     ]
-    same = _fit_same(candidates.cosines, facets)
+    same = _fit_same(cosines, facets)
     return Chooser(fit_ridge(memory.vectors, targets), networks, same)
 
 
@@ -243,9 +252,9 @@ def _fit_same(cosines: Tensor, facets: Tensor) -> tuple[float, float]:
 class LearnedChoice(Ranking):
     """The nearest items of a query that are expected to hold most facets.
 
-    Out of the ``CANDIDATES`` items nearest to the query and to where its items are expected. They
-    come first in the pool, the chosen ones before the others by probability; all other items follow
-    by closeness.
+    If the training sets have no facets, those that most probably belong. It chooses out of the
+    ``CANDIDATES`` items nearest to the query and to where its items are expected. They come first in
+    the pool, the chosen ones before the others by probability; all other items follow by closeness.
 
     Args:
         memory: The training sets that fitted the chooser.

@@ -17,7 +17,7 @@ from r4t.errors import InputError, PluginError, nearest
 from r4t.geometry import RankFusion, take_turns
 from r4t.methods.best_of import BestOf
 from r4t.methods.bounds import GreedyBound, Oracle, RandomItems, ReferenceOracle
-from r4t.methods.context import MethodContext, TooFewSets, Unavailable
+from r4t.methods.context import MethodContext, Unavailable
 from r4t.methods.diffusion import DiffusionMethod
 from r4t.methods.external import ExternalSubqueries, read_subqueries
 from r4t.methods.kept import keep_fitted
@@ -183,8 +183,11 @@ def _set_regression(*kinds: str) -> Build:
 
 
 def _learned_choice(context: MethodContext, key: str, name: str) -> Method:
-    if len(context.memory) < LEAST:
-        raise TooFewSets
+    if (count := len(context.memory)) < LEAST:
+        raise Unavailable(
+            f"{count} training queries, besides those answered, have references, where it learns from "
+            f"at least {LEAST}"
+        )
     memory = TrainingSets(name, context.searcher, context.memory, LEAST)
     about = {
         "catalog": context.searcher.catalog.fingerprint,

@@ -246,16 +246,20 @@ def test_the_models_of_a_run_alternate(run_folder, tmp_path, capsys):
 
 
 def test_every_method_answers_the_same_queries_in_a_round(monkeypatch):
-    batches = []
-    monkeypatch.setattr(
-        latency_run,
-        "time_call",
-        lambda method, searcher, queries, draw: batches.append(queries) or {},
-    )
+    batches, draws = [], []
+
+    def time_call(method, searcher, queries, draw):
+        batches.append(queries)
+        draws.append(draw)
+        return {}
+
+    monkeypatch.setattr(latency_run, "time_call", time_call)
     one, call = latency_run.timed_method(Timing("a", 2, ""), None, None, ["p", "q", "r"])
+    call()  # the warm-up, whose draw nobody may be timed with
     for _ in range(3):
         one.calls.append(call())
-    assert batches == [["p", "q"], ["r", "p"], ["q", "r"]]
+    assert batches[1:] == [["p", "q"], ["r", "p"], ["q", "r"]]
+    assert len(set(draws)) == 4
 
 
 def test_test_queries_come_first_and_no_query_repeats():

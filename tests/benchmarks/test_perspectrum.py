@@ -51,6 +51,8 @@ def test_every_method_is_measured_and_timed(source, monkeypatch, capsys):
     words = ["--data", str(source), *folders, "--encoder", "lsa"]
     perspectrum.main(words)
     record = json.loads((source / "results/perspectrum.json").read_text(encoding="utf-8"))
+    reached = record["facet recall of the candidates"]
+    assert reached >= record["methods"]["Learned choice"]["facet recall"][0] > 0
     assert record["queries"] == 4  # of eight test queries; the others have one facet
     assert [*record["methods"]] == [*record["milliseconds"]] == perspectrum.METHODS
     for name, measures in record["methods"].items():
@@ -65,3 +67,15 @@ def test_every_method_is_measured_and_timed(source, monkeypatch, capsys):
     assert len([line for line in table.splitlines() if line.startswith("| Learned choice")]) == 11
     assert min(record["milliseconds"].values()) > 0
     assert table in capsys.readouterr().out
+
+
+def test_claims_of_one_cluster_are_drawn_together():
+    values = {
+        name: {m: [0.0, 1.0, 1.0, 0.0] for m in perspectrum.MEASURES}
+        for name in ("MMR", "Learned choice")
+    }
+    values["Learned choice"]["facet recall"] = [1.0, 1.0, 0.0, 0.0]
+    apart = perspectrum.summary(values, [0, 1, 2, 3])["differences"]["Learned choice − MMR"]
+    alike = perspectrum.summary(values, [0, 1, 0, 2])["differences"]["Learned choice − MMR"]
+    assert apart["facet recall"][:3] != [0.0, 0.0, 0.0]
+    assert alike["facet recall"][:3] == [0.0, 0.0, 0.0]  # +1 and −1 of one cluster cancel

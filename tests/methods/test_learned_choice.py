@@ -14,7 +14,7 @@ from r4t.geometry import normalize
 from r4t.index import TorchIndex
 from r4t.methods import learned_choice
 from r4t.methods.candidate_features import CandidateFeatures
-from r4t.methods.context import MethodContext, TooFewSets
+from r4t.methods.context import MethodContext, Unavailable
 from r4t.methods.learned_choice import Chooser, LearnedChoice, fit_chooser, most_facets
 from r4t.methods.nearest import NoFanout
 from r4t.methods.registry import find
@@ -214,14 +214,49 @@ def test_features_against_a_loop(world):
         assert found.cosines[row].allclose(sims, atol=1e-6)
 
 
-def test_a_small_catalog_is_a_candidate_whole(small_run):
-    searcher = small_run.searcher()
-    context = MethodContext(small_run, searcher, 4, 200)
-    (entry,) = find(["learned-choice"])
-    method = entry.build(context)
-    queries = small_run.read_queries("test")
-    sets = method(queries, searcher.encode([query.text for query in queries]))
-    assert all(len({*row}) == 200 for row in sets.pool.tolist())
+@pytest.mark.parametrize("size", [4, 90])
+def test_pools_and_sets_may_be_larger_than_the_candidates(world, memory, chooser, size):
+    vectors = world.encode([query.text for query in world.test])
+    sets = LearnedChoice(memory, chooser, size, 200)(world.test, vectors)
+    assert all(len({*row} - {-1}) == 200 for row in sets.pool.tolist())
+    assert torch.equal(sets.items, sets.pool[:, :size])
+
+
+def test_a_catalog_smaller_than_the_candidates(tmp_path):
+    dim, count = 8, 12
+    ids, queries = [f"i{row}" for row in range(count)], unit(30, dim, seed=3)
+    catalog = write_catalog(tmp_path / "c", Items(ids, ids), unit(count, dim, seed=2), None)
+    texts = {f"query {n}": query for n, query in enumerate(queries)}
+
+    class Known:
+        def encode(self, asked):
+            return torch.stack([texts[text] for text in asked])
+
+    searcher = Searcher(catalog, Known(), TorchIndex(catalog.embeddings))
+    training = [
+        Query(f"q{n}", f"query {n}", "set", (ids[n % count], ids[(n + 1) % count]))
+        for n in range(25)
+    ]
+    memory = TrainingSets("Learned choice", searcher, training, 2)
+    method = LearnedChoice(memory, fit_chooser(memory), 5, count)
+    asked = [Query(f"a{n}", f"query {25 + n}", "set") for n in range(5)]
+    sets = method(asked, searcher.encode([query.text for query in asked]))
+    assert all(sorted(row) == [*range(count)] for row in sets.pool.tolist())
+    assert sets.item_embeddings.isfinite().all()
+
+
+def test_training_queries_that_are_all_one_teach_without_numbers_that_are_none(world):
+    same = [replace(query, id="q0") for query in world.training]
+    memory = TrainingSets("x", world.searcher, same, 2)
+    fitted = fit_chooser(memory)
+    assert all(each.isfinite().all() for each in fitted.take_apart()[0].values())
+
+
+def test_a_fit_in_parts_is_that_in_one(memory, chooser, monkeypatch):
+    monkeypatch.setattr(learned_choice, "AT_ONCE", 7)
+    state, _ = chooser.take_apart()
+    for name, each in fit_chooser(memory).take_apart()[0].items():
+        assert each.allclose(state[name], atol=1e-3), name
 
 
 def test_it_is_kept_with_the_run(small_run):
@@ -246,5 +281,5 @@ def test_it_is_kept_with_the_run(small_run):
 def test_few_training_sets_do_not_teach_it(small_run):
     training = small_run.read_queries("train")
     context = MethodContext(small_run, small_run.searcher(), 4, 20, training=training[:19])
-    with pytest.raises(TooFewSets):
+    with pytest.raises(Unavailable, match="that 19 training queries, .* at least 20"):
         find(["learned-choice"])[0].build(context)
