@@ -128,11 +128,9 @@ def more_queries(
         InputError: If there are too few examples, or nothing new comes at all.
     """
     check_least({"count": (count, 1), "training queries": (len(training), 2)})
-    rng = random.Random(seed)
-    examples = _examples(training, items)
+    rng, examples = random.Random(seed), _examples(training, items)
     leads = _leads([*items.values()] if any(item for item, _ in examples) else [""], rng)
-    known = [*(query.text for query in (*training, *logged)), *items.values()]
-    sieve = _Sieve.against(known, [query.text for query in held_out], encode)
+    sieve = _Sieve.against([*training, *logged], held_out, items, encode)
     found: list[Query] = []
     prompts = fruitless = 0
     with progress("writing queries", total=count) as bar:
@@ -177,8 +175,7 @@ def logged_queries(
     Raises:
         InputError: If none is new.
     """
-    known = [*(query.text for query in training), *items.values()]
-    sieve = _Sieve.against(known, [query.text for query in held_out], encode)
+    sieve = _Sieve.against(training, held_out, items, encode)
     new = sieve([one_line(text) for text in texts])
     if not new:
         raise InputError(
@@ -202,13 +199,15 @@ class _Sieve:
     @classmethod
     def against(
         cls,
-        known: Sequence[str],
-        held_out: Sequence[str],
+        known: Sequence[Query],
+        held_out: Sequence[Query],
+        items: Mapping[str, str],
         encode: Callable[[Sequence[str]], Tensor],
     ) -> "_Sieve":
-        """Return one that refuses texts that are known or held out, and those near the latter."""
-        vectors = encode(held_out) if held_out else None
-        return cls(encode, vectors, set(map(normalize_text, [*known, *held_out])))
+        """Return one that refuses known and held-out queries, items, and what is near a held-out one."""
+        vectors = encode([query.text for query in held_out]) if held_out else None
+        texts = [*(query.text for query in (*known, *held_out)), *items.values()]
+        return cls(encode, vectors, set(map(normalize_text, texts)))
 
     def left_out(self) -> str:
         """Return the counts in words."""
