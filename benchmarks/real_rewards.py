@@ -168,7 +168,8 @@ def draw(results: Path) -> None:
     title = (
         f"reward: weights of groundedness : diversity : alignment; training over {WINDOW} rollouts"
     )
-    plot(results / "rewards.png", rows, {**TRAINING, **HELD_OUT}, [*SETTINGS], title)
+    finished = [run["setting"] for run in runs]
+    plot(results / "rewards.png", rows, {**TRAINING, **HELD_OUT}, finished, title)
     write_text(results / "rewards.md", table(runs))
     print(table(runs))
 
