@@ -3,8 +3,7 @@
     OMP_NUM_THREADS=2 PYTHONPATH=FOLDER python -m benchmarks.real_latency --run runs/real/recipes-fold0
     python -m benchmarks.real_latency --smoke    # tiny models, without llama.cpp, seconds; writes no file
 
-FOLDER is where llama-cpp-python was built (benchmarks/requirements.txt has the command). Without it, its
-rows are left out.
+FOLDER is where llama-cpp-python was built (see benchmarks/requirements.txt); else its rows are left out.
 
 Timed from text to set: encode the queries, fan out, encode the sub-queries if there are any, search. All
 sides encode with the run's encoder, in ``--dtype``; the items stay as the catalog has them. The language
@@ -23,9 +22,8 @@ exist, and every ``--model NAME=FOLDER``, with the settings that they were expor
 In a round each side answers the same queries once, in an order that changes from round to round; a
 retriever answers ``--repeats`` times in a row, and the median counts. A ratio is the median over rounds
 of the ratio within a round, with its 95 % bootstrap interval. A second table has the recall and Vendi of
-each side's sets for all test queries. On busy cores the threads of llama.cpp and torch wait for each
-other: time on idle ones, or with ``--threads 1``. Writes RESULTS/latency.json (every round) and
-RESULTS/latency.md.
+each side's sets for all test queries. On busy cores the threads of llama.cpp and torch wait for each other:
+time on idle ones, or with ``--threads 1``. Writes latency.json (every round) and latency.md to RESULTS.
 """
 
 import argparse
@@ -50,6 +48,7 @@ from benchmarks.latency_run import described, queries_of, timed_method
 from benchmarks.made_up import small_world
 from benchmarks.models import SMOLLM2
 from benchmarks.ratios import interval, quotients
+from benchmarks.real_tables import MEASURES
 from r4t.data.queries import Query
 from r4t.diffusion.generator import DirectionGenerator
 from r4t.diffusion.network import SetTransformer
@@ -69,7 +68,6 @@ from r4t.support.files import write_text
 
 RESULTS = Path(__file__).parent / "results/real_latency"
 LANGUAGE, RETRIEVERS = ("folm", "zero-shot"), ("diffusion", "student", "refined")
-MEASURES = {"recall": "recall in the pool", "set recall": "in ten", "vendi": "Vendi of ten"}
 FORMATS = {"llama.cpp Q4_1": None, "llama.cpp Q8_0": "Q8_0"}  # None: those of the GGUF file
 SIZE = 10
 NO_LLAMA = "llama.cpp is left out: llama_cpp cannot be imported (benchmarks/requirements.txt)."
