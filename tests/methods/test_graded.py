@@ -159,7 +159,8 @@ def test_a_network_is_fitted_once_for_all_that_it_depends_on(plane, graded, tmp_
     for path in (tmp_path / "kept").iterdir():
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(
-        InputError, match=r"a method of this run fitted and keeps, .* damaged file at .*\. Delete it; "
+        InputError,
+        match=r"a method of this run fitted and keeps, .* damaged file at .*\. Delete it; ",
     ):
         answer()
 
