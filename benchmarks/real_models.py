@@ -23,6 +23,7 @@ The language model is SmolLM2-135M-Instruct, the encoder all-MiniLM-L6-v2. Stage
 All answer the fold's test queries, a model with one fan-out each at temperature 0.7 (best of five, and what
 most of 16 hold, beside). The number of examples was chosen on validation queries of the first fold, of 2, 4
 and 8, and the settings of the student on those of the same fold.
+Of clothing and electronic the first 100 test queries of a fold are measured.
 A stage writes RESULTS/SET-foldN-STAGE.json and is skipped if that file exists. The tables pool the queries
 of the folds that have all their stages: recall of the references in the pool and among the ten items,
 Vendi of the ten, paired differences with intervals over clusters of queries.
@@ -74,6 +75,7 @@ class RealSet:
     item_label: str
     tokens: int  # longest completion
     official: bool = False  # one fold, the source's split; test queries have several facets
+    tested: int | None = None  # the first test queries of a fold; all by default
 
     @property
     def folds(self) -> list[str]:
@@ -86,9 +88,25 @@ SETS = {
     for each in (
         RealSet("recipes", "recipes", 54, "Dish", "Ten ingredients", "Ingredient", 96),
         RealSet("playlists", "playlists", 673, "Playlist", "Ten tracks", "Track", 256),
-        RealSet("clothing", "bundles/clothing", 150, "Outfit", "Ten garments", "Garment", 256),
         RealSet(
-            "electronic", "bundles/electronic", 150, "Shopping idea", "Ten products", "Product", 256
+            "clothing",
+            "bundles/clothing",
+            150,
+            "Outfit",
+            "Ten garments",
+            "Garment",
+            256,
+            tested=100,
+        ),
+        RealSet(
+            "electronic",
+            "bundles/electronic",
+            pool=150,
+            query_label="Shopping idea",
+            list_label="Ten products",
+            item_label="Product",
+            tokens=256,
+            tested=100,
         ),
         RealSet(
             "perspectrum", "perspectrum", 389, "Claim", "Ten views", "View", 256, official=True
@@ -179,6 +197,7 @@ def evaluate_words(one: RealSet, run: Path, methods: Sequence[str]) -> list[str]
     words += ["--latency_batches", "[]", "--curves", "[]", "--across_runs", "0", "--plots", "false"]
     words += ["--weights", "{specific_coverage: 1.0}"]  # chooses the best of five
     words += ["--least_facets", str(LEAST)] if one.official else []
+    words += ["--queries", str(one.tested)] if one.tested else []
     wanted = any(method.endswith(" + consensus") for method in methods)
     return [*words, "--consensus", str(CONSENSUS)] if wanted else words
 
@@ -260,7 +279,8 @@ def write_few_shot(one: RealSet, run: Run, lm: Path) -> None:
 def tested(one: RealSet, run: Run) -> list[Query]:
     """Return the test queries that are measured."""
     found = run.searcher().searchable(run.read_queries("test"))[0]
-    return [query for query in found if not one.official or len(query.facets) >= LEAST]
+    enough = [query for query in found if not one.official or len(query.facets) >= LEAST]
+    return enough[: one.tested]
 
 
 def answers(folder: Path, names: dict[str, str]) -> dict[str, dict[str, list[float]]]:

@@ -136,6 +136,15 @@ def test_only_queries_with_several_facets_are_tested(small_run):
     assert len(real_models.tested(SETS["recipes"], small_run)) == len(queries)
 
 
+def test_only_the_first_queries_of_a_large_set_are_tested(small_run, tmp_path):
+    queries = small_run.read_queries("test")
+    one = replace(SETS["electronic"], tested=2)
+    assert real_models.tested(one, small_run) == queries[:2]
+    words = real_models.evaluate_words(one, tmp_path, ["MMR"])
+    assert words[words.index("--queries") + 1] == "2"
+    assert "--queries" not in real_models.evaluate_words(SETS["recipes"], tmp_path, ["MMR"])
+
+
 def test_sets_for_queries_of_ones_own_are_shown_and_written(tmp_path, capsys, monkeypatch):
     item = RetrievedItem("i1", "coconut milk", 0.5, 0.4)
 
