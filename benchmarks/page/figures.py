@@ -29,6 +29,8 @@ from benchmarks.page.language_model import (
     answered,
     claims,
     claims_gain,
+    claims_staged,
+    claims_staged_gain,
     recipe,
     recipe_gain,
     recipe_of,
@@ -219,7 +221,8 @@ NAMES |= {
         *(bundle, retriever, gate, vendi_loop, headroom_row, logged, pull, loading, synthesis),
         *(read, tuning.ends, tuning.runs, noise, refined_bundle),
         *(recipe, recipe_gain, recipe_of, answered, slower, worth),
-        *(rollout, claims, claims_gain, rewarded, rewarded_held_out),
+        *(rollout, claims, claims_gain, claims_staged, claims_staged_gain),
+        *(rewarded, rewarded_held_out),
     )
 }
 

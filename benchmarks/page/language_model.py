@@ -69,6 +69,21 @@ def claims_gain(method: str, measure: str) -> list[float]:
     return [float(number) for number in pair[measure][:3]]
 
 
+def claims_staged(method: str, measure: str) -> list[float]:
+    """Mean and interval of a method on Perspectrum, where a real language model went through the stages."""
+    return [float(number) for number in _staged("perspectrum")["methods"][method][measure][:3]]
+
+
+def claims_staged_gain(pair: str, measure: str) -> list[float]:
+    """Paired difference there, and its interval."""
+    return [float(number) for number in _staged("perspectrum")["differences"][pair][measure][:3]]
+
+
+def _staged(name: str) -> dict[str, Any]:
+    """The tables of a set's folds that have most stages."""
+    return max(read(f"real/{name}.json").values(), key=lambda table: len(table["methods"]))
+
+
 def _recipes() -> dict[str, Any]:
     tables = [each for each in read("real/recipes.json").values() if STUDENT in each["methods"]]
     return max(tables, key=lambda table: int(table["folds"]))
