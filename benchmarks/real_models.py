@@ -73,7 +73,7 @@ class RealSet:
     query_label: str
     list_label: str
     item_label: str
-    tokens: int  # longest completion
+    tokens: int = 256  # longest completion
     official: bool = False  # one fold, the source's split; test queries have several facets
     tested: int | None = None  # the first test queries of a fold; all by default
 
@@ -86,31 +86,21 @@ class RealSet:
 SETS = {
     each.name: each
     for each in (
-        RealSet("recipes", "recipes", 54, "Dish", "Ten ingredients", "Ingredient", 96),
-        RealSet("playlists", "playlists", 673, "Playlist", "Ten tracks", "Track", 256),
+        RealSet("recipes", "recipes", 54, "Dish", "Ten ingredients", "Ingredient", tokens=96),
+        RealSet("playlists", "playlists", 673, "Playlist", "Ten tracks", "Track"),
         RealSet(
-            "clothing",
-            "bundles/clothing",
-            150,
-            "Outfit",
-            "Ten garments",
-            "Garment",
-            256,
-            tested=100,
+            "clothing", "bundles/clothing", 150, "Outfit", "Ten garments", "Garment", tested=100
         ),
         RealSet(
             "electronic",
             "bundles/electronic",
-            pool=150,
-            query_label="Shopping idea",
-            list_label="Ten products",
-            item_label="Product",
-            tokens=256,
+            150,
+            "Shopping idea",
+            "Ten products",
+            "Product",
             tested=100,
         ),
-        RealSet(
-            "perspectrum", "perspectrum", 389, "Claim", "Ten views", "View", 256, official=True
-        ),
+        RealSet("perspectrum", "perspectrum", 389, "Claim", "Ten views", "View", official=True),
     )
 }
 

@@ -1,7 +1,6 @@
 """Results of a real language model, and of Perspectrum → figures of the prose."""
 
 from statistics import fmean
-from typing import Any
 
 from benchmarks.page.cells import read
 from benchmarks.page.index import RESULTS
@@ -16,12 +15,12 @@ def recipe(method: str, measure: str) -> float:
 
 def recipe_interval(method: str, measure: str) -> list[float]:
     """That mean and the ends of its interval."""
-    return [float(number) for number in _recipes()["methods"][method][measure][:3]]
+    return _staged("recipes", "methods", method, measure)
 
 
 def recipe_gain(pair: str, measure: str) -> list[float]:
     """Mean and interval of a paired difference on the same folds."""
-    return [float(number) for number in _recipes()["differences"][pair][measure][:3]]
+    return _staged("recipes", "differences", pair, measure)
 
 
 def recipe_of(fold: int, method: str, measure: str) -> float:
@@ -71,22 +70,19 @@ def claims_gain(method: str, measure: str) -> list[float]:
 
 def claims_staged(method: str, measure: str) -> list[float]:
     """Mean and interval of a method on Perspectrum, where a real language model went through the stages."""
-    return [float(number) for number in _staged("perspectrum")["methods"][method][measure][:3]]
+    return _staged("perspectrum", "methods", method, measure)
 
 
 def claims_staged_gain(pair: str, measure: str) -> list[float]:
     """Paired difference there, and its interval."""
-    return [float(number) for number in _staged("perspectrum")["differences"][pair][measure][:3]]
+    return _staged("perspectrum", "differences", pair, measure)
 
 
-def _staged(name: str) -> dict[str, Any]:
-    """The tables of a set's folds that have most stages."""
-    return max(read(f"real/{name}.json").values(), key=lambda table: len(table["methods"]))
-
-
-def _recipes() -> dict[str, Any]:
-    tables = [each for each in read("real/recipes.json").values() if STUDENT in each["methods"]]
-    return max(tables, key=lambda table: int(table["folds"]))
+def _staged(name: str, part: str, row: str, measure: str) -> list[float]:
+    """Value and interval in the table of most folds among those of a set that have a student."""
+    tables = [each for each in read(f"real/{name}.json").values() if STUDENT in each["methods"]]
+    table = max(tables, key=lambda each: int(each["folds"]))
+    return [float(number) for number in table[part][row][measure][:3]]
 
 
 def rewarded(setting: str, fanout: str, key: str) -> float:
